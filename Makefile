@@ -1,0 +1,43 @@
+# make demo | test | lint | bench: each creates .venv from the lock file and needs nothing typed first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint bench lock clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	@$(BIN)/rlaifd demo $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(JUDGE),--judge $(JUDGE))
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks
+
+# The lock is a constraints file, so that pip may take a CPU-only build of the pinned torch where it is
+# configured with one. Only making the lock needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --extra dev --extra demo --no-header --no-annotate \
+	  pyproject.toml -o requirements.lock
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("rlaifd needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": set PYTHON=") if sys.version_info < (3, 11) else None'
+	@echo "installing into $(VENV) (a few minutes the first time; torch may be large)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  && $(BIN)/python -m pip install -q --upgrade 'pip>=25' \
+	  && $(BIN)/python -m pip install -q --no-compile -c requirements.lock -e '.[dev,demo]' \
+	  || $(PYTHON) -m pip --python $(BIN)/python install -q --no-compile -c requirements.lock -e '.[dev,demo]'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .rlaifd .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

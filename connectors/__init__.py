@@ -1,0 +1,1 @@
+"""One file per outside system: log sources, judges, serving targets. Imports policies only."""

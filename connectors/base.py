@@ -1,0 +1,181 @@
+"""The contracts of the outside systems. Each docstring is what the contract suites in tests/contracts test.
+
+Every Protocol has a shipped fake in `memory.py` and at least one real implementation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from policies.records import Message, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """An ordered stream within a source: a Kafka partition, or one log file."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Bytes as they were consumed. `offset` is this record's; `next_offset` is where to go on after it.
+
+    `timestamp` is seconds since the epoch (the broker's or the file's), or None. `principal` is who the
+    transport authenticated as the sender, or None.
+    """
+
+    partition: Partition
+    offset: int
+    next_offset: int
+    value: bytes | None
+    timestamp: float | None = None
+    principal: str | None = None
+
+
+Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]
+"""Answers the next offset to read for those partitions the store knows; the others start at the earliest."""
+
+
+class Source(Protocol):
+    """An ordered, replayable log of records.
+
+    * `start(resume)` begins reading. Whenever partitions are assigned, at the start or later, reading goes
+      to the offsets that `resume` answers: the store's, not the source's own idea of what was committed.
+    * `receive(timeout_s, limit)` answers at most `limit` records in offset order per partition, [] when none
+      came in time. It raises TransientError (call again) and FatalError (stop).
+    * `commit(positions)` tells the source, for its lag tools only, that everything before those offsets is in
+      the store. It never raises for a lost connection or a partition that has moved away.
+    * Back-pressure: what was received and not yet committed is bounded (records and bytes); at the bound the
+      source stops fetching and never drops.
+    * `lag()` answers records (or bytes, for files) between the store and the end, by partition; {} if unknown.
+    * `close()` stops within seconds, blocks until stopped, and can be called twice.
+    """
+
+    name: str
+
+    def start(self, resume: Resume) -> None: ...
+
+    def receive(self, timeout_s: float, limit: int = 500) -> list[Record]: ...
+
+    def commit(self, positions: Mapping[Partition, int]) -> None: ...
+
+    def lag(self) -> Mapping[Partition, int]: ...
+
+    def close(self) -> None: ...
+
+
+class Decoder(Protocol):
+    """Bytes to traces. One record may hold many events.
+
+    `matches(payload)` says whether parsed JSON looks like this format (cheap, never raises);
+    `decode(payload, source, timestamp)` answers its traces or raises DecodeError naming what is wrong.
+    """
+
+    name: str
+
+    def matches(self, payload: Any) -> bool: ...
+
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Trace]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Billable tokens of one call."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """A generated token with the alternatives the judge weighed there: text to log-probability (nats)."""
+
+    token: str
+    alternatives: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRequest:
+    """What a judge is asked: a constant system text first (providers cache it), then the case.
+
+    `schema` is a JSON schema that the answer must fit where the provider can enforce one; the answer is
+    parsed strictly by us all the same. `sample` numbers repeated asks of the same text.
+    """
+
+    system: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    logprobs: bool = False
+    sample: int = 0
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReply:
+    """What came back. `model` is the one the response names; `request` and `response` are stored whole."""
+
+    text: str
+    model: str
+    finish_reason: str
+    usage: Usage
+    latency_s: float
+    request: Mapping[str, Any]
+    response: Mapping[str, Any]
+    tokens: tuple[TokenChoice, ...] = field(default=())
+
+
+class Judge(Protocol):
+    """A model that is asked for verdicts.
+
+    `ask` makes one call under one overall deadline and never retries by itself: retries are the caller's, in
+    one layer. It raises TransientError (timeout, 5xx, connection), RateLimitedError (429/529), PoisonError
+    (this request is refused: 400, content filter), FatalError (401, 403, unknown model). It never returns a
+    made-up answer. `close()` releases its connections.
+    """
+
+    name: str
+    family: str
+    model: str
+
+    async def ask(self, request: JudgeRequest) -> JudgeReply: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a target serves now: adapter name (None for the base model), and when that was seen."""
+
+    adapter: str | None
+    checked_at: float
+
+
+class ServingTarget(Protocol):
+    """Where adapters are served.
+
+    `serve(adapter, directory, epoch)` makes the target serve exactly that adapter (None: the base model) and
+    returns when it does; it is idempotent, and refuses an epoch lower than one it has seen with FatalError.
+    At every instant, also across a kill, the target names one complete adapter. `served()` asks the target
+    itself. Both raise TransientError when it cannot be reached.
+    """
+
+    name: str
+
+    def serve(self, adapter: str | None, directory: str | None, epoch: int) -> None: ...
+
+    def served(self) -> Served: ...
+
+
+class Sampler(Protocol):
+    """Samples answers from a policy.
+
+    `sample(prompts, count)` answers, per prompt, `count` outputs in prompt order. Raises TransientError or
+    FatalError; never fewer answers than asked.
+    """
+
+    async def sample(
+        self, prompts: Sequence[tuple[Message, ...]], count: int
+    ) -> list[list[tuple[Message, ...]]]: ...

@@ -1,0 +1,1 @@
+"""Log formats: bytes to traces."""

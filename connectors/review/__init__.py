@@ -1,0 +1,1 @@
+"""How people see pairs and how their labels come back."""

@@ -1,0 +1,1 @@
+"""Where adapters are served and answers are sampled."""

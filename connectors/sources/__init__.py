@@ -1,0 +1,1 @@
+"""Where agent logs come from."""

@@ -1,0 +1,355 @@
+"""rlaifd.yaml, parsed once into a frozen tree.
+
+Sources, later ones winning: the file, then `RLAIFD_` environment variables (`__` for nesting, JSON for
+lists). Unknown keys and unknown `RLAIFD_` variables are errors. The file ends with YAML's document-end
+marker `...`: without it, it was cut off, and a cut-off YAML file usually still parses.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from daemon.errors import ConfigError
+from policies.policy import PolicySpec
+from policies.records import Frozen, Role
+
+PREFIX = "RLAIFD_"
+NOT_SETTINGS = ("RLAIFD_TEST_", "RLAIFD_CONFIG")
+
+
+class StoreConfig(Frozen):
+    """Where rows live. None is SQLite inside the state directory."""
+
+    url: SecretStr | None = None
+
+
+class JsonlConfig(Frozen):
+    """A directory of JSONL files, followed like a topic. The embedded default."""
+
+    type: Literal["jsonl"]
+    name: str = "agent"
+    path: Path
+    pattern: str = "*.jsonl*"
+    decoder: str = "auto"
+    poll_s: PositiveFloat = 0.5
+
+
+class KafkaConfig(Frozen):
+    """Kafka topics, consumed as a group."""
+
+    type: Literal["kafka"]
+    name: str = "agent"
+    bootstrap_servers: str
+    topics: tuple[str, ...] = Field(min_length=1)
+    group_id: str = "rlaifd"
+    decoder: str = "auto"
+    auto_offset_reset: Literal["earliest", "none"] = "earliest"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    max_in_flight_records: PositiveInt = 5000
+    max_in_flight_bytes: PositiveInt = 64 << 20
+    bootstrap_timeout_s: PositiveFloat = 10.0
+    session_timeout_s: PositiveFloat = 45.0
+
+
+SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]
+
+
+class Price(Frozen):
+    """US dollars per million tokens. A written 0 is a price; an absent price refuses under a budget."""
+
+    input_per_million: float = Field(ge=0)
+    output_per_million: float = Field(ge=0)
+
+
+class JudgeConfig(Frozen):
+    """One judge. `family` is never guessed: it decides whether a model would judge itself."""
+
+    type: Literal["openai", "anthropic"]
+    model: str
+    family: str = Field(min_length=1)
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    price: Price | None = None
+    """None: looked up by model name; a model that is in no price list cannot be called under a budget."""
+    daily_budget_usd: float | None = Field(default=None, ge=0)
+    concurrency: PositiveInt = 16
+    requests_per_minute: PositiveFloat | None = None
+    deadline_s: PositiveFloat = 60.0
+    attempts: PositiveInt = 4
+    """Tries per judgement before it is put back for later."""
+    max_tokens: PositiveInt = 1024
+    temperature: float = Field(default=0.0, ge=0)
+    logprobs: bool = False
+    """The judge offers token log-probabilities: a score is then the expected value from one call."""
+
+
+class TrainingConfig(Frozen):
+    """When training starts, and what the child process may use."""
+
+    interval_s: PositiveFloat | None = 3600.0
+    """How often to look whether a run is due; None: only `rlaifd train` starts one."""
+    min_new_preferences: PositiveInt = 256
+    min_preferences: PositiveInt = 64
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    threads: PositiveInt = 1
+    """CPU threads of the child. More than the free cores makes small models many times slower."""
+    stall_s: PositiveFloat = 600.0
+    """A child that reports no step for so long is killed."""
+    lock: str = "training.lock"
+    """File under the state directory that one child at a time holds."""
+
+
+class RolloutConfig(Frozen):
+    """Where the wanted and the served adapter are named."""
+
+    file: Path = Path("rollout.yaml")
+    directory: Path = Path("serving")
+    """The target: `current` is a link to the served adapter, `current.json` names it with the epoch."""
+    auto_promote: bool = True
+    """An adapter the gate passed is written into the rollout file by the daemon itself."""
+    poll_s: PositiveFloat = 5.0
+
+
+class WebConfig(Frozen):
+    """The HTTP listener."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    """Bearer token of `/alerts`. Without one the endpoint is open, which only loopback may be."""
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> "WebConfig":
+        if self.token is None and self.token_file is None and not _is_loopback(self.host):
+            raise ValueError(f"host {self.host} is not loopback and no token is set: set token_file")
+        return self
+
+
+class StagesConfig(Frozen):
+    """How the stages take their work."""
+
+    batch_records: int = Field(default=500, ge=1, le=500)
+    batch_s: PositiveFloat = 0.1
+    claim_s: PositiveFloat = 300.0
+    """How long a claim lasts: a killed worker's work is taken up again after it."""
+    claim_batch: PositiveInt = 64
+    poll_s: PositiveFloat = 1.0
+    dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
+    """More than this share of the last 1,000 records undecodable (or 50 in a row) stops ingest."""
+
+
+class LogConfig(Frozen):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Paths are relative to the file's directory."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", case_sensitive=False
+    )
+
+    state_dir: Path = Path(".rlaifd")
+    store: StoreConfig = StoreConfig()
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    judges: dict[Role, JudgeConfig]
+    policy: PolicySpec
+    overrides: tuple[Literal["judge-of-own-family", "gate-of-training-family"], ...] = ()
+    """Independence rules that are set aside, by name."""
+    training: TrainingConfig = TrainingConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    web: WebConfig = WebConfig()
+    stages: StagesConfig = StagesConfig()
+    log: LogConfig = LogConfig()
+    seed: int = 0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL with its password."""
+        if self.store.url is not None:
+            return self.store.url.get_secret_value()
+        return f"sqlite:///{self.state_dir / 'rlaifd.db'}"
+
+    @model_validator(mode="after")
+    def _judges_are_independent(self) -> "Settings":
+        if Role.SMALL not in self.judges:
+            raise ValueError("judges.small is missing: nothing would be scored")
+        for role, judge in self.judges.items():
+            same = judge.family.casefold() == self.policy.family.casefold()
+            if same and "judge-of-own-family" not in self.overrides:
+                raise ValueError(
+                    f"judges.{role}.family is the policy's own ({judge.family}): "
+                    "a policy is never its own judge"
+                )
+        gate, trainer = self.judges.get(Role.GATE), self.judges[Role.SMALL]
+        shared = gate is not None and gate.family.casefold() == trainer.family.casefold()
+        if shared and "gate-of-training-family" not in self.overrides:
+            raise ValueError(
+                f"judges.gate.family is that of judges.small ({trainer.family}): the gate would ask "
+                "the family that made the training data"
+            )
+        return self
+
+
+def load(path: Path) -> Settings:
+    """Reads, checks and resolves the configuration. Raises ConfigError, one line."""
+    raw = read_yaml(path)
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**raw)
+    except ValidationError as error:
+        raise ConfigError(_first(path, error)) from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return _anchored(settings, path.resolve().parent)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file that ends with `...`. Raises ConfigError, one line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
+    if not text.rstrip().endswith("\n..."):
+        raise ConfigError(f"{path}: does not end with a line `...`: the file was cut off, or add that line")
+    try:
+        raw = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses doubled keys
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}:{where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: the file must be a mapping of keys")
+    return raw
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, where YAML would keep the last."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is written twice", key_node.start_mark
+            )
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        upper = variable.upper()
+        if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS):
+            continue
+        if upper.split("__", 1)[0] not in known:
+            raise ConfigError(f"environment variable {variable}: no such setting; unset or correct it")
+
+
+def _first(path: Path, error: ValidationError) -> str:
+    """The first problem as one line: file, key, what is wrong."""
+    problems = error.errors(include_url=False, include_input=False)
+    problem = problems[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key: remove or correct it"
+    elif problem["type"] == "missing":
+        message = "is required and missing"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{path}: {key}: {' '.join(message.split())}{more}"
+
+
+def _anchored(settings: Settings, base: Path) -> Settings:
+    """The same settings with every path made absolute from the file's directory."""
+
+    def under(path: Path | None) -> Path | None:
+        return None if path is None else (base / path)
+
+    sources = tuple(
+        source.model_copy(update={"path": base / source.path})
+        if isinstance(source, JsonlConfig)
+        else source.model_copy(
+            update={
+                name: under(getattr(source, name))
+                for name in ("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile")
+            }
+        )
+        for source in settings.sources
+    )
+    judges = {
+        role: judge.model_copy(update={"api_key_file": under(judge.api_key_file)})
+        for role, judge in settings.judges.items()
+    }
+    rollout = settings.rollout.model_copy(
+        update={"file": base / settings.rollout.file, "directory": base / settings.rollout.directory}
+    )
+    web = settings.web.model_copy(update={"token_file": under(settings.web.token_file)})
+    local = base / settings.policy.base_model
+    base_model = str(local) if local.is_dir() else settings.policy.base_model
+    policy = settings.policy.model_copy(update={"base_model": base_model})
+    return settings.model_copy(
+        update={
+            "state_dir": base / settings.state_dir,
+            "sources": sources,
+            "judges": judges,
+            "rollout": rollout,
+            "web": web,
+            "policy": policy,
+        }
+    )
+
+
+def secret(value: SecretStr | None, file: Path | None) -> str | None:
+    """A secret from the configuration or from its file, without the trailing newline."""
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}") from None
+    return None if value is None else value.get_secret_value()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,39 @@
+"""What the daemon says when it cannot go on, with the exit code the command ends with.
+
+RlaifdError            1  it failed: the message names the place and the fix
+├── UsageError         2  the command or the configuration is wrong
+│   └── ConfigError
+└── RefusedError       3  a gate or a halt said no
+    ├── HaltedError
+    └── AdapterRefusedError
+"""
+
+
+class RlaifdError(Exception):
+    """It failed. The message is one line for a person: what, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(RlaifdError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration is wrong. The message names file, key and fix."""
+
+
+class RefusedError(RlaifdError):
+    """A gate or a halt said no. Nothing was changed."""
+
+    exit_code = 3
+
+
+class HaltedError(RefusedError):
+    """The scope is halted; `rlaifd resume SCOPE` clears it."""
+
+
+class AdapterRefusedError(RefusedError):
+    """The adapter is unknown, does not verify, or was not passed by the gate."""

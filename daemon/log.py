@@ -1,0 +1,40 @@
+"""Logging: constant event names with fields, JSON for machines and plain text for a terminal.
+
+Prompt and answer bodies are never logged above debug.
+"""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+
+def configure(level: str, style: Literal["auto", "json", "console"]) -> None:
+    """Sets up structlog for this process, on stderr. Called once, by the command."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(sort_keys=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
+
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def get(room: str) -> Logger:
+    """A logger that says which room speaks."""
+    logger: Logger = structlog.get_logger().bind(room=room)
+    return logger

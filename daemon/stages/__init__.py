@@ -1,0 +1,1 @@
+"""The stages: claim, do, commit. They meet only in the store."""

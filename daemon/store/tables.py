@@ -1,0 +1,364 @@
+"""The tables. Times are seconds since the epoch (UTC); digests are hex SHA-256; money is US dollars.
+
+Natural keys carry the idempotence: every write that may be repeated after a kill conflicts on one of them.
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON as _JSON
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+JSON = _JSON().with_variant(JSONB(), "postgresql")
+
+
+class TraceRow(SQLModel, table=True):
+    """A stored trace. The same event with other content is a further revision."""
+
+    __tablename__ = "trace"
+    __table_args__ = (
+        UniqueConstraint("source", "event_id", "digest"),
+        UniqueConstraint("source", "event_id", "revision"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    event_id: str
+    revision: int = 0
+    digest: str
+    cluster: str = Field(index=True)
+    split: str = Field(index=True)
+    ts: float = Field(index=True)
+    stored_at: float
+    model: str | None = None
+    adapter: str | None = None
+    session: str | None = None
+    subject: str | None = Field(default=None, index=True)
+    payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """The whole trace, as `Trace.model_dump(mode="json")`."""
+    planned_at: float | None = Field(default=None, index=True)
+    """When the judge stage decided what to judge of it; None: not looked at yet."""
+
+
+class DeadLetterRow(SQLModel, table=True):
+    """Bytes that are not a trace, with the reason. Short retention, for administrators only."""
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (UniqueConstraint("source", "topic", "partition", "offset", "index"),)
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    topic: str
+    partition: int
+    offset: int = Field(sa_column=Column(BigInteger, nullable=False))
+    index: int
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    reason: str
+    stored_at: float
+
+
+class PositionRow(SQLModel, table=True):
+    """How far a partition is in the store, with its counts. `next_offset` only rises."""
+
+    __tablename__ = "position"
+    source: str = Field(primary_key=True)
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    next_offset: int = Field(sa_column=Column(BigInteger, nullable=False))
+    records: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    revisions: int = 0
+    dead_letters: int = 0
+    updated_at: float
+
+
+class CandidateRow(SQLModel, table=True):
+    """An answer to a trace's prompt. `batch` tells repeated samplings apart ('' for the logged answer)."""
+
+    __tablename__ = "candidate"
+    __table_args__ = (UniqueConstraint("trace_id", "origin", "adapter", "batch", "sample"),)
+    id: int | None = Field(default=None, primary_key=True)
+    trace_id: int = Field(foreign_key="trace.id", index=True)
+    origin: str
+    adapter: str = ""
+    """The adapter that produced it; '' for the base model."""
+    batch: str = ""
+    sample: int = 0
+    output: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: float
+
+
+class JudgementRow(SQLModel, table=True):
+    """One judgement to be made: a score of a candidate, or a comparison of two.
+
+    Open rows are the queue. A claim writes owner, token and expiry; the commit checks the token.
+    """
+
+    __tablename__ = "judgement"
+    __table_args__ = (
+        UniqueConstraint("key"),
+        Index("ix_judgement_queue", "state", "role", "not_before"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    key: str
+    """The natural key: role, purpose, candidates."""
+    role: str
+    kind: str
+    """score | pair"""
+    purpose: str
+    """traffic | curate | audit | gate"""
+    trace_id: int = Field(foreign_key="trace.id", index=True)
+    candidate_id: int = Field(foreign_key="candidate.id", index=True)
+    other_id: int | None = Field(default=None, foreign_key="candidate.id")
+    evaluation_id: int | None = Field(default=None, index=True)
+    probability: float = 1.0
+    """With which probability this was chosen to be judged."""
+    state: str = "open"
+    """open | done | failed"""
+    owner: str | None = None
+    token: str | None = None
+    expires_at: float | None = None
+    attempts: int = 0
+    not_before: float = 0.0
+    error: str | None = None
+    created_at: float
+    done_at: float | None = None
+
+
+class JudgeCallRow(SQLModel, table=True):
+    """One call to a judge, whole. `reuse_key` (version, prompt digest, sample) is set on usable answers only:
+    a stored result is not paid for again.
+    """
+
+    __tablename__ = "judge_call"
+    id: int | None = Field(default=None, primary_key=True)
+    judgement_id: int = Field(foreign_key="judgement.id", index=True)
+    judge: str
+    version: str
+    prompt_digest: str
+    order: str
+    """'' for a score, AB or BA for a comparison."""
+    sample: int
+    repair: bool = False
+    reuse_key: str | None = Field(default=None, unique=True)
+    outcome: str
+    """ok | unparseable | timeout | http_error | rate_limited | refused"""
+    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    response: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+    created_at: float
+
+
+class VerdictRow(SQLModel, table=True):
+    """What one judgement concluded, or why it abstained. One per judgement."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (Index("ix_verdict_role_created", "role", "created_at"),)
+    id: int | None = Field(default=None, primary_key=True)
+    judgement_id: int = Field(foreign_key="judgement.id", unique=True)
+    judge: str
+    role: str
+    family: str
+    version: str
+    kind: str
+    purpose: str
+    trace_id: int = Field(foreign_key="trace.id", index=True)
+    candidate_id: int = Field(index=True)
+    other_id: int | None = None
+    evaluation_id: int | None = Field(default=None, index=True)
+    adapter: str = ""
+    """The adapter that produced the judged candidate."""
+    value: float | None = None
+    """Expected score, 0-10."""
+    reward: float | None = None
+    """The value after the ceiling."""
+    choice: str | None = None
+    """a | b | tie for a comparison whose orders agree; None where they do not."""
+    flipped: bool = False
+    confidence: float | None = None
+    scores: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    critique: str = Field(default="", sa_column=Column(Text, nullable=False))
+    abstention: str | None = None
+    probability: float = 1.0
+    cost_usd: float = 0.0
+    created_at: float
+
+
+class LabelRow(SQLModel, table=True):
+    """A person's judgement of two answers. `candidate_id` < `other_id`; one per reviewer and pair."""
+
+    __tablename__ = "label"
+    __table_args__ = (UniqueConstraint("reviewer", "candidate_id", "other_id"),)
+    id: int | None = Field(default=None, primary_key=True)
+    reviewer: str
+    trace_id: int = Field(foreign_key="trace.id", index=True)
+    candidate_id: int = Field(foreign_key="candidate.id")
+    other_id: int = Field(foreign_key="candidate.id")
+    choice: str
+    """a | b | tie, in the order of the row"""
+    reason: str | None = None
+    probability: float = 1.0
+    created_at: float
+
+
+class PreferenceRow(SQLModel, table=True):
+    """One pair to learn from, and every verdict it came from."""
+
+    __tablename__ = "preference"
+    __table_args__ = (UniqueConstraint("chosen_id", "rejected_id"),)
+    id: int | None = Field(default=None, primary_key=True)
+    trace_id: int = Field(foreign_key="trace.id", index=True)
+    cluster: str
+    contributor: str
+    """Who is counted for the cap on one source: subject, else session, else the event itself."""
+    chosen_id: int
+    rejected_id: int
+    margin: float
+    difference: float
+    weight: float = 1.0
+    soft: float = 1.0
+    """Estimated probability that chosen is the better one."""
+    verdict_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: float = Field(index=True)
+
+
+class SnapshotRow(SQLModel, table=True):
+    """The frozen preferences that a run saw. `id` is the digest of the file at `path`."""
+
+    __tablename__ = "snapshot"
+    id: str = Field(primary_key=True)
+    path: str
+    pairs: int
+    preference_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    note: str = ""
+    created_at: float
+
+
+class RunRow(SQLModel, table=True):
+    """One training run."""
+
+    __tablename__ = "run"
+    id: str = Field(primary_key=True)
+    snapshot_id: str = Field(foreign_key="snapshot.id")
+    recipe: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    state: str
+    """running | done | failed | halted | stopped"""
+    pid: int | None = None
+    step: int = 0
+    reason: str = ""
+    parent: str | None = None
+    """The adapter training started from, None for the base model."""
+    adapter: str | None = None
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    started_at: float
+    finished_at: float | None = None
+
+
+class AdapterRow(SQLModel, table=True):
+    """A published adapter. The directory never changes; quarantine is recorded here."""
+
+    __tablename__ = "adapter"
+    name: str = Field(primary_key=True)
+    digest: str = Field(unique=True)
+    """Digest of its manifest."""
+    path: str
+    base_model: str
+    run_id: str | None = Field(default=None, foreign_key="run.id")
+    parent: str | None = None
+    manifest: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: float
+    quarantined_at: float | None = None
+    quarantine_reason: str | None = None
+
+
+class EvaluationRow(SQLModel, table=True):
+    """One gate attempt: a candidate adapter against the stable one, its evidence and the decision."""
+
+    __tablename__ = "evaluation"
+    id: int | None = Field(default=None, primary_key=True)
+    adapter: str = Field(foreign_key="adapter.name", index=True)
+    stable: str | None = None
+    state: str = "open"
+    """open | judging | decided"""
+    epoch: int = 0
+    evidence: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    decision: str | None = None
+    """promote | hold | reject"""
+    reasons: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    created_at: float
+    decided_at: float | None = None
+
+
+class HaltRow(SQLModel, table=True):
+    """A latched stop. Active until `resumed_at` is set, by a person."""
+
+    __tablename__ = "halt"
+    __table_args__ = (UniqueConstraint("scope", "fingerprint", "starts_at"),)
+    id: int | None = Field(default=None, primary_key=True)
+    scope: str = Field(index=True)
+    reason: str
+    source: str
+    """guard | alert | operator | rollback"""
+    actor: str
+    fingerprint: str
+    """Alertmanager's fingerprint, else unique: what makes a repeated alert one halt."""
+    starts_at: str = ""
+    created_at: float
+    cleared_at: float | None = None
+    """When the alert's condition went away. It resumes nothing."""
+    resumed_at: float | None = None
+    resumed_by: str | None = None
+    resume_reason: str | None = None
+
+
+class RolloutRow(SQLModel, table=True):
+    """One change of the adapter in force. The last row is the state in force."""
+
+    __tablename__ = "rollout"
+    epoch: int = Field(primary_key=True)
+    stable: str | None = None
+    previous: str | None = None
+    actor: str
+    reason: str
+    created_at: float
+
+
+class SpendRow(SQLModel, table=True):
+    """Money of one judge on one UTC day: reserved before calls, settled after them."""
+
+    __tablename__ = "spend"
+    day: str = Field(primary_key=True)
+    judge: str = Field(primary_key=True)
+    reserved_usd: float = 0.0
+    settled_usd: float = 0.0
+    calls: int = 0
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who leads, with the fencing epoch that every effect outside the store re-checks."""
+
+    __tablename__ = "lease"
+    name: str = Field(primary_key=True)
+    owner: str
+    epoch: int
+    expires_at: float
+
+
+class LedgerRow(SQLModel, table=True):
+    """The hash chain of state changes."""
+
+    __tablename__ = "ledger"
+    seq: int | None = Field(default=None, primary_key=True)
+    at: float
+    actor: str
+    action: str
+    subject: str
+    reason: str
+    detail: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    prev: str
+    hash: str = Field(unique=True)

@@ -1,0 +1,1 @@
+"""The domain: what a policy is and how it may change. Data in, decisions out."""

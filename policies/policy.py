@@ -1,0 +1,178 @@
+"""What a user governs: one model with the rules under which it may change.
+
+A policy is the `policy:` section of rlaifd.yaml. Thresholds that decide what reaches production carry the
+values that were vetted; `family` has no default, because a guessed family could let a model judge itself.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from policies.records import Frozen
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Mode = Literal["enforce", "dry_run"]
+
+
+class Splits(Frozen):
+    """Shares of the prompt clusters, by hash. They sum to one."""
+
+    train: Share = 0.70
+    calibrate: Share = 0.05
+    audit: Share = 0.05
+    gate: Share = 0.20
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> "Splits":
+        total = self.train + self.calibrate + self.audit + self.gate
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares sum to {total:g}, not 1")
+        return self
+
+
+class JudgingRule(Frozen):
+    """How much of the traffic is judged. Chosen by a hash of the event id, so runs agree and samples nest."""
+
+    small_rate: Share = 1.0
+    audit_rate: Share = 0.1
+    samples: PositiveInt = 3
+    """Score samples averaged per judgement where the judge offers no token log-probabilities."""
+    ceiling: float = Field(default=10.0, gt=0, le=10)
+    """No reward is above it, whatever the judge said (0-10 scale)."""
+    review_pairs: PositiveInt = 4
+    """Most answer pairs of one audit prompt that are put to people."""
+
+
+class ChildSampling(Frozen):
+    """Candidates sampled by a child process from the base model and the stable adapter."""
+
+    type: Literal["child"] = "child"
+    candidates: int = Field(default=3, ge=0, le=16)
+    """Answers sampled per prompt beside the logged one."""
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: PositiveInt = 256
+
+
+class EndpointSampling(Frozen):
+    """Candidates sampled from an OpenAI-compatible endpoint that serves the policy."""
+
+    type: Literal["openai"]
+    base_url: str
+    model: str
+    api_key_file: str | None = None
+    candidates: int = Field(default=3, ge=0, le=16)
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: PositiveInt = 256
+
+
+Sampling = Annotated[ChildSampling | EndpointSampling, Field(discriminator="type")]
+
+
+class CurationRule(Frozen):
+    """Which judged candidates become a preference."""
+
+    min_margin: float = Field(default=2.0, gt=0, le=10)
+    """Least difference of reward between chosen and rejected (0-10 scale)."""
+    min_difference: Share = 0.1
+    """Least share of the text that differs: near-copies teach nothing."""
+    max_source_share: Share = 0.0025
+    """Most one subject may contribute to a snapshot (at least one pair), against poisoned logs."""
+    max_source_pairs: PositiveInt = 10
+
+
+class Lora(Frozen):
+    """The adapter's shape."""
+
+    r: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Share = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+class DpoRecipe(Frozen):
+    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow."""
+
+    method: Literal["dpo"] = "dpo"
+    lora: Lora = Lora()
+    beta: PositiveFloat = 0.1
+    sft_weight: float = Field(default=1.0, ge=0)
+    learning_rate: PositiveFloat = 5e-6
+    epochs: PositiveFloat = 1.0
+    batch_size: PositiveInt = 8
+    gradient_accumulation: PositiveInt = 1
+    max_length: PositiveInt = 4096
+    max_steps: int = -1
+    gradient_checkpointing: bool = False
+    checkpoint_steps: PositiveInt = 50
+    warmup_ratio: Share = 0.1
+
+
+class Guard(Frozen):
+    """A limit and whether passing it stops the run or is only reported."""
+
+    limit: float
+    mode: Mode = "enforce"
+
+
+class TrainingGuards(Frozen):
+    """Checked inside the training process, on freshly sampled answers every `every_steps` steps."""
+
+    every_steps: PositiveInt = 25
+    samples: PositiveInt = 16
+    kl_nats: Guard = Guard(limit=20.0)
+    """Most mean KL to the reference per sequence."""
+    entropy_low_ratio: Guard = Guard(limit=0.3)
+    """Least entropy per token as a share of the run's first measurement."""
+    entropy_high_ratio: Guard = Guard(limit=3.0)
+    chosen_logp_drop_nats: Guard = Guard(limit=15.0)
+    """Most fall of the chosen answers' mean log-probability per sequence since the first steps."""
+
+
+class HaltRules(Frozen):
+    """Checked in the daemon on stored verdicts and labels."""
+
+    min_alignment: Share = 0.80
+    alignment_window: PositiveInt = 200
+    alignment_min_labels: PositiveInt = 50
+    min_reward_sd: float = Field(default=0.1, ge=0)
+    """Least standard deviation of the last `reward_window` rewards (0-10 scale)."""
+    reward_window: PositiveInt = 200
+
+
+class GateRule(Frozen):
+    """What evidence lets an adapter through."""
+
+    min_prompts: PositiveInt = 40
+    max_prompts: PositiveInt = 200
+    min_win_rate: Share = 0.5
+    """The lower bound of the win rate must be above it."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    max_kl_nats: PositiveFloat = 10.0
+    """Ceiling of mean KL to the stable policy, per sequence, on fresh samples."""
+    min_entropy_ratio: Share = 0.5
+    max_entropy_ratio: PositiveFloat = 2.0
+    min_alignment: Share = 0.80
+    """The lower bound of each judge's alignment must be above it."""
+    min_labels: PositiveInt = 50
+
+
+class PolicySpec(Frozen):
+    """The named unit a user governs."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    family: str = Field(min_length=1)
+    """Model family of the policy. A judge of the same family is refused."""
+    base_model: str = Field(min_length=1)
+    """A local directory or a hub id."""
+    revision: str | None = None
+    """Commit of a hub model. A hub id without one is refused: its weights could change under the adapters."""
+    constitution: str = "helpful"
+    rubric: str = "support"
+    splits: Splits = Splits()
+    judging: JudgingRule = JudgingRule()
+    sampling: Sampling = ChildSampling()
+    curation: CurationRule = CurationRule()
+    recipe: DpoRecipe = DpoRecipe()
+    guards: TrainingGuards = TrainingGuards()
+    halts: HaltRules = HaltRules()
+    gate: GateRule = GateRule()

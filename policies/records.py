@@ -1,0 +1,135 @@
+"""The nouns every room shares: messages, traces, candidates, and what a judgement concluded.
+
+All are frozen; all are data. Identity and digests are computed here so that every room computes them alike.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """An immutable value. Unknown keys are refused: they are typos until shown otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolCall(Frozen):
+    """One call the agent made. `arguments` is the decoded object, whatever the log's format carried."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    id: str | None = None
+
+
+class Message(Frozen):
+    """One turn, in the shape of OpenAI's chat messages with tool arguments as objects."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Feedback(Frozen):
+    """What a user said of an answer in the log. It may train; it never counts as a label."""
+
+    name: str
+    score: float | None = None
+    label: str | None = None
+    comment: str | None = None
+
+
+class Trace(Frozen):
+    """One answer of the agent with all that led to it.
+
+    `id` is the event's own identity (response id, else trace and span id, else a digest of the payload);
+    together with `source` it is unique. `ts` is seconds since the epoch, UTC.
+    """
+
+    id: str = Field(min_length=1, max_length=512)
+    source: str
+    ts: float
+    messages: tuple[Message, ...] = Field(min_length=1)
+    output: tuple[Message, ...] = Field(min_length=1)
+    reference: str | None = None
+    model: str | None = None
+    adapter: str | None = None
+    session: str | None = None
+    subject: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, identity aside: the same id with another digest is a revision."""
+        return digest(self.model_dump(mode="json", exclude={"source"}))
+
+
+class Origin(StrEnum):
+    """Where a candidate came from."""
+
+    LOGGED = "logged"
+    SAMPLED = "sampled"
+    REVISED = "revised"
+    CORRECTED = "corrected"
+
+
+class Role(StrEnum):
+    """What a judge is for: `small` scores the traffic, `large` audits samples, `gate` compares adapters."""
+
+    SMALL = "small"
+    LARGE = "large"
+    GATE = "gate"
+
+
+class Split(StrEnum):
+    """What a prompt cluster may be used for. A cluster is in exactly one, for ever."""
+
+    TRAIN = "train"
+    CALIBRATE = "calibrate"
+    AUDIT = "audit"
+    GATE = "gate"
+
+
+class Scope(StrEnum):
+    """What a halt stops."""
+
+    JUDGING = "judging"
+    TRAINING = "training"
+    PROMOTION = "promotion"
+
+
+class Halt(Frozen):
+    """A stop that a rule asks for: which scope, why, and which rule."""
+
+    scope: Scope
+    rule: str
+    reason: str
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8: equal values give equal bytes."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest(value: Any) -> str:
+    """Hex SHA-256 of the canonical JSON of a value."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def text_of(output: tuple[Message, ...]) -> str:
+    """The answer as people read it: the text of the assistant's messages, tool calls in brackets."""
+    parts: list[str] = []
+    for message in output:
+        if message.role == "assistant" and message.content:
+            parts.append(message.content)
+        parts.extend(f"[{call.name} {canonical(call.arguments).decode()}]" for call in message.tool_calls)
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""The only importer of torch, transformers, trl and peft. Runs as a child process."""
