@@ -49,7 +49,7 @@ class Source(Protocol):
       the store. It never raises for a lost connection or a partition that has moved away.
     * Back-pressure: what was received and not yet committed is bounded (records and bytes); at the bound the
       source stops fetching and never drops.
-    * `lag()` answers records (or bytes, for files) between the store and the end, by partition; {} if unknown.
+    * `lag()` answers records (or bytes, for files) between the store and the end; {} if unknown.
     * `close()` stops within seconds, blocks until stopped, and can be called twice.
     """
 
