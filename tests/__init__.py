@@ -1,0 +1,1 @@
+"""The tests mirror the rooms; each opens with a sentence of behaviour."""

@@ -1,0 +1,29 @@
+"""What every test may use, and the guard against a shadowed package."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from daemon.clock import FakeClock
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stops when another distribution's `daemon` hides ours."""
+    del config
+    spec = importlib.util.find_spec("daemon")
+    if spec is None or spec.origin is None or Path(spec.origin).resolve().parent.parent != ROOT:
+        raise pytest.UsageError(
+            f"`daemon` is shadowed by {spec.origin if spec else 'nothing'}: uninstall python-daemon"
+        )
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that the test moves."""
+    return FakeClock()
