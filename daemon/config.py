@@ -8,18 +8,27 @@ marker `...`: without it, it was cut off, and a cut-off YAML file usually still 
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.errors import ConfigError
+from daemon.yamlfile import read_yaml
 from policies.policy import PolicySpec
 from policies.records import Frozen, Role
 
 PREFIX = "RLAIFD_"
 NOT_SETTINGS = ("RLAIFD_TEST_", "RLAIFD_CONFIG")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class StoreConfig(Frozen):
@@ -227,49 +236,18 @@ def load(path: Path) -> Settings:
         raise ConfigError(_first(path, error)) from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return _anchored(settings, path.resolve().parent)
+    settings = _anchored(settings, path.resolve().parent)
+    _require_pinned_model(path, settings.policy)
+    return settings
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file that ends with `...`. Raises ConfigError, one line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
-    if not text.rstrip().endswith("\n..."):
-        raise ConfigError(f"{path}: does not end with a line `...`: the file was cut off, or add that line")
-    try:
-        raw = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses doubled keys
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}:{where}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: the file must be a mapping of keys")
-    return raw
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, where YAML would keep the last."""
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is written twice", key_node.start_mark
-            )
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+def _require_pinned_model(path: Path, policy: PolicySpec) -> None:
+    if Path(policy.base_model).is_dir() or policy.revision is not None:
+        return
+    raise ConfigError(
+        f"{path}: policy.base_model: {policy.base_model} is no directory; for a model of a hub set "
+        "policy.revision to its commit, so that its weights cannot change under the adapters"
+    )
 
 
 def _refuse_unknown_variables() -> None:
@@ -344,12 +322,3 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}") from None
     return None if value is None else value.get_secret_value()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
