@@ -1,0 +1,109 @@
+"""The frozen preferences that one training run sees: a JSONL file named by its own SHA-256.
+
+The first line is the header, every further line one pair. Writing the same pairs gives the same bytes, so the
+digest identifies what a run learned from.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, NonNegativeInt, ValidationError
+
+from policies.records import Frozen, Message, canonical
+
+FORMAT: Literal["rlaifd-snapshot-1"] = "rlaifd-snapshot-1"
+T = TypeVar("T", bound=Frozen)
+
+
+class SnapshotError(ValueError):
+    """The file is not the snapshot it should be. The message names file, line and what is wrong."""
+
+
+class Header(Frozen):
+    """The first line of the file."""
+
+    format: Literal["rlaifd-snapshot-1"] = FORMAT
+    pairs: NonNegativeInt
+    policy: str
+
+
+class Pair(Frozen):
+    """One preference: `chosen` is a better continuation of `prompt` than `rejected`.
+
+    `weight` scales the pair's part of the loss; `soft` is the estimated probability that chosen really is the
+    better one. `tools` are the definitions the agent had, in the shape of OpenAI's chat requests.
+    """
+
+    preference: int
+    prompt: tuple[Message, ...] = Field(min_length=1)
+    chosen: tuple[Message, ...] = Field(min_length=1)
+    rejected: tuple[Message, ...] = Field(min_length=1)
+    weight: float = Field(default=1.0, ge=0)
+    soft: float = Field(default=1.0, gt=0.5, le=1)
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+class Snapshot(Frozen):
+    """A snapshot as read back. `id` is the file's SHA-256."""
+
+    id: str
+    policy: str
+    pairs: tuple[Pair, ...]
+
+
+def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
+    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
+    header = Header(pairs=len(pairs), policy=policy)
+    lines = [header.model_dump(mode="json"), *(pair.model_dump(mode="json") for pair in pairs)]
+    body = b"".join(canonical(line) + b"\n" for line in lines)
+    name = hashlib.sha256(body).hexdigest()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.jsonl"
+    temporary = directory / f".tmp-{os.getpid()}-{name}"
+    with temporary.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _sync(directory)
+    return name, path
+
+
+def read(path: Path, expected: str | None = None) -> Snapshot:
+    """Reads and checks a snapshot. Raises SnapshotError where the file is cut, changed or not one."""
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror}") from None
+    name = hashlib.sha256(body).hexdigest()
+    if expected is not None and name != expected:
+        raise SnapshotError(f"{path}: its digest is {name[:12]}, not {expected[:12]}: the file was changed")
+    lines = body.splitlines()
+    header = _parse(Header, path, 1, lines[0] if lines else b"")
+    pairs = tuple(_parse(Pair, path, number, line) for number, line in enumerate(lines[1:], start=2))
+    if len(pairs) != header.pairs:
+        raise SnapshotError(f"{path}: holds {len(pairs)} pairs where its header says {header.pairs}")
+    return Snapshot(id=name, policy=header.policy, pairs=pairs)
+
+
+def _parse(model: type[T], path: Path, number: int, line: bytes) -> T:
+    try:
+        return model.model_validate(json.loads(line))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise SnapshotError(f"{path}: line {number}: {where}: {problem['msg']}") from None
+    except ValueError as error:
+        raise SnapshotError(f"{path}: line {number}: {error}") from None
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

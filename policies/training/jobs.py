@@ -1,0 +1,178 @@
+"""What the child process is asked, and what it answers. Free of torch: both sides import it.
+
+A job runs in a directory of its own: `job.json` (this), `progress.jsonl`, `log.txt`, `result.json`, and for
+training `checkpoints/` and `adapter/`. All paths are absolute.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
+
+from policies.policy import DpoRecipe, TrainingGuards
+from policies.records import Frozen, Message
+
+JOB = "job.json"
+PROGRESS = "progress.jsonl"
+LOG = "log.txt"
+RESULT = "result.json"
+ADAPTER = "adapter"
+CHECKPOINTS = "checkpoints"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+Messages = tuple[Message, ...]
+Tools = tuple[dict[str, Any], ...]
+Device = Literal["auto", "cuda", "cpu"]
+
+
+class _Job(Frozen):
+    out: Path
+    """The job's directory."""
+    base_model: str
+    """A local directory or a hub id."""
+    revision: str | None = None
+    seed: int = 0
+    threads: PositiveInt = 1
+    device: Device = "auto"
+
+
+class TrainJob(_Job):
+    """Train one adapter on a snapshot.
+
+    `parent` is the adapter directory to go on from (None: a new adapter on the base model); it is also the
+    reference of the loss. One process at a time holds `lock`.
+    """
+
+    kind: Literal["train"] = "train"
+    parent: Path | None = None
+    snapshot: Path
+    snapshot_id: str
+    recipe: DpoRecipe = DpoRecipe()
+    guards: TrainingGuards = TrainingGuards()
+    guard_max_new_tokens: PositiveInt = 128
+    lock: Path
+    lock_wait_s: float = Field(default=5.0, ge=0)
+
+
+class _Sampling(_Job):
+    prompts: tuple[Messages, ...] | Path
+    """The prompts, or a JSONL file with one list of messages a line."""
+    tools: tuple[Tools, ...] = ()
+    """Tool definitions for each prompt; empty: none for any."""
+    temperature: PositiveFloat = 1.0
+    max_new_tokens: PositiveInt = 256
+    batch_size: PositiveInt = 32
+
+
+class SampleJob(_Sampling):
+    """Sample `count` answers to each prompt from the base model with an adapter (None: without)."""
+
+    kind: Literal["sample"] = "sample"
+    adapter: Path | None = None
+    count: PositiveInt = 1
+
+
+class CompareJob(_Sampling):
+    """Answer each prompt with the stable and the candidate policy, and measure how far they are apart."""
+
+    kind: Literal["compare"] = "compare"
+    stable: Path | None = None
+    candidate: Path
+
+
+Job = Annotated[TrainJob | SampleJob | CompareJob, Field(discriminator="kind")]
+
+
+class AdapterFile(Frozen):
+    """A file of the adapter as the child wrote it."""
+
+    sha256: str
+    size: NonNegativeInt
+
+
+class GuardReading(Frozen):
+    """What the guards saw at one step, on freshly sampled answers. KL and log-probability in nats."""
+
+    step: NonNegativeInt
+    kl_sequence: float
+    kl_token: float
+    entropy: float
+    """Per token."""
+    chosen_logp: float
+    """Mean over the last steps, per sequence."""
+    breaches: tuple[str, ...] = ()
+
+
+class TrainResult(Frozen):
+    """How a training ended.
+
+    `done`: `files` are the adapter's, in `<out>/adapter`, and all its tensors are finite. `halted`: a guard
+    stopped it. `stopped`: it was asked to stop and left a checkpoint. `failed`: it can say why.
+    """
+
+    kind: Literal["train"] = "train"
+    state: Literal["done", "halted", "stopped", "failed"]
+    reason: str = ""
+    steps: NonNegativeInt = 0
+    resumed_from: NonNegativeInt = 0
+    pairs: NonNegativeInt = 0
+    identical: NonNegativeInt = 0
+    """Pairs left out because both answers render to the same tokens."""
+    trainable: NonNegativeInt = 0
+    metrics: dict[str, float] = Field(default_factory=dict)
+    readings: tuple[GuardReading, ...] = ()
+    files: dict[str, AdapterFile] = Field(default_factory=dict)
+
+
+class SampleResult(Frozen):
+    """`answers[p][s]` is sample `s` to prompt `p`: the messages that follow the prompt."""
+
+    kind: Literal["sample"] = "sample"
+    state: Literal["done", "failed", "stopped"]
+    reason: str = ""
+    answers: tuple[tuple[Messages, ...], ...] = ()
+    tokens: NonNegativeInt = 0
+    truncated: NonNegativeInt = 0
+    """Answers cut at max_new_tokens."""
+
+
+class CompareResult(Frozen):
+    """One answer of each policy to every prompt, in prompt order, and their distance.
+
+    KL is candidate against stable on the candidate's fresh answers: the full-distribution KL of every token,
+    summed over the sequence. Entropies are per token, each policy on its own answers. All in nats, at
+    temperature 1.
+    """
+
+    kind: Literal["compare"] = "compare"
+    state: Literal["done", "failed", "stopped"]
+    reason: str = ""
+    stable: tuple[Messages, ...] = ()
+    candidate: tuple[Messages, ...] = ()
+    kl_per_prompt: tuple[float, ...] = ()
+    kl_sequence: float = 0.0
+    kl_token: float = 0.0
+    entropy_stable: float = 0.0
+    entropy_candidate: float = 0.0
+    tokens_stable: NonNegativeInt = 0
+    tokens_candidate: NonNegativeInt = 0
+    truncated_stable: NonNegativeInt = 0
+    truncated_candidate: NonNegativeInt = 0
+
+
+Result = Annotated[TrainResult | SampleResult | CompareResult, Field(discriminator="kind")]
+
+JOBS: TypeAdapter[TrainJob | SampleJob | CompareJob] = TypeAdapter(Job)
+RESULTS: TypeAdapter[TrainResult | SampleResult | CompareResult] = TypeAdapter(Result)
+
+
+class Progress(Frozen):
+    """One line of progress.jsonl. A step's metrics: loss, margin, log-probabilities, entropy, grad_norm."""
+
+    event: Literal["started", "ready", "step", "guard", "checkpoint", "sampled", "done"]
+    at: float
+    step: NonNegativeInt = 0
+    steps: NonNegativeInt = 0
+    metrics: dict[str, float] = Field(default_factory=dict)
+    note: str = ""
