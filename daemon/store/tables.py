@@ -20,6 +20,8 @@ class TraceRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("source", "event_id", "digest"),
         UniqueConstraint("source", "event_id", "revision"),
+        Index("ix_trace_sampling", "split", "sampled_at"),
+        Index("ix_trace_curation", "split", "curated_at"),
     )
     id: int | None = Field(default=None, primary_key=True)
     source: str
@@ -38,6 +40,10 @@ class TraceRow(SQLModel, table=True):
     """The whole trace, as `Trace.model_dump(mode="json")`."""
     planned_at: float | None = Field(default=None, index=True)
     """When the judge stage decided what to judge of it; None: not looked at yet."""
+    sampled_at: float | None = None
+    """When candidates were sampled for its prompt; None: not yet, or its split is not sampled."""
+    curated_at: float | None = None
+    """When it was decided whether it gives a preference; None: not yet, or its split gives none."""
 
 
 class DeadLetterRow(SQLModel, table=True):
