@@ -7,6 +7,7 @@ marker `...`: without it, it was cut off, and a cut-off YAML file usually still 
 
 import ipaddress
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -261,13 +262,15 @@ def _refuse_unknown_variables() -> None:
 
 
 def _first(path: Path, error: ValidationError) -> str:
-    """The first problem as one line: file, key, what is wrong."""
+    """The most telling problem as one line: file, key, what is wrong. A typo explains a missing key."""
     problems = error.errors(include_url=False, include_input=False)
-    problem = problems[0]
+    problem = min(problems, key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"]) or "configuration"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown key: remove or correct it"
+        wanted = [str(other["loc"][-1]) for other in problems if other["type"] == "missing"]
+        close = get_close_matches(str(problem["loc"][-1]), [*wanted, *Settings.model_fields], n=1)
+        message = f"unknown key: did you mean {close[0]}?" if close else "unknown key: remove or correct it"
     elif problem["type"] == "missing":
         message = "is required and missing"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -1,0 +1,27 @@
+"""The command `rlaifd`. It parses first and imports what a command needs after, so that help is instant."""
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Runs one command. Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or a halt."""
+    from connectors.errors import ConnectorError
+    from daemon.cli.app import app
+    from daemon.errors import RlaifdError
+
+    try:
+        app(standalone_mode=True)
+    except RlaifdError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except ConnectorError as error:
+        _say(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _say(message: str) -> None:
+    print(f"rlaifd: {' '.join(message.split())}", file=sys.stderr)

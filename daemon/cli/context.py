@@ -1,0 +1,46 @@
+"""What the commands share: the configuration option, the wired parts, and how a state is printed."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from daemon.wiring import Wiring
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="RLAIFD_CONFIG", help="The configuration file.", show_default=True),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the ledger.")]
+ActorOption = Annotated[
+    str, typer.Option("--actor", envvar="USER", help="Who; it goes into the ledger.", show_default=False)
+]
+DEFAULT_CONFIG = Path("rlaifd.yaml")
+
+
+@contextmanager
+def wired(config: Path, *, ready: bool = True) -> "Iterator[Wiring]":
+    """The parts, built from the configuration; the store is migrated when new and verified otherwise."""
+    from daemon import log
+    from daemon.config import load
+    from daemon.wiring import Wiring
+
+    settings = load(config)
+    log.configure(settings.log.level, settings.log.format)
+    parts = Wiring(settings)
+    try:
+        if ready:
+            parts.prepare_store()
+        yield parts
+    finally:
+        parts.close()
+
+
+def emit(state: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
+    """Prints a state, for a script or for a person."""
+    print(json.dumps(state, indent=2, sort_keys=True, default=str) if as_json else text(state))

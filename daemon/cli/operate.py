@@ -1,0 +1,116 @@
+"""Running the daemon and looking at it: run, demo, init, check, status, db upgrade."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, emit, wired
+
+db = typer.Typer(help="The store's schema.", no_args_is_help=True)
+
+
+def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the daemon: ingest, judge, curate, train, gate, roll out, until it is told to stop."""
+    with wired(config) as parts:
+        code = parts.service().run()
+    raise typer.Exit(code)
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="Seeds everything.")] = 0,
+    kafka: Annotated[str | None, typer.Option(help="host:port of a Kafka to send the logs through.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="A real model for small and large judge; needs OPENAI_API_KEY.")
+    ] = None,
+    directory: Annotated[Path, typer.Option(help="Where it works; removed first.")] = Path(".rlaifd/demo"),
+) -> None:
+    """Watch a tiny agent get better from its own logs, and two bad adapters refused."""
+    from daemon.demo import play
+
+    raise typer.Exit(play.main(seed=seed, kafka=kafka, judge=judge, directory=directory))
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where the files are written.")] = Path(),
+) -> None:
+    """Write a first rlaifd.yaml and rollout.yaml to edit."""
+    from daemon.cli.templates import write
+
+    for path in write(directory):
+        print(f"wrote {path}")
+
+
+def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check the configuration and everything it points to, without starting anything."""
+    from daemon.checks import check as run_checks
+
+    findings = run_checks(config)
+    emit(findings, as_json=as_json, text=lambda state: "\n".join([f"{config}: ok", *state["notes"]]))
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show what is stored, judged, trained, decided, in force and halted."""
+    with wired(config) as parts:
+        emit(parts.status(), as_json=as_json, text=_status_text)
+
+
+@db.command()
+def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Bring the store's schema to this build's."""
+    from daemon.store.schema import upgrade as upgrade_schema
+
+    with wired(config, ready=False) as parts:
+        upgrade_schema(parts.store)
+    print("the store's schema is current")
+
+
+def _status_text(state: dict[str, Any]) -> str:
+    rollout = state["rollout"]
+    lines = [
+        f"in force     {rollout['stable'] or 'base model'} (epoch {rollout['epoch']})",
+        f"halts        {_halts(state['halts'])}",
+        f"traces       {state['traces']} ({state['dead_letters']} dead letters)",
+        *(f"judge {role:<7}{_verdicts(counts)}" for role, counts in sorted(state["verdicts"].items())),
+        *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
+        f"labels       {state['labels']}",
+        f"preferences  {state['preferences']}",
+        *(f"run          {run['id']} {run['state']} {run['reason']}".rstrip() for run in state["runs"]),
+        *(_evaluation(found) for found in state["evaluations"]),
+    ]
+    lines += [f"condition    {condition}" for condition in state["conditions"]]
+    return "\n".join(lines)
+
+
+def _halts(halts: list[dict[str, Any]]) -> str:
+    if not halts:
+        return "none"
+    return "; ".join(
+        f"{halt['scope']} ({halt['source']} {_ago(halt['created_at'])}: {halt['reason']})" for halt in halts
+    )
+
+
+def _verdicts(counts: dict[str, Any]) -> str:
+    mean = counts["mean_reward"]
+    reward = "" if mean is None else f", mean reward {mean:.2f}"
+    return f"{counts['verdicts']} verdicts, {counts['abstentions']} abstentions{reward}"
+
+
+def _alignment(found: dict[str, Any]) -> str:
+    if found["ratio"] is None:
+        return f"unknown, {found['labels']} labelled pairs"
+    return (
+        f"{found['ratio']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] "
+        f"on {found['labels']} labelled pairs, coverage {found['coverage']:.2f}"
+    )
+
+
+def _evaluation(found: dict[str, Any]) -> str:
+    decision = found["decision"] or found["state"]
+    return f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
+
+
+def _ago(at: float) -> str:
+    seconds = max(0, int(time.time() - at))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"

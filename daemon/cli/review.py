@@ -1,0 +1,30 @@
+"""People check the judges: pairs out, labels in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, wired
+
+app = typer.Typer(help="Pairs for people to compare, and their labels.", no_args_is_help=True)
+
+
+@app.command(name="export")
+def export_pairs(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Write the pairs that wait for a label, one JSON object a line, answers in random order."""
+    with wired(config) as parts:
+        count = parts.review.export(file)
+    print(f"wrote {count} pairs to {file}")
+
+
+@app.command(name="import")
+def import_labels(
+    file: Path,
+    reviewer: Annotated[str, typer.Option(help="Whose labels they are.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Read labels ({"pair", "choice": "1" | "2" | "tie"} a line); all of them or none."""
+    with wired(config) as parts:
+        count = parts.review.load(file, reviewer=reviewer)
+    print(f"imported {count} labels of {reviewer}")

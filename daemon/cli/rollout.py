@@ -1,0 +1,64 @@
+"""What is served: adapters, promote, rollback."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli.context import (
+    DEFAULT_CONFIG,
+    ActorOption,
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    emit,
+    wired,
+)
+
+
+def adapters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the published adapters with their gate decisions."""
+    with wired(config) as parts:
+        emit(parts.adapter_list(), as_json=as_json, text=_adapters_text)
+
+
+def promote(
+    adapter: str,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: ReasonOption = "promoted by hand",
+    actor: ActorOption = "operator",
+) -> None:
+    """Name an adapter in the rollout file, if the gate passed it and it verifies."""
+    with wired(config) as parts:
+        parts.rollout.promote(adapter, actor=actor, reason=reason)
+        print(_in_force(parts.rollout.in_force()))
+
+
+def rollback(
+    config: ConfigOption = DEFAULT_CONFIG,
+    to: Annotated[
+        str | None, typer.Option(help="The adapter to go back to; default: the previous one.")
+    ] = None,
+    reason: ReasonOption = "rolled back by hand",
+    actor: ActorOption = "operator",
+) -> None:
+    """Point back to the previous adapter and halt promotion. Works during a halt."""
+    with wired(config) as parts:
+        parts.rollout.rollback(actor=actor, reason=reason, to=to)
+        print(_in_force(parts.rollout.in_force()))
+
+
+def _in_force(state: Any) -> str:
+    return f"in force: {state.stable or 'base model'} (epoch {state.epoch})"
+
+
+def _adapters_text(found: list[dict[str, Any]]) -> str:
+    if not found:
+        return "no adapters yet"
+    return "\n".join(
+        f"{row['name']}  {time.strftime('%Y-%m-%d %H:%M', time.gmtime(row['created_at']))}  "
+        f"{'in force' if row['in_force'] else row['decision'] or 'undecided'}"
+        f"{'  quarantined: ' + row['quarantine_reason'] if row['quarantine_reason'] else ''}"
+        f"{'  ' + '; '.join(row['reasons']) if row['reasons'] else ''}"
+        for row in found
+    )

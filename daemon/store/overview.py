@@ -1,0 +1,137 @@
+"""What the status page and `rlaifd status` show, read in one transaction so that the figures fit together."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, inspect, select
+
+from daemon.store.tables import (
+    AdapterRow,
+    DeadLetterRow,
+    EvaluationRow,
+    HaltRow,
+    JudgementRow,
+    LabelRow,
+    PositionRow,
+    PreferenceRow,
+    RolloutRow,
+    RunRow,
+    SpendRow,
+    TraceRow,
+    VerdictRow,
+)
+
+LAST = 5
+
+
+def overview(connection: Connection, *, day: str) -> dict[str, Any]:
+    """Counts, the last runs and decisions, the state in force and active halts. `day` is a UTC date."""
+    return {
+        "records": _positions(connection),
+        "traces": _count(connection, TraceRow),
+        "dead_letters": _count(connection, DeadLetterRow),
+        "judgements": _judgements(connection),
+        "verdicts": _verdicts(connection),
+        "labels": _count(connection, LabelRow),
+        "preferences": _count(connection, PreferenceRow),
+        "spend": _spend(connection, day),
+        "runs": _runs(connection),
+        "evaluations": _evaluations(connection),
+        "adapters": _adapters(connection),
+        "rollout": _rollout(connection),
+        "halts": _halts(connection),
+    }
+
+
+def _table(row: type[Any]) -> Table:
+    table = inspect(row).local_table
+    assert isinstance(table, Table)
+    return table
+
+
+def _count(connection: Connection, row: type[Any]) -> int:
+    return int(connection.execute(select(func.count()).select_from(_table(row))).scalar_one())
+
+
+def _rows(connection: Connection, row: type[Any], order: str, *columns: str) -> list[dict[str, Any]]:
+    table = _table(row)
+    query = select(*(table.c[name] for name in columns)).order_by(table.c[order].desc()).limit(LAST)
+    return [dict(found) for found in connection.execute(query).mappings()]
+
+
+def _positions(connection: Connection) -> dict[str, dict[str, int]]:
+    t = _table(PositionRow)
+    names = ("records", "stored", "duplicates", "revisions", "dead_letters")
+    query = select(t.c.source, *(func.sum(t.c[name]).label(name) for name in names)).group_by(t.c.source)
+    return {
+        found["source"]: {name: int(found[name]) for name in names}
+        for found in connection.execute(query).mappings()
+    }
+
+
+def _judgements(connection: Connection) -> dict[str, dict[str, int]]:
+    t = _table(JudgementRow)
+    query = select(t.c.role, t.c.state, func.count().label("n")).group_by(t.c.role, t.c.state)
+    counts: dict[str, dict[str, int]] = {}
+    for found in connection.execute(query).mappings():
+        counts.setdefault(found["role"], {})[found["state"]] = int(found["n"])
+    return counts
+
+
+def _verdicts(connection: Connection) -> dict[str, dict[str, Any]]:
+    t = _table(VerdictRow)
+    query = select(
+        t.c.role,
+        func.count().label("verdicts"),
+        func.count(t.c.abstention).label("abstentions"),
+        func.avg(t.c.reward).label("mean_reward"),
+    ).group_by(t.c.role)
+    return {
+        found["role"]: {
+            "verdicts": int(found["verdicts"]),
+            "abstentions": int(found["abstentions"]),
+            "mean_reward": None if found["mean_reward"] is None else float(found["mean_reward"]),
+        }
+        for found in connection.execute(query).mappings()
+    }
+
+
+def _spend(connection: Connection, day: str) -> dict[str, dict[str, float]]:
+    t = _table(SpendRow)
+    query = select(t.c.judge, t.c.reserved_usd, t.c.settled_usd, t.c.calls).where(t.c.day == day)
+    return {
+        found["judge"]: {
+            "reserved_usd": found["reserved_usd"],
+            "settled_usd": found["settled_usd"],
+            "calls": found["calls"],
+        }
+        for found in connection.execute(query).mappings()
+    }
+
+
+def _runs(connection: Connection) -> list[dict[str, Any]]:
+    columns = ("id", "state", "step", "reason", "adapter", "started_at", "finished_at")
+    return _rows(connection, RunRow, "started_at", *columns)
+
+
+def _evaluations(connection: Connection) -> list[dict[str, Any]]:
+    columns = ("id", "adapter", "stable", "state", "decision", "reasons", "created_at", "decided_at")
+    return _rows(connection, EvaluationRow, "id", *columns)
+
+
+def _adapters(connection: Connection) -> list[dict[str, Any]]:
+    columns = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
+    return _rows(connection, AdapterRow, "created_at", *columns)
+
+
+def _rollout(connection: Connection) -> dict[str, Any]:
+    found = _rows(
+        connection, RolloutRow, "epoch", "epoch", "stable", "previous", "actor", "reason", "created_at"
+    )
+    return found[0] if found else {"epoch": 0, "stable": None, "previous": None, "actor": "", "reason": ""}
+
+
+def _halts(connection: Connection) -> list[dict[str, Any]]:
+    t = _table(HaltRow)
+    columns = (t.c.scope, t.c.reason, t.c.source, t.c.actor, t.c.created_at, t.c.cleared_at)
+    query = select(*columns).where(t.c.resumed_at.is_(None)).order_by(t.c.id)
+    return [dict(found) for found in connection.execute(query).mappings()]

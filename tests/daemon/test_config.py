@@ -1,0 +1,112 @@
+"""The configuration is parsed once, strictly; what is wrong with it is one line."""
+
+from pathlib import Path
+
+import pytest
+
+from daemon.config import load
+from daemon.errors import ConfigError
+from tests.daemon.configuration import TEXT, settings, write
+
+
+def refused(directory: Path, text: str) -> str:
+    """The one line with which a text is refused."""
+    with pytest.raises(ConfigError) as caught:
+        load(write(directory, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.exit_code == 2
+    return message
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Every path in the file is resolved against the file's own directory."""
+    loaded = settings(tmp_path)
+    assert loaded.state_dir == tmp_path / "state"
+    assert loaded.rollout.file == tmp_path / "rollout.yaml"
+    assert loaded.store_url == f"sqlite:///{tmp_path}/state/rlaifd.db"
+    assert loaded.policy.base_model == str(tmp_path / "base")
+
+
+def test_a_typo_is_refused_with_its_place(tmp_path: Path) -> None:
+    """An unknown key names itself."""
+    message = refused(tmp_path, TEXT.replace("state_dir:", "state_dirr:"))
+    assert message.startswith(f"{tmp_path}/rlaifd.yaml: state_dirr: unknown key")
+
+
+def test_a_nested_typo_is_refused_with_its_place(tmp_path: Path) -> None:
+    """An unknown key inside a judge names the whole path to it."""
+    assert "judges.small.modle" in refused(
+        tmp_path, TEXT.replace("{type: openai, model: small", "{type: openai, modle: small")
+    )
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    """A judge without a family is refused: it is never guessed."""
+    message = refused(tmp_path, TEXT.replace("model: small-judge, family: gpt,", "model: small-judge,"))
+    assert "judges.small.family: is required and missing" in message
+
+
+def test_a_judge_of_the_policys_family_is_refused(tmp_path: Path) -> None:
+    """A policy is never its own judge, whatever the letter case."""
+    message = refused(
+        tmp_path, TEXT.replace("model: large-judge, family: gpt", "model: large-judge, family: Llama")
+    )
+    assert "a policy is never its own judge" in message
+
+
+def test_the_own_family_can_be_overridden_by_name(tmp_path: Path) -> None:
+    """The override that names the rule lets the judge through."""
+    text = TEXT.replace("model: large-judge, family: gpt", "model: large-judge, family: llama")
+    assert settings(tmp_path, text.replace("web:", "overrides: [judge-of-own-family]\nweb:"))
+
+
+def test_a_gate_of_the_training_judges_family_is_refused(tmp_path: Path) -> None:
+    """The gate's judge is of another family than the judge that made the training data."""
+    assert "judges.gate.family" in refused(tmp_path, TEXT.replace("family: claude", "family: gpt"))
+
+
+@pytest.mark.parametrize("cut", range(0, len(TEXT) - 1, 7))
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, cut: int) -> None:
+    """No prefix of the file is taken for a configuration."""
+    assert "cut off" in refused(tmp_path, TEXT[:cut])
+
+
+def test_a_non_loopback_bind_needs_a_token(tmp_path: Path) -> None:
+    """An open alert webhook may only listen on loopback."""
+    message = refused(tmp_path, TEXT.replace("web: {port: 0}", "web: {host: 0.0.0.0, port: 0}"))
+    assert "web: host 0.0.0.0 is not loopback and no token is set: set token_file" in message
+
+
+def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would keep the last of two equal keys; here the line is named."""
+    assert "line 3" in refused(
+        tmp_path,
+        TEXT.replace("sources:", "state_dir: other\nsources:").replace(
+            "state_dir: state\n", "state_dir: state\n# note\n"
+        ),
+    )
+
+
+def test_an_unpinned_hub_model_is_refused(tmp_path: Path) -> None:
+    """A hub id needs the commit of its weights."""
+    assert "policy.revision" in refused(tmp_path, TEXT.replace("base_model: base", "base_model: org/model"))
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RLAIFD_` variables win over the file, nested with two underscores."""
+    monkeypatch.setenv("RLAIFD_WEB__PORT", "9999")
+    assert settings(tmp_path).web.port == 9999
+
+
+def test_an_unknown_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable is an error, not silence."""
+    monkeypatch.setenv("RLAIFD_WEBB__PORT", "9999")
+    assert "RLAIFD_WEBB__PORT" in refused(tmp_path, TEXT)
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    """Neither repr nor a dump of the settings shows a key."""
+    loaded = settings(tmp_path, TEXT.replace("api_key: k", "api_key: canary-3141"))
+    assert "canary-3141" not in repr(loaded)
+    assert "canary-3141" not in loaded.model_dump_json()
