@@ -1,0 +1,111 @@
+"""What people want served, as they write it in rollout.yaml, and what of it may be in force.
+
+```yaml
+apiVersion: rlaifd/v1
+kind: AdapterRollout
+spec:
+  stable: support-agent-3f2c9a1b77d0   # null: the base model
+  canary: null
+...
+```
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
+
+from policies.records import Frozen
+
+ADAPTER_NAME = r"^[a-z0-9][a-z0-9-]{0,127}$"
+HEADER = (
+    "# Which adapter is wanted. Edit it, or use `rlaifd promote` and `rlaifd rollback`.\n"
+    "# The last line of three dots must stay: a file without it was cut off, and is refused.\n"
+)
+
+
+class RolloutSpec(Frozen):
+    """The wanted serving state. `stable` has no default: an absent key is a slip, never the base model."""
+
+    stable: StrictStr | None = Field(pattern=ADAPTER_NAME)
+    """The adapter to serve; None: the base model."""
+    canary: None = None
+    """Reserved for an adapter that gets a share of the traffic."""
+
+    @field_validator("canary", mode="before")
+    @classmethod
+    def _no_canary(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError("must be null: this version serves no canary, only `stable`")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    api_version: Literal["rlaifd/v1"] = Field(alias="apiVersion")
+    kind: Literal["AdapterRollout"]
+    spec: RolloutSpec
+
+
+class RolloutSpecError(ValueError):
+    """The document is not a rollout. The message is one line: key and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What should be in force. `problem` says why that is not what the file names; None: it is."""
+
+    stable: str | None
+    problem: str | None = None
+
+
+def parse(document: Mapping[str, Any]) -> RolloutSpec:
+    """The specification in a parsed YAML document. Raises RolloutSpecError."""
+    try:
+        return _Document.model_validate(document).spec
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in problem["loc"]) or "document"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key: remove or correct it"
+        elif problem["type"] == "missing":
+            message = "is required and missing"
+            if key == "spec.stable":
+                message += "; write `stable: null` for the base model"
+        elif problem["type"] == "string_pattern_mismatch":
+            message = "is not the name of an adapter"
+        raise RolloutSpecError(f"{key}: {message}") from None
+
+
+def render(stable: str | None, *, comments: str = HEADER) -> str:
+    """The whole file for a stable adapter, below the given comment lines."""
+    name = "null" if stable is None else stable
+    return (
+        f"{comments}apiVersion: rlaifd/v1\nkind: AdapterRollout\nspec:\n"
+        f"  stable: {name}   # null: the base model\n  canary: null\n...\n"
+    )
+
+
+def top_comments(text: str) -> str:
+    """The comment lines a person wrote above the first key, each with its newline; '' if there are none."""
+    kept: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        kept.append(line + "\n")
+    return "".join(kept)
+
+
+def state_in_force(spec: RolloutSpec | None, quarantined: Collection[str], last_good: str | None) -> Wanted:
+    """The file minus the quarantine: what a valid file names, unless that is quarantined.
+
+    `last_good` is what stays in force then; a quarantined one gives way to the base model.
+    """
+    kept = None if last_good in quarantined else last_good
+    if spec is None:
+        return Wanted(kept, "the file is not valid")
+    if spec.stable in quarantined:
+        return Wanted(kept, f"{spec.stable} is quarantined")
+    return Wanted(spec.stable)

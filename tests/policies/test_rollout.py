@@ -1,0 +1,81 @@
+"""rollout.yaml as a value, and the file minus the quarantine."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from policies.rollout import (
+    HEADER,
+    RolloutSpec,
+    RolloutSpecError,
+    Wanted,
+    parse,
+    render,
+    state_in_force,
+    top_comments,
+)
+
+NAME = "support-agent-3f2c9a1b77d0"
+
+
+def document(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "rlaifd/v1", "kind": "AdapterRollout", "spec": spec}
+
+
+@pytest.mark.parametrize("stable", [NAME, None])
+def test_what_is_rendered_parses_to_the_same(stable: str | None) -> None:
+    """A rendered file names the same adapter when read, and ends with the document-end marker."""
+    text = render(stable)
+    assert parse(yaml.safe_load(text)) == RolloutSpec(stable=stable)
+    assert text.endswith("\n...\n")
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (document(canary=None), "spec.stable: is required and missing; write `stable: null`"),
+        (document(stable=NAME, canary={"adapter": NAME, "share": 0.1}), "spec.canary: must be null"),
+        (document(stable=NAME, stabel=NAME), "spec.stabel: unknown key"),
+        (document(stable=NAME) | {"metadata": {}}, "metadata: unknown key"),
+        (document(stable=NAME) | {"apiVersion": "rlaifd/v2"}, "apiVersion: Input should be 'rlaifd/v1'"),
+        (document(stable=NAME) | {"kind": "Rollout"}, "kind: Input should be 'AdapterRollout'"),
+        (document(stable="../../etc"), "spec.stable: is not the name of an adapter"),
+        (document(stable=3), "spec.stable: Input should be a valid string"),
+        ({}, "apiVersion: is required and missing"),
+        (document(stable=NAME) | {"spec": None}, "spec: Input should be a valid"),
+    ],
+)
+def test_a_slip_is_refused_in_one_line(raw: dict[str, Any], says: str) -> None:
+    """Unknown keys, absent keys, other kinds and names that are paths are refused with the key's name."""
+    with pytest.raises(RolloutSpecError) as caught:
+        parse(raw)
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+
+
+def test_comments_at_the_top_are_kept() -> None:
+    """Only the comment lines above the first key are carried over."""
+    text = "# owned by the agents team\n# ask in #agents\n" + render(None, comments="")
+    assert top_comments(text) == "# owned by the agents team\n# ask in #agents\n"
+    assert top_comments(render(None, comments="")) == ""
+    assert top_comments(render(None)) == HEADER
+
+
+@pytest.mark.parametrize(
+    ("spec", "quarantined", "last_good", "wanted"),
+    [
+        (RolloutSpec(stable="b"), set(), "a", Wanted("b")),
+        (RolloutSpec(stable=None), set(), "a", Wanted(None)),
+        (RolloutSpec(stable="b"), {"b"}, "a", Wanted("a", "b is quarantined")),
+        (RolloutSpec(stable="b"), {"a", "b"}, "a", Wanted(None, "b is quarantined")),
+        (None, set(), "a", Wanted("a", "the file is not valid")),
+        (None, {"a"}, "a", Wanted(None, "the file is not valid")),
+        (None, set(), None, Wanted(None, "the file is not valid")),
+    ],
+)
+def test_the_state_in_force_is_the_file_minus_the_quarantine(
+    spec: RolloutSpec | None, quarantined: set[str], last_good: str | None, wanted: Wanted
+) -> None:
+    """A quarantined or unreadable wish leaves the last good state, else the base model."""
+    assert state_in_force(spec, quarantined, last_good) == wanted
