@@ -8,6 +8,8 @@ import pytest
 
 from daemon.clock import FakeClock
 
+pytest_plugins = ("tests.servers.postgres", "tests.stores")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

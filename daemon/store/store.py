@@ -1,117 +1,264 @@
 """The store: one SQLite file or one PostgreSQL database behind two verbs.
 
-`read(work)` runs work in a read-only transaction; `write(work)` runs it in one that commits or leaves no
-trace. On SQLite all writes pass through one thread with BEGIN IMMEDIATE, so that writers queue here instead
-of failing there; `synchronous=FULL` makes a commit survive a power loss. On PostgreSQL the whole transaction
-is done again on a serialization failure or a lost connection: work must therefore be repeatable, which the
-natural keys make it.
+`read(work)` runs work on one read-only snapshot; `write(work)` runs it in a transaction that is committed
+when `write` returns and leaves no trace when it raises. On SQLite all writes pass through one thread with
+BEGIN IMMEDIATE, so that writers queue here instead of failing there; `synchronous=FULL` makes a commit
+survive a power loss. On PostgreSQL the whole transaction is done again on a serialization failure or a lost connection;
+where the connection is lost during COMMIT the server is asked whether it took effect, so that no work is done
+twice.
 
-No transaction is ever held across a call to another system.
+`urgent=True` is for halts: it runs on the calling thread and on connections kept for it, ahead of the queue.
+
+No transaction is ever held across a call to another system, and none is opened inside another.
 """
 
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine, Transaction, create_engine, event, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from daemon.errors import RlaifdError
+from daemon.errors import RlaifdError, UsageError
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 BUSY_TIMEOUT_MS = 15_000
-RETRIES = 6
+RETRY_S = 15.0
+"""How long PostgreSQL may be away before work fails: a restart with crash recovery fits."""
+CONFLICT_RETRIES = 3
+"""A unique key that another transaction took between our look and our insert is there at the next look."""
 
 
 class StoreError(RlaifdError):
     """The database cannot be used. The message says which and why."""
 
 
+class StoreBusyError(StoreError):
+    """The database cannot be used now: locked, full, or away. The same work may succeed later."""
+
+
 class Store:
-    """Reads and writes on one database. Safe to use from any thread; `close` waits for writes under way."""
+    """Reads and writes on one database. Safe to use from any thread; `close` waits for writes under way.
+
+    Raises StoreError (StoreBusyError where waiting may help) when the database is at fault, and SQLAlchemy's
+    IntegrityError, DataError and ProgrammingError when the work is. In-memory SQLite is refused: every
+    connection would see a database of its own.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+        try:
+            self.url = make_url(url)
+        except ArgumentError:
+            raise UsageError("store.url is not a database URL: sqlite:///FILE or postgresql://…") from None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
-        self._writer = (
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer") if self.is_sqlite else None
-        )
+        make = _sqlite_engine if self.is_sqlite else _postgres_engine
+        self.engine = make(url, pool_size=10, max_overflow=20)
+        self._urgent_engine = make(url, pool_size=1, max_overflow=3)
+        self._urgent = threading.Lock()
+        self._local = threading.local()
+        self._writer = ThreadPoolExecutor(1, "store-writer") if self.is_sqlite else None
 
-    def read(self, work: Work[T]) -> T:
-        """Runs `work` on a read-only connection and answers its result."""
-        return self._attempt(lambda: self._run(work, readonly=True))
+    @property
+    def name(self) -> str:
+        """The database's address without its password."""
+        return self.url.render_as_string(hide_password=True)
 
-    def write(self, work: Work[T]) -> T:
-        """Runs `work` in one transaction: committed when this returns, undone when it raises."""
+    def read(self, work: Work[T], *, urgent: bool = False) -> T:
+        """Runs `work` on a read-only connection, on one snapshot, and answers its result."""
+        engine = self._urgent_engine if urgent else self.engine
+        return self._attempt(lambda: self._read(engine, work))
+
+    def write(self, work: Work[T], *, urgent: bool = False) -> T:
+        """Runs `work` in one transaction: committed when this returns, undone when it raises.
+
+        Raises RuntimeError when called from inside another write: it would wait for itself.
+        """
+        if getattr(self._local, "writing", False):
+            raise RuntimeError("a write inside a write would wait for itself: pass the connection on")
+        if urgent:
+            with self._urgent:
+                return self._attempt(lambda: self._write(self._urgent_engine, work))
         if self._writer is None:
-            return self._attempt(lambda: self._run(work, readonly=False))
-        return self._writer.submit(self._attempt, lambda: self._run(work, readonly=False)).result()
+            return self._attempt(lambda: self._write(self.engine, work))
+        try:
+            queued = self._writer.submit(self._attempt, lambda: self._queued(work))
+        except RuntimeError:
+            raise StoreError(f"store {self.name}: closed") from None
+        return queued.result()
 
     def close(self) -> None:
-        """Waits for writes under way and closes the connections."""
+        """Waits for writes under way and closes the connections. May be called again."""
         if self._writer is not None:
             self._writer.shutdown(wait=True)
         self.engine.dispose()
+        self._urgent_engine.dispose()
 
-    def _run(self, work: Work[T], *, readonly: bool) -> T:
-        options = {"rlaifd_readonly": True} if readonly else {}
-        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+    def _read(self, engine: Engine, work: Work[T]) -> T:
+        options: dict[str, Any] = {"rlaifd_readonly": True}
+        if not self.is_sqlite:
+            options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+        with engine.connect().execution_options(**options) as connection, connection.begin():
             return work(connection)
 
+    def _queued(self, work: Work[T]) -> T:
+        with self._urgent:
+            pass  # an urgent write waits for the lock that the previous write held: it goes first
+        return self._write(self.engine, work)
+
+    def _write(self, engine: Engine, work: Work[T]) -> T:
+        with engine.connect() as connection, self._marked():
+            transaction = connection.begin()
+            try:
+                result = work(connection)
+                xid = None if self.is_sqlite else connection.scalar(_XID)
+            except BaseException:
+                transaction.rollback()
+                raise
+            self._commit(transaction, xid)
+        return result
+
+    def _commit(self, transaction: Transaction, xid: str | None) -> None:
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            transaction.rollback()
+            if xid is None or not error.connection_invalidated or not self._committed(xid):
+                raise
+
+    def _committed(self, xid: str) -> bool:
+        """Whether a transaction took effect whose COMMIT was not answered."""
+
+        def ask() -> str | None:
+            with self.engine.connect() as connection:
+                status: str | None = connection.scalar(_XID_STATUS, {"xid": xid})
+                return status
+
+        while (status := self._attempt(ask)) == "in progress":
+            time.sleep(0.05)
+        return status == "committed"
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """Remembers that this thread is inside a write."""
+        self._local.writing = True
+        try:
+            yield
+        finally:
+            self._local.writing = False
+
     def _attempt(self, run: Callable[[], T]) -> T:
-        for attempt in range(RETRIES):
+        """Runs again what may succeed now; says in one line what did not."""
+        deadline = time.monotonic() + RETRY_S
+        attempt = 0
+        while True:
             try:
                 return run()
-            except DBAPIError as error:
-                if attempt == RETRIES - 1 or not _worth_retrying(error):
-                    raise
-                time.sleep(min(2.0, 0.05 * 2**attempt) * (0.5 + random.random()))
-        raise AssertionError("unreachable")
+            except (DBAPIError, PoolTimeoutError) as error:
+                attempt += 1
+                again = isinstance(error, DBAPIError) and _worth_retrying(error, attempt)
+                if not again or time.monotonic() > deadline:
+                    raise self._explained(error) from error
+            time.sleep(min(1.0, 0.05 * 2**attempt) * (0.5 + random.random()))
+
+    def _explained(self, error: DBAPIError | PoolTimeoutError) -> Exception:
+        """The error as a StoreError where the database is at fault, else as it is."""
+        if isinstance(error, PoolTimeoutError):
+            return StoreBusyError(f"store {self.name}: all connections are in use")
+        if not isinstance(error, OperationalError | InterfaceError | InternalError):
+            return error
+        why = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+        kind = StoreBusyError if _may_pass(error) else StoreError
+        return kind(f"store {self.name}: {_ADVICE.get(why, why)}")
 
 
-def _worth_retrying(error: DBAPIError) -> bool:
+_XID = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_XID_STATUS = text("SELECT pg_xact_status(CAST(:xid AS xid8))")
+_ADVICE = {
+    "database or disk is full": "the disk is full: nothing was written; free space and work goes on",
+    "database is locked": "locked by another process for longer than "
+    f"{BUSY_TIMEOUT_MS // 1000} s: nothing was written; it is tried again",
+    "attempt to write a readonly database": "written to in a read, or the file is not writable",
+}
+
+
+def _worth_retrying(error: DBAPIError, attempt: int) -> bool:
+    """Whether the whole transaction may succeed when done again at once. Never on SQLite: it has waited."""
+    if isinstance(error.orig, sqlite3.Error):
+        return False
     if error.connection_invalidated:
         return True
     state = getattr(error.orig, "sqlstate", None)
+    if isinstance(error, IntegrityError):
+        return state == "23505" and attempt <= CONFLICT_RETRIES
     if state is not None:
-        return state in {"40001", "40P01"} or state.startswith(("08", "57P0")) or state == "23505"
-    return isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.Error)
+        return state in {"40001", "40P01"} or state.startswith(("08", "57P0"))
+    return isinstance(error, OperationalError)
 
 
-def _postgres_engine(url: str) -> Engine:
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether the same work may succeed later, without a person changing the configuration."""
+    if isinstance(error.orig, sqlite3.Error):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        passing = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+        return code is not None and (code & 0xFF) in passing
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "40", "53", "55", "57"))
+
+
+def _postgres_engine(url: str, *, pool_size: int, max_overflow: int) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    defaults = {"connect_timeout": "10", "application_name": "rlaifd"}
+    given = {name: value for name, value in defaults.items() if name not in parsed.query}
+    return create_engine(
+        parsed, pool_pre_ping=True, pool_size=pool_size, max_overflow=max_overflow, connect_args=given
+    )
 
 
-def _sqlite_engine(url: str) -> Engine:
+def _sqlite_engine(url: str, *, pool_size: int, max_overflow: int) -> Engine:
     database = make_url(url).database
-    if database and database != ":memory:":
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+    if not database or ":memory:" in database or "mode=memory" in url:
+        raise UsageError("store.url: in-memory SQLite is not supported: name a file")
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+    )
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
         for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         readonly = connection.get_execution_options().get("rlaifd_readonly", False)
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if readonly else 'OFF'}")
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
     return engine
@@ -119,8 +266,4 @@ def _sqlite_engine(url: str) -> Engine:
 
 def ping(store: Store) -> None:
     """Raises StoreError with one line when the database does not answer."""
-    try:
-        store.read(lambda connection: connection.execute(text("SELECT 1")))
-    except DBAPIError as error:
-        where = store.url.render_as_string(hide_password=True)
-        raise StoreError(f"store {where}: {str(error.orig).splitlines()[0]}") from error
+    store.read(lambda connection: connection.execute(text("SELECT 1")))

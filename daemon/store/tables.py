@@ -104,7 +104,7 @@ class JudgementRow(SQLModel, table=True):
     __tablename__ = "judgement"
     __table_args__ = (
         UniqueConstraint("key"),
-        Index("ix_judgement_queue", "state", "role", "not_before"),
+        Index("ix_judgement_queue", "state", "role", "not_before", "id"),
     )
     id: int | None = Field(default=None, primary_key=True)
     key: str

@@ -1,0 +1,150 @@
+"""The schema's version and the migrations."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from daemon.store.migrations.compare import options
+from daemon.store.schema import MIGRATIONS, revisions, upgrade, verify
+from daemon.store.store import Store, StoreError
+from tests.servers.postgres import Postgres
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A database without any schema."""
+    if request.param == "sqlite":
+        store = Store(f"sqlite:///{tmp_path / 'new' / 'rlaifd.db'}")
+        yield store
+        store.close()
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.create()
+    store = Store(url)
+    yield store
+    store.close()
+    server.drop(url)
+
+
+def test_migrated_schema_equals_the_tables(store: Store) -> None:
+    """The revisions make what tables.py says; where they do not, README.md of the store says what to run."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    def differences(connection: Connection) -> list[object]:
+        wanted = options()
+        metadata = wanted.pop("target_metadata")
+        context = MigrationContext.configure(connection, opts=wanted | {"target_metadata": metadata})
+        return list(compare_metadata(context, metadata))
+
+    assert store.read(differences) == []
+
+
+def test_head_is_alembics_head() -> None:
+    """The head found by file names is the one that Alembic finds by following the revisions."""
+    from alembic.script import ScriptDirectory
+
+    assert ScriptDirectory(str(MIGRATIONS)).get_heads() == [revisions()[-1]]
+
+
+def test_upgrade_and_verify_do_nothing_on_a_current_database(store: Store) -> None:
+    """A second upgrade answers the same revision twice."""
+    assert upgrade(store) == (revisions()[-1], revisions()[-1])
+    verify(store)
+
+
+def test_verify_names_the_command_when_there_is_no_schema(empty: Store) -> None:
+    """A new database is refused with the way out."""
+    with pytest.raises(StoreError, match="has no schema yet: run `rlaifd db upgrade`"):
+        verify(empty)
+
+
+def test_verify_names_the_command_when_the_schema_is_old(store: Store) -> None:
+    """An older schema is refused with both revisions and the way out."""
+    store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": "0001"}))
+    with pytest.raises(StoreError, match=r"schema is at 0001, this build needs .*rlaifd db upgrade"):
+        verify(store)
+
+
+def test_newer_schema_is_refused(store: Store) -> None:
+    """A schema of a newer build is neither used nor migrated."""
+    store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": "9999"}))
+    for refused in (verify, upgrade):
+        with pytest.raises(StoreError, match="9999 is unknown to this build"):
+            refused(store)
+
+
+def test_two_upgrades_at_once_make_one_schema(empty: Store) -> None:
+    """The second waits for the first and finds nothing to do."""
+    url = empty.url.render_as_string(hide_password=False)
+    stores = [Store(url) for _ in range(4)]
+    befores: list[str | None] = []
+
+    def run(store: Store) -> None:
+        befores.append(upgrade(store)[0])
+
+    threads = [threading.Thread(target=run, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for store in stores:
+        store.close()
+    assert sorted(befores, key=str) == [revisions()[-1]] * 3 + [None]
+    verify(empty)
+
+
+def test_failed_migration_leaves_nothing_behind(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The migration is one transaction: an error in a late revision undoes the early ones."""
+    from alembic.operations import Operations
+
+    def fail(self: Operations, *args: object, **kwargs: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Operations, "execute", fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            upgrade(empty)
+    with pytest.raises(StoreError, match="no schema yet"):
+        verify(empty)
+    upgrade(empty)
+    verify(empty)
+
+
+def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
+    """The copy holds the rows that were committed, those in the WAL included."""
+    sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_update")))
+    sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_delete")))
+    sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_replace")))
+    sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
+    sqlite_store.write(lambda c: c.execute(text("INSERT INTO lease VALUES ('a', 'me', 3, 1.0)")))
+    upgrade(sqlite_store)
+    file = Path(str(sqlite_store.url.database))
+    with sqlite3.connect(file.with_name(f"{file.name}.before-{revisions()[-1]}")) as copy:
+        assert copy.execute("SELECT owner, epoch FROM lease").fetchall() == [("me", 3)]
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+    copy.close()
+
+
+def test_a_new_sqlite_file_is_not_copied(tmp_path: Path) -> None:
+    """There is nothing to keep in an empty database."""
+    store = Store(f"sqlite:///{tmp_path / 'rlaifd.db'}")
+    upgrade(store)
+    store.close()
+    assert not list(tmp_path.glob("*.before-*"))
+
+
+def test_verify_does_not_import_alembic(sqlite_store: Store) -> None:
+    """A daemon that starts on a current database does not load the migration tool."""
+    program = (
+        "import sys\nfrom daemon.store.schema import verify\nfrom daemon.store.store import Store\n"
+        f"verify(Store({sqlite_store.url.render_as_string()!r}))\nprint('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
