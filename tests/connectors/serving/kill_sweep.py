@@ -1,0 +1,90 @@
+"""Kills a process that switches adapters, again and again, and checks the directory after every kill.
+
+Run as `python -m tests.connectors.serving.kill_sweep DIRECTORY KILLS`. Answers one JSON object. It is a
+process of its own so that forking is safe and a fork costs milliseconds.
+"""
+
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from connectors.serving.directory import DirectoryTarget
+
+NAMES: tuple[str | None, ...] = ("agent-aaa", "agent-bbb", None)
+
+
+def adapter(root: Path, name: str) -> str:
+    """An adapter's directory, made when it is not there."""
+    directory = root / "adapters" / name
+    if not directory.exists():
+        directory.mkdir(parents=True)
+        (directory / "MANIFEST.json").write_text(json.dumps({"name": name}))
+    return str(directory)
+
+
+def switch_for_ever(root: Path, epoch: int, ready: int) -> None:
+    """Serves one adapter after the other until killed."""
+    target = DirectoryTarget(root / "serving")
+    os.write(ready, b"x")
+    while True:
+        for name in NAMES:
+            epoch += 1
+            target.serve(name, adapter(root, name) if name else None, epoch)
+
+
+def kill_one(root: Path, epoch: int, delay_s: float) -> None:
+    """Starts a child, kills it after a while, and waits for its end."""
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        switch_for_ever(root, epoch, told)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(told)
+    time.sleep(delay_s)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def fault(root: Path) -> str | None:
+    """What is wrong with the directory, None if nothing is. Looks at it as a server would."""
+    serving = root / "serving"
+    pointer = json.loads((serving / "current.json").read_text())
+    current = serving / "current"
+    if pointer["adapter"] is None:
+        return None if not current.exists() else "base model named, and a directory linked"
+    if current.resolve().name != pointer["adapter"]:
+        return f"{pointer['adapter']} named, {current.resolve().name} linked"
+    manifest = json.loads((current / "MANIFEST.json").read_text())
+    return None if manifest["name"] == pointer["adapter"] else "the manifest names another"
+
+
+def main(root: Path, kills: int) -> dict[str, object]:
+    chance = random.Random(0)
+    for name in filter(None, NAMES):
+        adapter(root, name)
+    target = DirectoryTarget(root / "serving")
+    target.serve(None, None, 0)
+    faults: list[str] = []
+    epochs = [0]
+    for _ in range(kills):
+        kill_one(root, epochs[-1], chance.uniform(0.0005, 0.04))
+        found = fault(root)
+        if found:
+            faults.append(found)
+        epochs.append(json.loads((root / "serving" / "current.json").read_text())["epoch"])
+        target.serve("agent-aaa", adapter(root, "agent-aaa"), epochs[-1])
+        if target.served().adapter != "agent-aaa":
+            faults.append("did not recover")
+    states = len(list((root / "serving" / ".states").iterdir()))
+    rises = all(a <= b for a, b in itertools.pairwise(epochs))
+    return {"kills": kills, "faults": faults, "switches": epochs[-1], "epochs_rise": rises, "states": states}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -1,0 +1,176 @@
+"""The directory target: one switch for both names, whatever stops it."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from connectors.errors import FatalError, TransientError
+from connectors.serving.directory import KEPT_STATES, DirectoryTarget
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class StoppedError(Exception):
+    """Stands for the process ending at this step."""
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for name in ("agent-aaa", "agent-bbb"):
+        directory = tmp_path / "adapters" / name
+        directory.mkdir(parents=True)
+        (directory / "MANIFEST.json").write_text(json.dumps({"name": name}))
+        made[name] = str(directory)
+    return made
+
+
+def test_both_names_switch_together(tmp_path: Path, adapters: dict[str, str]) -> None:
+    """`current` leads to the adapter that `current.json` names, with its digest, epoch and time."""
+    serving = tmp_path / "serving"
+    DirectoryTarget(serving, now=lambda: 12.5).serve("agent-aaa", adapters["agent-aaa"], 3)
+    pointer = json.loads((serving / "current.json").read_text())
+    assert (serving / "current").resolve() == Path(adapters["agent-aaa"]).resolve()
+    assert (pointer["adapter"], pointer["epoch"], pointer["at"]) == ("agent-aaa", 3, 12.5)
+    assert len(pointer["digest"]) == 64
+
+
+def test_the_base_model_leads_nowhere(tmp_path: Path, adapters: dict[str, str]) -> None:
+    """For the base model `current` is a link to nothing and `current.json` says null."""
+    serving = tmp_path / "serving"
+    target = DirectoryTarget(serving)
+    target.serve("agent-aaa", adapters["agent-aaa"], 1)
+    target.serve(None, None, 2)
+    assert (serving / "current").is_symlink()
+    assert not (serving / "current").exists()
+    pointer = json.loads((serving / "current.json").read_text())
+    assert (pointer["adapter"], pointer["digest"]) == (None, None)
+
+
+def test_a_directory_without_a_manifest_is_refused(tmp_path: Path, adapters: dict[str, str]) -> None:
+    """What was never published is not served, and what was served stays."""
+    target = DirectoryTarget(tmp_path / "serving")
+    target.serve("agent-aaa", adapters["agent-aaa"], 1)
+    with pytest.raises(FatalError, match="not a published adapter"):
+        target.serve("agent-ccc", str(tmp_path), 2)
+    assert target.served().adapter == "agent-aaa"
+
+
+def steps_of_a_switch(root: Path, adapters: dict[str, str], first: str | None) -> list[str]:
+    steps: list[str] = []
+    serving = root / "counted"
+    if first is not None:
+        DirectoryTarget(serving).serve(first, adapters[first], 1)
+    DirectoryTarget(serving, at_step=steps.append).serve("agent-bbb", adapters["agent-bbb"], 2)
+    return steps
+
+
+@pytest.mark.parametrize("first", [None, "agent-aaa"])
+def test_a_stop_at_every_step_leaves_one_complete_adapter(
+    tmp_path: Path, adapters: dict[str, str], first: str | None
+) -> None:
+    """Stopped at any step, the target names the old or the new adapter whole, and a new process goes on."""
+    count = len(steps_of_a_switch(tmp_path, adapters, first))
+    assert count >= 6
+    for stop_at in range(count):
+        serving = tmp_path / f"serving-{stop_at}"
+        if first is not None:
+            DirectoryTarget(serving).serve(first, adapters[first], 1)
+        left = iter(range(stop_at))
+
+        def stop(step: str, left: "object" = left) -> None:
+            if next(left, None) is None:  # type: ignore[call-overload]
+                raise StoppedError(step)
+
+        with pytest.raises(StoppedError):
+            DirectoryTarget(serving, at_step=stop).serve("agent-bbb", adapters["agent-bbb"], 2)
+        after = DirectoryTarget(serving)
+        linked = (serving / "current").resolve().name if (serving / "current").exists() else None
+        assert linked in {first, "agent-bbb"}
+        if (serving / "current.json").exists():
+            assert json.loads((serving / "current.json").read_text())["adapter"] == linked
+            assert after.served().adapter == linked
+        after.serve("agent-bbb", adapters["agent-bbb"], 2)
+        assert after.served().adapter == "agent-bbb"
+
+
+def test_kill_9_at_any_moment_leaves_a_valid_pointer(tmp_path: Path) -> None:
+    """A process that switches without pause is killed 150 times; no kill leaves a pointer that lies."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.connectors.serving.kill_sweep", str(tmp_path), "150"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result = json.loads(done.stdout)
+    assert result["kills"] == 150
+    assert result["faults"] == []
+    assert result["epochs_rise"]
+    assert result["switches"] > 10, "the kills landed before any switch"
+    assert result["states"] <= KEPT_STATES + 1
+
+
+def test_a_damaged_pointer_is_seen_and_repaired(tmp_path: Path, adapters: dict[str, str]) -> None:
+    """Damage is an error of `served`, the epoch survives it, and serving again repairs it."""
+    serving = tmp_path / "serving"
+    target = DirectoryTarget(serving)
+    target.serve("agent-aaa", adapters["agent-aaa"], 5)
+    (serving / "current.json").write_text("{")
+    with pytest.raises(TransientError, match="damaged"):
+        target.served()
+    with pytest.raises(FatalError, match="older than 5"):
+        target.serve(None, None, 4)
+    target.serve("agent-aaa", adapters["agent-aaa"], 5)
+    assert target.served().adapter == "agent-aaa"
+
+
+@pytest.mark.parametrize("entry", ["current", "current.json"])
+def test_a_name_that_was_replaced_is_put_back(tmp_path: Path, adapters: dict[str, str], entry: str) -> None:
+    """Somebody's own link or file in place of ours does not pass for what is served."""
+    serving = tmp_path / "serving"
+    target = DirectoryTarget(serving)
+    target.serve("agent-aaa", adapters["agent-aaa"], 1)
+    (serving / entry).unlink()
+    (serving / entry).symlink_to(adapters["agent-bbb"])
+    with pytest.raises(TransientError, match=f"`{entry}` is not the link"):
+        target.served()
+    target.serve("agent-aaa", adapters["agent-aaa"], 1)
+    assert (serving / "current").resolve().name == "agent-aaa"
+    assert json.loads((serving / "current.json").read_text())["adapter"] == "agent-aaa"
+
+
+def test_an_adapter_that_went_away_is_seen(tmp_path: Path, adapters: dict[str, str]) -> None:
+    """A link that leads to no adapter any more is an error, never the base model."""
+    target = DirectoryTarget(tmp_path / "serving")
+    target.serve("agent-aaa", adapters["agent-aaa"], 1)
+    Path(adapters["agent-aaa"]).rename(tmp_path / "elsewhere")
+    with pytest.raises(TransientError, match="does not lead to agent-aaa"):
+        target.served()
+
+
+def test_a_held_lock_is_waited_for_and_then_given_up(tmp_path: Path, adapters: dict[str, str]) -> None:
+    """Another process in the middle of a switch is waited for; one that never ends is an error."""
+    serving = tmp_path / "serving"
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(_: str) -> None:
+        inside.set()
+        assert go_on.wait(10)
+
+    slow = DirectoryTarget(serving, at_step=hold)
+    thread = threading.Thread(target=slow.serve, args=("agent-aaa", adapters["agent-aaa"], 1))
+    thread.start()
+    try:
+        assert inside.wait(10)
+        with pytest.raises(TransientError, match="locked"):
+            DirectoryTarget(serving, lock_timeout_s=0.05).serve("agent-bbb", adapters["agent-bbb"], 2)
+    finally:
+        go_on.set()
+        thread.join(10)
+    DirectoryTarget(serving).serve("agent-bbb", adapters["agent-bbb"], 2)
+    assert DirectoryTarget(serving).served().adapter == "agent-bbb"
