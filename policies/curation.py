@@ -1,0 +1,188 @@
+"""From judged candidates to preferences, and from preferences to what a snapshot may hold.
+
+A preference is the pair of a prompt's candidates whose rewards lie furthest apart, as one judge in one
+version saw both. Only prompts of the train split give any: what calibrates, audits or gates must never teach.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol, TypeVar
+
+from policies.policy import CurationRule
+from policies.records import Role, Split
+
+SOFT_SCALE = 2.0
+"""Reward difference at which the estimated odds of `chosen` being better are e to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One judge's reward of a candidate (0-10). `version` is the judge's: other versions are other judges."""
+
+    verdict_id: int
+    role: Role
+    version: str
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate with the scores it got; abstentions are not scores."""
+
+    candidate_id: int
+    text: str
+    scores: tuple[Score, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPrompt:
+    """A trace's prompt with its judged candidates. `contributor` is who the cap on one source counts."""
+
+    trace_id: int
+    cluster: str
+    split: Split
+    contributor: str
+    candidates: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A pair to learn from. `soft` is the estimated probability that chosen is the better one."""
+
+    trace_id: int
+    cluster: str
+    contributor: str
+    chosen_id: int
+    rejected_id: int
+    margin: float
+    difference: float
+    soft: float
+    verdict_ids: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NoPreference:
+    """Why a prompt gives no preference."""
+
+    reason: str
+
+
+def preference_of(prompt: JudgedPrompt, rule: CurationRule) -> Preference | NoPreference:
+    """The prompt's preference: best against worst, if they differ enough in reward and in text.
+
+    Where the large judge scored both answers of a pair its scores count, else the small judge's. Ties between
+    pairs go to the lower candidate ids, so that the same scores always give the same pair.
+    """
+    if prompt.split is not Split.TRAIN:
+        return NoPreference(f"the cluster is in the {prompt.split.value} split")
+    best: tuple[Judged, Judged, Score, Score] | None = None
+    for one, other in combinations(sorted(prompt.candidates, key=lambda judged: judged.candidate_id), 2):
+        scores = _same_judge(one, other)
+        if scores is None:
+            continue
+        pair = (one, other, *scores) if scores[0].reward >= scores[1].reward else (other, one, *scores[::-1])
+        if best is None or _margin(pair) > _margin(best):
+            best = pair
+    if best is None:
+        return NoPreference("no two candidates were scored by the same judge version")
+    return _checked(prompt, rule, best)
+
+
+def difference(one: str, other: str) -> float:
+    """The share of words in which two texts differ: 1 - Jaccard index of their word multisets, 0 to 1.
+
+    Case, spacing and word order do not count. Time is linear in the texts, which strangers may have written.
+    """
+    first, second = Counter(one.casefold().split()), Counter(other.casefold().split())
+    union = (first | second).total()
+    return 1 - (first & second).total() / union if union else 0.0
+
+
+class Contribution(Protocol):
+    """What the cap needs to know of a preference."""
+
+    @property
+    def contributor(self) -> str: ...
+
+
+C = TypeVar("C", bound=Contribution)
+
+
+def capped(newest_first: Sequence[C], rule: CurationRule, *, limit: int | None = None) -> list[C]:
+    """The preferences a snapshot may hold, newest first, at most `limit`.
+
+    One contributor gives at most `max_source_share` of the result (but one pair always) and
+    `max_source_pairs`. The share is of what remains, so the cap is lowered until it fits its own result.
+    """
+    allowed = rule.max_source_pairs
+    while True:
+        given: Counter[str] = Counter()
+        kept: list[C] = []
+        for item in newest_first:
+            if limit is not None and len(kept) >= limit:
+                break
+            if given[item.contributor] < allowed:
+                given[item.contributor] += 1
+                kept.append(item)
+        fitting = max(1, math.floor(rule.max_source_share * len(kept)))
+        if fitting >= allowed:
+            return kept
+        allowed = fitting
+
+
+def review_pairs(
+    texts: Mapping[int, str], *, salt: Hashable, limit: int
+) -> tuple[tuple[tuple[int, int], ...], float]:
+    """The pairs of candidate ids that judges and people compare, and the probability each had of being one.
+
+    Pairs of the same text are left out: nobody can choose. Of the others, `limit` are drawn by hash, so that
+    a repeated call draws the same. In each pair the lower id comes first.
+    """
+    possible = [(a, b) for a, b in combinations(sorted(texts), 2) if texts[a].strip() != texts[b].strip()]
+    if not possible:
+        return (), 0.0
+
+    def rank(pair: tuple[int, int]) -> bytes:
+        return hashlib.sha256(f"review:{salt}:{pair[0]}:{pair[1]}".encode()).digest()
+
+    drawn = sorted(possible, key=rank)[:limit]
+    return tuple(sorted(drawn)), len(drawn) / len(possible)
+
+
+def _same_judge(one: Judged, other: Judged) -> tuple[Score, Score] | None:
+    """The scores of both by one judge version: the large judge's first, of several versions the newest."""
+    theirs = {(score.role, score.version): score for score in other.scores}
+    both = [(score, theirs[key]) for score in one.scores if (key := (score.role, score.version)) in theirs]
+    usable = [pair for pair in both if pair[0].role in {Role.SMALL, Role.LARGE}]
+    return max(usable, key=lambda pair: (pair[0].role is Role.LARGE, pair[0].verdict_id), default=None)
+
+
+def _margin(pair: tuple[Judged, Judged, Score, Score]) -> float:
+    return pair[2].reward - pair[3].reward
+
+
+def _checked(
+    prompt: JudgedPrompt, rule: CurationRule, pair: tuple[Judged, Judged, Score, Score]
+) -> Preference | NoPreference:
+    chosen, rejected, high, low = pair
+    margin = _margin(pair)
+    if margin < rule.min_margin:
+        return NoPreference(f"the rewards differ by {margin:.2f}, less than {rule.min_margin:g}")
+    differs = difference(chosen.text, rejected.text)
+    if differs < rule.min_difference:
+        return NoPreference(f"the texts differ by {differs:.1%}, less than {rule.min_difference:.1%}")
+    return Preference(
+        trace_id=prompt.trace_id,
+        cluster=prompt.cluster,
+        contributor=prompt.contributor,
+        chosen_id=chosen.candidate_id,
+        rejected_id=rejected.candidate_id,
+        margin=margin,
+        difference=differs,
+        soft=1 / (1 + math.exp(-margin / SOFT_SCALE)),
+        verdict_ids=(high.verdict_id, low.verdict_id),
+    )

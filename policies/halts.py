@@ -1,0 +1,99 @@
+"""The halt rules: evidence from the store in, a halt with its figures out, or nothing.
+
+A rule halts only on what was measured. Missing evidence halts nothing here; it keeps the gate closed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from policies.agreement import Alignment, Standing
+from policies.policy import HaltRules
+from policies.records import Halt, Role, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The standard deviation (0-10 scale) of a judge's last `count` rewards."""
+
+    count: int
+    deviation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HaltEvidence:
+    """What the rules look at, by the judge's role."""
+
+    alignment: Mapping[Role, Alignment] = field(default_factory=dict)
+    rewards: Mapping[Role, Spread] = field(default_factory=dict)
+
+
+class HaltRule(Protocol):
+    """Answers the halt that the evidence asks for, or None. Pure; raises nothing."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, evidence: HaltEvidence) -> Halt | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentFloor:
+    """People agree with a judge less often than the limit, by the point estimate.
+
+    A judge whose verdicts become training data halts training; the gate's judge halts promotion.
+    """
+
+    role: Role
+    rules: HaltRules
+
+    @property
+    def name(self) -> str:
+        return f"alignment-{self.role.value}"
+
+    def __call__(self, evidence: HaltEvidence) -> Halt | None:
+        found = evidence.alignment.get(self.role)
+        if found is None or found.ratio is None or found.standing is not Standing.BREACH:
+            return None
+        reason = (
+            f"people agree with the {self.role.value} judge on {found.ratio:.1%} of {found.labels} pairs "
+            f"(one-sided 95 % bounds {found.lower:.1%} to {found.upper:.1%}); the limit is {found.limit:.1%}"
+        )
+        scope = Scope.PROMOTION if self.role is Role.GATE else Scope.TRAINING
+        return Halt(scope=scope, rule=self.name, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSpreadFloor:
+    """A judge's rewards hardly differ any more: it tells nothing apart, or all answers are alike."""
+
+    role: Role
+    rules: HaltRules
+
+    @property
+    def name(self) -> str:
+        return f"reward-spread-{self.role.value}"
+
+    def __call__(self, evidence: HaltEvidence) -> Halt | None:
+        found = evidence.rewards.get(self.role)
+        if found is None or found.deviation is None or found.count < self.rules.reward_window:
+            return None
+        if found.deviation >= self.rules.min_reward_sd:
+            return None
+        reason = (
+            f"the last {found.count} rewards of the {self.role.value} judge have a standard deviation of "
+            f"{found.deviation:.3f}; the limit is {self.rules.min_reward_sd:g}"
+        )
+        return Halt(scope=Scope.TRAINING, rule=self.name, reason=reason)
+
+
+def rules_for(rules: HaltRules, roles: Sequence[Role]) -> tuple[HaltRule, ...]:
+    """The rules for the configured judges: alignment for each, reward spread for those that score."""
+    floors: list[HaltRule] = [AlignmentFloor(role, rules) for role in roles]
+    floors.extend(RewardSpreadFloor(role, rules) for role in roles if role is not Role.GATE)
+    return tuple(floors)
+
+
+def evaluate(rules: Sequence[HaltRule], evidence: HaltEvidence) -> tuple[Halt, ...]:
+    """Every halt that the evidence asks for, in the rules' order."""
+    return tuple(halt for rule in rules if (halt := rule(evidence)) is not None)
