@@ -1,0 +1,33 @@
+"""One `rlaifd run` per state directory: a file lock that the kernel frees when the process ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemon.errors import RlaifdError
+
+FILE = "daemon.lock"
+
+
+@contextmanager
+def sole(state_dir: Path) -> Iterator[None]:
+    """Holds `<state_dir>/daemon.lock` while inside. Raises RlaifdError naming the process that holds it."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    path = state_dir / FILE
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise RlaifdError(
+                f"{path}: another rlaifd runs on this state directory (pid {holder}): stop it, "
+                "or set another state_dir"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
