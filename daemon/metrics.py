@@ -19,6 +19,8 @@ CALL_OUTCOMES = ("ok", "unparseable", "timeout", "http_error", "rate_limited", "
 SLOTS = ("stable", "candidate")
 DECISIONS = ("promote", "hold", "reject")
 HALT_SOURCES = ("guard", "alert", "operator", "rollback")
+REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "halted", "corrupted")
+CONDITIONS = ("file_invalid", "refused", "quarantined", "corrupted", "unserved", "fenced", "store_lost")
 RUN_RESULTS = ("done", "failed", "halted", "stopped")
 ALERT_RESULTS = ("halted", "repeated", "resolved", "ignored", "unauthorized", "malformed", "unavailable")
 
@@ -133,6 +135,8 @@ class Metrics:
         self.rollout_epoch = self._gauge("rollout_epoch", "Fencing epoch of the state in force.")
         self.rollout_ok = self._gauge("rollout_in_sync", "1 when the target serves what is wanted.")
         self.adapter_info = self._gauge("adapter_info", "1, with the adapter in force.", "slot", "adapter")
+        self.rollout_refused = self._counter("rollout_refused_total", "Adapters refused, by why.", "reason")
+        self.rollout_condition = self._gauge("rollout_condition", "1 while the condition holds.", "condition")
         self.halt_active = self._gauge("halt_active", "1 while the scope is halted.", "scope")
         self.halts = self._counter("halts_total", "Halts latched.", "scope", "source")
         self.alerts = self._counter("alert_webhook_alerts_total", "Alerts received.", "result")
@@ -158,6 +162,8 @@ class Metrics:
             (self.alerts, ALERT_RESULTS),
             (self.halt_active, Scope),
             (self.promotions, ("promote", "rollback")),
+            (self.rollout_refused, REFUSALS),
+            (self.rollout_condition, CONDITIONS),
             (self.training_runs, RUN_RESULTS),
         ]
         for metric, values in single:
