@@ -1,0 +1,166 @@
+"""Candidates: which prompts lack sampled answers, and the answers each prompt has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, Select, Table, func, inspect, select, update
+
+from daemon.store.inserts import insert_new
+from daemon.store.tables import CandidateRow, JudgementRow, TraceRow
+from policies.records import Message, Origin, Role, Split, Trace, text_of
+
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
+
+SAMPLED_SPLITS = (Split.TRAIN.value, Split.AUDIT.value)
+"""What is learned from, and what people label. Gate prompts are answered in evaluations only."""
+
+Output = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A stored trace's prompt, as a sampler needs it."""
+
+    trace_id: int
+    event_id: str
+    cluster: str
+    split: Split
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many prompts lack sampled answers, and when the oldest of them was stored."""
+
+    prompts: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A stored candidate. `batch` is '' for the logged answer."""
+
+    id: int
+    trace_id: int
+    origin: Origin
+    batch: str
+    sample: int
+    text: str
+
+
+def prompt_of(row: Any) -> Prompt:
+    """A prompt from a row with the trace's id, event id, cluster, split and payload."""
+    trace = Trace.model_validate(row.payload)
+    return Prompt(row.id, row.event_id, row.cluster, Split(row.split), trace.messages, trace.tools)
+
+
+def prompts(connection: Connection, trace_ids: Sequence[int]) -> list[Prompt]:
+    """The prompts of these traces, in the order asked."""
+    columns = (TRACE.c.id, TRACE.c.event_id, TRACE.c.cluster, TRACE.c.split, TRACE.c.payload)
+    found = {row.id: row for row in connection.execute(select(*columns).where(TRACE.c.id.in_(trace_ids)))}
+    return [prompt_of(found[trace_id]) for trace_id in trace_ids]
+
+
+def waiting(connection: Connection) -> Waiting:
+    """Counts the prompts that `unsampled` would answer."""
+    row = connection.execute(_unsampled(func.count(TRACE.c.id), func.min(TRACE.c.stored_at))).one()
+    return Waiting(row[0], row[1])
+
+
+def unsampled(connection: Connection, *, limit: int) -> list[Prompt]:
+    """Train and audit prompts without sampled answers whose traffic judgements are planned, oldest first."""
+    ids = connection.scalars(_unsampled(TRACE.c.id).order_by(TRACE.c.id).limit(limit)).all()
+    return prompts(connection, ids)
+
+
+def store_sampled(
+    connection: Connection,
+    answers: Sequence[tuple[int, Sequence[Output]]],
+    *,
+    adapter: str,
+    batch: str,
+    now: float,
+) -> list[int]:
+    """Stores the answers of traces that have none yet and marks them; answers those traces' ids.
+
+    A trace that another worker has sampled in the meantime keeps its answers.
+    """
+    fresh = [trace_id for trace_id, _ in answers if _mark_sampled(connection, trace_id, now)]
+    marked = set(fresh)
+    insert_new(
+        connection,
+        CANDIDATE,
+        [
+            row(trace_id, output, adapter=adapter, batch=batch, sample=sample, now=now)
+            for trace_id, outputs in answers
+            if trace_id in marked
+            for sample, output in enumerate(outputs)
+            if output
+        ],
+    )
+    return fresh
+
+
+def row(
+    trace_id: int, output: Output, *, adapter: str, batch: str, sample: int, now: float
+) -> dict[str, Any]:
+    """A sampled answer's columns. What a database cannot hold is replaced by U+FFFD: a model may say it."""
+    clean = [storable(message.model_dump(mode="json")) for message in output]
+    return {
+        "trace_id": trace_id,
+        "origin": Origin.SAMPLED.value,
+        "adapter": adapter,
+        "batch": batch,
+        "sample": sample,
+        "output": clean,
+        "text": storable(text_of(output)),
+        "created_at": now,
+    }
+
+
+def storable(value: Any) -> Any:
+    """The same JSON value with NUL and lone surrogates replaced in every string."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return value
+
+
+def answers_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Answer]]:
+    """The candidates of these traces by trace, in the order they were stored."""
+    columns = ("id", "trace_id", "origin", "batch", "sample", "text")
+    query = select(*(CANDIDATE.c[name] for name in columns)).where(CANDIDATE.c.trace_id.in_(trace_ids))
+    found: dict[int, list[Answer]] = {trace_id: [] for trace_id in trace_ids}
+    for each in connection.execute(query.order_by(CANDIDATE.c.id)):
+        found[each.trace_id].append(
+            Answer(each.id, each.trace_id, Origin(each.origin), each.batch, each.sample, each.text)
+        )
+    return found
+
+
+def scored_or_asked(connection: Connection, trace_ids: Sequence[int]) -> frozenset[int]:
+    """The candidates of these traces whose score the small judge gave or was asked for."""
+    query = select(JUDGEMENT.c.candidate_id).where(
+        JUDGEMENT.c.trace_id.in_(trace_ids),
+        JUDGEMENT.c.role == Role.SMALL.value,
+        JUDGEMENT.c.kind == "score",
+    )
+    return frozenset(connection.scalars(query))
+
+
+def _unsampled(*columns: Any) -> Select[Any]:
+    return select(*columns).where(
+        TRACE.c.split.in_(SAMPLED_SPLITS), TRACE.c.sampled_at.is_(None), TRACE.c.planned_at.is_not(None)
+    )
+
+
+def _mark_sampled(connection: Connection, trace_id: int, now: float) -> bool:
+    marking = update(TRACE).where(TRACE.c.id == trace_id, TRACE.c.sampled_at.is_(None))
+    return connection.execute(marking.values(sampled_at=now)).rowcount == 1
