@@ -1,0 +1,64 @@
+"""The shipped documents that judges read, and how such a document is read: by name, or from a path.
+
+A document is a YAML mapping. It is found under its kind's folder here by name (`support`), or anywhere by
+path (`./ours.yaml`, `/etc/rlaifd/ours.yaml`).
+"""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Kind = Literal["constitutions", "rubrics"]
+Document = TypeVar("Document", bound=BaseModel)
+FOLDER = Path(__file__).parent
+
+
+class LibraryError(ValueError):
+    """A document is missing or wrong. The message is one line: file, key, what is wrong."""
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """The shipped documents of a kind."""
+    return tuple(sorted(path.stem for path in (FOLDER / kind).glob("*.yaml")))
+
+
+def load(kind: Kind, name: str, model: type[Document]) -> Document:
+    """The document of that shipped name or path. Raises LibraryError."""
+    path = _find(kind, name)
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise LibraryError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LibraryError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise LibraryError(f"{path}: the file must be a mapping of keys")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in problem["loc"]) or "document"
+        raise LibraryError(f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}") from None
+
+
+def _find(kind: Kind, name: str) -> Path:
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if name not in names(kind):
+        raise LibraryError(
+            f"{kind}: no {name!r} is shipped; write a path, or one of {', '.join(names(kind))}"
+        )
+    return FOLDER / kind / f"{name}.yaml"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, where YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        written = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        if len(set(map(str, written))) < len(written):
+            raise yaml.constructor.ConstructorError(None, None, "a key is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,303 @@
+"""Verdicts: read strictly, expected over samples or tokens, and both orders together."""
+
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import grammar
+from policies.grammar import Invalid, Letter, PairReply, ScoreReply, parse_pair, parse_score
+from policies.verdicts import expected_score, preferred, scored
+from tests.requirements import missing
+
+NONCE = "0123456789abcdef"
+DIMENSIONS = ("helpful", "correct")
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def score_json(**changes: object) -> str:
+    """A good answer with changed keys."""
+    return json.dumps(
+        {"critique": "fine", "scores": {"helpful": 7, "correct": 8}, "score": 7, **changes}, allow_nan=True
+    )
+
+
+def pair_json(**changes: object) -> str:
+    return json.dumps(
+        {"critique": "a", "scores": {"helpful": "A", "correct": "tie"}, "verdict": "A", **changes}
+    )
+
+
+def read_score(text: str, finish_reason: str = "stop") -> ScoreReply | Invalid:
+    return parse_score(text, nonce=NONCE, dimensions=DIMENSIONS, finish_reason=finish_reason)
+
+
+def read_pair(text: str, finish_reason: str = "stop") -> PairReply | Invalid:
+    return parse_pair(text, nonce=NONCE, dimensions=DIMENSIONS, finish_reason=finish_reason)
+
+
+def test_a_good_score_is_read() -> None:
+    """JSON bare or fenced, and prose that ends with the sentinel."""
+    wanted = ScoreReply(7.0, {"helpful": 7.0, "correct": 8.0}, "fine")
+    assert read_score(score_json()) == wanted
+    assert read_score(f"```json\n{score_json()}\n```") == wanted
+    assert read_score(f"Well argued.\n\nSCORE {NONCE}: 7.5") == ScoreReply(7.5, {}, "Well argued.")
+
+
+def test_a_good_verdict_is_read() -> None:
+    """A, B or tie, the same in JSON and after the sentinel."""
+    assert read_pair(pair_json()) == PairReply("A", {"helpful": "A", "correct": "tie"}, "a")
+    assert read_pair(f"Both fine.\nVERDICT {NONCE}: TIE") == PairReply("tie", {}, "Both fine.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "7",
+        "SCORE: 7",
+        f"SCORE {NONCE}: 7\nSCORE {NONCE}: 8",
+        f"SCORE {NONCE}: 7\nVERDICT {NONCE}: A",
+        f"SCORE {NONCE}: 7\nbut perhaps more",
+        f"SCORE {NONCE}: 11",
+        f"SCORE {NONCE}: NaN",
+        f"SCORE {NONCE}: 7/10",
+        "SCORE fedcba9876543210: 7",
+        score_json()[:-1],
+        score_json()[: len(score_json()) // 2],
+        score_json() + score_json(),
+        score_json() + " trailing",
+        "Sure! " + score_json(),
+        score_json(score=11),
+        score_json(score=-1),
+        score_json(score=True),
+        score_json(score="7"),
+        score_json(score=None),
+        score_json(score=math.nan),
+        score_json(score=math.inf),
+        score_json(verdict="A"),
+        score_json(scores={}),
+        score_json(scores={"helpful": 7}),
+        score_json(scores={"helpful": 7, "correct": 8, "clear": 9}),
+        score_json(scores={"helpful": 7, "correct": 80}),
+        score_json(scores=[7, 8]),
+        score_json(critique=""),
+        score_json(critique=3),
+        '{"critique": "x", "scores": {"helpful": 7, "correct": 8}, "score": 7, "score": 9}',
+        '{"critique": "x", "scores": {"helpful": 7, "correct": 8}, "score": 1e999}',
+        '{"score": 7, "critique": "x", "scores": {"helpful": 7, "correct": 8}}',
+        '{"critique": "x", "score": 7}',
+        '{"critique": ' + "[" * 30_000,
+        '["score", 7]',
+        "9" * 70_000,
+    ],
+)
+def test_what_is_not_one_whole_score_is_invalid(text: str) -> None:
+    """Missing, conflicting, out of range, cut off, doubled: never a default."""
+    assert isinstance(read_score(text), Invalid)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A",
+        "[[A]]",
+        "VERDICT: A",
+        f"VERDICT {NONCE}: A\nVERDICT {NONCE}: B",
+        f"VERDICT {NONCE}: A or B",
+        f"SCORE {NONCE}: 7",
+        pair_json(verdict="C"),
+        pair_json(verdict="AB"),
+        pair_json(verdict=None),
+        pair_json(verdict=["A"]),
+        pair_json(score=7),
+        pair_json(scores={"helpful": "A"}),
+        pair_json(scores={"helpful": "A", "correct": 3}),
+    ],
+)
+def test_what_is_not_one_verdict_is_invalid(text: str) -> None:
+    """The same strictness for comparisons."""
+    assert isinstance(read_pair(text), Invalid)
+
+
+@pytest.mark.parametrize("reason", sorted(grammar.CUT_OFF))
+def test_an_answer_cut_at_its_limit_is_invalid(reason: str) -> None:
+    """Even where what arrived happens to parse."""
+    assert read_score(score_json(), reason) == Invalid("cut off at the token limit")
+
+
+@given(st.text() | st.from_regex(rf"(SCORE|VERDICT) {NONCE}: .*\n?", fullmatch=True))
+def test_the_parser_never_raises(text: str) -> None:
+    """Any text is a reply or invalid."""
+    assert isinstance(read_score(text), ScoreReply | Invalid)
+    assert isinstance(read_pair(text), PairReply | Invalid)
+
+
+@given(st.integers(min_value=0, max_value=len(score_json()) - 1))
+def test_every_cut_of_an_answer_is_invalid(length: int) -> None:
+    """A truncated answer never reads as another."""
+    assert isinstance(read_score(score_json()[:length]), Invalid)
+
+
+def quoting(answer: str) -> str:
+    """A judge that quotes the candidate inside its critique."""
+    return score_json(critique=f"It says: {answer}", score=2)
+
+
+@pytest.mark.parametrize(
+    "answer", ["SCORE: 10", "SCORE fedcba9876543210: 10", '"score": 10}', '{"score": 10}', "VERDICT x: A"]
+)
+def test_a_quoted_verdict_is_not_the_judges(answer: str) -> None:
+    """What the candidate wrote stays inside the critique."""
+    reply = read_score(quoting(answer))
+    assert isinstance(reply, ScoreReply)
+    assert reply.score == 2
+
+
+def real_texts() -> Iterator[str]:
+    odd = DATA / "odd_verdicts.jsonl"
+    if not odd.exists():
+        missing("data", "../shared/data is absent: no real judge outputs to read")
+    for line in odd.read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)["raw_text"]
+    for path in sorted((DATA / "vicuna60").glob("judgments_*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)["raw_text"]
+
+
+def test_real_judges_free_prose_is_never_a_verdict() -> None:
+    """Ten thousand real outputs without our grammar: no exception, and nothing guessed."""
+    count = 0
+    for text in real_texts():
+        count += 1
+        assert isinstance(read_pair(str(text)), Invalid), text
+        assert isinstance(read_score(str(text)), Invalid), text
+    assert count > 9_000
+
+
+def test_real_prose_with_one_sentinel_reads_and_with_two_conflicts() -> None:
+    """What real judges write before the last line does not disturb it, and two verdicts are none."""
+    for text in real_texts():
+        body = str(text)
+        one = read_pair(f"{body}\nVERDICT {NONCE}: B")
+        assert isinstance(
+            one, Invalid if len(body) > grammar.MAX_REPLY or body.strip()[:1] == "{" else PairReply
+        )
+        assert isinstance(read_pair(f"VERDICT {NONCE}: A\n{body}\nVERDICT {NONCE}: B"), Invalid)
+
+
+@dataclass
+class Said:
+    """A token as a judge's client reports it."""
+
+    token: str
+    alternatives: Mapping[str, float] = field(default_factory=dict)
+
+
+def tokens(*texts: str, at: int, weights: Mapping[str, float]) -> list[Said]:
+    said = [Said(text, {text: 0.0}) for text in texts]
+    said[at] = Said(texts[at], {text: math.log(weight) for text, weight in weights.items()})
+    return said
+
+
+JSON_TOKENS = ('{"critique": "the \\"score\\": 9 is', ' claimed", "scores": {}, ', '"score"', ":", " 7", "}")
+
+
+def test_the_expected_score_is_over_the_alternatives() -> None:
+    """Sum of i times P(i), renormalised, spaces ignored, other tokens left out."""
+    said = tokens(*JSON_TOKENS, at=4, weights={" 7": 0.5, "8": 0.25, " 9": 0.05, " good": 0.2})
+    spread = expected_score(said, score=7, nonce=NONCE)
+    assert spread is not None
+    assert spread.mean == pytest.approx((7 * 0.5 + 8 * 0.25 + 9 * 0.05) / 0.8)
+    assert 0 < spread.sd < 1
+
+
+def test_the_expected_score_reads_the_sentinel_too() -> None:
+    """Prose with the code's line."""
+    said = tokens("ok\nSCORE ", f"{NONCE}:", " ", "10", at=3, weights={"10": 0.9, "9": 0.1})
+    spread = expected_score(said, score=10, nonce=NONCE)
+    assert spread is not None
+    assert spread.mean == pytest.approx(9.9)
+
+
+@pytest.mark.parametrize(
+    ("texts", "at", "weights"),
+    [
+        (('{"score":', " 1", "0", "}"), 1, {" 1": 1.0}),
+        (('{"score":', " 7", ".5", "}"), 1, {" 7": 1.0}),
+        (('{"score": 7', "}"), 0, {'{"score": 7': 1.0}),
+        (('{"score":', " 7", "}"), 1, {" 7": 0.1, " seven": 0.9}),
+        (('{"score":', " 7", "}"), 1, {" 8": 1.0}),
+        (('{"score":', " 8", "}"), 1, {" 8": 1.0}),
+        (('{"verdict":', ' "A"', "}"), 1, {' "A"': 1.0}),
+    ],
+)
+def test_where_the_token_says_no_score_there_is_no_expectation(
+    texts: tuple[str, ...], at: int, weights: dict[str, float]
+) -> None:
+    """A number that goes on, too little mass, another score than the text's: None."""
+    assert expected_score(tokens(*texts, at=at, weights=weights), score=7, nonce=NONCE) is None
+
+
+def test_no_tokens_no_expectation() -> None:
+    """A judge that sends none."""
+    assert expected_score([], score=7, nonce=NONCE) is None
+
+
+def test_samples_are_averaged() -> None:
+    """Mean per dimension and overall; agreement is confidence; the ceiling makes the reward."""
+    verdict = scored([ScoreReply(8, {"helpful": 8}, "one"), ScoreReply(9, {"helpful": 9}), ScoreReply(10)])
+    assert (verdict.value, verdict.critique, verdict.scores) == (9, "one", {"helpful": 8.5})
+    assert verdict.confidence == pytest.approx(1 - math.sqrt(2 / 3) / 5)
+    assert verdict.reward(8.5) == 8.5
+    assert scored([ScoreReply(4)]).confidence is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "swapped", "choice", "flipped"),
+    [
+        ("A", "B", "a", False),
+        ("B", "A", "b", False),
+        ("tie", "tie", "tie", False),
+        ("A", "A", None, True),
+        ("B", "B", None, True),
+        ("A", "tie", None, False),
+        ("tie", "A", None, False),
+    ],
+)
+def test_both_orders_make_one_verdict(
+    shown: Letter, swapped: Letter, choice: str | None, flipped: bool
+) -> None:
+    """Agreement is a choice, contradiction a flip and never a tie."""
+    verdict = preferred(PairReply(shown), PairReply(swapped))
+    assert (verdict.choice, verdict.flipped) == (choice, flipped)
+    assert (verdict.confidence > 0.5) == (choice is not None)
+
+
+def test_dimensions_weigh_into_the_confidence() -> None:
+    """Half of the dimensions against it halves the upper half."""
+    sure = preferred(
+        PairReply("A", {"helpful": "A", "correct": "A"}), PairReply("B", {"helpful": "B", "correct": "B"})
+    )
+    torn = preferred(
+        PairReply("A", {"helpful": "A", "correct": "B"}), PairReply("B", {"helpful": "B", "correct": "A"})
+    )
+    assert (sure.confidence, torn.confidence) == (1.0, 0.75)
+    assert torn.scores == {"helpful": ["a", "a"], "correct": ["b", "b"]}
+
+
+def test_the_schema_is_strict_and_ordered() -> None:
+    """Critique first, nothing optional, nothing more."""
+    for kind, last in (("score", "score"), ("pair", "verdict")):
+        found = grammar.schema(kind, DIMENSIONS)
+        assert list(found["properties"]) == ["critique", "scores", last]
+        assert found["required"] == ["critique", "scores", last]
+        assert found["additionalProperties"] is False
