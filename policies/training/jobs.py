@@ -99,8 +99,8 @@ class GuardReading(Frozen):
     kl_token: float
     entropy: float
     """Per token."""
-    chosen_logp: float
-    """Mean over the last steps, per sequence."""
+    chosen_drift: float
+    """Log-probability of the chosen answers minus the reference's, per sequence, mean over the last steps."""
     breaches: tuple[str, ...] = ()
 
 
@@ -119,6 +119,8 @@ class TrainResult(Frozen):
     pairs: NonNegativeInt = 0
     identical: NonNegativeInt = 0
     """Pairs left out because both answers render to the same tokens."""
+    too_long: NonNegativeInt = 0
+    """Pairs refused because an answer with its prompt is longer than the recipe's max_length."""
     trainable: NonNegativeInt = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     readings: tuple[GuardReading, ...] = ()
@@ -170,8 +172,9 @@ RESULTS: TypeAdapter[TrainResult | SampleResult | CompareResult] = TypeAdapter(R
 class Progress(Frozen):
     """One line of progress.jsonl. A step's metrics: loss, margin, log-probabilities, entropy, grad_norm."""
 
-    event: Literal["started", "ready", "step", "guard", "checkpoint", "sampled", "done"]
-    at: float
+    event: Literal["started", "ready", "resumed", "step", "guard", "checkpoint", "sampled", "done"]
+    elapsed_s: float = 0.0
+    """Since the process began."""
     step: NonNegativeInt = 0
     steps: NonNegativeInt = 0
     metrics: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,278 @@
+"""DPO with an SFT anchor on TRL's trainer (Rafailov et al. 2023, arXiv:2305.18290).
+
+What TRL's trainer does not have is added in one subclass: weights and soft labels per pair, batches of like
+length in a reproducible order, reference log-probabilities that were computed once, checkpoints that are
+sealed. Everything else (optimiser, schedule, accumulation, distribution, fused head) is TRL's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
+from datasets import Dataset
+from transformers import Trainer
+from trl import DPOConfig, DPOTrainer
+
+from policies.policy import DpoRecipe
+from policies.training import checkpoints
+from policies.training.dataset import Example
+from policies.training.lora import Base, JobError
+
+ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
+"""Largest first margin that rounding explains: policy and reference are then the same weights."""
+MEGABATCHES = 50
+"""Length buckets are cut from this many batches at a time, so that the order stays mostly random."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """The loss of one batch, and what is worth logging of it. All scalars."""
+
+    loss: torch.Tensor
+    margin: torch.Tensor
+    accuracy: torch.Tensor
+    chosen_drift: torch.Tensor
+    """Chosen log-probability minus the reference's, per sequence."""
+
+
+def dpo_loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    ref_chosen: torch.Tensor,
+    ref_rejected: torch.Tensor,
+    *,
+    chosen_tokens: torch.Tensor,
+    weight: torch.Tensor,
+    soft: torch.Tensor,
+    beta: float,
+    sft_weight: float,
+) -> LossTerms:
+    """The weighted loss; every tensor has one number a pair, log-probabilities are summed over the sequence.
+
+    With weights and soft labels of 1 it is TRL's `["sigmoid", "sft"]` with weights `[1, sft_weight]`.
+    A soft label s mixes the losses of the two directions, s to 1 - s.
+    """
+    drift = chosen - ref_chosen
+    scaled = beta * (drift - (rejected - ref_rejected))
+    preference = -soft * F.logsigmoid(scaled) - (1 - soft) * F.logsigmoid(-scaled)
+    loss = (weight * preference).mean()
+    if sft_weight:
+        loss = loss + sft_weight * -(weight * chosen).sum() / chosen_tokens.sum().clamp(min=1)
+    return LossTerms(
+        loss=loss,
+        margin=scaled.detach().mean(),
+        accuracy=(scaled.detach() > 0).float().mean(),
+        chosen_drift=drift.detach().mean(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Examples to a batch: all chosen sequences, then all rejected, padded on the right."""
+
+    pad: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        sequences = [
+            (row["prompt_ids"], row[f"{side}_ids"], row[f"{side}_mask"])
+            for side in ("chosen", "rejected")
+            for row in rows
+        ]
+        width = max(len(prompt) + len(answer) for prompt, answer, _ in sequences)
+        shape = (len(sequences), width)
+        ids = torch.full(shape, self.pad, dtype=torch.long)
+        attention, completion = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        for line, (prompt, answer, mask) in enumerate(sequences):
+            start, end = len(prompt), len(prompt) + len(answer)
+            ids[line, :end] = torch.tensor(prompt + answer, dtype=torch.long)
+            attention[line, :end] = 1
+            completion[line, start:end] = torch.tensor(mask, dtype=torch.long)
+        batch = {"input_ids": ids, "attention_mask": attention, "completion_mask": completion}
+        for name in ("weight", "soft", "ref_chosen_logps", "ref_rejected_logps"):
+            if name in rows[0]:
+                batch[name] = torch.tensor([row[name] for row in rows], dtype=torch.float32)
+        return batch
+
+
+class LengthBuckets(torch.utils.data.Sampler[int]):
+    """A random order whose batches hold sequences of like length; a function of seed and epoch alone."""
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch = batch
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer says which epoch begins."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        order = torch.randperm(len(self._lengths), generator=generator).tolist()
+        mega = self._batch * MEGABATCHES
+        batches: list[list[int]] = []
+        for start in range(0, len(order), mega):
+            bucket = sorted(order[start : start + mega], key=lambda index: self._lengths[index])
+            batches += [bucket[at : at + self._batch] for at in range(0, len(bucket), self._batch)]
+        full = [batch for batch in batches if len(batch) == self._batch]
+        rest = [batch for batch in batches if len(batch) < self._batch]
+        shuffled = torch.randperm(len(full), generator=generator).tolist()
+        for batch in [*(full[index] for index in shuffled), *rest]:
+            yield from batch
+
+
+class PairTrainer(DPOTrainer):
+    """TRL's trainer with per-pair weights, bucketed batches and sealed checkpoints."""
+
+    def __init__(
+        self, *, sft_weight: float, check_margin: bool, extra_state: Callable[[], str], **kwargs: Any
+    ) -> None:
+        self._sft_weight = sft_weight
+        self._check_margin = check_margin
+        self._extra_state = extra_state
+        super().__init__(**kwargs)
+
+    def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
+        return dataset
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        del train_dataset
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthBuckets(self.train_dataset["length"], batch, self.args.seed)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ARG002
+        batch = {name: inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")}
+        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+        outputs = model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            use_cache=False,
+            labels=labels,
+            fused_lm_head=True,
+        )
+        chosen, rejected = outputs.log_probs.sum(dim=1).chunk(2)
+        if self.precompute_ref_logps:
+            reference = (inputs["ref_chosen_logps"], inputs["ref_rejected_logps"])
+        else:
+            reference = self.compute_ref_log_probs(self.model, batch)
+        mask = batch["completion_mask"][:, 1:]
+        terms = dpo_loss(
+            chosen,
+            rejected,
+            *reference,
+            chosen_tokens=mask.chunk(2)[0].sum(dim=1),
+            weight=inputs["weight"],
+            soft=inputs["soft"],
+            beta=self.beta,
+            sft_weight=self._sft_weight,
+        )
+        self._record(terms, chosen, rejected, (outputs.entropy * mask).sum() / mask.sum())
+        return terms.loss
+
+    def _record(
+        self, terms: LossTerms, chosen: torch.Tensor, rejected: torch.Tensor, entropy: torch.Tensor
+    ) -> None:
+        """Keeps the step's figures, with a single wait for the device."""
+        figures = {
+            "margin": terms.margin,
+            "accuracy": terms.accuracy,
+            "chosen_drift": terms.chosen_drift,
+            "chosen_logp": chosen.detach().mean(),
+            "rejected_logp": rejected.detach().mean(),
+            "dataset_entropy": entropy.detach(),
+        }
+        values = torch.stack([value.float() for value in figures.values()]).tolist()
+        for name, value in zip(figures, values, strict=True):
+            self._metrics["train"][name].append(value)
+        margin = values[0]
+        if self._check_margin:
+            self._check_margin = False
+            limit = ZERO_MARGIN.get(next(self.model.parameters()).dtype, 0.5)
+            if not abs(margin) <= limit:
+                raise JobError(
+                    f"the first margin is {margin:.4g}, not 0: the reference is not the start policy"
+                )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        Trainer._save_checkpoint(self, model, trial)  # noqa: SLF001 - without the model card that TRL writes
+        directory = Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}"
+        (directory / EXTRA).write_text(self._extra_state(), encoding="utf-8")
+        checkpoints.seal(directory)
+
+
+EXTRA = "guards.json"
+"""File of a checkpoint with what the guards have seen."""
+
+
+def rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """The examples as the dataset's rows."""
+    return [
+        {
+            "prompt_ids": example.prompt,
+            "chosen_ids": example.chosen,
+            "chosen_mask": example.chosen_mask,
+            "rejected_ids": example.rejected,
+            "rejected_mask": example.rejected_mask,
+            "weight": example.weight,
+            "soft": example.soft,
+            "length": example.length,
+        }
+        for example in examples
+    ]
+
+
+def arguments(recipe: DpoRecipe, out: Path, base: Base, seed: int) -> DPOConfig:
+    """TRL's settings for a recipe. Its own defaults (bf16, checkpointing, 1,024 tokens) are set aside."""
+    bf16 = base.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return DPOConfig(
+        output_dir=str(out),
+        use_cpu=base.device.type == "cpu",
+        bf16=bf16,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        max_length=None,
+        loss_type=["sigmoid"],
+        beta=recipe.beta,
+        disable_dropout=recipe.lora.dropout == 0,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=recipe.warmup_ratio,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        save_strategy="steps",
+        save_steps=recipe.checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=base.device.type == "cuda",
+        seed=seed,
+        data_seed=seed,
+    )
+
+
+def with_reference(
+    trainer: PairTrainer, examples: list[dict[str, Any]], between: Callable[[], None]
+) -> Dataset:
+    """The dataset with the reference's log-probabilities, computed once in batches of like length."""
+    order = sorted(range(len(examples)), key=lambda index: examples[index]["length"])
+    size = trainer.args.per_device_train_batch_size
+    for start in range(0, len(order), size):
+        between()
+        batch = [examples[index] for index in order[start : start + size]]
+        inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(batch).items()}
+        inputs = {name: inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")}
+        chosen, rejected = trainer.compute_ref_log_probs(trainer.model, inputs)
+        for row, good, bad in zip(batch, chosen.tolist(), rejected.tolist(), strict=True):
+            row |= {"ref_chosen_logps": good, "ref_rejected_logps": bad}
+    return Dataset.from_list(examples)

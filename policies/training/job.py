@@ -1,0 +1,151 @@
+"""The child process: `python -m policies.training.job JOB.json`.
+
+It reads the job, holds the training lock, works, and writes `result.json` beside the job file. It exits at
+once when its standard input closes or its parent dies, so that it never outlives a killed daemon; on SIGTERM
+it leaves a checkpoint and says `stopped`. Standard output and error are only a log. Exit code: 0 with a
+result, whatever it says; anything else is a crash, which the log explains.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from policies.snapshot import SnapshotError
+from policies.training.jobs import (
+    JOBS,
+    PROGRESS,
+    RESULT,
+    CompareJob,
+    CompareResult,
+    SampleJob,
+    SampleResult,
+    TrainJob,
+    TrainResult,
+)
+from policies.training.progress import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PR_SET_PDEATHSIG = 1
+ORPHANED = 75
+"""Exit code of a child whose parent is gone."""
+
+AnyJob = TrainJob | SampleJob | CompareJob
+AnyResult = TrainResult | SampleResult | CompareResult
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the job file named by the only argument."""
+    _die_with_parent()
+    job = JOBS.validate_json(Path(arguments[0]).read_bytes())
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _environment(job)
+    reporter = Reporter(job.out / PROGRESS)
+    reporter.report("started", note=job.kind)
+    result = _run(job, reporter, stop.is_set)
+    write_result(job.out / RESULT, result)
+    reporter.report("done", note=f"{result.state} {result.reason}".strip())
+    reporter.close()
+    return 0
+
+
+def _run(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> AnyResult:
+    """The result, also where the job could not be done for a reason that can be told."""
+    # Imported here: the environment must be set before torch is, and a broken job needs no torch to say so.
+    from policies.training.answer import run_compare, run_sample
+    from policies.training.lora import JobError
+    from policies.training.train import StoppedError, train
+
+    failed = {"train": TrainResult, "sample": SampleResult, "compare": CompareResult}[job.kind]
+    try:
+        if isinstance(job, TrainJob):
+            with _locked(job.lock, job.lock_wait_s):
+                return train(job, reporter, stopping)
+        if isinstance(job, SampleJob):
+            return run_sample(job, reporter, stopping)
+        return run_compare(job, reporter, stopping)
+    except StoppedError as error:
+        return failed(state="stopped", reason=str(error))
+    except (SnapshotError, JobError, LockedError) as error:
+        return failed(state="failed", reason=str(error))
+
+
+class LockedError(Exception):
+    """Another training holds the lock."""
+
+
+@contextmanager
+def _locked(path: Path, wait_s: float) -> Iterator[None]:
+    """Holds the file's lock. It goes with this process, however that ends. Raises LockedError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_s
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LockedError(f"another training holds {path}") from None
+                time.sleep(0.05)
+        yield
+
+
+def _environment(job: AnyJob) -> None:
+    """Set before torch and the hub's client are imported: they read these once."""
+    threads = str(job.threads)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = threads
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TQDM_DISABLE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    if Path(job.base_model).is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if job.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        # One process drives one device; the trainer refuses to see several.
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
+def _die_with_parent() -> None:
+    """Two ropes: standard input closes when the parent is gone, and Linux sends SIGKILL when it dies."""
+    threading.Thread(target=_watch_input, daemon=True, name="parent-watch").start()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _watch_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(ORPHANED)
+
+
+def write_result(path: Path, result: AnyResult) -> None:
+    """Whole or not at all, also across a power loss."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        file.write(result.model_dump_json().encode())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""One training job from snapshot to adapter files."""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+
+from policies import snapshot
+from policies.training import checkpoints, dpo, lora
+from policies.training.dataset import Prepared, prepare
+from policies.training.jobs import ADAPTER, CHECKPOINTS, Messages, TrainJob, TrainResult
+from policies.training.lora import Base, JobError
+from policies.training.progress import Reporter
+from policies.training.watch import Watch
+
+
+class StoppedError(Exception):
+    """The job was asked to stop before it had anything to leave behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What a run needs, made once."""
+
+    base: Base
+    model: Any
+    prepared: Prepared
+    watch: Watch
+    trainable: int
+
+
+def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
+    """Runs the job. Raises JobError or SnapshotError where it cannot be done as asked.
+
+    A run whose batch does not fit the device's memory is begun again once with half the batch and twice the
+    accumulation, which is the same training.
+    """
+    try:
+        return _train(job, reporter, stopping)
+    except torch.OutOfMemoryError:
+        recipe = job.recipe
+        if recipe.batch_size == 1:
+            raise
+        torch.cuda.empty_cache()
+        halved = recipe.model_copy(
+            update={
+                "batch_size": recipe.batch_size // 2,
+                "gradient_accumulation": recipe.gradient_accumulation * 2,
+            }
+        )
+        reporter.report("started", note=f"out of memory: again with batches of {halved.batch_size}")
+        return _train(job.model_copy(update={"recipe": halved}), reporter, stopping)
+
+
+def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
+    setup = _prepare(job, reporter, stopping)
+    _check(stopping)
+    trainer = _trainer(job, setup, stopping)
+    before = lora.fingerprint(lora.trainable(setup.model))
+    resume = checkpoints.newest(job.out / CHECKPOINTS)
+    resumed = checkpoints.step_of(resume) or 0 if resume else 0
+    if resume:
+        setup.watch.restore(resume / dpo.EXTRA)
+        reporter.report("resumed", step=resumed)
+    outcome = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    step, steps = trainer.state.global_step, trainer.state.max_steps
+    watch = setup.watch
+    if watch.halted is None and step >= steps and watch.readings[-1].step != step:
+        watch.measure(setup.model, step)
+    result = TrainResult(
+        state="done",
+        steps=step,
+        resumed_from=resumed,
+        pairs=len(setup.prepared.examples),
+        identical=setup.prepared.identical,
+        too_long=setup.prepared.too_long,
+        trainable=setup.trainable,
+        metrics=_metrics(watch, outcome.training_loss),
+        readings=tuple(watch.readings),
+    )
+    if watch.halted is not None:
+        return result.model_copy(update={"state": "halted", "reason": watch.halted})
+    if step < steps:
+        return result.model_copy(
+            update={"state": "stopped", "reason": f"asked to stop at step {step} of {steps}"}
+        )
+    if lora.fingerprint(lora.trainable(setup.model)) == before:
+        raise JobError("training changed no weight: the learning rate or the data teach nothing")
+    return result.model_copy(update={"files": lora.save(setup.model, job.out / ADAPTER, setup.base)})
+
+
+def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> _Setup:
+    frozen = snapshot.read(job.snapshot, job.snapshot_id)
+    base = lora.load(job.base_model, job.revision, job.device)
+    _check(stopping)
+    prepared = prepare(frozen.pairs, base.tokenizer, job.recipe.max_length)
+    note = f"{len(prepared.examples)} pairs, {prepared.identical} identical, {prepared.too_long} too long"
+    if not prepared.examples:
+        raise JobError(f"nothing to learn from: {note} (max_length {job.recipe.max_length})")
+    set_seed(job.seed)
+    shape = job.recipe.lora
+    model = lora.continued(base, job.parent, shape) if job.parent else lora.fresh(base, shape)
+    trainable = sum(value.numel() for value in lora.trainable(model).values())
+    if trainable == 0:
+        raise JobError("the adapter has no trainable weight: recipe.lora.target_modules matches nothing")
+    prompts = list(dict.fromkeys(pair.prompt for pair in frozen.pairs))
+    watch = Watch(
+        tokenizer=base.tokenizer,
+        prompts=_choose(prompts, job),
+        guards=job.guards,
+        reference="ref" if job.parent else None,
+        max_new_tokens=job.guard_max_new_tokens,
+        seed=job.seed,
+        reporter=reporter,
+        stopping=stopping,
+    )
+    reporter.report("ready", metrics={"trainable": trainable, "pairs": len(prepared.examples)}, note=note)
+    return _Setup(base, model, prepared, watch, trainable)
+
+
+def _trainer(job: TrainJob, setup: _Setup, stopping: Callable[[], bool]) -> dpo.PairTrainer:
+    rows = dpo.rows(setup.prepared.examples)
+    recipe = job.recipe
+    trainer = dpo.PairTrainer(
+        sft_weight=recipe.sft_weight,
+        check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
+        extra_state=setup.watch.state,
+        model=setup.model,
+        args=dpo.arguments(recipe, job.out / CHECKPOINTS, setup.base, job.seed),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=setup.base.tokenizer,
+        data_collator=dpo.Collator(setup.base.tokenizer.pad_token_id),
+        callbacks=[setup.watch],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if job.parent is None:
+        # The reference of a new adapter is the base itself; a frozen copy of the empty adapter only costs time.
+        trainer.model.delete_adapter("ref")
+    if recipe.epochs >= 2 and recipe.max_steps < 0:
+        trainer.train_dataset = dpo.with_reference(trainer, rows, lambda: _check(stopping))
+        trainer.precompute_ref_logps = True
+    return trainer
+
+
+def _choose(prompts: list[Messages], job: TrainJob) -> list[Messages]:
+    """The prompts that the guards sample answers to: the same ones all through the run."""
+    return random.Random(job.seed).sample(prompts, min(job.guards.samples, len(prompts)))
+
+
+def _metrics(watch: Watch, mean_loss: float) -> dict[str, float]:
+    last = watch.readings[-1]
+    found = watch.last | {
+        "mean_loss": mean_loss,
+        "kl_sequence": last.kl_sequence,
+        "kl_token": last.kl_token,
+        "entropy": last.entropy,
+        "entropy_first": watch.readings[0].entropy,
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _check(stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise StoppedError("asked to stop before the first step")
