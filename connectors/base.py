@@ -23,7 +23,8 @@ class Record:
     """Bytes as they were consumed. `offset` is this record's; `next_offset` is where to go on after it.
 
     `timestamp` is seconds since the epoch (the broker's or the file's), or None. `principal` is who the
-    transport authenticated as the sender, or None.
+    transport authenticated as the sender, or None. `fault` says why the source could not hand over the whole
+    value; `value` is then only its head, and the record can but be dead-lettered.
     """
 
     partition: Partition
@@ -32,6 +33,7 @@ class Record:
     value: bytes | None
     timestamp: float | None = None
     principal: str | None = None
+    fault: str | None = None
 
 
 Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]

@@ -30,7 +30,14 @@ class PoisonError(ConnectorError):
 
 
 class DecodeError(PoisonError):
-    """The bytes are not an event that any configured decoder understands."""
+    """The bytes are not an event that any configured decoder understands.
+
+    `body` is the event's own bytes where a record holds many, else None: the record's.
+    """
+
+    def __init__(self, message: str, body: bytes | None = None) -> None:
+        super().__init__(message)
+        self.body = body
 
 
 class FatalError(ConnectorError):

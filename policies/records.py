@@ -67,8 +67,12 @@ class Trace(Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content, identity aside: the same id with another digest is a revision."""
-        return digest(self.model_dump(mode="json", exclude={"source"}))
+        """SHA-256 of the content: the same id with another digest is a revision.
+
+        The time is left out: where an event carries none it is the transport's, and a repeated delivery
+        of the same content is a duplicate, whenever it comes.
+        """
+        return digest(self.model_dump(mode="json", exclude={"source", "ts"}))
 
 
 class Origin(StrEnum):

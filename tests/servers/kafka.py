@@ -1,0 +1,276 @@
+"""A real Apache Kafka for the tests: one KRaft node on loopback, its jars fetched by Maven into a cache.
+
+`kafka_broker` is RLAIFD_TEST_KAFKA=host:port where that is set, else a private broker shared by the session.
+`own_kafka` is a private broker of one module, which its tests may kill.
+`secure_kafka` is a private broker with TLS, SCRAM and ACLs.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from tests.requirements import missing
+
+VERSION = "4.1.1"
+PASSWORD = "correct-horse"
+START_TIMEOUT_S = 60.0
+
+POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+ <groupId>rlaifd.tests</groupId><artifactId>kafka-broker</artifactId><version>1</version>
+ <packaging>pom</packaging>
+ <dependencies>
+  <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>
+   <version>{VERSION}</version></dependency>
+  <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId>
+   <version>1.7.36</version></dependency>
+ </dependencies></project>
+"""
+
+PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map={listener}:{listener},CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name={listener}
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=false
+broker.session.timeout.ms=1000
+broker.heartbeat.interval.ms=200
+controlled.shutdown.enable=false
+"""
+
+SECURE = """sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="{password}";
+ssl.keystore.type=PKCS12
+ssl.keystore.location={keystore}
+ssl.keystore.password={password}
+ssl.truststore.type=PKCS12
+ssl.truststore.location={keystore}
+ssl.truststore.password={password}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS
+"""
+
+
+@dataclass
+class Broker:
+    """A running broker. `bootstrap` is host:port; `client` is what kafka-python's clients need beside it."""
+
+    bootstrap: str
+    client: dict[str, object] = field(default_factory=dict)
+
+    def create_topic(self, partitions: int = 1, name: str | None = None) -> str:
+        """Creates a topic of a name of its own and answers the name once it can be written to."""
+        topic = name or f"t-{uuid.uuid4().hex[:12]}"
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, **self.client)
+        try:
+            admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
+        finally:
+            admin.close()
+        return topic
+
+    def producer(self) -> KafkaProducer:
+        """A producer with kafka-python's safe defaults. The caller closes it."""
+        return KafkaProducer(bootstrap_servers=self.bootstrap, **self.client)
+
+    def produce(self, topic: str, values: Iterable[bytes | None], partition: int | None = None) -> None:
+        """Writes the values and waits until the broker has all of them."""
+        producer = self.producer()
+        try:
+            key = None
+            sent = [
+                producer.send(topic, value=value, key=b"k" if value is None else key, partition=partition)
+                for value in values
+            ]
+            producer.flush(timeout=30)
+            for future in sent:
+                future.get(timeout=30)
+        finally:
+            producer.close()
+
+
+class PrivateBroker(Broker):
+    """A broker of our own, which can be killed and started again on the same port and data."""
+
+    def __init__(self, jars: Path, directory: Path, *, secure: bool = False) -> None:
+        self._jars, self._directory, self._secure = jars, directory, secure
+        self._port, controller = free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.ca = directory / "ca.pem"
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(f"127.0.0.1:{self._port}", self._client("admin") if secure else {})
+        self._properties = directory / "server.properties"
+        self._properties.write_text(self._configuration(controller), encoding="utf-8")
+        self._format()
+
+    def _client(self, user: str) -> dict[str, object]:
+        return {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": user,
+            "sasl_plain_password": PASSWORD,
+            "ssl_cafile": str(self.ca),
+        }
+
+    def _configuration(self, controller: int) -> str:
+        text = PROPERTIES.format(
+            listener="SASL_SSL" if self._secure else "PLAINTEXT",
+            port=self._port,
+            controller=controller,
+            data=self._directory / "data",
+        )
+        if not self._secure:
+            return text
+        keystore = self._directory / "keystore.p12"
+        keytool("-genkeypair", "-alias", "broker", "-keyalg", "RSA", "-keysize", "2048", "-validity", "2",
+                "-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1,dns:localhost", "-storetype", "PKCS12",
+                "-keystore", str(keystore), "-storepass", PASSWORD)  # fmt: skip
+        keytool("-exportcert", "-rfc", "-alias", "broker", "-keystore", str(keystore), "-storepass", PASSWORD,
+                "-file", str(self.ca))  # fmt: skip
+        return text + SECURE.format(password=PASSWORD, keystore=keystore)
+
+    def _java(self, *arguments: str) -> list[str]:
+        return [
+            "java", "-Xmx384m", "-cp", f"{self._jars}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *arguments,
+        ]  # fmt: skip
+
+    def _format(self) -> None:
+        cluster = subprocess.run(
+            self._java("kafka.tools.StorageTool", "random-uuid"), check=True, capture_output=True, text=True
+        ).stdout.split()[-1]
+        users: list[str] = []
+        for user in ("admin", "stranger") if self._secure else ():
+            users += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={PASSWORD}]"]
+        tool = self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c")
+        subprocess.run([*tool, str(self._properties), *users], check=True, capture_output=True)
+
+    def start(self) -> None:
+        """Starts the broker and waits until its port answers."""
+        with (self._directory / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._properties)), stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+                return
+            time.sleep(0.1)
+        tail = (self._directory / "broker.log").read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise RuntimeError(f"the broker did not start: {tail}")
+
+    def kill(self) -> None:
+        """Kills it as `kill -9` does. Answers when the process is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def keytool(*arguments: str) -> None:
+    """Runs the JDK's key tool."""
+    subprocess.run(["keytool", *arguments], check=True, capture_output=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def jars() -> Path:
+    """The broker's jars from the user's cache, filled by Maven once. Skips where that cannot be."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlaifd-tests"
+    target = base / f"kafka-{VERSION}" / "lib"
+    if shutil.which("java") is None:
+        missing("kafka", "no `java` on the path (JDK 17), and RLAIFD_TEST_KAFKA is not set")
+    base.mkdir(parents=True, exist_ok=True)
+    with (base / f"kafka-{VERSION}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be filling it
+        if target.is_dir():
+            return target
+        if shutil.which("mvn") is None:
+            missing("kafka", "no `mvn` on the path to fetch the broker, and RLAIFD_TEST_KAFKA is not set")
+        _fetch(base, target)
+    return target
+
+
+def _fetch(base: Path, target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=base) as name:
+        work = Path(name)
+        (work / "pom.xml").write_text(POM, encoding="utf-8")
+        command = ["mvn", "-q", "-B", "-f", str(work / "pom.xml"), "dependency:copy-dependencies"]
+        done = subprocess.run(
+            [*command, "-DincludeScope=runtime", f"-DoutputDirectory={work / 'lib'}"],
+            capture_output=True, text=True, check=False, timeout=280,
+        )  # fmt: skip
+        if done.returncode != 0:
+            lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+            missing("kafka", f"Maven could not fetch Apache Kafka {VERSION}: {lines[0]}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (work / "lib").rename(target)
+
+
+def _private(directory: Path, *, secure: bool = False) -> Iterator[PrivateBroker]:
+    try:
+        broker = PrivateBroker(jars(), directory, secure=secure)
+        broker.start()
+    except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
+        missing("kafka", f"a private broker could not be started: {error}")
+    try:
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker to share: make topics and groups of your own, and leave it running."""
+    given = os.environ.get("RLAIFD_TEST_KAFKA")
+    if given:
+        yield Broker(given)
+    else:
+        yield from _private(tmp_path_factory.mktemp("kafka"))
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A private broker that the tests of the module may kill and start again."""
+    yield from _private(tmp_path_factory.mktemp("own-kafka"))
+
+
+@pytest.fixture(scope="module")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A private broker with TLS, SCRAM-SHA-512 and ACLs. `admin` may all, `stranger` may log in only."""
+    yield from _private(tmp_path_factory.mktemp("secure-kafka"), secure=True)
