@@ -137,6 +137,8 @@ class WebConfig(Frozen):
 
     host: str = "127.0.0.1"
     port: int = Field(default=9464, ge=0, le=65535)
+    names: tuple[str, ...] = ()
+    """Host names under which the pages may be asked for; IP addresses and localhost always may."""
     token: SecretStr | None = None
     token_file: Path | None = None
     """Bearer token of `/alerts`. Without one the endpoint is open, which only loopback may be."""

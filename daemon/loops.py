@@ -120,7 +120,7 @@ class Pace:
         return self._idle_s
 
     def _backoff(self, failures: int, error: Exception) -> float:
-        ceiling = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
+        ceiling = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 16))
         wish = error.retry_after_s if isinstance(error, RateLimitedError) else None
         pause = ceiling * (0.5 + random.random() / 2)
         return min(LONGEST_BACKOFF_S, max(pause, wish or 0.0))

@@ -22,7 +22,16 @@ HALT_SOURCES = ("guard", "alert", "operator", "rollback")
 REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "halted", "corrupted")
 CONDITIONS = ("file_invalid", "refused", "quarantined", "corrupted", "unserved", "fenced", "store_lost")
 RUN_RESULTS = ("done", "failed", "halted", "stopped")
-ALERT_RESULTS = ("halted", "repeated", "resolved", "ignored", "unauthorized", "malformed", "unavailable")
+ALERT_RESULTS = (
+    "halted",
+    "repeated",
+    "resolved",
+    "heartbeat",
+    "ignored",
+    "unauthorized",
+    "malformed",
+    "unavailable",
+)
 
 
 class Metrics:

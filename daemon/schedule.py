@@ -123,7 +123,7 @@ class Schedule:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> None:
-        """Starts nothing more and waits for a run under way, at most so long. Someone else stops the child."""
+        """Starts nothing more and waits for a run under way, at most so long. It stops no child."""
         self._stopping.set()
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)

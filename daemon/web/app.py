@@ -1,0 +1,186 @@
+"""The HTTP application: metrics, health, the alert webhook and the status page.
+
+Nothing here waits for the loops, and the webhook has a thread of its own: a slow status page keeps no halt
+waiting.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import ClientDisconnect
+
+from daemon.clock import Clock
+from daemon.errors import RlaifdError
+from daemon.health import Heartbeats, Readiness
+from daemon.log import Logger
+from daemon.loops import line_of
+from daemon.metrics import Metrics
+from daemon.web.alerts import Alerts, NotAlertmanagerError, Received
+from daemon.web.door import Door, Headers, Refusal
+from daemon.web.page import Page
+
+MOST_BODY = 1 << 20
+MOST_DRAINED = 16 << 20
+BODY_S = 10.0
+HALT_S = 9.0
+
+
+class Web:
+    """Answers the requests. `app` is the ASGI application that a `Listener` serves."""
+
+    def __init__(
+        self,
+        *,
+        status: Callable[[], Mapping[str, Any]],
+        alerts: Alerts,
+        door: Door,
+        metrics: Metrics,
+        heartbeats: Heartbeats,
+        readiness: Readiness,
+        clock: Clock,
+        log: Logger,
+    ) -> None:
+        self._status = status
+        self._alerts = alerts
+        self._door = door
+        self._metrics = metrics
+        self._heartbeats = heartbeats
+        self._readiness = readiness
+        self._clock = clock
+        self._log = log
+        self._page = Page()
+        self._halting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
+        self.app = self._routes()
+
+    def _routes(self) -> FastAPI:
+        app = FastAPI(title="rlaifd", docs_url=None, redoc_url=None, openapi_url=None)
+        app.add_middleware(Headers)
+        for path, endpoint in (
+            ("/", self.page),
+            ("/style.css", self.style),
+            ("/api/v1/status", self.status),
+            ("/metrics", self.scrape),
+            ("/healthz", self.healthz),
+            ("/readyz", self.readyz),
+        ):
+            app.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_model=None)
+        app.add_api_route("/alerts", self.receive, methods=["POST"], response_model=None)
+        return app
+
+    def scrape(self, request: Request) -> Response:
+        """The metrics of this process, in the format that the scraper asks for."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._metrics.registry), headers={"content-type": content_type})
+
+    def healthz(self) -> Response:
+        """200 while every loop comes round within its bound; 503 names those that do not."""
+        pulses = self._heartbeats.pulses()
+        loops = {
+            pulse.name: {
+                "age_s": round(pulse.age_s, 3),
+                "bound_s": pulse.bound_s,
+                "failures": pulse.failures,
+                "failure": pulse.failure,
+            }
+            for pulse in pulses
+        }
+        stuck = [pulse.name for pulse in pulses if pulse.stale]
+        return JSONResponse({"ok": not stuck, "stuck": stuck, "loops": loops}, 503 if stuck else 200)
+
+    def readyz(self) -> Response:
+        """200 once the store answers and every awaited loop did its first step; 503 names what is missing."""
+        missing = self._readiness.missing()
+        return JSONResponse({"ok": not missing, "missing": missing}, 503 if missing else 200)
+
+    def page(self, request: Request) -> Response:
+        """The state for people."""
+        _refuse(self._door.page(request))
+        state, code = self._state()
+        return Response(self._page.render(state, now=self._clock.now()), code, media_type="text/html")
+
+    def status(self, request: Request) -> Response:
+        """The state for programs: what `rlaifd status --json` prints."""
+        _refuse(self._door.page(request))
+        state, code = self._state()
+        return JSONResponse(state, code)
+
+    def style(self) -> Response:
+        return Response(self._page.style, media_type="text/css")
+
+    async def receive(self, request: Request) -> Response:
+        """Alertmanager's webhook: 2xx only once every halt in it is committed, else 503 so that it is sent
+        again; 401 and 403 for strangers, 413 above 1 MB, 400 for what is no Alertmanager payload.
+        """
+        try:
+            refusal = self._door.webhook(request)
+        except RlaifdError as error:
+            self._log.error("token_unreadable", error=line_of(error))
+            return self._unavailable()
+        if refusal is not None:
+            await _body(request, MOST_BODY, keep=False)
+            self._metrics.alerts.labels("unauthorized").inc()
+            _refuse(refusal)
+        body = await _body(request, MOST_DRAINED, keep=True)
+        if body is None:
+            self._metrics.alerts.labels("malformed").inc()
+            return JSONResponse({"error": "longer than 1 MB"}, 413, {"connection": "close"})
+        try:
+            received = await self._take(body)
+        except NotAlertmanagerError as error:
+            self._metrics.alerts.labels("malformed").inc()
+            return JSONResponse({"error": str(error)}, 400)
+        except TimeoutError:
+            self._log.error("alert_timed_out")
+            return self._unavailable()
+        return JSONResponse(received.counts, 200 if received.settled else 503)
+
+    async def _take(self, body: bytes) -> Received:
+        async with asyncio.timeout(HALT_S):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._halting, self._alerts.receive, body)
+
+    def _unavailable(self) -> Response:
+        self._metrics.alerts.labels("unavailable").inc()
+        return JSONResponse({"error": "the halt could not be stored: send it again"}, 503)
+
+    def _state(self) -> tuple[Mapping[str, Any], int]:
+        try:
+            return self._status(), 200
+        except RlaifdError as error:
+            return {"conditions": [line_of(error), *self._heartbeats.conditions()]}, 503
+
+
+def _refuse(refusal: Refusal | None) -> None:
+    if refusal == 401:
+        challenge = {"www-authenticate": 'Basic realm="rlaifd"', "connection": "close"}
+        raise HTTPException(401, "a token is needed", challenge)
+    if refusal == 403:
+        raise HTTPException(403, "not under this name or from this origin", {"connection": "close"})
+
+
+async def _body(request: Request, most: int, *, keep: bool) -> bytes | None:
+    """The body; None when it is above the cap or not wanted, which is read to be polite and thrown away.
+
+    A sender that is cut off in the middle sees a broken connection instead of the answer: so at most `most`
+    bytes are taken in, within ten seconds, while never more than the cap is held.
+    """
+    chunks: list[bytes] | None = [] if keep else None
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most:
+                    return None
+                if size > MOST_BODY:
+                    chunks = None
+                if chunks is not None:
+                    chunks.append(chunk)
+    except (TimeoutError, ClientDisconnect):
+        return None
+    return None if chunks is None else b"".join(chunks)
