@@ -58,7 +58,7 @@ class _UniqueKeys(yaml.SafeLoader):
     """A safe loader that refuses a key written twice, where YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        written = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        written = [self.construct_object(key, deep=True) for key, _ in node.value]
         if len(set(map(str, written))) < len(written):
             raise yaml.constructor.ConstructorError(None, None, "a key is written twice", node.start_mark)
         return super().construct_mapping(node, deep)
