@@ -3,9 +3,9 @@
 `read(work)` runs work on one read-only snapshot; `write(work)` runs it in a transaction that is committed
 when `write` returns and leaves no trace when it raises. On SQLite all writes pass through one thread with
 BEGIN IMMEDIATE, so that writers queue here instead of failing there; `synchronous=FULL` makes a commit
-survive a power loss. On PostgreSQL the whole transaction is done again on a serialization failure or a lost connection;
-where the connection is lost during COMMIT the server is asked whether it took effect, so that no work is done
-twice.
+survive a power loss. On PostgreSQL the whole transaction is done again on a serialization failure or a lost
+connection; where the connection is lost during COMMIT the server is asked whether it took effect, so that no
+work is done twice.
 
 `urgent=True` is for halts: it runs on the calling thread and on connections kept for it, ahead of the queue.
 
@@ -180,11 +180,24 @@ class Store:
         """The error as a StoreError where the database is at fault, else as it is."""
         if isinstance(error, PoolTimeoutError):
             return StoreBusyError(f"store {self.name}: all connections are in use")
+        if _schema_lacks(error):
+            return StoreError(f"store {self.name}: {_first_line(error)}: run `rlaifd db upgrade`")
         if not isinstance(error, OperationalError | InterfaceError | InternalError):
             return error
-        why = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+        why = _first_line(error)
         kind = StoreBusyError if _may_pass(error) else StoreError
         return kind(f"store {self.name}: {_ADVICE.get(why, why)}")
+
+
+def _first_line(error: DBAPIError) -> str:
+    return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+
+
+def _schema_lacks(error: DBAPIError) -> bool:
+    """Whether a table or column is missing."""
+    if isinstance(error.orig, sqlite3.Error):
+        return str(error.orig).startswith(("no such table", "no such column"))
+    return getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}
 
 
 _XID = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")

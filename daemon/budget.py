@@ -1,0 +1,113 @@
+"""The budget: the price of a call is reserved before it and settled after it, per judge and UTC day.
+
+The sums are in the store, so that a restart and a second daemon count on. A process that dies between the two
+leaves its reservation counted until the day ends: too little is spent then, never too much. Only what a call
+costs beyond its reservation can pass the limit, and only for the calls in flight.
+"""
+
+import math
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from daemon.clock import Clock
+from daemon.errors import RefusedError
+from daemon.metrics import Metrics
+from daemon.store import spend
+from daemon.store.spend import Spent
+from daemon.store.store import Store
+
+
+class BudgetExhaustedError(RefusedError):
+    """The call does not fit into what is left of today. Nothing was reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """US dollars set aside for one call, on the day it was asked for."""
+
+    id: str
+    judge: str
+    day: str
+    usd: float
+
+
+class Budget:
+    """Reserves and settles. Safe to use from any thread; blocking, for as long as one small transaction."""
+
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._open: set[str] = set()
+        self._lock = threading.Lock()
+
+    def reserve(self, judge: str, usd: float, limit: float | None) -> Reservation:
+        """Sets `usd` aside. Raises BudgetExhaustedError when today's sum would pass `limit` (None: no limit).
+
+        Raises ValueError for a price that is negative or not finite: an unknown price is not zero.
+        """
+        amount, day = _money(usd), self.today()
+
+        def work(connection: Connection) -> tuple[bool, Spent]:
+            fits = spend.reserve(connection, day=day, judge=judge, usd=amount, limit=limit)
+            return fits, spend.spent(connection, day=day, judge=judge)
+
+        fits, now = self._store.write(work)
+        self._metrics.cost_today.labels(judge).set(now.total)
+        if not fits:
+            raise BudgetExhaustedError(
+                f"judge {judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today (UTC); "
+                f"the next call may cost {amount:.4f}"
+            )
+        reservation = Reservation(uuid.uuid4().hex, judge, day, amount)
+        with self._lock:
+            self._open.add(reservation.id)
+        return reservation
+
+    def settle(self, reservation: Reservation, actual_usd: float) -> None:
+        """Replaces the reservation by what the call cost; 0 for a call that was never made.
+
+        Raises ValueError for a reservation that is settled already, or for a cost that is no amount; the
+        reservation then stays counted.
+        """
+        actual = _money(actual_usd)
+        with self._lock:
+            if reservation.id not in self._open:
+                raise ValueError(f"reservation {reservation.id} is not open: it was settled before")
+            self._open.discard(reservation.id)
+        day, judge = reservation.day, reservation.judge
+
+        def work(connection: Connection) -> Spent:
+            spend.settle(connection, day=day, judge=judge, reserved=reservation.usd, actual=actual)
+            return spend.spent(connection, day=day, judge=judge)
+
+        try:
+            now = self._store.write(work)
+        except BaseException:
+            with self._lock:
+                self._open.add(reservation.id)
+            raise
+        self._metrics.cost.labels(judge).inc(actual)
+        if day == self.today():
+            self._metrics.cost_today.labels(judge).set(now.total)
+
+    def spent_today(self, judge: str) -> Spent:
+        """What today's calls have reserved and cost; sets the gauge, which else keeps yesterday's figure."""
+        day = self.today()
+        now = self._store.read(lambda connection: spend.spent(connection, day=day, judge=judge))
+        self._metrics.cost_today.labels(judge).set(now.total)
+        return now
+
+    def today(self) -> str:
+        """The UTC day that a call now is counted on."""
+        return datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
+
+
+def _money(usd: float) -> float:
+    if not math.isfinite(usd) or usd < 0:
+        raise ValueError(f"{usd} is not an amount of US dollars")
+    return float(usd)
