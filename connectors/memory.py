@@ -138,3 +138,134 @@ class MemoryTarget:
     def _reach(self) -> None:
         if self.unreachable:
             raise TransientError("the memory target is unreachable")
+
+
+class MemorySource:
+    """A source whose records a test appends. Back-pressure counts what was received and not committed."""
+
+    def __init__(self, name: str = "memory", *, max_records: int = 5000, max_bytes: int = 64 << 20) -> None:
+        self.name = name
+        self._logs: dict[Partition, list[tuple[bytes | None, float | None]]] = {}
+        self._next: dict[Partition, int] = {}
+        self._stored: dict[Partition, int] = {}
+        self._open: dict[Partition, deque[tuple[int, int]]] = {}
+        self._max_records, self._max_bytes = max_records, max_bytes
+        self._faults: deque[ConnectorError] = deque()
+        self._resume: Resume | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def append(
+        self, value: bytes | None, *, topic: str = "t", partition: int = 0, timestamp: float | None = None
+    ) -> None:
+        """Adds a record to the end of a partition, which is made where there is none."""
+        where = Partition(topic, partition)
+        with self._changed:
+            new = where not in self._logs
+            self._logs.setdefault(where, []).append((value, timestamp))
+            if new and self._resume is not None:
+                self._assign(where)
+            self._changed.notify_all()
+
+    def fail(self, error: ConnectorError) -> None:
+        """The next `receive` raises this error."""
+        with self._changed:
+            self._faults.append(error)
+            self._changed.notify_all()
+
+    def start(self, resume: Resume) -> None:
+        with self._changed:
+            self._resume = resume
+            for partition in self._logs:
+                self._assign(partition)
+
+    def receive(self, timeout_s: float, limit: int = 500) -> list[Record]:
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                if self._faults:
+                    raise self._faults.popleft()
+                found = [] if self._closed else self._take(limit)
+                left = deadline - time.monotonic()
+                if found or left <= 0 or self._closed:
+                    return found
+                self._changed.wait(left)
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        with self._changed:
+            for partition, offset in positions.items():
+                if partition in self._next:
+                    self._stored[partition] = max(offset, self._stored[partition])
+                    waiting = self._open[partition]
+                    while waiting and waiting[0][0] <= offset:
+                        waiting.popleft()
+            self._changed.notify_all()
+
+    def lag(self) -> Mapping[Partition, int]:
+        with self._changed:
+            return {each: len(self._logs[each]) - self._stored[each] for each in self._next}
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _assign(self, partition: Partition) -> None:
+        assert self._resume is not None
+        start = self._resume([partition]).get(partition, 0)
+        self._next[partition] = self._stored[partition] = start
+        self._open[partition] = deque()
+
+    def _take(self, limit: int) -> list[Record]:
+        found: list[Record] = []
+        records = sum(len(each) for each in self._open.values())
+        size = sum(entry[1] for each in self._open.values() for entry in each)
+        for partition in self._next:
+            log = self._logs[partition]
+            while (
+                self._next[partition] < len(log)
+                and len(found) < limit
+                and records < self._max_records
+                and size < self._max_bytes
+            ):
+                offset = self._next[partition]
+                value, timestamp = log[offset]
+                found.append(Record(partition, offset, offset + 1, value, timestamp))
+                self._open[partition].append((offset + 1, len(value or b"")))
+                records, size = records + 1, size + len(value or b"")
+                self._next[partition] = offset + 1
+        return found
+
+
+class MemoryTarget:
+    """A ServingTarget in memory. `unreachable` makes both calls raise; `serves` keeps every switch."""
+
+    name = "memory"
+
+    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._adapter: str | None = None
+        self._epoch = 0
+        self.unreachable = False
+        self.serves: list[tuple[str | None, str | None, int]] = []
+
+    def serve(self, adapter: str | None, directory: str | None, epoch: int) -> None:
+        self._reach()
+        if (adapter is None) != (directory is None):
+            raise FatalError("an adapter needs its directory, and the base model has none")
+        if epoch < self._epoch:
+            raise FatalError(f"epoch {epoch} is older than {self._epoch}, which is served")
+        self._adapter, self._epoch = adapter, epoch
+        self.serves.append((adapter, directory, epoch))
+
+    def served(self) -> Served:
+        self._reach()
+        return Served(adapter=self._adapter, checked_at=self._now())
+
+    def restart(self) -> None:
+        """Forgets what it serves, as a server does that was started again."""
+        self._adapter = None
+
+    def _reach(self) -> None:
+        if self.unreachable:
+            raise TransientError("the memory target is unreachable")
