@@ -1,0 +1,181 @@
+"""The watch stage: what the store says of judges, rewards and policies becomes gauges and, if need be, halts.
+
+A standing condition is one halt for as long as it is latched. When an operator resumes it, the rule starts
+over: only labels and rewards that came after the resume count for it, and it needs its full minimum of them.
+So a resume holds until new evidence says otherwise. The gauges go on showing the whole window.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from daemon.clock import Clock
+from daemon.metrics import Metrics
+from daemon.stages.evidence import show_figures
+from daemon.store import alignment, evaluations, preferences
+from daemon.store.evaluations import Evaluation
+from daemon.store.store import Store
+from policies.agreement import Alignment
+from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
+from policies.policy import PolicySpec
+from policies.records import Halt, Role, Scope
+
+RECENT_EVALUATIONS = 20
+"""Attempts looked through for the last one that was measured."""
+
+
+class Latch(Protocol):
+    """The part of `daemon.latch.Latch` that latches. Without `starts_at` a fingerprint is a standing
+    condition: one halt while it is active, a new one after a resume.
+    """
+
+    def halt(
+        self, scope: Scope, *, reason: str, source: str, actor: str, fingerprint: str | None = None
+    ) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One consistent look at the store."""
+
+    alignment: dict[Role, Alignment]
+    rewards: dict[Role, Spread]
+    flips: dict[Role, float | None]
+    queue: dict[Role, int]
+    preferences: int
+    evaluations: list[Evaluation]
+    evidence: HaltEvidence
+
+
+class Watch:
+    """Reads the store, sets the gauges and applies the halt rules. Its first step comes before /metrics."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        spec: PolicySpec,
+        roles: frozenset[Role],
+        latch: Latch,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._spec = spec
+        self._roles = tuple(role for role in Role if role in roles)
+        self._latch = latch
+        self._rules = rules_for(spec.halts, self._roles)
+
+    def step(self) -> int:
+        """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
+        seen = self._store.read(self._look)
+        self._show(seen)
+        new = sum(self._latched(halt) for halt in evaluate(self._rules, seen.evidence))
+        self._metrics.refresh_timestamp.set(self._clock.now())
+        return new
+
+    def _latched(self, halt: Halt) -> bool:
+        return self._latch.halt(
+            halt.scope, reason=halt.reason, source="guard", actor="watch", fingerprint=fingerprint(halt.rule)
+        )
+
+    def _look(self, connection: Connection) -> _Seen:
+        scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
+        window = self._spec.halts.reward_window
+        return _Seen(
+            alignment={role: self._alignment(connection, role, since=0.0) for role in self._roles},
+            rewards={role: alignment.spread(connection, role, window=window) for role in scoring},
+            flips={
+                role: alignment.flip_ratio(connection, role, window=window)
+                for role in self._roles
+                if role is not Role.SMALL
+            },
+            queue=alignment.queue(connection),
+            preferences=preferences.count(connection),
+            evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
+            evidence=self._evidence(connection, scoring),
+        )
+
+    def _evidence(self, connection: Connection, scoring: list[Role]) -> HaltEvidence:
+        """The same measurements, on what came after each rule's last resume."""
+
+        def since(rule: str) -> float:
+            return alignment.resumed_at(connection, fingerprint(rule))
+
+        limits = self._spec.halts
+        return HaltEvidence(
+            alignment={
+                role: self._alignment(connection, role, since=since(AlignmentFloor(role, limits).name))
+                for role in self._roles
+            },
+            rewards={
+                role: alignment.spread(
+                    connection,
+                    role,
+                    window=limits.reward_window,
+                    since=since(RewardSpreadFloor(role, limits).name),
+                )
+                for role in scoring
+            },
+        )
+
+    def _alignment(self, connection: Connection, role: Role, *, since: float) -> Alignment:
+        limits = self._spec.halts
+        return alignment.measure(
+            connection,
+            role,
+            limit=limits.min_alignment,
+            min_labels=limits.alignment_min_labels,
+            window=limits.alignment_window,
+            min_gap=self._spec.curation.min_margin,
+            since=since,
+        )
+
+    def _show(self, seen: _Seen) -> None:
+        metrics = self._metrics
+        metrics.alignment_limit.set(self._spec.halts.min_alignment)
+        metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
+        metrics.preferences.set(seen.preferences)
+        for role, found in seen.alignment.items():
+            self._show_alignment(role, found)
+            metrics.queue.labels(role).set(seen.queue.get(role, 0))
+        for role, spread in seen.rewards.items():
+            metrics.reward_sd.labels(role).set(_or_nan(spread.deviation))
+        for role, flips in seen.flips.items():
+            metrics.flips.labels(role).set(_or_nan(flips))
+        self._show_evaluations(seen.evaluations)
+
+    def _show_alignment(self, role: Role, found: Alignment) -> None:
+        """Nothing measured is NaN, never 0: an alert on a low ratio must not fire on an unknown one."""
+        known = found.ratio is not None
+        metrics = self._metrics
+        metrics.alignment.labels(role).set(_or_nan(found.ratio))
+        metrics.alignment_lower.labels(role).set(found.lower if known else math.nan)
+        metrics.alignment_upper.labels(role).set(found.upper if known else math.nan)
+        metrics.alignment_labels.labels(role).set(found.labels)
+        metrics.alignment_coverage.labels(role).set(_or_nan(found.coverage))
+
+    def _show_evaluations(self, newest_first: list[Evaluation]) -> None:
+        """The last attempt that was measured, and the last win rate, so that a restart shows them again."""
+        for each in newest_first:
+            if each.evidence.get("entropy_candidate_nats") is not None:
+                show_figures(self._metrics, each.evidence)
+                break
+        for each in newest_first:
+            if each.evidence.get("win_rate") is not None:
+                self._metrics.win_rate.set(each.evidence["win_rate"])
+                self._metrics.win_rate_lower.set(each.evidence["win_rate_lower"])
+                break
+
+
+def fingerprint(rule: str) -> str:
+    """What a rule's halts are latched under."""
+    return f"guard:{rule}"
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,195 @@
+"""What the store knows of the judges: labelled pairs, reward spread, flips, and since when to count.
+
+Everything is of a judge's newest version: a new model, prompt or rubric is a new judge, and has to earn its
+alignment anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, func, inspect, select
+from sqlalchemy.sql import ColumnElement
+
+from daemon.store.tables import CandidateRow, HaltRow, JudgementRow, LabelRow, TraceRow, VerdictRow
+from policies.agreement import Alignment, Choice, Labelled, alignment, choice_of
+from policies.halts import Spread
+from policies.records import Role, Split
+
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
+VERDICT = cast(Table, inspect(VerdictRow).local_table)
+LABEL = cast(Table, inspect(LabelRow).local_table)
+HALT = cast(Table, inspect(HaltRow).local_table)
+
+NEWEST_LABELS = 5000
+"""Labels read at most: many times any window of decided pairs."""
+SWAPPED: Mapping[str, Choice] = {"a": "b", "b": "a", "tie": "tie"}
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    choice: Choice | None
+    flipped: bool
+
+
+def measure(
+    connection: Connection,
+    role: Role,
+    *,
+    limit: float,
+    min_labels: int,
+    window: int | None,
+    min_gap: float,
+    since: float = 0.0,
+) -> Alignment:
+    """The judge's alignment on labels given after `since` (seconds since the epoch)."""
+    rows = labelled(connection, role, min_gap=min_gap, since=since)
+    return alignment(rows, limit=limit, min_labels=min_labels, window=window)
+
+
+def labelled(connection: Connection, role: Role, *, min_gap: float, since: float = 0.0) -> list[Labelled]:
+    """Labelled audit pairs that the judge's newest version was asked about, newest label first.
+
+    The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
+    """
+    humans, clusters = _humans(connection, since)
+    if role is Role.SMALL:
+        verdicts = _by_score(connection, role, humans, min_gap)
+    else:
+        verdicts = _by_pair(connection, role, humans)
+    lengths = _lengths(connection, {one for pair in verdicts for one in pair})
+    return [
+        Labelled(
+            cluster=clusters[pair],
+            judge=verdicts[pair].choice,
+            humans=tuple(choices),
+            length_a=lengths[pair[0]],
+            length_b=lengths[pair[1]],
+            flipped=verdicts[pair].flipped,
+        )
+        for pair, choices in humans.items()
+        if pair in verdicts
+    ]
+
+
+def spread(connection: Connection, role: Role, *, window: int, since: float = 0.0) -> Spread:
+    """The sample standard deviation of the judge's last `window` rewards given after `since`.
+
+    Rewards of gate evaluations are left out: they are of other prompts and of two policies.
+    """
+    version = _newest_version(connection, role, "score")
+    query = (
+        select(VERDICT.c.reward)
+        .where(*_of(role, "score", version), VERDICT.c.reward.is_not(None), VERDICT.c.purpose != "gate")
+        .where(VERDICT.c.created_at > since)
+        .order_by(VERDICT.c.id.desc())
+        .limit(window)
+    )
+    rewards = list(connection.scalars(query))
+    if len(rewards) < 2:
+        return Spread(len(rewards), None)
+    mean = sum(rewards) / len(rewards)
+    variance = sum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1)
+    return Spread(len(rewards), float(variance) ** 0.5)
+
+
+def flip_ratio(connection: Connection, role: Role, *, window: int) -> float | None:
+    """The share of the judge's last comparisons whose orders contradict each other; None without any."""
+    version = _newest_version(connection, role, "pair")
+    query = (
+        select(VERDICT.c.flipped)
+        .where(*_of(role, "pair", version))
+        .where(VERDICT.c.choice.is_not(None) | VERDICT.c.flipped)
+        .order_by(VERDICT.c.id.desc())
+        .limit(window)
+    )
+    flipped = list(connection.scalars(query))
+    return sum(flipped) / len(flipped) if flipped else None
+
+
+def queue(connection: Connection) -> dict[Role, int]:
+    """Open judgements by role."""
+    query = (
+        select(JUDGEMENT.c.role, func.count()).where(JUDGEMENT.c.state == "open").group_by(JUDGEMENT.c.role)
+    )
+    return {Role(each[0]): each[1] for each in connection.execute(query)}
+
+
+def resumed_at(connection: Connection, fingerprint: str) -> float:
+    """When a halt with this fingerprint was last resumed; 0 if never."""
+    query = select(func.max(HALT.c.resumed_at)).where(HALT.c.fingerprint == fingerprint)
+    return connection.scalar(query) or 0.0
+
+
+def _humans(connection: Connection, since: float) -> tuple[dict[Pair, list[Choice]], dict[Pair, str]]:
+    query = (
+        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, TRACE.c.cluster)
+        .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
+        .where(TRACE.c.split == Split.AUDIT.value, LABEL.c.created_at > since)
+        .order_by(LABEL.c.id.desc())
+        .limit(NEWEST_LABELS)
+    )
+    humans: dict[Pair, list[Choice]] = {}
+    clusters: dict[Pair, str] = {}
+    for each in connection.execute(query):
+        pair = (each.candidate_id, each.other_id)
+        humans.setdefault(pair, []).append(each.choice)
+        clusters[pair] = each.cluster
+    return humans, clusters
+
+
+def _by_score(
+    connection: Connection, role: Role, pairs: Iterable[Pair], min_gap: float
+) -> dict[Pair, _Verdict]:
+    """Pairs whose answers both were judged; the newest verdict on an answer counts, an abstention too."""
+    wanted = list(pairs)
+    version = _newest_version(connection, role, "score")
+    query = (
+        select(VERDICT.c.candidate_id, VERDICT.c.reward)
+        .where(*_of(role, "score", version))
+        .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
+        .order_by(VERDICT.c.id)
+    )
+    rewards = {each.candidate_id: each.reward for each in connection.execute(query)}
+    return {
+        (a, b): _Verdict(choice_of(rewards[a], rewards[b], min_gap=min_gap), flipped=False)
+        for a, b in wanted
+        if a in rewards and b in rewards
+    }
+
+
+def _by_pair(connection: Connection, role: Role, pairs: Iterable[Pair]) -> dict[Pair, _Verdict]:
+    """Pairs that the judge compared, its choice turned into the label's order."""
+    wanted = set(pairs)
+    version = _newest_version(connection, role, "pair")
+    query = (
+        select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped)
+        .where(*_of(role, "pair", version), VERDICT.c.purpose == "audit")
+        .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
+        .order_by(VERDICT.c.id)
+    )
+    found: dict[Pair, _Verdict] = {}
+    for each in connection.execute(query):
+        if (each.candidate_id, each.other_id) in wanted:
+            found[each.candidate_id, each.other_id] = _Verdict(each.choice, each.flipped)
+        elif (each.other_id, each.candidate_id) in wanted:
+            choice = None if each.choice is None else SWAPPED[each.choice]
+            found[each.other_id, each.candidate_id] = _Verdict(choice, each.flipped)
+    return found
+
+
+def _lengths(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
+    query = select(CANDIDATE.c.id, func.length(CANDIDATE.c.text)).where(CANDIDATE.c.id.in_(set(ids)))
+    return {each[0]: each[1] for each in connection.execute(query)}
+
+
+def _newest_version(connection: Connection, role: Role, kind: str) -> str:
+    query = select(VERDICT.c.version).where(VERDICT.c.role == role.value, VERDICT.c.kind == kind)
+    return connection.scalar(query.order_by(VERDICT.c.id.desc()).limit(1)) or ""
+
+
+def _of(role: Role, kind: str, version: str) -> Sequence[ColumnElement[Any]]:
+    return (VERDICT.c.role == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)

@@ -1,0 +1,243 @@
+"""Evaluations: the gate's attempts, their answers and what the gate's judge said of them.
+
+An attempt goes from `open` (nothing done yet) over `judging` (both arms' answers stored, comparisons asked
+for) to `decided`. Its answers are candidates of batch `gate:<id>`: sample 0 is the candidate adapter's, 1 the
+stable one's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, cast
+
+from sqlalchemy import Connection, Select, Table, exists, func, insert, inspect, select, update
+
+from daemon.store.candidates import Output, Prompt, prompts, row
+from daemon.store.inserts import insert_new
+from daemon.store.tables import AdapterRow, CandidateRow, EvaluationRow, TraceRow, VerdictRow
+from policies.records import Role, Split
+
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+VERDICT = cast(Table, inspect(VerdictRow).local_table)
+ADAPTER = cast(Table, inspect(AdapterRow).local_table)
+EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
+_E = EVALUATION.c
+
+CANDIDATE_ARM, STABLE_ARM = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One attempt. `stable` is the adapter it is compared with, None for the base model."""
+
+    id: int
+    adapter: str
+    stable: str | None
+    state: str
+    epoch: int
+    evidence: Mapping[str, Any]
+    decision: str | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Both answers to one gate prompt."""
+
+    trace_id: int
+    cluster: str
+    candidate_id: int
+    stable_id: int
+    same: bool
+    """The answers read the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the gate's judge said of two candidates, in the order asked; None where it did not decide."""
+
+    candidate_id: int
+    other_id: int
+    choice: str | None
+
+
+def batch_of(evaluation_id: int) -> str:
+    """The batch name of an attempt's answers."""
+    return f"gate:{evaluation_id}"
+
+
+def undecided(connection: Connection) -> Evaluation | None:
+    """The oldest attempt that is under way."""
+    return _first(connection, _evaluations().where(_E.state != "decided").order_by(_E.id))
+
+
+def latest(connection: Connection, adapter: str | None = None) -> Evaluation | None:
+    """The newest attempt, of all adapters or of one."""
+    query = _evaluations().order_by(_E.id.desc())
+    return _first(connection, query if adapter is None else query.where(_E.adapter == adapter))
+
+
+def by_id(connection: Connection, evaluation_id: int) -> Evaluation | None:
+    """The attempt as it stands now."""
+    return _first(connection, _evaluations().where(_E.id == evaluation_id))
+
+
+def recent(connection: Connection, *, limit: int) -> list[Evaluation]:
+    """The newest attempts, newest first."""
+    found = connection.execute(_evaluations().order_by(_E.id.desc()).limit(limit))
+    return [_evaluation(each) for each in found]
+
+
+def unevaluated(connection: Connection, *, stable: str | None) -> str | None:
+    """The oldest published adapter that was never evaluated, is not quarantined, and is not in force."""
+    query = (
+        select(ADAPTER.c.name)
+        .where(ADAPTER.c.quarantined_at.is_(None), ~exists().where(_E.adapter == ADAPTER.c.name))
+        .order_by(ADAPTER.c.created_at, ADAPTER.c.name)
+    )
+    return next((name for name in connection.scalars(query) if name != stable), None)
+
+
+def open_attempt(
+    connection: Connection, adapter: str, *, stable: str | None, epoch: int, now: float
+) -> Evaluation:
+    """The attempt on the adapter that is under way, or a new one."""
+    known = _first(connection, _evaluations().where(_E.adapter == adapter, _E.state != "decided"))
+    if known is not None:
+        return known
+    values: dict[str, Any] = {
+        "adapter": adapter,
+        "stable": stable,
+        "state": "open",
+        "epoch": epoch,
+        "evidence": {},
+        "reasons": [],
+        "created_at": now,
+    }
+    made = connection.scalar(insert(EVALUATION).values(values).returning(_E.id))
+    found = by_id(connection, int(made or 0))
+    assert found is not None
+    return found
+
+
+def note(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]) -> None:
+    """Replaces the evidence of an attempt that has not been decided."""
+    open_one = update(EVALUATION).where(_E.id == evaluation_id, _E.state != "decided")
+    connection.execute(open_one.values(evidence=dict(evidence)))
+
+
+def start_judging(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]) -> bool:
+    """Moves an attempt from `open` to `judging`. False: it is not open any more."""
+    moving = update(EVALUATION).where(_E.id == evaluation_id, _E.state == "open")
+    return connection.execute(moving.values(state="judging", evidence=dict(evidence))).rowcount == 1
+
+
+def decide(
+    connection: Connection,
+    evaluation: Evaluation,
+    *,
+    decision: str,
+    reasons: Sequence[str],
+    evidence: Mapping[str, Any],
+    now: float,
+) -> bool:
+    """Writes the decision over the state that the caller saw. False: another worker was faster."""
+    unchanged = (
+        _E.id == evaluation.id,
+        _E.state == evaluation.state,
+        _E.decision.is_not_distinct_from(evaluation.decision),
+    )
+    values = {
+        "state": "decided",
+        "decision": decision,
+        "reasons": list(reasons),
+        "evidence": dict(evidence),
+        "decided_at": now,
+    }
+    return connection.execute(update(EVALUATION).where(*unchanged).values(values)).rowcount == 1
+
+
+def gate_prompts(connection: Connection, *, salt: str, limit: int) -> list[Prompt]:
+    """Prompts of the gate split, one trace a cluster, `limit` clusters drawn by a hash with the salt."""
+    query = (
+        select(TRACE.c.cluster, func.min(TRACE.c.id))
+        .where(TRACE.c.split == Split.GATE.value)
+        .group_by(TRACE.c.cluster)
+    )
+    found = connection.execute(query).all()
+    drawn = sorted(found, key=lambda each: sha256(f"{salt}:{each[0]}".encode()).digest())[:limit]
+    return prompts(connection, [each[1] for each in drawn])
+
+
+def store_answers(
+    connection: Connection,
+    evaluation: Evaluation,
+    answers: Sequence[tuple[int, Output, Output]],
+    *,
+    now: float,
+) -> None:
+    """Stores (trace, candidate's answer, stable's answer); what is there already stays."""
+    batch = batch_of(evaluation.id)
+    rows = []
+    for trace_id, candidate, stable in answers:
+        for arm, adapter, output in (
+            (CANDIDATE_ARM, evaluation.adapter, candidate),
+            (STABLE_ARM, evaluation.stable or "", stable),
+        ):
+            rows.append(row(trace_id, output, adapter=adapter, batch=batch, sample=arm, now=now))
+    insert_new(connection, CANDIDATE, rows)
+
+
+def arms(connection: Connection, evaluation_id: int) -> list[Arms]:
+    """The attempt's answers, by prompt."""
+    one, other = CANDIDATE.alias("one"), CANDIDATE.alias("other")
+    batch = batch_of(evaluation_id)
+    query = (
+        select(one.c.trace_id, TRACE.c.cluster, one.c.id, other.c.id, one.c.text, other.c.text)
+        .join(other, other.c.trace_id == one.c.trace_id)
+        .join(TRACE, TRACE.c.id == one.c.trace_id)
+        .where(one.c.batch == batch, one.c.sample == CANDIDATE_ARM)
+        .where(other.c.batch == batch, other.c.sample == STABLE_ARM)
+        .order_by(one.c.trace_id)
+    )
+    return [
+        Arms(each[0], each[1], each[2], each[3], each[4].strip() == each[5].strip())
+        for each in connection.execute(query)
+    ]
+
+
+def rulings(connection: Connection, evaluation_id: int) -> list[Ruling]:
+    """What the gate's judge decided in this attempt."""
+    query = select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped).where(
+        VERDICT.c.evaluation_id == evaluation_id,
+        VERDICT.c.role == Role.GATE.value,
+        VERDICT.c.kind == "pair",
+    )
+    return [
+        Ruling(each.candidate_id, each.other_id, None if each.flipped else each.choice)
+        for each in connection.execute(query)
+    ]
+
+
+def _evaluations() -> Select[Any]:
+    columns = ("id", "adapter", "stable", "state", "epoch", "evidence", "decision", "reasons")
+    return select(*(_E[name] for name in columns))
+
+
+def _first(connection: Connection, query: Select[Any]) -> Evaluation | None:
+    found = connection.execute(query.limit(1)).first()
+    return None if found is None else _evaluation(found)
+
+
+def _evaluation(each: Any) -> Evaluation:
+    return Evaluation(
+        each.id,
+        each.adapter,
+        each.stable,
+        each.state,
+        each.epoch,
+        each.evidence,
+        each.decision,
+        tuple(each.reasons),
+    )
