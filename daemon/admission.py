@@ -1,0 +1,115 @@
+"""What an adapter must show before it may come into force."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from daemon.clock import Clock
+from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
+from daemon.store import halts, rollouts
+from daemon.store.rollouts import InForce
+from policies.records import Scope
+
+Kind = Literal["unknown", "quarantined", "undecided", "rejected", "stale", "halted", "corrupted"]
+Verify = Callable[[Path, str], object]
+"""`verify(directory, name)` raises AdapterRefusedError naming the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an adapter may not come into force, in one line."""
+
+    kind: Kind
+    message: str
+
+    def error(self) -> RefusedError:
+        """The refusal as the error that a command ends with."""
+        return HaltedError(self.message) if self.kind == "halted" else AdapterRefusedError(self.message)
+
+
+class Admission:
+    """The checks: those on the store for the transaction that makes the change, those on files before it."""
+
+    def __init__(
+        self, *, adapters_dir: Path, verify: Verify, clock: Clock, reverify_s: float = 300.0
+    ) -> None:
+        self._adapters_dir = adapters_dir
+        self._verify = verify
+        self._clock = clock
+        self._reverify_s = reverify_s
+        self._verified: dict[str, tuple[object, float, Refusal | None]] = {}
+
+    def directory(self, adapter: str) -> Path:
+        """Where the adapter's files are."""
+        return self._adapters_dir / adapter
+
+    def allowed(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
+        """Known, not quarantined, passed by the gate against what is in force, and promotion not halted.
+
+        An adapter that was in force before needs no new comparison with the present one.
+        """
+        found = rollouts.known(connection, adapter)
+        if found is None:
+            return Refusal("unknown", f"{adapter} is unknown: `rlaifd adapters` lists the published ones")
+        if found.quarantine is not None:
+            return Refusal("quarantined", f"{adapter} is quarantined: {found.quarantine}")
+        refusal = self._judged(connection, adapter, state)
+        if refusal is not None:
+            return refusal
+        active = halts.active(connection, Scope.PROMOTION)
+        if active:
+            reasons = "; ".join(halt.reason for halt in active)
+            return Refusal("halted", f"promotion is halted ({reasons}): `rlaifd resume promotion` first")
+        return None
+
+    def _judged(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
+        judged = rollouts.judged(connection, adapter)
+        if judged is None:
+            return Refusal("undecided", f"{adapter} was never evaluated: run `rlaifd evaluate {adapter}`")
+        if judged.decision is None:
+            return Refusal("undecided", f"{adapter} is still being evaluated: wait for the gate's decision")
+        why = "; ".join(judged.reasons) or "no reason recorded"
+        if judged.decision == "hold":
+            return Refusal("undecided", f"{adapter} is held by the gate: {why}")
+        if judged.decision != "promote":
+            return Refusal("rejected", f"{adapter} was rejected by the gate: {why}")
+        if judged.stable != state.stable and not rollouts.was_in_force(connection, adapter):
+            return Refusal(
+                "stale",
+                f"{adapter} was compared with {_named(judged.stable)}, and {_named(state.stable)} is in "
+                f"force now: run `rlaifd evaluate {adapter}`",
+            )
+        return None
+
+    def intact(self, adapter: str) -> Refusal | None:
+        """Whether the files are what was published. Hashed again when they look changed, and now and then."""
+        directory = self.directory(adapter)
+        seen, now = _looks(directory), self._clock.monotonic()
+        known = self._verified.get(adapter)
+        if known is not None and known[0] == seen and now - known[1] < self._reverify_s:
+            return known[2]
+        refusal = None
+        try:
+            self._verify(directory, adapter)
+        except AdapterRefusedError as error:
+            refusal = Refusal("corrupted", str(error))
+        self._verified[adapter] = (seen, now, refusal)
+        return refusal
+
+
+def _named(adapter: str | None) -> str:
+    return adapter or "the base model"
+
+
+def _looks(directory: Path) -> tuple[tuple[str, int, int, int, int], ...]:
+    """Names, sizes, times and inodes of the files: what changes when a file is touched."""
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        stats = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+    except OSError:
+        return ()
+    return tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in stats)

@@ -1,0 +1,347 @@
+"""Rollout: what is wanted, what is in force, and making the target serve it.
+
+rollout.yaml is what people want. The store holds what was decided: one row an epoch, and the quarantine.
+The state in force is the file minus the quarantine, and the target mirrors it with its epoch. `reconcile`
+looks at levels, not at events: it can be called at any time, by several processes, and after any kill.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.base import ServingTarget
+from daemon import log
+from daemon.admission import Admission, Refusal, Verify
+from daemon.clock import Clock
+from daemon.errors import AdapterRefusedError, ConfigError, RefusedError, RlaifdError
+from daemon.latch import Latch
+from daemon.metrics import Metrics
+from daemon.mirror import Condition, Mirror
+from daemon.rolloutfile import RolloutFile
+from daemon.rollouttold import Reconciliation, Told
+from daemon.store import ledger, rollouts
+from daemon.store.rollouts import Change, InForce
+from daemon.store.store import Store, StoreError
+from policies.records import Scope
+from policies.rollout import RolloutSpec, Wanted, state_in_force
+
+__all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
+
+BASE = "base"
+"""How `rollback(to=...)` names the base model."""
+FILE_ACTOR = "rollout.yaml"
+QUARANTINE_ACTOR = "quarantine"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look at the store: the last change, the newest adapter that may still serve, the quarantine."""
+
+    state: InForce
+    last_good: str | None
+    quarantined: Mapping[str, str]
+
+
+class Rollout:
+    """Promotes, rolls back and reconciles. Processes on one machine take turns through a lock file; over
+    machines the store's epochs and the target's refusal of older ones keep a stale process out.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        file: Path,
+        target: ServingTarget,
+        adapters_dir: Path,
+        latch: Latch,
+        clock: Clock,
+        metrics: Metrics,
+        verify: Verify,
+    ) -> None:
+        self._store = store
+        self._file = RolloutFile(file, lock=adapters_dir.parent / "rollout.lock")
+        self._latch = latch
+        self._clock = clock
+        self._told = Told(metrics)
+        self._admission = Admission(adapters_dir=adapters_dir, verify=verify, clock=clock)
+        self._mirror = Mirror(target=target, admission=self._admission)
+        self._remembered: InForce | None = None
+        self._log = log.get("rollout")
+
+    def in_force(self) -> InForce:
+        """What was decided last. Raises StoreError when the store cannot be read."""
+        return self._reading(rollouts.in_force)
+
+    def changes(self, limit: int = 20) -> list[Change]:
+        """The last changes of the adapter in force, newest first."""
+        return self._reading(lambda connection: rollouts.changes(connection, limit=limit))
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the last `reconcile` of this process found."""
+        return self._told.conditions
+
+    def status(self) -> Reconciliation:
+        """What `reconcile` would find, changing nothing: for a command beside a running daemon."""
+        conditions: list[Condition] = []
+        wish = self._wish(conditions)
+        seen = self._reading(_look)
+        wanted = self._wanted(wish, seen, conditions)
+        if wanted.problem is None and wanted.stable != seen.state.stable:
+            refusal = self._refusal(wanted.stable, seen.state)
+            conditions += [Condition("refused", refusal.message)] if refusal else []
+        trouble = self._mirror.look(seen.state)
+        return Reconciliation(not trouble, seen.state.stable, seen.state.epoch, (*conditions, *trouble))
+
+    def promote(self, adapter: str, *, actor: str, reason: str) -> Reconciliation:
+        """Names the adapter in the file and brings it into force.
+
+        Raises AdapterRefusedError or HaltedError, one line, and changes nothing then. That the target serves
+        it already is told by `in_sync`: where it cannot be reached the reconciler goes on trying.
+        """
+        with self._file.locked():
+            state = self.in_force()
+            if state.stable != adapter:
+                refusal = self._refusal(adapter, state)
+                if refusal is not None:
+                    self._told.refused(refusal)
+                    raise refusal.error()
+            before = self._file.content()
+            self._file.write(adapter)
+            try:
+                self._with_store(lambda: self._admit(adapter, actor=actor, reason=reason))
+            except RlaifdError:
+                if before is not None:
+                    self._file.put(before)
+                else:
+                    self._file.path.unlink(missing_ok=True)
+                raise
+            return self._reconcile()
+
+    def rollback(self, *, actor: str, reason: str, to: str | None = None) -> Reconciliation:
+        """Goes back to the adapter before (or `to`; BASE: the base model), quarantines the one that was in
+        force and halts promotion. Works during a halt. Raises RefusedError when there is nothing to go back
+        from, AdapterRefusedError when `to` was never in force, is quarantined or does not verify.
+        """
+        with self._file.locked():
+            state = self.in_force()
+            goal = self._goal(state, to)
+            # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
+            self._with_store(
+                lambda: self._latch.halt(
+                    Scope.PROMOTION,
+                    reason=f"rollback of {_name(state.stable)}: {reason}",
+                    source="rollback",
+                    actor=actor,
+                    fingerprint=f"rollback-{state.epoch}",
+                )
+            )
+            self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
+            try:
+                self._file.write(goal)
+            except RlaifdError as error:
+                # The quarantine holds without the file: it still names what may not serve.
+                self._log.warning("rollout_file_not_written", error=str(error))
+            return self._reconcile()
+
+    def reconcile(self) -> Reconciliation:
+        """Brings the file's wish into force where it is admitted, and the target to what is in force.
+
+        Raises nothing for what is wrong outside: that is a condition, logged once per content of the file.
+        """
+        with self._file.locked():
+            return self._reconcile()
+
+    def _reconcile(self) -> Reconciliation:
+        conditions: list[Condition] = []
+        wish = self._wish(conditions)
+        try:
+            seen = self._store.read(_look)
+            wanted = self._wanted(wish, seen, conditions)
+            try:
+                state = self._settle(seen, wanted, conditions)
+            except RefusedError as error:  # another machine was faster: its change is the state now
+                conditions.append(Condition("refused", str(error)))
+                state = self._store.read(rollouts.in_force)
+            self._told.changed(state, self._store.read(rollouts.changes))
+        except (SQLAlchemyError, StoreError) as error:
+            return self._without_store(wish, conditions, error)
+        self._remembered = state
+        trouble = self._mirror.converge(state)
+        return self._told.reconciled(
+            Reconciliation(not trouble, state.stable, state.epoch, (*conditions, *trouble))
+        )
+
+    def _wish(self, conditions: list[Condition]) -> RolloutSpec | None:
+        try:
+            return self._file.read()
+        except ConfigError as error:
+            conditions.append(Condition("file_invalid", str(error)))
+            return None
+
+    def _wanted(self, wish: RolloutSpec | None, seen: _Seen, conditions: list[Condition]) -> Wanted:
+        wanted = state_in_force(wish, seen.quarantined, seen.last_good)
+        if wish is not None and wish.stable is not None and wish.stable in seen.quarantined:
+            why = seen.quarantined[wish.stable]
+            conditions.append(Condition("quarantined", f"{self._file.path}: {wanted.problem}: {why}"))
+        return wanted
+
+    def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
+        """Brings what is wanted into force; where it is refused, what may still serve stays."""
+        for condition in conditions:
+            if condition.kind == "quarantined":
+                self._told.refused(Refusal("quarantined", condition.message), content=self._file.digest())
+        if wanted.stable == seen.state.stable:
+            return seen.state
+        reason = wanted.problem or "the file names it"
+        if wanted.problem is None and wanted.stable is not None:
+            try:
+                refusal = self._refusal(wanted.stable, seen.state)
+                if refusal is None:
+                    return self._admit(wanted.stable, actor=FILE_ACTOR, reason=reason)
+                message = refusal.message
+                self._told.refused(refusal, content=self._file.digest())
+            except RefusedError as error:
+                message = str(error)
+            conditions.append(Condition("refused", f"{self._file.path}: {message}"))
+            wanted = Wanted(seen.last_good, "the adapter in force was quarantined")
+            if wanted.stable == seen.state.stable:
+                return seen.state
+        actor = FILE_ACTOR if wanted.problem is None else QUARANTINE_ACTOR
+        return self._move(seen.state, wanted.stable, actor=actor, reason=reason, action="repoint")
+
+    def _refusal(self, adapter: str | None, state: InForce) -> Refusal | None:
+        if adapter is None:
+            return None
+        allowed = self._reading(lambda connection: self._admission.allowed(connection, adapter, state))
+        return allowed or self._admission.intact(adapter)
+
+    def _admit(self, adapter: str, *, actor: str, reason: str) -> InForce:
+        """Checks and changes in one transaction. Raises the refusal."""
+
+        def work(connection: Connection) -> InForce:
+            rollouts.serialise(connection)
+            state = rollouts.in_force(connection)
+            if state.stable == adapter:
+                return state
+            refusal = self._admission.allowed(connection, adapter, state)
+            if refusal is not None:
+                raise refusal.error()
+            return self._advance(connection, state, adapter, actor=actor, reason=reason, action="promote")
+
+        return self._store.write(work)
+
+    def _move(self, state: InForce, goal: str | None, *, actor: str, reason: str, action: str) -> InForce:
+        """Re-points to what was in force before. A rollback quarantines what it goes back from."""
+
+        def work(connection: Connection) -> InForce:
+            rollouts.serialise(connection)
+            if action == "rollback" and state.stable is not None:
+                rollouts.quarantine(connection, state.stable, reason=reason, at=self._clock.now())
+            return self._advance(connection, state, goal, actor=actor, reason=reason, action=action)
+
+        return self._store.write(work)
+
+    def _advance(
+        self,
+        connection: Connection,
+        state: InForce,
+        stable: str | None,
+        *,
+        actor: str,
+        reason: str,
+        action: str,
+    ) -> InForce:
+        now = self._clock.now()
+        moved = rollouts.advance(connection, after=state, stable=stable, actor=actor, reason=reason, at=now)
+        if moved is None:
+            raise RefusedError(
+                f"epoch {state.epoch} is over: another process changed the rollout; look again"
+            )
+        detail = {"epoch": moved.epoch, "from": state.stable, "to": stable}
+        ledger.append(
+            connection,
+            at=now,
+            actor=actor,
+            action=action,
+            subject=_name(stable),
+            reason=reason,
+            detail=detail,
+        )
+        return moved
+
+    def _goal(self, state: InForce, to: str | None) -> str | None:
+        """Where a rollback goes. Raises RefusedError when there is nowhere."""
+        if to is not None and to != BASE:
+            return self._named_goal(state, to)
+        if state.stable is None:
+            raise RefusedError("the base model is in force: there is nothing to go back from")
+        if to == BASE:
+            return None
+        seen = self._reading(_look)
+        for change in self._reading(rollouts.changes):
+            former = change.previous
+            if former is None:
+                return None
+            if former == state.stable or former in seen.quarantined or self._admission.intact(former):
+                continue
+            return former
+        return None
+
+    def _named_goal(self, state: InForce, to: str) -> str:
+        if to == state.stable:
+            raise RefusedError(f"{to} is in force: there is nothing to go back to")
+        found = self._reading(lambda connection: rollouts.known(connection, to))
+        if found is None or not self._reading(lambda connection: rollouts.was_in_force(connection, to)):
+            raise AdapterRefusedError(f"{to} was never in force: `rlaifd promote {to}` asks the gate")
+        if found.quarantine is not None:
+            raise AdapterRefusedError(f"{to} is quarantined: {found.quarantine}")
+        refusal = self._admission.intact(to)
+        if refusal is not None:
+            raise refusal.error()
+        return to
+
+    def _without_store(
+        self, wish: RolloutSpec | None, conditions: list[Condition], error: Exception
+    ) -> Reconciliation:
+        """Without the store nothing new comes into force, but the way back to the base model stays open: a
+        process that knows its epoch obeys `stable: null` in the file.
+        """
+        conditions.append(Condition("store_lost", " ".join(str(error).split())[:300]))
+        state = self._remembered or InForce(None, 0)
+        if wish is not None and wish.stable is None and self._remembered is not None:
+            state = InForce(None, state.epoch)
+            conditions += self._mirror.tell(state)
+        return self._told.reconciled(Reconciliation(False, state.stable, state.epoch, tuple(conditions)))
+
+    def _reading(self, work: Callable[[Connection], T]) -> T:
+        return self._with_store(lambda: self._store.read(work))
+
+    def _with_store(self, work: Callable[[], T]) -> T:
+        """The work's answer. A lost store is a StoreError that names the way back to the base model."""
+        try:
+            return work()
+        except (SQLAlchemyError, StoreError) as error:
+            raise StoreError(
+                f"{' '.join(str(error).split())[:300]}; where `rlaifd run` is still up, `stable: null` in "
+                f"{self._file.path} brings back the base model without the store"
+            ) from error
+
+
+def _look(connection: Connection) -> _Seen:
+    quarantined = rollouts.quarantined(connection)
+    state = rollouts.in_force(connection)
+    last_good = next(
+        (change.stable for change in rollouts.changes(connection) if change.stable not in quarantined), None
+    )
+    return _Seen(state, last_good, quarantined)
+
+
+def _name(adapter: str | None) -> str:
+    return adapter or BASE

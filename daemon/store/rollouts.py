@@ -1,0 +1,138 @@
+"""The state in force and what may come into force: epochs, quarantine, the gate's last decision.
+
+Every change of the adapter in force is a row with the next epoch. The rows are the fence: a change is written
+only on top of the epoch that its maker saw.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, insert, inspect, select, update
+
+from daemon.store import ledger
+from daemon.store.tables import AdapterRow, EvaluationRow, RolloutRow
+
+ROLLOUT = cast(Table, inspect(RolloutRow).local_table)
+ADAPTER = cast(Table, inspect(AdapterRow).local_table)
+EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
+NO_REASON = "no reason given"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The adapter in force (None: the base model) and the epoch it came with; epoch 0 before any change."""
+
+    stable: str | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of the adapter in force."""
+
+    epoch: int
+    stable: str | None
+    previous: str | None
+    actor: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A published adapter. `quarantine` is the reason it may not serve, None if it may."""
+
+    name: str
+    path: str
+    quarantine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The gate's last attempt on an adapter. `decision` is None while it is under way."""
+
+    decision: str | None
+    reasons: tuple[str, ...]
+    stable: str | None
+
+
+def serialise(connection: Connection) -> None:
+    """Makes this transaction the only one that changes the rollout, or halts."""
+    ledger.lock(connection)
+
+
+def in_force(connection: Connection) -> InForce:
+    """The state in force: the last change, the base model at epoch 0 if there was none."""
+    query = select(ROLLOUT.c.stable, ROLLOUT.c.epoch).order_by(ROLLOUT.c.epoch.desc()).limit(1)
+    found = connection.execute(query).one_or_none()
+    return InForce(None, 0) if found is None else InForce(found.stable, found.epoch)
+
+
+def changes(connection: Connection, *, limit: int = 1000) -> list[Change]:
+    """The changes, newest first."""
+    query = select(ROLLOUT).order_by(ROLLOUT.c.epoch.desc()).limit(limit)
+    return [
+        Change(row.epoch, row.stable, row.previous, row.actor, row.reason, row.created_at)
+        for row in connection.execute(query)
+    ]
+
+
+def advance(
+    connection: Connection, *, after: InForce, stable: str | None, actor: str, reason: str, at: float
+) -> InForce | None:
+    """Writes the next epoch on top of `after`; None if another change came in between."""
+    if in_force(connection) != after:
+        return None
+    row = {
+        "epoch": after.epoch + 1,
+        "stable": stable,
+        "previous": after.stable,
+        "actor": actor,
+        "reason": reason,
+        "created_at": at,
+    }
+    connection.execute(insert(ROLLOUT).values(row))
+    return InForce(stable, after.epoch + 1)
+
+
+def known(connection: Connection, name: str) -> Known | None:
+    """A published adapter by its name."""
+    columns = (ADAPTER.c.name, ADAPTER.c.path, ADAPTER.c.quarantined_at, ADAPTER.c.quarantine_reason)
+    found = connection.execute(select(*columns).where(ADAPTER.c.name == name)).one_or_none()
+    if found is None:
+        return None
+    reason = None if found.quarantined_at is None else found.quarantine_reason or NO_REASON
+    return Known(found.name, found.path, reason)
+
+
+def quarantined(connection: Connection) -> dict[str, str]:
+    """The adapters that may not serve, each with the reason."""
+    query = select(ADAPTER.c.name, ADAPTER.c.quarantine_reason).where(ADAPTER.c.quarantined_at.is_not(None))
+    return {row.name: row.quarantine_reason or NO_REASON for row in connection.execute(query)}
+
+
+def quarantine(connection: Connection, name: str, *, reason: str, at: float) -> bool:
+    """Puts an adapter into quarantine; False if it is unknown or there already (the first reason stays)."""
+    done = connection.execute(
+        update(ADAPTER)
+        .where(ADAPTER.c.name == name, ADAPTER.c.quarantined_at.is_(None))
+        .values(quarantined_at=at, quarantine_reason=reason)
+    )
+    return done.rowcount == 1
+
+
+def judged(connection: Connection, adapter: str) -> Judged | None:
+    """The gate's last attempt on the adapter; None if there was none."""
+    columns = (EVALUATION.c.state, EVALUATION.c.decision, EVALUATION.c.reasons, EVALUATION.c.stable)
+    query = select(*columns).where(EVALUATION.c.adapter == adapter).order_by(EVALUATION.c.id.desc()).limit(1)
+    found: Any = connection.execute(query).one_or_none()
+    if found is None:
+        return None
+    decision = found.decision if found.state == "decided" else None
+    return Judged(decision, tuple(found.reasons), found.stable)
+
+
+def was_in_force(connection: Connection, name: str) -> bool:
+    """Whether the adapter was in force at some epoch."""
+    query = select(ROLLOUT.c.epoch).where(ROLLOUT.c.stable == name).limit(1)
+    return connection.execute(query).first() is not None
