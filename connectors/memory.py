@@ -1,11 +1,12 @@
 """The shipped fakes, one for each Protocol. They keep their contracts, and the contract suites say so."""
 
+import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from connectors.base import Partition, Record, Resume, Served
+from connectors.base import JudgeReply, JudgeRequest, Partition, Record, Resume, Served, Usage
 from connectors.errors import ConnectorError, FatalError, TransientError
 
 
@@ -138,3 +139,49 @@ class MemoryTarget:
     def _reach(self) -> None:
         if self.unreachable:
             raise TransientError("the memory target is unreachable")
+
+
+class MemoryJudge:
+    """A Judge in memory. `answer` makes the reply's text from the request, or raises what a judge raises.
+
+    `asked` keeps every request. A reply may carry `tokens` when `answer` gives a JudgeReply instead of text.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[JudgeRequest], str | JudgeReply],
+        *,
+        name: str = "memory",
+        family: str = "memory",
+        model: str = "memory-judge",
+        latency_s: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.model = model
+        self.asked: list[JudgeRequest] = []
+        self.closed = False
+        self._answer = answer
+        self._latency_s = latency_s
+
+    async def ask(self, request: JudgeRequest) -> JudgeReply:
+        if self.closed:
+            raise FatalError(f"judge {self.name}: closed")
+        self.asked.append(request)
+        await asyncio.sleep(self._latency_s)
+        answer = self._answer(request)
+        if isinstance(answer, JudgeReply):
+            return answer
+        asked = [{"role": each.role, "content": each.content} for each in request.messages]
+        return JudgeReply(
+            text=answer,
+            model=self.model,
+            finish_reason="stop",
+            usage=Usage(sum(len(each["content"]) for each in asked) // 3 + 1, len(answer) // 3 + 1),
+            latency_s=self._latency_s,
+            request={"model": self.model, "system": request.system, "messages": asked},
+            response={"text": answer, "model": self.model},
+        )
+
+    async def close(self) -> None:
+        self.closed = True

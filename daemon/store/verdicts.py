@@ -1,4 +1,4 @@
-"""Verdicts: one per judgement, written with the judgement's end, and the views that the rules are fed with."""
+"""Verdicts: one per judgement, written when it ends, and the views that the rules are fed with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def pairs(connection: Connection, role: Role, evaluation_id: int | None, purpose
 def recent_rewards(connection: Connection, role: Role, limit: int) -> list[float]:
     """The role's last rewards of logged traffic, newest first."""
     query = select(_C.reward).where(
-        _C.role == role.value, _C.kind == "score", _C.purpose == "traffic", _C.reward.is_not(None)
+        _C.role == role.value, _C.kind == "score", _C.purpose.in_(("traffic", "audit")), _C.reward.is_not(None)
     )
     return [float(reward) for reward in connection.scalars(query.order_by(_C.id.desc()).limit(limit))]
 
