@@ -1,11 +1,11 @@
-"""A causal language model small enough to train in a test: random weights, a tokenizer of its own, no download."""
+"""A causal language model small enough to train in a test: random weights, its own tokenizer, no download."""
 
 from pathlib import Path
 
-WORDS = (
-    "hello please help me with my order refund invoice password account where is the sorry of course "
-    "thank you no go away now later yes we can check that for you at once right today tomorrow"
-).split()
+WORDS = """
+hello please help me with my order refund invoice password account where is the sorry of course
+thank you no go away now later yes we can check that for you at once right today tomorrow
+"""
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
@@ -20,7 +20,7 @@ def build(directory: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2) 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *dict.fromkeys(WORDS)])}
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *dict.fromkeys(WORDS.split())])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     inner.decoder = decoders.WordPiece(prefix="##")

@@ -139,7 +139,7 @@ def _trainer(job: TrainJob, setup: _Setup, stopping: Callable[[], bool]) -> dpo.
     )
     trainer.remove_callback(PrinterCallback)
     if job.parent is None:
-        # The reference of a new adapter is the base itself; a frozen copy of the empty adapter only costs time.
+        # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
         trainer.model.delete_adapter("ref")
     if recipe.epochs >= 2 and recipe.max_steps < 0:
         trainer.train_dataset = dpo.with_reference(trainer, rows, lambda: _check(stopping))

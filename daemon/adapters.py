@@ -1,0 +1,254 @@
+"""Adapters on disk: published whole or not at all, named by content, verified before every use.
+
+An adapter is a directory of three files: the LoRA configuration, its weights as safetensors, and a manifest
+with the SHA-256 of both and with where they came from. The manifest's own digest is the adapter's, and its
+first twelve digits end its name. safetensors has no checksum of its own: flipped bits load without an error.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from daemon.errors import AdapterRefusedError
+from policies.records import Frozen, canonical
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+
+MANIFEST = "MANIFEST.json"
+FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}")
+TEMPORARY = ".tmp-"
+DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+MAX_HEADER = 100 << 20
+CHUNK = 1 << 20
+
+
+class Manifest(Frozen):
+    """What the adapter is made of and came from."""
+
+    format: Literal["rlaifd-adapter-1"] = "rlaifd-adapter-1"
+    policy: str
+    base_model: str
+    revision: str | None
+    parent: str | None
+    """The adapter that training started from."""
+    snapshot: str
+    run: str
+    recipe: dict[str, Any]
+    code_version: str
+    files: dict[str, AdapterFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published adapter. `digest` is the SHA-256 of its manifest."""
+
+    name: str
+    digest: str
+    path: Path
+    manifest: Manifest
+
+
+def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
+    """Copies the two files that the manifest names into `<adapters>/<name>` and answers the adapter.
+
+    At every instant, also across a kill, the directory is whole or not there. Publishing the same content
+    again answers the adapter that is there. Raises AdapterRefusedError where the files are not those of the
+    manifest, or a broken directory has the name.
+    """
+    if manifest.files.keys() != FILES:
+        raise AdapterRefusedError(f"{source}: an adapter is {', '.join(sorted(FILES))}, nothing else")
+    body = canonical(manifest.model_dump(mode="json"))
+    digest = hashlib.sha256(body).hexdigest()
+    name = f"{manifest.policy}-{digest[:12]}"
+    target = adapters / name
+    if not target.exists():
+        _write(source, target, manifest, body)
+    verify(target, name, digest=digest)
+    return Published(name, digest, target, manifest)
+
+
+def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
+    """Builds the directory beside its place, makes it durable, and renames it there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
+    try:
+        for name, expected in sorted(manifest.files.items()):
+            _copy(source / name, temporary / name, expected)
+        _durable(temporary / MANIFEST, body)
+        temporary.chmod(0o755)
+        _sync(temporary)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # another publisher of the same content was first otherwise
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    target.chmod(0o555)
+    _sync(target.parent)
+
+
+def verify(directory: Path, name: str, *, digest: str | None = None) -> Manifest:
+    """Checks everything that can be checked of an adapter before it is used, and answers its manifest.
+
+    `digest` is the manifest's whole digest, where the store has it. Raises AdapterRefusedError naming the
+    file and the reason.
+    """
+    if not NAME.fullmatch(name):
+        raise AdapterRefusedError(f"{name!r} is not an adapter's name")
+    if directory.is_symlink() or not directory.is_dir():
+        raise AdapterRefusedError(f"adapter {name}: {directory} is not a directory")
+    try:
+        return _verified(directory, name, digest)
+    except OSError as error:
+        file = Path(error.filename or directory).name
+        raise AdapterRefusedError(f"adapter {name}: {file}: {error.strerror}") from None
+
+
+def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
+    _only_known_files(directory, name)
+    manifest = _manifest(directory, name, digest)
+    for file, expected in sorted(manifest.files.items()):
+        found = _describe(directory / file)
+        if found != expected:
+            what = "size" if found.size != expected.size else "SHA-256"
+            raise AdapterRefusedError(f"adapter {name}: {file}: its {what} is not the manifest's")
+    _check_config(directory / ADAPTER_CONFIG, name, manifest)
+    _check_weights(directory / ADAPTER_WEIGHTS, name)
+    return manifest
+
+
+def sweep(adapters: Path) -> int:
+    """Removes what killed publications left behind, and answers how many. For the start."""
+    found = list(adapters.glob(f"{TEMPORARY}*")) if adapters.is_dir() else []
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(found)
+
+
+def _only_known_files(directory: Path, name: str) -> None:
+    for path in directory.iterdir():
+        if path.name not in FILES | {MANIFEST}:
+            raise AdapterRefusedError(f"adapter {name}: {path.name}: only three files belong there")
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise AdapterRefusedError(f"adapter {name}: {path.name}: not a regular file")
+    missing = sorted(file for file in FILES | {MANIFEST} if not (directory / file).exists())
+    if missing:
+        raise AdapterRefusedError(f"adapter {name}: {missing[0]}: missing")
+
+
+def _manifest(directory: Path, name: str, digest: str | None) -> Manifest:
+    body = (directory / MANIFEST).read_bytes()
+    found = hashlib.sha256(body).hexdigest()
+    if not name.endswith(f"-{found[:12]}") or digest not in {None, found}:
+        raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: its SHA-256 {found[:12]}… is not the name's")
+    try:
+        manifest = Manifest.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: {where}: {problem['msg']}") from None
+    if manifest.files.keys() != FILES or name != f"{manifest.policy}-{found[:12]}":
+        raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: it is that of another adapter")
+    return manifest
+
+
+def _check_config(path: Path, name: str, manifest: Manifest) -> None:
+    """The configuration is LoRA on our base model and names no code."""
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError:
+        raise AdapterRefusedError(f"adapter {name}: {path.name}: not JSON") from None
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AdapterRefusedError(f"adapter {name}: {path.name}: not a LoRA configuration")
+    for key in ("auto_mapping", "trust_remote_code", "custom_modules", "auto_map"):
+        if config.get(key):
+            raise AdapterRefusedError(f"adapter {name}: {path.name}: {key} names code to be loaded")
+    if config.get("base_model_name_or_path") != manifest.base_model:
+        raise AdapterRefusedError(f"adapter {name}: {path.name}: made for another base model")
+
+
+def _check_weights(path: Path, name: str) -> None:
+    """The safetensors header is sound: known float types, and offsets that cover the file without a gap."""
+
+    def refuse(why: str) -> AdapterRefusedError:
+        return AdapterRefusedError(f"adapter {name}: {path.name}: {why}")
+
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= length <= min(MAX_HEADER, size - 8):
+            raise refuse("no safetensors header")
+        try:
+            header: Mapping[str, Any] = json.loads(file.read(length))
+            spans = sorted(_span(entry) for key, entry in header.items() if key != "__metadata__")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise refuse("its safetensors header is not sound") from None
+    end = 0
+    for start, stop in spans:
+        if start != end:
+            raise refuse("its tensors leave a gap or overlap")
+        end = stop
+    if not spans or end != size - 8 - length:
+        raise refuse("its tensors do not cover the file")
+
+
+def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
+    count = 1
+    for extent in entry["shape"]:
+        count *= int(extent)
+    start, stop = entry["data_offsets"]
+    if stop - start != count * DTYPES[entry["dtype"]]:
+        raise ValueError("size")
+    return int(start), int(stop)
+
+
+def _copy(source: Path, target: Path, expected: AdapterFile) -> None:
+    """Copies durably what has the expected digest. Raises AdapterRefusedError."""
+    total, size = hashlib.sha256(), 0
+    try:
+        with source.open("rb") as reader, target.open("xb") as writer:
+            while block := reader.read(CHUNK):
+                total.update(block)
+                size += len(block)
+                writer.write(block)
+            writer.flush()
+            os.fsync(writer.fileno())
+    except FileNotFoundError:
+        raise AdapterRefusedError(f"{source}: missing") from None
+    if (total.hexdigest(), size) != (expected.sha256, expected.size):
+        raise AdapterRefusedError(f"{source}: its SHA-256 is not what the training reported")
+    target.chmod(0o444)
+
+
+def _durable(path: Path, body: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o444)
+
+
+def _describe(path: Path) -> AdapterFile:
+    with path.open("rb") as file:
+        return AdapterFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

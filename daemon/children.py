@@ -1,0 +1,232 @@
+"""Children that load torch: started, followed, stopped, and never left behind.
+
+The daemon itself never imports torch. A child runs `python -m policies.training.job JOB.json` in a session of
+its own with an environment of allowed names only (no judge keys, no database URL), says what it does in
+progress.jsonl, and answers in result.json. Its standard input is a pipe that we hold open: when this process
+dies, however it dies, the child's input closes and it exits.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar, cast, overload
+
+from pydantic import ValidationError
+
+from daemon.errors import RlaifdError
+from daemon.log import get
+from policies.training.jobs import (
+    JOB,
+    LOG,
+    PROGRESS,
+    RESULT,
+    RESULTS,
+    CompareJob,
+    CompareResult,
+    Progress,
+    SampleJob,
+    SampleResult,
+    TrainJob,
+    TrainResult,
+)
+
+ALLOWED = frozenset({
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "XDG_CACHE_HOME",
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED",
+})  # fmt: skip
+ALLOWED_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "PYTORCH_", "TORCH_")
+POLL_S = 0.05
+LOG_LINES = 3
+LOG_BYTES = 8192
+
+R = TypeVar("R", TrainResult, SampleResult, CompareResult)
+log = get("children")
+
+
+class ChildFailedError(RlaifdError):
+    """The child did not do its job. The message says why in one line and names its log."""
+
+
+def command(job_file: Path) -> list[str]:
+    """How a job is run."""
+    return [sys.executable, "-P", "-m", "policies.training.job", str(job_file)]
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What of our environment a child may see."""
+    return {
+        name: value for name, value in ours.items() if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)
+    }
+
+
+class Child(Generic[R]):
+    """One run of one job. `run` blocks until the child is gone; `stop` may be called from any other thread.
+
+    `stall_s`: a child without a line of progress for so long is killed. `grace_s`: from the request to stop
+    to the kill. The thread that calls `run` must live until it returns: the child is killed with it.
+    """
+
+    @overload
+    def __init__(
+        self: "Child[TrainResult]", job: TrainJob, *, stall_s: float = ..., grace_s: float = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        command: Callable[[Path], Sequence[str]] = ...,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self: "Child[SampleResult]", job: SampleJob, *, stall_s: float = ..., grace_s: float = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        command: Callable[[Path], Sequence[str]] = ...,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self: "Child[CompareResult]", job: CompareJob, *, stall_s: float = ..., grace_s: float = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        command: Callable[[Path], Sequence[str]] = ...,
+    ) -> None: ...  # fmt: skip
+    def __init__(
+        self,
+        job: TrainJob | SampleJob | CompareJob,
+        *,
+        stall_s: float = 600.0,
+        grace_s: float = 25.0,
+        on_progress: Callable[[Progress], None] | None = None,
+        command: Callable[[Path], Sequence[str]] = command,
+    ) -> None:
+        self._job = job
+        self._stall_s = stall_s
+        self._grace_s = grace_s
+        self._on_progress = on_progress
+        self._command = command
+        self._stop = threading.Event()
+        self._read = 0
+        self.pid: int | None = None
+
+    def stop(self) -> None:
+        """Asks the child to leave a checkpoint and end. Returns at once; `run` answers when it has."""
+        self._stop.set()
+
+    def run(self) -> R:
+        """Runs the job. Raises ChildFailedError when it fails, crashes, hangs, or was stopped with nothing to
+        show; a training that left a checkpoint or was halted by its guards answers its result.
+        """
+        out = self._job.out
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULT).unlink(missing_ok=True)
+        (out / JOB).write_text(self._job.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        progress = out / PROGRESS
+        self._read = progress.stat().st_size if progress.exists() else 0
+        with (out / LOG).open("ab") as output:
+            process = subprocess.Popen(
+                list(self._command(out / JOB)),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=out,
+                env=environment(os.environ),
+                start_new_session=True,
+            )
+        self.pid = process.pid
+        log.info("child_started", kind=self._job.kind, pid=process.pid, directory=str(out))
+        try:
+            why = self._follow(process)
+        finally:
+            _end_group(process)
+            if process.stdin is not None:
+                process.stdin.close()
+        self._tell()
+        log.info("child_ended", kind=self._job.kind, pid=process.pid, code=process.returncode)
+        return self._result(process.returncode, why)
+
+    def _follow(self, process: "subprocess.Popen[bytes]") -> str | None:
+        """Waits until the child has ended by itself, or must be ended; answers why it must, or None."""
+        last = time.monotonic()
+        asked: float | None = None
+        while not _has_ended(process.pid):
+            now = time.monotonic()
+            if self._tell():
+                last = now
+            if self._stop.is_set() and asked is None:
+                asked = now
+                process.terminate()
+            if asked is not None and now - asked > self._grace_s:
+                return f"did not end within {self._grace_s:g} s of being asked"
+            if now - last > self._stall_s:
+                return f"reported no progress for {self._stall_s:g} s"
+            time.sleep(POLL_S)
+        return None
+
+    def _tell(self) -> bool:
+        """Passes on the new lines of progress; False if there are none."""
+        try:
+            with (self._job.out / PROGRESS).open("rb") as file:
+                file.seek(self._read)
+                fresh = file.read()
+        except FileNotFoundError:
+            return False
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            try:
+                progress = Progress.model_validate_json(line)
+            except ValidationError:
+                log.warning("progress_unreadable", directory=str(self._job.out))
+                continue
+            if self._on_progress is not None:
+                self._on_progress(progress)
+        return bool(whole)
+
+    def _result(self, code: int, why: str | None) -> R:
+        path = self._job.out / RESULT
+        if why is None and code == 0 and path.exists():
+            result = RESULTS.validate_json(path.read_bytes())
+            if result.kind != self._job.kind:
+                raise ChildFailedError(f"{path}: a result of kind {result.kind} to a {self._job.kind} job")
+            if result.state == "failed" or (result.state == "stopped" and result.kind != "train"):
+                raise ChildFailedError(f"{self._job.kind} {result.state}: {result.reason}")
+            return cast(R, result)
+        if why is None:
+            why = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
+        tail = last_lines(self._job.out / LOG)
+        raise ChildFailedError(
+            f"the {self._job.kind} child {why}{': ' if tail else ''}{tail} (log: {self._job.out / LOG})"
+        )
+
+
+def last_lines(path: Path) -> str:
+    """The log's last lines, on one."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-LOG_LINES:])[-600:]
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the child has ended; it is not reaped, so that its number, and its group's, stay its own."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kills whatever is left of the child's group, and reaps the child."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        log.debug("group_gone", pid=process.pid)
+    process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,72 @@
+"""Published adapters, as rows. Their directories never change; see `daemon.adapters` for the files."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, Table, inspect, select
+
+from daemon.store.inserts import insert_new
+from daemon.store.tables import AdapterRow
+
+ADAPTER = cast(Table, inspect(AdapterRow).local_table)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAdapter:
+    """A published adapter. `path` is its directory, relative to the state directory, or absolute."""
+
+    name: str
+    digest: str
+    path: str
+    base_model: str
+    run_id: str | None
+    parent: str | None
+    manifest: dict[str, Any]
+    created_at: float
+    quarantined_at: float | None
+    quarantine_reason: str | None
+
+
+def record(
+    connection: Connection,
+    *,
+    name: str,
+    digest: str,
+    path: str,
+    base_model: str,
+    run_id: str | None,
+    parent: str | None,
+    manifest: dict[str, Any],
+    now: float,
+) -> bool:
+    """Stores a published adapter; False if it was there already."""
+    row = {
+        "name": name,
+        "digest": digest,
+        "path": path,
+        "base_model": base_model,
+        "run_id": run_id,
+        "parent": parent,
+        "manifest": manifest,
+        "created_at": now,
+    }
+    return bool(insert_new(connection, ADAPTER, [row]))
+
+
+def get(connection: Connection, name: str) -> StoredAdapter | None:
+    """The adapter of that name."""
+    found = connection.execute(select(ADAPTER).where(ADAPTER.c.name == name)).one_or_none()
+    return None if found is None else _adapter(found)
+
+
+def newest(connection: Connection, *, limit: int = 100) -> list[StoredAdapter]:
+    """The adapters, newest first."""
+    query = select(ADAPTER).order_by(ADAPTER.c.created_at.desc(), ADAPTER.c.name).limit(limit)
+    return [_adapter(row) for row in connection.execute(query)]
+
+
+def _adapter(row: Row[Any]) -> StoredAdapter:
+    return StoredAdapter(
+        row.name, row.digest, row.path, row.base_model, row.run_id, row.parent, row.manifest,
+        row.created_at, row.quarantined_at, row.quarantine_reason,
+    )  # fmt: skip

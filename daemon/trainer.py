@@ -1,0 +1,349 @@
+"""Training as the daemon sees it: a snapshot in, a published adapter or a reason out.
+
+The row and its ledger entry are written before the child starts; the adapter is on disk, whole and verified,
+before its row is. A run that was cut off, by a kill or on request, goes on from its last checkpoint when the
+same training is asked for again, and ends as the same adapter.
+"""
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from daemon import adapters
+from daemon.adapters import Manifest, Published
+from daemon.children import Child, ChildFailedError
+from daemon.clock import Clock
+from daemon.config import TrainingConfig
+from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageError
+from daemon.latch import Latch
+from daemon.log import get
+from daemon.metrics import Metrics
+from daemon.store import adapters as adapter_rows
+from daemon.store import halts, ledger, rollouts, runs, snapshots
+from daemon.store.runs import Run
+from daemon.store.store import Store
+from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
+from policies.records import Scope
+from policies.training.jobs import ADAPTER, CHECKPOINTS, JOB, JOBS, Progress, TrainJob, TrainResult
+
+LOOK_S = 2.0
+"""How often a run under way asks whether training was halted, and notes its step."""
+ATTEMPTS = 3
+"""How often a run whose child crashed is taken up again before a new one is begun."""
+
+log = get("trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended. `adapter` is the published adapter's name where `state` is done."""
+
+    run: str
+    state: runs.State
+    reason: str
+    adapter: str | None
+    result: TrainResult | None
+
+
+class Trainer:
+    """Runs one training at a time. `train` blocks; `stop` may be called from another thread."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        state_dir: Path,
+        policy: PolicySpec,
+        training: TrainingConfig,
+        latch: Latch,
+        metrics: Metrics,
+        clock: Clock,
+        seed: int = 0,
+        start: Callable[..., Child[TrainResult]] = Child,
+    ) -> None:
+        self._store = store
+        self._state_dir = state_dir.resolve()
+        self._policy = policy
+        self._training = training
+        self._latch = latch
+        self._metrics = metrics
+        self._clock = clock
+        self._seed = seed
+        self._start = start
+        self._busy = threading.Lock()
+        self._child: Child[TrainResult] | None = None
+        self._stopping = False
+
+    @property
+    def adapters_dir(self) -> Path:
+        """Where adapters are published."""
+        return self._state_dir / "adapters"
+
+    def recover(self) -> list[str]:
+        """At the start, before any training: sweeps half-published adapters, and marks the runs of a killed
+        daemon as stopped. Answers the ids of those runs.
+        """
+        swept = adapters.sweep(self.adapters_dir)
+        now = self._clock.now()
+        orphans = self._store.write(lambda c: runs.abandon(c, reason="the daemon ended", now=now))
+        if swept or orphans:
+            log.warning("training_recovered", runs=orphans, swept=swept)
+        return orphans
+
+    def stop(self) -> None:
+        """Asks a run under way to leave a checkpoint and end."""
+        self._stopping = True
+        child = self._child
+        if child is not None:
+            child.stop()
+
+    def train(
+        self,
+        snapshot_id: str,
+        *,
+        actor: str,
+        recipe: DpoRecipe | None = None,
+        guards: TrainingGuards | None = None,
+        from_base: bool = False,
+    ) -> RunOutcome:
+        """Trains on a snapshot, from the adapter in force unless `from_base`, and publishes the adapter.
+
+        Raises HaltedError while training is halted, UsageError for an unknown snapshot, and RlaifdError when
+        a run is under way. What goes wrong in the run itself is an outcome with its reason.
+        """
+        self._latch.check(Scope.TRAINING)
+        if not self._busy.acquire(blocking=False):
+            raise RlaifdError("a training run is under way: wait for it, or stop it")
+        try:
+            self._stopping = False
+            job, run = self._begin(snapshot_id, actor, recipe, guards, from_base=from_base)
+            self._metrics.training_active.set(1)
+            self._metrics.training_kl_limit.set(job.guards.kl_nats.limit)
+            return self._run(job, run, actor)
+        finally:
+            self._metrics.training_active.set(0)
+            self._busy.release()
+
+    def _begin(
+        self,
+        snapshot_id: str,
+        actor: str,
+        recipe: DpoRecipe | None,
+        guards: TrainingGuards | None,
+        *,
+        from_base: bool,
+    ) -> tuple[TrainJob, str]:
+        snapshot = self._store.read(lambda c: snapshots.get(c, snapshot_id))
+        if snapshot is None:
+            raise UsageError(f"there is no snapshot {snapshot_id[:12]}")
+        parent = None if from_base else self._store.read(rollouts.in_force).stable
+        if parent is not None:
+            adapters.verify(self.adapters_dir / parent, parent)
+        now = self._clock.now()
+        fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
+        job = TrainJob(
+            out=self._directory(fresh),
+            base_model=self._policy.base_model,
+            revision=self._policy.revision,
+            seed=self._seed,
+            threads=self._training.threads,
+            device=self._training.device,
+            parent=None if parent is None else self.adapters_dir / parent,
+            snapshot=self._state_dir / snapshot.path,
+            snapshot_id=snapshot.id,
+            recipe=recipe or self._policy.recipe,
+            guards=guards or self._policy.guards,
+            guard_max_new_tokens=self._policy.sampling.max_new_tokens,
+            lock=self._state_dir / self._training.lock,
+        )
+        cut_off = self._cut_off(job)
+        run = cut_off or fresh
+        self._store.write(partial(_write_start, run=run, job=job, parent=parent, actor=actor, now=now,
+                                  resumed=cut_off is not None))  # fmt: skip
+        return job.model_copy(update={"out": self._directory(run)}), run
+
+    def _cut_off(self, job: TrainJob) -> str | None:
+        """The newest run of the very same job that can go on, or None."""
+        for run in self._store.read(lambda c: runs.unfinished(c, job.snapshot_id)):
+            file = self._directory(run.id) / JOB
+            if _resumable(run) and file.exists():
+                before = JOBS.validate_json(file.read_bytes())
+                if before == job.model_copy(update={"out": before.out}):
+                    return run.id
+        return None
+
+    def _run(self, job: TrainJob, run: str, actor: str) -> RunOutcome:
+        self._child = self._start(
+            job, stall_s=self._training.stall_s, on_progress=_Follower(self, run).follow
+        )
+        log.info("training_started", run=run, snapshot=job.snapshot_id[:12], actor=actor)
+        try:
+            if self._stopping:
+                self._child.stop()
+            result = self._child.run()
+            published = self._publish(job, run, result) if result.state == "done" else None
+        except (ChildFailedError, AdapterRefusedError) as error:
+            return self._end(run, RunOutcome(run, "failed", str(error), None, None), None)
+        finally:
+            self._child = None
+        if result.state == "halted":
+            self._latch.halt(
+                Scope.TRAINING,
+                reason=f"run {run}: {result.reason}",
+                source="guard",
+                actor="training",
+                fingerprint=f"run:{run}",
+            )
+        name = None if published is None else published.name
+        return self._end(run, RunOutcome(run, result.state, result.reason, name, result), published)
+
+    def _publish(self, job: TrainJob, run: str, result: TrainResult) -> Published:
+        manifest = Manifest(
+            policy=self._policy.name,
+            base_model=job.base_model,
+            revision=job.revision,
+            parent=None if job.parent is None else job.parent.name,
+            snapshot=job.snapshot_id,
+            run=run,
+            recipe=job.recipe.model_dump(mode="json"),
+            code_version=metadata.version("rlaifd"),
+            files=result.files,
+        )
+        return adapters.publish(job.out / ADAPTER, adapters=self.adapters_dir, manifest=manifest)
+
+    def _end(self, run: str, outcome: RunOutcome, published: Published | None) -> RunOutcome:
+        now = self._clock.now()
+        self._store.write(partial(_write_end, outcome=outcome, published=published, now=now))
+        self._metrics.training_runs.labels(outcome.state).inc()
+        self._metrics.last_training.set(now)
+        if outcome.state in {"done", "halted"}:
+            shutil.rmtree(self._directory(run) / CHECKPOINTS, ignore_errors=True)
+        log.info(
+            "training_ended", run=run, state=outcome.state, reason=outcome.reason, adapter=outcome.adapter
+        )
+        return outcome
+
+    def _directory(self, run: str) -> Path:
+        return self._state_dir / "runs" / run
+
+    def observe(self, progress: Progress) -> None:
+        """Sets the gauges from a line of progress."""
+        figures = progress.metrics
+        if progress.event == "step":
+            self._metrics.training_step.set(progress.step)
+            if "loss" in figures:
+                self._metrics.training_loss.set(figures["loss"])
+        elif progress.event == "guard":
+            self._metrics.training_kl.set(figures["kl_sequence"])
+            self._metrics.entropy.labels("candidate").set(figures["entropy"])
+
+    def look(self, run: str, step: int) -> None:
+        """Notes the step, and stops the child when training was halted meanwhile."""
+        self._store.write(lambda c: runs.advance(c, run, step=step))
+        try:
+            self._latch.check(Scope.TRAINING)
+        except HaltedError as error:
+            log.warning("training_halted_under_way", run=run, reason=str(error))
+            self.stop()
+
+
+class _Follower:
+    """Listens to one run's child."""
+
+    def __init__(self, trainer: Trainer, run: str) -> None:
+        self._trainer = trainer
+        self._run = run
+        self._looked = time.monotonic()
+
+    def follow(self, progress: Progress) -> None:
+        """Takes one line of progress."""
+        self._trainer.observe(progress)
+        if time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            self._trainer.look(self._run, progress.step)
+
+
+def _resumable(run: Run) -> bool:
+    if run.state == "stopped":
+        return True
+    attempts: Any = (run.result or {}).get("attempts", ATTEMPTS)
+    return bool(attempts < ATTEMPTS)
+
+
+def _write_start(
+    connection: Connection,
+    *,
+    run: str,
+    job: TrainJob,
+    parent: str | None,
+    actor: str,
+    now: float,
+    resumed: bool,
+) -> None:
+    stops = halts.active(connection, Scope.TRAINING)
+    if stops:
+        raise HaltedError(f"training is halted: {stops[0].reason}")
+    recipe = job.recipe.model_dump(mode="json")
+    if resumed:
+        if not runs.resume(connection, run, now=now):
+            raise RlaifdError(f"run {run} was taken up by another process")
+    else:
+        runs.begin(connection, run=run, snapshot_id=job.snapshot_id, recipe=recipe, parent=parent, now=now)
+    ledger.append(
+        connection,
+        at=now,
+        actor=actor,
+        action="training resumed" if resumed else "training started",
+        subject=run,
+        reason="",
+        detail={"snapshot": job.snapshot_id, "parent": parent, "recipe": recipe},
+    )
+
+
+def _write_end(
+    connection: Connection, *, outcome: RunOutcome, published: Published | None, now: float
+) -> None:
+    result = None if outcome.result is None else outcome.result.model_dump(mode="json")
+    if outcome.state == "failed":
+        before = runs.get(connection, outcome.run)
+        result = {"attempts": 1 + ((before.result or {}).get("attempts", 0) if before else 0)}
+    if published is not None:
+        adapter_rows.record(
+            connection,
+            name=published.name,
+            digest=published.digest,
+            path=str(published.path),
+            base_model=published.manifest.base_model,
+            run_id=outcome.run,
+            parent=published.manifest.parent,
+            manifest=published.manifest.model_dump(mode="json"),
+            now=now,
+        )
+    runs.end(
+        connection,
+        outcome.run,
+        state=outcome.state,
+        reason=outcome.reason,
+        now=now,
+        step=None if outcome.result is None else outcome.result.steps,
+        adapter=outcome.adapter,
+        result=result,
+    )
+    ledger.append(
+        connection,
+        at=now,
+        actor="training",
+        action=f"training {outcome.state}",
+        subject=outcome.run,
+        reason=outcome.reason,
+        detail={"adapter": outcome.adapter},
+    )
