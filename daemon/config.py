@@ -101,6 +101,8 @@ class JudgeConfig(Frozen):
     """Tries per judgement before it is put back for later."""
     max_tokens: PositiveInt = 1024
     temperature: float = Field(default=0.0, ge=0)
+    structured: bool = True
+    """Send the answer's JSON schema; off for servers that refuse `response_format`."""
     logprobs: bool = False
     """The judge offers token log-probabilities: a score is then the expected value from one call."""
 
@@ -159,6 +161,11 @@ class StagesConfig(Frozen):
     """How long a claim lasts: a killed worker's work is taken up again after it."""
     claim_batch: PositiveInt = 64
     poll_s: PositiveFloat = 1.0
+    sample_least: PositiveInt = 32
+    """Sampling waits for so many prompts: a child takes seconds to start."""
+    sample_most: PositiveInt = 512
+    sample_patience_s: PositiveFloat = 300.0
+    """A prompt waits no longer than this for others to be sampled with."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
     """More than this share of the last 1,000 records undecodable (or 50 in a row) stops ingest."""
 

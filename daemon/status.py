@@ -5,24 +5,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon.clock import Clock
+from daemon.store import alignment
 from daemon.store.overview import overview
 from daemon.store.store import Store
+from policies.policy import PolicySpec
+from policies.records import Role
 
 
 class Status:
-    """Reads the state. `alignment` and `conditions` come from the rooms that own them."""
+    """Reads the state in one look at the store. `conditions` are the rollout's."""
 
     def __init__(
         self,
         *,
         store: Store,
         clock: Clock,
-        alignment: Callable[[], dict[str, dict[str, Any]]],
+        policy: PolicySpec,
+        roles: frozenset[Role],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
-        self._alignment = alignment
+        self._policy = policy
+        self._roles = tuple(role for role in Role if role in roles)
         self._conditions = conditions
 
     def __call__(self) -> dict[str, Any]:
@@ -30,3 +35,29 @@ class Status:
         day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
         state = self._store.read(lambda connection: overview(connection, day=day))
         return {**state, "alignment": self._alignment(), "conditions": list(self._conditions())}
+
+    def _alignment(self) -> dict[str, dict[str, Any]]:
+        limits = self._policy.halts
+        found = {}
+        for role in self._roles:
+            measured = self._store.read(
+                lambda connection, role=role: alignment.measure(  # type: ignore[misc]
+                    connection,
+                    role,
+                    limit=limits.min_alignment,
+                    min_labels=limits.alignment_min_labels,
+                    window=limits.alignment_window,
+                    min_gap=self._policy.curation.min_margin,
+                )
+            )
+            found[role.value] = {
+                "ratio": measured.ratio,
+                "lower": measured.lower,
+                "upper": measured.upper,
+                "labels": measured.labels,
+                "coverage": measured.coverage,
+                "length_baseline": measured.length_baseline,
+                "ceiling": measured.ceiling,
+                "standing": measured.standing.value,
+            }
+        return found

@@ -13,8 +13,10 @@ db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the daemon: ingest, judge, curate, train, gate, roll out, until it is told to stop."""
+    from daemon.running import service
+
     with wired(config) as parts:
-        code = parts.service().run()
+        code = service(parts).run()
     raise typer.Exit(code)
 
 

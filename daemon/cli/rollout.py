@@ -18,8 +18,10 @@ from daemon.cli.context import (
 
 def adapters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """List the published adapters with their gate decisions."""
+    from daemon import drain
+
     with wired(config) as parts:
-        emit(parts.adapter_list(), as_json=as_json, text=_adapters_text)
+        emit(drain.adapters(parts), as_json=as_json, text=_adapters_text)
 
 
 def promote(

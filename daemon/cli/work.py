@@ -2,17 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.context import DEFAULT_CONFIG, ActorOption, ConfigOption, JsonOption, emit, wired
 
+if TYPE_CHECKING:
+    from daemon.stages.ingest import Explanation
+
 
 def ingest(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Store one JSONL file of agent logs. Doing it again adds nothing."""
+    from daemon import drain
+
     with wired(config) as parts:
-        counts = parts.ingest_file(file)
+        counts = drain.ingest(parts, file)
     print(
         f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
         f"{counts.revisions} revisions, {counts.dead_letters} dead letters"
@@ -25,37 +30,46 @@ def decode(
     as_json: JsonOption = False,
 ) -> None:
     """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing."""
-    from daemon.stages.explain import explain
+    from connectors.decoders.detect import Decoders
+    from daemon.stages.ingest import explain
 
     bad = 0
-    for found in explain(file, decoder):
-        bad += found.error is not None
-        print(json.dumps(found.as_dict(), default=str) if as_json else found.line())
+    for found in explain(file, Decoders(decoder)):
+        bad += found.trace is None
+        print(json.dumps(_explained(found)) if as_json else _explained_text(found))
     if bad:
         raise typer.Exit(1)
 
 
 def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Plan and make the judgements that are waiting, then stop."""
+    from daemon import drain
+
     with wired(config) as parts:
-        counts = parts.judge_all()
+        counts = drain.judge(parts)
     print(", ".join(f"{role}: {count}" for role, count in counts.items()) or "no judge is configured")
 
 
 def curate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Sample and judge candidates where they are missing, and store the preferences that follow."""
+    from daemon import drain
+
     with wired(config) as parts:
-        print(f"{parts.curate_all()} preferences are stored")
+        print(f"{drain.curate(parts)} preferences are stored")
 
 
 def train(
     config: ConfigOption = DEFAULT_CONFIG,
-    snapshot: Annotated[str | None, typer.Option(help="A frozen snapshot; default: freeze one now.")] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="A snapshot's id or file; default: freeze one now.")
+    ] = None,
     actor: ActorOption = "operator",
 ) -> None:
     """Train one adapter now. Exit 3 while training is halted."""
+    from daemon import drain
+
     with wired(config) as parts:
-        outcome = parts.train(snapshot=snapshot, actor=actor)
+        outcome = drain.train(parts, snapshot=snapshot, actor=actor)
     print(f"run {outcome.run_id} {outcome.state}: {outcome.adapter or outcome.reason}")
     if outcome.adapter is None:
         raise typer.Exit(1)
@@ -66,9 +80,11 @@ def evaluate(
     adapter: Annotated[str | None, typer.Argument(help="Default: every undecided one.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Gather the gate's evidence on published adapters and decide; exit 3 unless all pass. Promotes nothing."""
+    """Gather the gate's evidence on published adapters and decide (exit 3 unless all pass)."""
+    from daemon import drain
+
     with wired(config) as parts:
-        decisions = parts.evaluate_all(adapter)
+        decisions = drain.evaluate(parts, adapter)
     emit(
         decisions,
         as_json=as_json,
@@ -79,3 +95,25 @@ def evaluate(
     )
     if any(row["decision"] != "promote" for row in decisions):
         raise typer.Exit(3)
+
+
+def _explained(found: "Explanation") -> dict[str, Any]:
+    trace = None if found.trace is None else found.trace.model_dump(mode="json")
+    return {
+        "line": found.line,
+        "index": found.index,
+        "decoder": found.decoder,
+        "trace": trace,
+        "reason": found.reason,
+    }
+
+
+def _explained_text(found: "Explanation") -> str:
+    where = f"line {found.line}" + (f", event {found.index}" if found.index else "")
+    if found.trace is None:
+        return f"{where}: not decoded: {found.reason}"
+    trace = found.trace
+    return (
+        f"{where}: {found.decoder}: id {trace.id}, {len(trace.messages)} messages, "
+        f"{len(trace.output)} in the output, model {trace.model or 'unknown'}"
+    )

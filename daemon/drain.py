@@ -1,0 +1,107 @@
+"""One stage to its end, as the commands run it: the daemon's own steps, in a loop until nothing is left."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from connectors.decoders.detect import Decoders
+from daemon.errors import UsageError
+from daemon.stages.ingest import ingest_file
+from daemon.store import preferences, rollouts
+from daemon.store.evaluations import latest
+from daemon.store.traces import Counts
+from daemon.trainer import RunOutcome
+from daemon.wiring import Wiring
+from policies.records import Role
+
+
+def ingest(parts: Wiring, file: Path) -> Counts:
+    """Stores one file through the first source's decoder."""
+    return ingest_file(
+        file,
+        decoders=Decoders(parts.settings.sources[0].decoder),
+        store=parts.store,
+        metrics=parts.metrics,
+        clock=parts.clock,
+        splits=parts.settings.policy.splits,
+    )
+
+
+def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, int]:
+    """Plans and makes every judgement that is due; answers how many by role."""
+    while parts.plan.step():
+        pass
+    return asyncio.run(_judge(parts, [role for role in roles if role in parts.roles]))
+
+
+async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[str, int]:
+    counts = {role.value: 0 for role in roles}
+    try:
+        for role in roles:
+            while done := await parts.judge_stage.step(role):
+                counts[role.value] += done
+    finally:
+        for built in parts.judges.values():
+            await built.close()
+        del parts.judge_stage, parts.judges  # their connections belong to the loop that ends here
+    return counts
+
+
+def curate(parts: Wiring) -> int:
+    """Samples, judges and curates until nothing changes; answers how many preferences are stored."""
+    while parts.curate.step() + sum(judge(parts).values()):
+        pass
+    return parts.store.read(preferences.count)
+
+
+def train(parts: Wiring, *, snapshot: str | None, actor: str) -> RunOutcome:
+    """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
+    parts.trainer.recover()
+    if snapshot is None:
+        least = parts.settings.training.min_preferences
+        stored = parts.store.read(preferences.count)
+        if stored < least:
+            raise UsageError(f"{stored} preferences are stored; training.min_preferences asks for {least}")
+        snapshot = parts.curate.freeze().id
+    elif Path(snapshot).is_file():
+        snapshot = parts.trainer.register(Path(snapshot), note=f"given by {actor}")
+    return parts.trainer.train(snapshot, actor=actor)
+
+
+def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
+    """Takes one adapter, or every undecided one, through the gate; answers the decisions."""
+    if adapter is not None:
+        parts.evaluate.open(adapter)
+    decided: dict[str, dict[str, Any]] = {}
+    while advance := parts.evaluate.advance():
+        if advance.decision is not None:
+            decided[advance.adapter] = {
+                "adapter": advance.adapter,
+                "decision": advance.decision,
+                "reasons": list(advance.reasons),
+            }
+            if advance.did == "reconsidered":
+                break
+        elif advance.did == "sampled":
+            judge(parts, (Role.GATE,))
+        elif advance.did == "waiting" and not judge(parts, (Role.GATE,)).get(Role.GATE.value):
+            break
+    return list(decided.values())
+
+
+def adapters(parts: Wiring) -> list[dict[str, Any]]:
+    """Every published adapter with its last decision."""
+    force = parts.store.read(rollouts.in_force)
+    found = []
+    for row in parts.status()["adapters"]:
+        evaluation = parts.store.read(lambda c, name=row["name"]: latest(c, name))  # type: ignore[misc]
+        found.append(
+            {
+                **row,
+                "in_force": row["name"] == force.stable,
+                "decision": evaluation.decision if evaluation else None,
+                "reasons": list(evaluation.reasons) if evaluation else [],
+            }
+        )
+    return found

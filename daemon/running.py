@@ -1,0 +1,115 @@
+"""`rlaifd run`: the parts as loops, with the listener, the schedule and the order of the end."""
+
+from daemon.health import Heartbeats, Readiness
+from daemon.loops import AsyncLoop, Loop
+from daemon.schedule import Facts, Schedule
+from daemon.service import Closer, Service
+from daemon.store import runs
+from daemon.store.store import ping
+from daemon.web.alerts import Alerts
+from daemon.web.app import Web
+from daemon.web.door import Door
+from daemon.web.listener import Listener
+from daemon.wiring import Wiring
+from policies.records import Role, Scope
+
+CHILD_BOUND_S = 6 * 3600.0
+"""A step that waits for a child process may take long; the child's own stall limit ends it."""
+RECEIVE_S = 0.5
+
+
+def service(parts: Wiring) -> Service:
+    """The daemon, ready to run. Clears up after one that was killed."""
+    from daemon import adapters
+
+    settings = parts.settings
+    adapters.sweep(parts.adapters_dir)
+    parts.trainer.recover()
+    parts.watch.step()
+    heartbeats = Heartbeats(parts.clock)
+    loops, closers = _loops(parts)
+    schedule = Schedule(
+        interval_s=settings.training.interval_s,
+        min_new=settings.training.min_new_preferences,
+        facts=lambda: _facts(parts),
+        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
+        clock=parts.clock,
+        metrics=parts.metrics,
+        log=parts.logger("schedule"),
+    )
+    return Service(
+        loops=loops,
+        state_dir=settings.state_dir,
+        heartbeats=heartbeats,
+        metrics=parts.metrics,
+        clock=parts.clock,
+        log=parts.logger("service"),
+        listener=_listener(parts, heartbeats),
+        schedule=schedule,
+        stop_training=lambda: _stop_children(parts),
+        closers=closers,
+    )
+
+
+def _loops(parts: Wiring) -> tuple[list[Loop | AsyncLoop], list[Closer]]:
+    poll_s = parts.settings.stages.poll_s
+    loops: list[Loop | AsyncLoop] = []
+    closers: list[Closer] = []
+    for source in parts.settings.sources:
+        stage = parts.ingest(source)
+        stage.start()
+        loops.append(Loop(f"ingest:{source.name}", lambda stage=stage: stage.step(RECEIVE_S), 0.0))  # type: ignore[misc]
+        closers.append((f"source:{source.name}", stage.close))
+    loops += [
+        Loop("plan", parts.plan.step, poll_s),
+        Loop("curate", parts.curate.step, poll_s, bound_s=CHILD_BOUND_S),
+        Loop("evaluate", parts.evaluate.step, poll_s, bound_s=CHILD_BOUND_S),
+        Loop("watch", parts.watch.step, poll_s, awaited=True),
+        Loop(
+            "rollout", lambda: int(not parts.rollout.reconcile()), parts.settings.rollout.poll_s, awaited=True
+        ),
+    ]
+    if parts.settings.rollout.auto_promote:
+        loops.append(Loop("promote", parts.promote.step, poll_s))
+    for role in (role for role in Role if role in parts.roles):
+        loops.append(AsyncLoop(f"judge:{role}", lambda role=role: parts.judge_stage.step(role), poll_s))  # type: ignore[misc]
+        closers.append((f"judge:{role}", parts.judges[role].close))
+    return loops, closers
+
+
+def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
+    web = parts.settings.web
+    log = parts.logger("web")
+    alerts = Alerts(
+        latch=parts.latch,
+        rollback=lambda reason: parts.rollout.rollback(actor="alert", reason=reason),
+        metrics=parts.metrics,
+        clock=parts.clock,
+        log=log,
+    )
+    site = Web(
+        status=parts.status,
+        alerts=alerts,
+        door=Door(token=lambda: parts.alert_token, names=(web.host,)),
+        metrics=parts.metrics,
+        heartbeats=heartbeats,
+        readiness=Readiness(heartbeats, store=lambda: ping(parts.store)),
+        clock=parts.clock,
+        log=log,
+    )
+    return Listener(site.app, host=web.host, port=web.port, log=log)
+
+
+def _facts(parts: Wiring) -> Facts:
+    last = parts.store.read(runs.last_start)
+    return Facts(
+        last_start=last,
+        new_preferences=parts.store.read(runs.new_preferences),
+        halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
+        running=parts.store.read(runs.running),
+    )
+
+
+def _stop_children(parts: Wiring) -> None:
+    parts.policy_work.stop()
+    parts.trainer.stop()

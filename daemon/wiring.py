@@ -1,0 +1,310 @@
+"""The composition root: settings in, parts out. The only place that picks adapters.
+
+Parts are built when first asked for, so that a command pays for what it uses and imports what it needs.
+"""
+
+import os
+import platform
+import socket
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from connectors.base import Judge, Sampler, Source
+from connectors.decoders.detect import Decoders
+from daemon import __version__, log
+from daemon.clock import Clock, SystemClock
+from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
+from daemon.latch import Latch
+from daemon.metrics import Metrics
+from daemon.policywork import PolicyWork
+from daemon.stages.curate import Curate
+from daemon.stages.evaluate import Evaluate
+from daemon.stages.ingest import Ingest
+from daemon.stages.promote import Promote
+from daemon.stages.watch import Watch
+from daemon.status import Status
+from daemon.store.store import Store
+from policies.policy import EndpointSampling
+from policies.records import Role
+
+if TYPE_CHECKING:
+    from daemon.review import Review
+    from daemon.rollout import Rollout
+    from daemon.stages.audit import Plan
+    from daemon.stages.judge import JudgeStage
+    from daemon.trainer import Trainer
+
+
+class Wiring:
+    """All parts of one daemon or one command. `close` ends what was built."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.roles = frozenset(settings.judges)
+
+    def prepare_store(self) -> None:
+        """Makes the schema of a new database; raises StoreError for one of another version."""
+        from daemon.store import schema
+
+        if self.store.read(schema.current) is None:
+            schema.upgrade(self.store)
+        schema.verify(self.store)
+
+    def close(self) -> None:
+        """Closes the store, if it was opened. Judges and sources are closed by what runs them."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    # --- foundations
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.settings.store_url)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        metrics = Metrics()
+        metrics.prepare(
+            sources=tuple(source.name for source in self.settings.sources),
+            judges=tuple(role for role in Role if role in self.roles),
+        )
+        metrics.build_info.labels(__version__, platform.python_version()).set(1)
+        for role, judge in self.settings.judges.items():
+            if judge.daily_budget_usd is not None:
+                metrics.budget.labels(role).set(judge.daily_budget_usd)
+        metrics.training_kl_limit.set(self.settings.policy.guards.kl_nats.limit)
+        return metrics
+
+    @cached_property
+    def latch(self) -> Latch:
+        return Latch(self.store, self.clock, self.metrics)
+
+    @property
+    def adapters_dir(self) -> Path:
+        return self.settings.state_dir / "adapters"
+
+    @property
+    def alert_token(self) -> str | None:
+        """Read anew each time: a rotated secret counts at once."""
+        return secret(self.settings.web.token, self.settings.web.token_file)
+
+    # --- stages
+
+    def ingest(self, source: SourceConfig) -> Ingest:
+        """The ingest stage of one configured source."""
+        stages = self.settings.stages
+        return Ingest(
+            source=self._source(source),
+            decoders=Decoders(source.decoder),
+            store=self.store,
+            metrics=self.metrics,
+            clock=self.clock,
+            splits=self.settings.policy.splits,
+            batch_records=stages.batch_records,
+            batch_s=stages.batch_s,
+            dead_letter_ratio=stages.dead_letter_ratio,
+        )
+
+    def _source(self, source: SourceConfig) -> Source:
+        if isinstance(source, JsonlConfig):
+            from connectors.sources.jsonl import JsonlSource
+
+            return JsonlSource(
+                name=source.name, path=source.path, pattern=source.pattern, poll_s=source.poll_s
+            )
+        return _kafka(source)
+
+    @cached_property
+    def judges(self) -> Mapping[Role, Judge]:
+        return {role: _judge(role, judge) for role, judge in self.settings.judges.items()}
+
+    @cached_property
+    def plan(self) -> "Plan":
+        from daemon.stages.audit import Plan
+
+        return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, roles=self.roles)
+
+    @cached_property
+    def judge_stage(self) -> "JudgeStage":
+        from daemon.budget import Budget
+        from daemon.stages.judge import JudgeStage
+        from policies.constitution import load as load_constitution
+        from policies.rubric import load as load_rubric
+
+        policy, stages = self.settings.policy, self.settings.stages
+        return JudgeStage(
+            store=self.store,
+            judges=self.judges,
+            configs=self.settings.judges,
+            policy=policy,
+            constitution=load_constitution(policy.constitution),
+            rubric=load_rubric(policy.rubric),
+            budget=Budget(self.store, self.clock, self.metrics),
+            latch=self.latch,
+            metrics=self.metrics,
+            clock=self.clock,
+            owner=self.owner,
+            claim_s=stages.claim_s,
+            claim_batch=stages.claim_batch,
+        )
+
+    @cached_property
+    def policy_work(self) -> PolicyWork:
+        return PolicyWork(
+            spec=self.settings.policy,
+            training=self.settings.training,
+            directory=self.settings.state_dir / "jobs",
+            adapter_path=lambda name: self.adapters_dir / name,
+            endpoint=self._endpoint(),
+        )
+
+    def _endpoint(self) -> Sampler | None:
+        sampling = self.settings.policy.sampling
+        if not isinstance(sampling, EndpointSampling):
+            return None
+        from connectors.serving.endpoint import EndpointSampler
+
+        return EndpointSampler(
+            base_url=sampling.base_url,
+            model=sampling.model,
+            api_key=secret(None, Path(sampling.api_key_file) if sampling.api_key_file else None),
+            temperature=sampling.temperature,
+            max_new_tokens=sampling.max_new_tokens,
+        )
+
+    @cached_property
+    def curate(self) -> Curate:
+        stages = self.settings.stages
+        return Curate(
+            store=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            spec=self.settings.policy,
+            roles=self.roles,
+            sample=self.policy_work.sample,
+            halts=self.latch,
+            directory=self.settings.state_dir / "snapshots",
+            seed=self.settings.seed,
+            least=stages.sample_least,
+            most=stages.sample_most,
+            patience_s=stages.sample_patience_s,
+        )
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        from daemon.trainer import Trainer
+
+        return Trainer(
+            store=self.store,
+            state_dir=self.settings.state_dir,
+            policy=self.settings.policy,
+            training=self.settings.training,
+            latch=self.latch,
+            metrics=self.metrics,
+            clock=self.clock,
+            seed=self.settings.seed,
+        )
+
+    @cached_property
+    def evaluate(self) -> Evaluate:
+        return Evaluate(
+            store=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            spec=self.settings.policy,
+            roles=self.roles,
+            compare=self.policy_work.compare,
+            verify=self._verify,
+            halts=self.latch,
+            seed=self.settings.seed,
+        )
+
+    def _verify(self, adapter: str) -> object:
+        from daemon.adapters import verify
+
+        return verify(self.adapters_dir / adapter, adapter)
+
+    @cached_property
+    def rollout(self) -> "Rollout":
+        from connectors.serving.directory import DirectoryTarget
+        from daemon.adapters import verify
+        from daemon.rollout import Rollout
+
+        return Rollout(
+            store=self.store,
+            file=self.settings.rollout.file,
+            target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
+            adapters_dir=self.adapters_dir,
+            latch=self.latch,
+            clock=self.clock,
+            metrics=self.metrics,
+            verify=verify,
+        )
+
+    @cached_property
+    def promote(self) -> Promote:
+        return Promote(store=self.store, rollout=self.rollout)
+
+    @cached_property
+    def watch(self) -> Watch:
+        return Watch(
+            store=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            spec=self.settings.policy,
+            roles=self.roles,
+            latch=self.latch,
+        )
+
+    @cached_property
+    def review(self) -> "Review":
+        from daemon.review import Review
+
+        return Review(store=self.store, clock=self.clock)
+
+    @cached_property
+    def status(self) -> Status:
+        return Status(
+            store=self.store,
+            clock=self.clock,
+            policy=self.settings.policy,
+            roles=self.roles,
+            conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
+        )
+
+    def logger(self, room: str) -> log.Logger:
+        """A logger for a room."""
+        return log.get(room)
+
+
+def _kafka(source: KafkaConfig) -> Source:
+    from connectors.sources.kafka import KafkaOptions, KafkaSource
+
+    options = source.model_dump(exclude={"type", "name", "decoder", "sasl_password_file"})
+    return KafkaSource(
+        name=source.name,
+        options=KafkaOptions(**options, sasl_password=secret(None, source.sasl_password_file)),
+    )
+
+
+def _judge(role: Role, judge: JudgeConfig) -> Judge:
+    arguments: dict[str, Any] = {
+        "name": role.value,
+        "family": judge.family,
+        "model": judge.model,
+        "api_key": secret(judge.api_key, judge.api_key_file),
+        "base_url": judge.base_url,
+        "deadline_s": judge.deadline_s,
+        "structured": judge.structured,
+    }
+    if judge.type == "openai":
+        from connectors.judges.openai import OpenAIJudge
+
+        return OpenAIJudge(**arguments)
+    from connectors.judges.anthropic import AnthropicJudge
+
+    return AnthropicJudge(**arguments)
