@@ -1,0 +1,230 @@
+"""Adapters on disk: whole or not there, and refused when a single bit is not as published."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon import adapters
+from daemon.adapters import MANIFEST, Manifest
+from daemon.errors import AdapterRefusedError
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+
+BASE = "models/base"
+
+
+def weights(values: int = 64, *, seed: int = 0) -> bytes:
+    """A safetensors file with one float tensor."""
+    data = random.Random(seed).randbytes(4 * values)
+    header = json.dumps(
+        {
+            "__metadata__": {"format": "pt"},
+            "lora_A.weight": {"dtype": "F32", "shape": [values], "data_offsets": [0, len(data)]},
+        }
+    ).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def source(directory: Path, *, seed: int = 0, config: dict[str, object] | None = None) -> Path:
+    """What a training leaves behind."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / ADAPTER_WEIGHTS).write_bytes(weights(seed=seed))
+    settings = {"peft_type": "LORA", "base_model_name_or_path": BASE, "r": 8, "auto_mapping": None}
+    (directory / ADAPTER_CONFIG).write_text(json.dumps(settings | (config or {})), encoding="utf-8")
+    return directory
+
+
+def manifest(directory: Path, *, run: str = "r1") -> Manifest:
+    files = {}
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        body = (directory / name).read_bytes()
+        files[name] = AdapterFile(sha256=hashlib.sha256(body).hexdigest(), size=len(body))
+    return Manifest(
+        policy="support",
+        base_model=BASE,
+        revision=None,
+        parent=None,
+        snapshot="s" * 64,
+        run=run,
+        recipe={"beta": 0.1},
+        code_version="0",
+        files=files,
+    )
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    return source(tmp_path / "made")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "adapters"
+
+
+def writable(directory: Path, target: Path) -> Path:
+    """A copy that can be damaged."""
+    shutil.copytree(directory, target)
+    target.chmod(0o755)
+    for file in target.iterdir():
+        file.chmod(0o644)
+    return target
+
+
+def test_an_adapter_is_named_by_its_manifest_and_holds_three_files(made: Path, folder: Path) -> None:
+    """The name ends with the manifest's digest, and only three read-only files are there."""
+    published = adapters.publish(made, adapters=folder, manifest=manifest(made))
+    body = (published.path / MANIFEST).read_bytes()
+    assert published.name == f"support-{hashlib.sha256(body).hexdigest()[:12]}"
+    assert sorted(p.name for p in published.path.iterdir()) == [MANIFEST, ADAPTER_CONFIG, ADAPTER_WEIGHTS]
+    assert all(p.stat().st_mode & 0o222 == 0 for p in [published.path, *published.path.iterdir()])
+    assert adapters.verify(published.path, published.name, digest=published.digest) == published.manifest
+
+
+def test_the_same_content_is_published_once(made: Path, folder: Path) -> None:
+    """A second publication of the same content answers the adapter that is there."""
+    first = adapters.publish(made, adapters=folder, manifest=manifest(made))
+    again = adapters.publish(made, adapters=folder, manifest=manifest(made))
+    assert first == again
+    assert [p.name for p in folder.iterdir()] == [first.name]
+
+
+def test_files_that_changed_since_training_are_not_published(made: Path, folder: Path) -> None:
+    """The digests come from the training child; a file that does not match leaves nothing behind."""
+    promised = manifest(made)
+    (made / ADAPTER_WEIGHTS).write_bytes(weights(seed=9))
+    with pytest.raises(AdapterRefusedError, match="SHA-256"):
+        adapters.publish(made, adapters=folder, manifest=promised)
+    assert list(folder.iterdir()) == []
+
+
+def test_every_flipped_bit_and_every_cut_is_refused(made: Path, folder: Path, tmp_path: Path) -> None:
+    """300 random bit flips and truncations over all three files: none verifies."""
+    published = adapters.publish(made, adapters=folder, manifest=manifest(made))
+    copy = writable(published.path, tmp_path / "copy" / published.name)
+    rng = random.Random(7)
+    missed = []
+    for trial in range(300):
+        file = copy / rng.choice([MANIFEST, ADAPTER_CONFIG, ADAPTER_WEIGHTS])
+        good = file.read_bytes()
+        if trial % 3 == 0:
+            bad = good[: rng.randrange(len(good))]
+        else:
+            spot = rng.randrange(len(good))
+            bad = good[:spot] + bytes([good[spot] ^ (1 << rng.randrange(8))]) + good[spot + 1 :]
+        file.write_bytes(bad)
+        try:
+            adapters.verify(copy, published.name)
+            missed.append((trial, file.name))
+        except AdapterRefusedError:
+            pass
+        file.write_bytes(good)
+    assert missed == []
+    adapters.verify(copy, published.name)
+
+
+def link(directory: Path) -> None:
+    real = directory.parent / "elsewhere"
+    (directory / ADAPTER_WEIGHTS).rename(real)
+    (directory / ADAPTER_WEIGHTS).symlink_to(real)
+
+
+def pickle(directory: Path) -> None:
+    (directory / "adapter_model.bin").write_bytes(b"\x80\x04.")
+
+
+def gone(directory: Path) -> None:
+    (directory / ADAPTER_CONFIG).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(link, "not a regular file"), (pickle, "adapter_model.bin: only three files"), (gone, "missing")],
+)
+def test_foreign_files_are_refused_by_name(
+    made: Path, folder: Path, tmp_path: Path, damage: Callable[[Path], None], reason: str
+) -> None:
+    """A link, a pickle and a missing file are each refused, naming the file."""
+    published = adapters.publish(made, adapters=folder, manifest=manifest(made))
+    copy = writable(published.path, tmp_path / "copy" / published.name)
+    damage(copy)
+    with pytest.raises(AdapterRefusedError, match=reason):
+        adapters.verify(copy, published.name)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"peft_type": "IA3"}, "not a LoRA"),
+        ({"auto_mapping": {"parent_library": "evil"}}, "auto_mapping names code"),
+        ({"base_model_name_or_path": "other/base"}, "another base model"),
+    ],
+)
+def test_a_configuration_that_loads_code_or_another_base_is_refused(
+    tmp_path: Path, folder: Path, config: dict[str, object], reason: str
+) -> None:
+    """The digests alone do not make an adapter safe: its configuration is read."""
+    bad = source(tmp_path / "bad", config=config)
+    with pytest.raises(AdapterRefusedError, match=reason):
+        adapters.publish(bad, adapters=folder, manifest=manifest(bad))
+
+
+@pytest.mark.parametrize("name", ["../../etc", "support", "support-XYZ", "support-0123456789ab"])
+def test_a_name_that_is_not_the_digests_is_refused(made: Path, folder: Path, name: str) -> None:
+    """A path, a bare word and another adapter's name are no names of this one."""
+    published = adapters.publish(made, adapters=folder, manifest=manifest(made))
+    with pytest.raises(AdapterRefusedError):
+        adapters.verify(published.path, name)
+
+
+def test_a_hundred_kills_leave_no_broken_adapter(made: Path, folder: Path) -> None:
+    """Publishers are killed at random moments; whatever has a name verifies, and the rest is swept."""
+    rng = random.Random(3)
+    kills = 0
+    deadline = time.monotonic() + 120
+    text = manifest(made).model_dump_json()
+    while kills < 100 and time.monotonic() < deadline:
+        # One interpreter start is dear: each forks many publishers, and each of those is killed.
+        kills += _killed_publishers(made, folder, text, rng, count=25)
+    assert kills == 100
+    published = [path for path in folder.iterdir() if not path.name.startswith(adapters.TEMPORARY)]
+    for path in published:
+        adapters.verify(path, path.name)
+    assert published
+    adapters.sweep(folder)
+    assert not list(folder.glob(f"{adapters.TEMPORARY}*"))
+
+
+FORKER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from daemon import adapters
+from daemon.adapters import Manifest
+made, folder, count, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[4]), int(sys.argv[5])
+base, rng = Manifest.model_validate_json(sys.argv[3]), random.Random(seed)
+for turn in range(count):
+    child = os.fork()
+    if child == 0:
+        for number in range(10**6):
+            run = f"{seed}-{turn}-{number}"
+            adapters.publish(made, adapters=folder, manifest=base.model_copy(update={"run": run}))
+    time.sleep(rng.uniform(0.001, 0.02))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL, status
+"""
+
+
+def _killed_publishers(made: Path, folder: Path, text: str, rng: random.Random, *, count: int) -> int:
+    arguments = [str(made), str(folder), text, str(count), str(rng.randrange(10**9))]
+    subprocess.run([sys.executable, "-c", FORKER, *arguments], check=True, env=os.environ)
+    return count
