@@ -99,7 +99,7 @@ class Evaluate:
     def step(self) -> int:
         """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
         advance = self.advance()
-        return int(advance is not None and advance.did != "waiting")
+        return int(advance is not None and advance.did not in {"waiting", "failed"})
 
     def advance(self) -> Advance | None:
         """Takes the oldest undecided attempt, else a new adapter, else a held one, one state further."""
@@ -107,7 +107,7 @@ class Evaluate:
         if evaluation is None:
             return self._begin() or self._reconsider()
         if evaluation.state == "open":
-            return self._sample(evaluation)
+            return self._sample(self._rebased(evaluation))
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return Advance(evaluation.id, evaluation.adapter, "waiting")
         return self._decide(evaluation)
@@ -139,6 +139,15 @@ class Evaluate:
         stable = self._store.read(rollouts.in_force).stable
         adapter = self._store.read(lambda c: evaluations.unevaluated(c, stable=stable))
         return None if adapter is None else self.open(adapter)
+
+    def _rebased(self, evaluation: Evaluation) -> Evaluation:
+        """The attempt against what is in force now: before sampling, a newer stable adapter costs nothing."""
+        force = self._store.read(rollouts.in_force)
+        if force.stable in {evaluation.stable, evaluation.adapter}:
+            return evaluation
+        return self._store.write(
+            lambda c: evaluations.rebase(c, evaluation, stable=force.stable, epoch=force.epoch)
+        )
 
     def _sample(self, evaluation: Evaluation) -> Advance:
         refused = self._refusal(evaluation.adapter)

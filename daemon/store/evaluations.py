@@ -127,6 +127,13 @@ def note(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]
     connection.execute(open_one.values(evidence=dict(evidence)))
 
 
+def rebase(connection: Connection, evaluation: Evaluation, *, stable: str | None, epoch: int) -> Evaluation:
+    """Sets an attempt that is still `open` against another stable adapter; answers it as it stands."""
+    still_open = update(EVALUATION).where(_E.id == evaluation.id, _E.state == "open")
+    connection.execute(still_open.values(stable=stable, epoch=epoch))
+    return by_id(connection, evaluation.id) or evaluation
+
+
 def start_judging(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]) -> bool:
     """Moves an attempt from `open` to `judging`. False: it is not open any more."""
     moving = update(EVALUATION).where(_E.id == evaluation_id, _E.state == "open")

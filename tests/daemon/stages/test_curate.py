@@ -1,0 +1,366 @@
+"""The curate stage samples each prompt once, asks for what is missing, and keeps each pair once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from daemon.clock import FakeClock
+from daemon.errors import HaltedError, RlaifdError
+from daemon.metrics import Metrics
+from daemon.stages.curate import Curate, NoPreferencesError
+from daemon.store.candidates import Output, Prompt
+from daemon.store.store import Store
+from daemon.store.tables import CandidateRow, JudgementRow, PreferenceRow, SnapshotRow, TraceRow
+from policies import snapshot
+from policies.policy import ChildSampling, JudgingRule, PolicySpec
+from policies.records import Role, Scope, Split
+from tests.daemon.stages.seeding import (
+    ROLES,
+    SPEC,
+    add_candidate,
+    add_trace,
+    add_verdict,
+    answer,
+    by_length,
+    count,
+    judge,
+    put_in_force,
+    rows,
+    spec,
+    table,
+)
+
+
+@dataclass
+class FakeSampler:
+    """Answers of growing length; remembers what it was asked, and can fail."""
+
+    calls: list[tuple[list[str], str | None, int]] = field(default_factory=list)
+    error: Exception | None = None
+    words: str = "word"
+
+    def __call__(
+        self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
+    ) -> Sequence[Sequence[Output]]:
+        self.calls.append(([prompt.event_id for prompt in prompts], adapter, seed))
+        if self.error is not None:
+            raise self.error
+        return [
+            [
+                answer(" ".join(f"{self.words}{sample}" for _ in range(3 * sample + 1)))
+                for sample in range(count)
+            ]
+            for _ in prompts
+        ]
+
+
+@dataclass
+class FakeHalts:
+    halted: set[Scope] = field(default_factory=set)
+
+    def check(self, scope: Scope) -> None:
+        if scope in self.halted:
+            raise HaltedError(f"{scope} is halted")
+
+
+@dataclass
+class World:
+    store: Store
+    clock: FakeClock
+    directory: Path
+    sampler: FakeSampler = field(default_factory=FakeSampler)
+    halts: FakeHalts = field(default_factory=FakeHalts)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def stage(
+        self, policy: PolicySpec = SPEC, *, roles: frozenset[Role] = ROLES, least: int = 1, most: int = 512
+    ) -> Curate:
+        return Curate(
+            store=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            spec=policy,
+            roles=roles,
+            sample=self.sampler,
+            halts=self.halts,
+            directory=self.directory,
+            least=least,
+            most=most,
+        )
+
+
+@pytest.fixture
+def world(store: Store, clock: FakeClock, tmp_path: Path) -> World:
+    return World(store, clock, tmp_path / "snapshots")
+
+
+def asked(store: Store) -> set[tuple[str, str, str, str]]:
+    return {(row.role, row.kind, row.purpose, row.state) for row in rows(store, JudgementRow)}
+
+
+def test_train_and_audit_prompts_are_sampled_once(world: World) -> None:
+    """Other splits never are, nor prompts whose traffic is not planned yet; a second step finds nothing."""
+    for split in Split:
+        add_trace(world.store, split.value, split)
+    add_trace(world.store, "fresh", Split.TRAIN, planned=False)
+    stage = world.stage()
+    assert stage.sample() == 2
+    assert stage.sample() == 0
+    assert [call[0] for call in world.sampler.calls] == [["train", "audit"]]
+    sampled = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
+    assert [(row.sample, row.batch) for row in sampled] == [(index, "base:1") for index in range(3)] * 2
+
+
+def test_answers_come_from_the_adapter_in_force(world: World) -> None:
+    """Its name is the candidates' adapter and part of their batch."""
+    put_in_force(world.store, "test-abc", 1)
+    add_trace(world.store, "one", Split.TRAIN)
+    world.stage().sample()
+    assert world.sampler.calls[0][1] == "test-abc"
+    made = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
+    assert {(row.adapter, row.batch) for row in made} == {("test-abc", "test-abc:1")}
+
+
+def test_scores_are_asked_for_what_nobody_scored(world: World) -> None:
+    """The logged answer's traffic score is not asked for again; the sampled ones' are."""
+    scored = add_trace(world.store, "scored", Split.TRAIN)
+    add_verdict(world.store, scored, rows(world.store, CandidateRow)[0].id, reward=5.0, purpose="traffic")
+    add_trace(world.store, "bare", Split.TRAIN)
+    world.stage().sample()
+    wanted = [row for row in rows(world.store, JudgementRow) if row.state == "open"]
+    assert {(row.role, row.kind, row.purpose) for row in wanted} == {("small", "score", "curate")}
+    assert len(wanted) == 3 + 4
+
+
+def test_audit_prompts_get_comparisons_with_their_probability(world: World) -> None:
+    """Four of six pairs, for the large and the gate's judge, lower id first, and scores besides."""
+    add_trace(world.store, "audited", Split.AUDIT)
+    world.stage().sample()
+    pairs = [row for row in rows(world.store, JudgementRow) if row.kind == "pair"]
+    assert len(pairs) == 8
+    assert {row.role for row in pairs} == {"large", "gate"}
+    assert {row.purpose for row in pairs} == {"audit"}
+    assert all(row.candidate_id < row.other_id for row in pairs)
+    assert all(row.probability == pytest.approx(4 / 6) for row in pairs)
+    by_role = [
+        {(row.candidate_id, row.other_id) for row in pairs if row.role == role} for role in ("large", "gate")
+    ]
+    assert by_role[0] == by_role[1]
+
+
+def test_judges_that_are_not_configured_are_not_asked(world: World) -> None:
+    """With the small judge alone there are no comparisons."""
+    add_trace(world.store, "audited", Split.AUDIT)
+    world.stage(roles=frozenset({Role.SMALL})).sample()
+    assert asked(world.store) == {("small", "score", "curate", "open")}
+
+
+def test_pairs_of_the_same_text_are_not_compared(world: World) -> None:
+    """Nobody can choose between copies."""
+    world.sampler.words = ""
+    policy = spec(sampling=ChildSampling(candidates=1), judging=JudgingRule(review_pairs=4))
+    add_trace(world.store, "audited", Split.AUDIT, text="0")
+    world.stage(policy).sample()
+    assert not [row for row in rows(world.store, JudgementRow) if row.kind == "pair"]
+
+
+def test_a_failed_sampling_leaves_nothing_and_is_done_again(world: World) -> None:
+    """The same prompts are asked with the same seed."""
+    add_trace(world.store, "one", Split.TRAIN)
+    world.sampler.error = RlaifdError("no device")
+    with pytest.raises(RlaifdError):
+        world.stage().sample()
+    assert (count(world.store, CandidateRow), count(world.store, JudgementRow)) == (1, 0)
+    world.sampler.error = None
+    assert world.stage().sample() == 1
+    assert world.sampler.calls[0] == world.sampler.calls[1]
+
+
+def test_a_slower_worker_adds_nothing(world: World) -> None:
+    """What another sampled while this one was at it stays as it is."""
+    trace_id = add_trace(world.store, "one", Split.TRAIN)
+    inner = world.sampler
+
+    def _late(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> object:
+        world.sampler = FakeSampler()
+        other = world.stage()
+        assert other.sample() == 1
+        return inner(prompts, count=count, adapter=adapter, seed=seed)
+
+    stage = world.stage()
+    stage._sample = _late  # type: ignore[assignment]
+    assert stage.sample() == 0
+    assert sum(row.trace_id == trace_id for row in rows(world.store, CandidateRow)) == 4
+    assert count(world.store, JudgementRow) == 4
+
+
+def test_too_few_answers_are_refused(world: World) -> None:
+    """A sampler that breaks its word is an error, not a short list."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage()
+    stage._sample = lambda *_args, **_kwargs: [[]]
+    with pytest.raises(RlaifdError, match="other than 3 answers"):
+        stage.sample()
+
+
+def test_sampling_waits_for_company_but_not_for_ever(world: World) -> None:
+    """A sampler is started for `least` prompts, or for one that has waited long enough."""
+    add_trace(world.store, "one", Split.TRAIN, stored_at=world.clock.now())
+    stage = world.stage(least=2)
+    assert stage.sample() == 0
+    world.clock.advance(301)
+    assert stage.sample() == 1
+
+
+def test_nothing_is_sampled_while_judging_is_halted(world: World) -> None:
+    """Preferences are still made of what was judged before."""
+    add_trace(world.store, "one", Split.TRAIN)
+    world.halts.halted.add(Scope.JUDGING)
+    assert world.stage().sample() == 0
+    assert world.sampler.calls == []
+
+
+def test_a_preference_waits_for_every_score(world: World) -> None:
+    """With judgements open there is none; with all done, best against worst."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage()
+    stage.step()
+    judge(world.store, by_length, limit=3)
+    assert stage.curate() == 0
+    judge(world.store, by_length)
+    assert stage.curate() == 1
+    (made,) = rows(world.store, PreferenceRow)
+    texts = {row.id: row.text for row in rows(world.store, CandidateRow)}
+    assert len(texts[made.chosen_id].split()) == 7
+    assert len(texts[made.rejected_id].split()) == 1
+    assert made.margin == 6.0
+    assert made.contributor == "subject:subject-one"
+    assert len(made.verdict_ids) == 2
+
+
+def test_curating_again_adds_nothing(world: World) -> None:
+    """Neither on a second step nor after the mark was lost between insert and commit."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage()
+    stage.sample()
+    judge(world.store, by_length)
+    assert stage.curate() == 1
+    assert stage.curate() == 0
+    world.store.write(lambda c: c.execute(update(table(TraceRow)).values(curated_at=None)))
+    assert stage.curate() == 1
+    assert count(world.store, PreferenceRow) == 1
+
+
+def test_audit_prompts_give_no_preference(world: World) -> None:
+    """They are judged like train prompts and teach nothing."""
+    add_trace(world.store, "one", Split.AUDIT)
+    stage = world.stage()
+    stage.sample()
+    judge(world.store, by_length)
+    assert stage.curate() == 0
+    assert count(world.store, PreferenceRow) == 0
+
+
+def test_abstentions_make_no_pair(world: World) -> None:
+    """A judge that says nothing of any answer leaves the prompt without a preference, for good."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage()
+    stage.sample()
+    judge(world.store, lambda _asked: {"abstention": "unparseable"})
+    assert stage.curate() == 1
+    assert stage.curate() == 0
+    assert count(world.store, PreferenceRow) == 0
+
+
+def test_failed_judgements_hold_up_nothing(world: World) -> None:
+    """A judgement that failed for good is not waited for."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage()
+    stage.sample()
+    judge(world.store, lambda asked: None if asked.texts[0].startswith("word2") else by_length(asked))
+    stage.curate()
+    (made,) = rows(world.store, PreferenceRow)
+    assert made.margin == 3.0
+
+
+def prepared(world: World, names: Sequence[str], subject: str | None = None) -> Curate:
+    for name in names:
+        add_trace(world.store, name, Split.TRAIN, subject=subject or name)
+    stage = world.stage()
+    stage.sample()
+    judge(world.store, by_length)
+    stage.curate()
+    return stage
+
+
+def test_a_snapshot_holds_the_pairs_and_is_named_by_its_content(world: World) -> None:
+    """Frozen twice it is one file and one row, which reads back whole."""
+    stage = prepared(world, ["one", "two", "three"])
+    first, again = stage.freeze(), stage.freeze()
+    assert first == again
+    (row,) = rows(world.store, SnapshotRow)
+    assert (row.id, row.pairs, row.path) == (first.id, 3, str(first.path))
+    read = snapshot.read(first.path, first.id)
+    assert [pair.preference for pair in read.pairs] == row.preference_ids
+    assert {pair.prompt[0].content for pair in read.pairs} == {
+        f"question {n}" for n in ("one", "two", "three")
+    }
+    assert all(len(pair.chosen[0].content) > len(pair.rejected[0].content) for pair in read.pairs)
+    assert all(0.5 < pair.soft < 1 for pair in read.pairs)
+    assert [file.name for file in world.directory.iterdir()] == [first.path.name]
+
+
+def test_one_contributor_is_capped_in_a_snapshot(world: World) -> None:
+    """Of five prompts of one subject one is kept, the newest; the others' all are."""
+    stage = prepared(world, ["a", "b", "c", "d", "e"], subject="flood")
+    prepared(world, ["x", "y"])
+    frozen = stage.freeze()
+    assert (frozen.pairs, frozen.left_out) == (3, 4)
+    kept = {pair.prompt[0].content for pair in snapshot.read(frozen.path).pairs}
+    assert kept == {"question e", "question x", "question y"}
+
+
+def test_a_limit_keeps_the_newest(world: World) -> None:
+    """The rest is counted as left out."""
+    stage = prepared(world, ["one", "two", "three"])
+    frozen = stage.freeze(2)
+    assert (frozen.pairs, frozen.left_out) == (2, 1)
+
+
+def test_a_pair_whose_prompt_left_the_train_split_is_never_frozen(world: World) -> None:
+    """Even a row that should not exist does not reach a snapshot."""
+    stage = prepared(world, ["one", "two"])
+    moved = update(table(TraceRow)).where(table(TraceRow).c.event_id == "one").values(split="gate")
+    world.store.write(lambda c: c.execute(moved))
+    kept = snapshot.read(stage.freeze().path).pairs
+    assert [pair.prompt[0].content for pair in kept] == ["question two"]
+
+
+def test_without_preferences_nothing_is_frozen(world: World) -> None:
+    """It says so in one line."""
+    with pytest.raises(NoPreferencesError, match="nothing to train on"):
+        world.stage().freeze()
+
+
+def test_what_a_database_cannot_hold_is_replaced(world: World) -> None:
+    """A policy may say NUL or half a surrogate pair; its answer is stored with U+FFFD instead."""
+    world.sampler.words = "a\0b\ud800c"
+    add_trace(world.store, "one", Split.TRAIN)
+    world.stage().sample()
+    made = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
+    assert made[0].text == "a\ufffdb\ufffdc0"
+
+
+def test_older_candidates_take_part(world: World) -> None:
+    """An answer of another origin that was scored by the same judge can be chosen."""
+    trace_id = add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage()
+    stage.sample()
+    revised = add_candidate(world.store, trace_id, "a revised answer", origin="revised")
+    add_verdict(world.store, trace_id, revised, reward=10.0)
+    judge(world.store, by_length)
+    stage.curate()
+    assert rows(world.store, PreferenceRow)[0].chosen_id == revised
