@@ -1,0 +1,115 @@
+"""Labels: the pairs that wait for people, and what people said of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, func, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow
+
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
+LABEL = cast(Table, inspect(LabelRow).local_table)
+_L = LABEL.c
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two candidates of a trace that judges compare for the audit. `low` < `high`, both candidate ids."""
+
+    trace_id: int
+    low: int
+    high: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a person sees of a pair: the trace as stored and both texts."""
+
+    payload: dict[str, Any]
+    low: str
+    high: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A person's choice of a pair: a (the lower id), b or tie."""
+
+    pair: Pair
+    choice: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of labels."""
+
+    new: int
+    changed: int
+    unchanged: int
+
+
+def pairs(connection: Connection) -> list[Pair]:
+    """Every pair that a judge was asked to compare for the audit, once, oldest trace first."""
+    c = JUDGEMENT.c
+    query = (
+        select(c.trace_id, c.candidate_id, c.other_id, func.max(c.probability).label("probability"))
+        .where(c.purpose == "audit", c.kind == "pair", c.other_id.is_not(None))
+        .group_by(c.trace_id, c.candidate_id, c.other_id)
+        .order_by(c.trace_id, c.candidate_id, c.other_id)
+    )
+    found: dict[tuple[int, int], Pair] = {}
+    for row in connection.execute(query):
+        low, high = sorted((row.candidate_id, row.other_id))
+        found.setdefault((low, high), Pair(row.trace_id, low, high, row.probability))
+    return list(found.values())
+
+
+def shown(connection: Connection, pair: Pair) -> Shown:
+    """The pair's prompt and texts."""
+    payload = connection.execute(select(TRACE.c.payload).where(TRACE.c.id == pair.trace_id)).scalar_one()
+    query = select(CANDIDATE.c.id, CANDIDATE.c.text).where(CANDIDATE.c.id.in_((pair.low, pair.high)))
+    texts = {row.id: row.text for row in connection.execute(query)}
+    return Shown(payload, texts[pair.low], texts[pair.high])
+
+
+def labelled_by(connection: Connection, reviewer: str) -> dict[tuple[int, int], tuple[str, str | None]]:
+    """A reviewer's choices and reasons by pair of ids."""
+    query = select(_L.candidate_id, _L.other_id, _L.choice, _L.reason).where(_L.reviewer == reviewer)
+    return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
+
+
+def upsert(connection: Connection, labels: Sequence[Label], *, reviewer: str, now: float) -> Imported:
+    """Stores one label a reviewer and pair; a later choice replaces an earlier one. A repeated label keeps
+    its time, so that it does not count as a fresh one.
+    """
+    known = labelled_by(connection, reviewer)
+    new = changed = 0
+    for label in labels:
+        before = known.get((label.pair.low, label.pair.high))
+        if before == (label.choice, label.reason):
+            continue
+        new += before is None
+        changed += before is not None
+        _upsert(connection, label, reviewer=reviewer, now=now)
+    return Imported(new, changed, len(labels) - new - changed)
+
+
+def _upsert(connection: Connection, label: Label, *, reviewer: str, now: float) -> None:
+    said = {"choice": label.choice, "reason": label.reason, "created_at": now}
+    row = {
+        "reviewer": reviewer,
+        "trace_id": label.pair.trace_id,
+        "candidate_id": label.pair.low,
+        "other_id": label.pair.high,
+        "probability": label.pair.probability,
+        **said,
+    }
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(LABEL).values(row)
+    key = (_L.reviewer, _L.candidate_id, _L.other_id)
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=said))
