@@ -13,6 +13,7 @@ from daemon.store.evaluations import latest
 from daemon.store.traces import Counts
 from daemon.trainer import RunOutcome
 from daemon.wiring import Wiring
+from policies import snapshot as snapshots
 from policies.records import Role
 
 
@@ -57,7 +58,6 @@ def curate(parts: Wiring) -> int:
 
 def train(parts: Wiring, *, snapshot: str | None, actor: str) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
-    parts.trainer.recover()
     if snapshot is None:
         least = parts.settings.training.min_preferences
         stored = parts.store.read(preferences.count)
@@ -65,8 +65,21 @@ def train(parts: Wiring, *, snapshot: str | None, actor: str) -> RunOutcome:
             raise UsageError(f"{stored} preferences are stored; training.min_preferences asks for {least}")
         snapshot = parts.curate.freeze().id
     elif Path(snapshot).is_file():
-        snapshot = parts.trainer.register(Path(snapshot), note=f"given by {actor}")
+        snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
     return parts.trainer.train(snapshot, actor=actor)
+
+
+def _register(parts: Wiring, file: Path, *, note: str) -> str:
+    """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
+    try:
+        given = snapshots.read(file)
+    except snapshots.SnapshotError as error:
+        raise UsageError(str(error)) from None
+    name, path = snapshots.write(parts.settings.state_dir / "snapshots", given.policy, given.pairs)
+    ids = [pair.preference for pair in given.pairs]
+    now = parts.clock.now()
+    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
+    return name
 
 
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:

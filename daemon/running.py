@@ -4,7 +4,7 @@ from daemon.health import Heartbeats, Readiness
 from daemon.loops import AsyncLoop, Loop
 from daemon.schedule import Facts, Schedule
 from daemon.service import Closer, Service
-from daemon.store import runs
+from daemon.store import preferences, runs
 from daemon.store.store import ping
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
@@ -104,7 +104,7 @@ def _facts(parts: Wiring) -> Facts:
     last = parts.store.read(runs.last_start)
     return Facts(
         last_start=last,
-        new_preferences=parts.store.read(runs.new_preferences),
+        new_preferences=parts.store.read(lambda c: preferences.since(c, last)),
         halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
         running=parts.store.read(runs.running),
     )

@@ -70,7 +70,7 @@ def train(
 
     with wired(config) as parts:
         outcome = drain.train(parts, snapshot=snapshot, actor=actor)
-    print(f"run {outcome.run_id} {outcome.state}: {outcome.adapter or outcome.reason}")
+    print(f"run {outcome.run} {outcome.state}: {outcome.adapter or outcome.reason}")
     if outcome.adapter is None:
         raise typer.Exit(1)
 

@@ -112,6 +112,12 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count(PREFERENCE.c.id))).scalar_one()
 
 
+def since(connection: Connection, at: float | None) -> int:
+    """How many preferences were stored after `at` (None: ever)."""
+    query = select(func.count(PREFERENCE.c.id))
+    return connection.execute(query if at is None else query.where(PREFERENCE.c.created_at > at)).scalar_one()
+
+
 def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapshot.Pair]:
     """The preferences as a snapshot holds them, in the order asked."""
     chosen, rejected = CANDIDATE.alias("chosen"), CANDIDATE.alias("rejected")
