@@ -1,5 +1,8 @@
 """The shell: stages, store, scheduling, rollout. The only room that knows the others."""
 
-from importlib.metadata import version
 
-__version__ = version("rlaifd")
+def version() -> str:
+    """The installed version."""
+    from importlib import metadata  # takes as long to import as the whole command line
+
+    return metadata.version("rlaifd")

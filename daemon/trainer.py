@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from daemon import adapters
+from daemon import adapters, version
 from daemon.adapters import Manifest, Published
 from daemon.children import Child, ChildFailedError
 from daemon.clock import Clock
@@ -215,7 +214,7 @@ class Trainer:
             snapshot=job.snapshot_id,
             run=run,
             recipe=job.recipe.model_dump(mode="json"),
-            code_version=metadata.version("rlaifd"),
+            code_version=version(),
             files=result.files,
         )
         return adapters.publish(job.out / ADAPTER, adapters=self.adapters_dir, manifest=manifest)

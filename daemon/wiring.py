@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.base import Judge, Sampler, Source
 from connectors.decoders.detect import Decoders
-from daemon import __version__, log
+from daemon import log, version
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
 from daemon.latch import Latch
@@ -72,7 +72,7 @@ class Wiring:
             sources=tuple(source.name for source in self.settings.sources),
             judges=tuple(role for role in Role if role in self.roles),
         )
-        metrics.build_info.labels(__version__, platform.python_version()).set(1)
+        metrics.build_info.labels(version(), platform.python_version()).set(1)
         for role, judge in self.settings.judges.items():
             if judge.daily_budget_usd is not None:
                 metrics.budget.labels(role).set(judge.daily_budget_usd)
