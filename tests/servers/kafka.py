@@ -17,12 +17,14 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
 from tests.requirements import missing
+
+if TYPE_CHECKING:
+    from kafka import KafkaProducer  # imported late: every test session loads this module
 
 VERSION = "4.1.1"
 PASSWORD = "correct-horse"
@@ -86,6 +88,8 @@ class Broker:
 
     def create_topic(self, partitions: int = 1, name: str | None = None) -> str:
         """Creates a topic of a name of its own and answers the name once it can be written to."""
+        from kafka.admin import KafkaAdminClient, NewTopic
+
         topic = name or f"t-{uuid.uuid4().hex[:12]}"
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, **self.client)
         try:
@@ -94,8 +98,10 @@ class Broker:
             admin.close()
         return topic
 
-    def producer(self) -> KafkaProducer:
+    def producer(self) -> "KafkaProducer":
         """A producer with kafka-python's safe defaults. The caller closes it."""
+        from kafka import KafkaProducer
+
         return KafkaProducer(bootstrap_servers=self.bootstrap, **self.client)
 
     def produce(self, topic: str, values: Iterable[bytes | None], partition: int | None = None) -> None:
