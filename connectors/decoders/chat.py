@@ -38,7 +38,7 @@ def message_of(raw: Any, where: str) -> Message:
     older = [{"function": raw["function_call"]}] if raw.get("function_call") else []
     try:
         return Message(
-            role=_ROLES.get(role, role) if isinstance(role, str) else role,  # type: ignore[arg-type]
+            role=_ROLES.get(role, role) if isinstance(role, str) else role,
             content=content,
             tool_calls=tuple(_call(call, f"{where}.tool_calls") for call in (*calls, *older)),
             tool_call_id=raw.get("tool_call_id"),

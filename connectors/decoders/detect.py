@@ -72,10 +72,7 @@ class Decoders:
             payload = event.payload()
             decoder = self._decoder_of(payload)
             traces = decoder.decode(payload, source=source, timestamp=timestamp)
-            for trace in traces:
-                _check(trace)
-            if not traces:
-                raise DecodeError("holds no event")
+            _check(traces)
         except DecodeError as error:
             return [Outcome(decoder.name if decoder else None, DecodeError(str(error), event.body()))]
         return [Outcome(decoder.name, trace) for trace in traces]
@@ -95,7 +92,7 @@ class Decoders:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One event of a record: its text still to be parsed, or the item of an array. Alone: it is the record."""
+    """One event of a record: text still to be parsed, or a parsed item. `alone`: it is the whole record."""
 
     text: str | None
     item: Any = None
@@ -141,8 +138,11 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _check(trace: Trace) -> None:
-    """What a decoder may have made out of fit JSON that is unfit to be stored, and names beyond an index."""
-    for name in _NAMES:
-        if len(getattr(trace, name) or "") > MAX_NAME:
-            raise DecodeError(f"`{name}` is longer than {MAX_NAME} characters")
+def _check(traces: Sequence[Trace]) -> None:
+    """Refuses an event without traces, and names that a database's index would refuse."""
+    if not traces:
+        raise DecodeError("holds no event")
+    for trace in traces:
+        for name in _NAMES:
+            if len(getattr(trace, name) or "") > MAX_NAME:
+                raise DecodeError(f"`{name}` is longer than {MAX_NAME} characters")

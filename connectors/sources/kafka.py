@@ -1,0 +1,422 @@
+"""Kafka topics, consumed as a group through kafka-python.
+
+One thread owns the consumer and does nothing but poll, half a second at a time: kafka-python 3.0 loses a
+finished join when polls are short and far apart. Everything else talks to it through a lock and a queue.
+
+Reading goes where the store says. The rebalance listener runs on the client's IO thread, where no blocking
+call is allowed and heartbeats wait: it seeks, which is only bookkeeping. Because a poll may be under way at
+that moment, the poll thread seeks again afterwards and discards what that poll returned of the partition.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from connectors.base import Partition, Record, Resume
+from connectors.errors import ConnectorError, FatalError, TransientError
+from connectors.sources.kafka_errors import classified, last_reason
+from connectors.sources.kafka_errors import unreachable as unreachable_error
+
+POLL_MS = 500
+COMMIT_S = 1.0
+RETRY_S = 1.0
+CLOSE_MS = 3000
+FETCH_BYTES = 1 << 20
+"""Most bytes fetched ahead of each partition, in the client's buffer: they come on top of the bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaOptions:
+    """How to reach the brokers and what to read. Times in seconds, sizes in bytes."""
+
+    bootstrap_servers: str
+    topics: tuple[str, ...]
+    group_id: str = "rlaifd"
+    auto_offset_reset: Literal["earliest", "none"] = "earliest"
+    """When the stored position is no longer retained: go on at the earliest record, or stop and say so."""
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    max_in_flight_records: int = 5000
+    max_in_flight_bytes: int = 64 << 20
+    bootstrap_timeout_s: float = 10.0
+    session_timeout_s: float = 45.0
+
+
+@dataclass(slots=True)
+class _Assigned:
+    """One assigned partition. `epoch` is its placement: None while the listener is still placing it."""
+
+    epoch: int | None = None
+    unplaced: bool = False
+    """The store did not answer: the poll thread tries again."""
+    start: int | None = None
+    """Where the store said to go on; None: the earliest record."""
+    expected: int | None = None
+    """No record before it may come any more."""
+    stored: int | None = None
+    end: int | None = None
+    out: deque[tuple[int, int]] = field(default_factory=deque)
+    """Next offset and size of each record that is queued or given out and not committed."""
+
+
+class KafkaSource:
+    """A consumer group's share of some topics."""
+
+    def __init__(self, *, name: str, options: KafkaOptions) -> None:
+        self.name = name
+        self._options = options
+        self._lock = threading.Condition()
+        self._queue: deque[Record] = deque()
+        self._assigned: dict[TopicPartition, _Assigned] = {}
+        self._commits: dict[TopicPartition, int] = {}
+        self._records = self._bytes = self._epochs = 0
+        self._paused = False
+        self._trouble: ConnectorError | None = None
+        self._resume: Resume | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"kafka-{name}", daemon=True)
+
+    def start(self, resume: Resume) -> None:
+        self._resume = resume
+        self._thread.start()
+
+    def receive(self, timeout_s: float, limit: int = 500) -> list[Record]:
+        deadline = monotonic() + timeout_s
+        with self._lock:
+            while not self._queue:
+                if self._trouble is not None:
+                    trouble = self._trouble
+                    if not isinstance(trouble, FatalError):
+                        self._trouble = None
+                    raise trouble
+                left = deadline - monotonic()
+                if left <= 0 or self._stop.is_set():
+                    return []
+                self._lock.wait(left)
+            return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        with self._lock:
+            for partition, offset in positions.items():
+                where = TopicPartition(partition.topic, partition.partition)
+                state = self._assigned.get(where)
+                if state is None:
+                    continue
+                state.stored = max(offset, state.stored or 0)
+                self._commits[where] = state.stored
+                while state.out and state.out[0][0] <= offset:
+                    self._bytes -= state.out.popleft()[1]
+                    self._records -= 1
+
+    def lag(self) -> Mapping[Partition, int]:
+        with self._lock:
+            return {
+                Partition(where.topic, where.partition): max(0, state.end - state.stored)
+                for where, state in self._assigned.items()
+                if state.end is not None and state.stored is not None
+            }
+
+    def close(self) -> None:
+        self._stop.set()
+        with self._lock:
+            self._lock.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    # The poll thread.
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            consumer = None
+            try:
+                consumer = self._connected()
+                while not self._stop.is_set():
+                    self._poll(consumer)
+            except Exception as error:  # noqa: BLE001 - whatever ends this thread must reach the receiver
+                self._report(classified(error, self._options))
+            finally:
+                if consumer is not None:
+                    self._leave(consumer)
+            with self._lock:
+                if isinstance(self._trouble, FatalError):
+                    return
+            self._stop.wait(RETRY_S)
+
+    def _connected(self) -> KafkaConsumer:
+        """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
+        with last_reason() as reason:
+            try:
+                consumer = _consumer(self._options)
+            except kafka_errors.KafkaTimeoutError:
+                raise unreachable_error(self._options, reason()) from None
+        try:
+            for topic in self._options.topics:
+                if not consumer.partitions_for_topic(topic):
+                    raise TransientError(  # noqa: TRY301 - the consumer is closed below
+                        f"kafka {self._options.bootstrap_servers}: topic {topic!r} does not exist or may not "
+                        "be read: create it, or correct the source's `topics`"
+                    )
+            consumer.subscribe(topics=list(self._options.topics), listener=_Listener(self, consumer))
+        except BaseException:
+            consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+            raise
+        self._committed_at = monotonic()
+        return consumer
+
+    def _poll(self, consumer: KafkaConsumer) -> None:
+        with self._lock:
+            before = {where: state.epoch for where, state in self._assigned.items()}
+        try:
+            batch = consumer.poll(timeout_ms=POLL_MS, max_records=500)
+        except kafka_errors.NoOffsetForPartitionError:
+            batch = {}  # a poll that ran into a placement; the seek below gives the position
+            before = {}
+        except kafka_errors.KafkaError as error:
+            problem = classified(error, self._options)
+            if isinstance(problem, FatalError):
+                raise problem from error
+            self._report(problem)
+            self._stop.wait(RETRY_S)
+            batch = {}
+        self._replace(consumer, self._take(batch, before))
+        with self._lock:
+            unplaced = [where for where, state in self._assigned.items() if state.unplaced]
+        if unplaced:
+            self._stop.wait(RETRY_S)
+            self.placing(consumer, unplaced)
+        self._regulate(consumer)
+        self._watch(consumer)
+        self._commit(consumer)
+
+    def _take(
+        self, batch: Mapping[TopicPartition, Sequence[Any]], before: Mapping[TopicPartition, int | None]
+    ) -> dict[TopicPartition, int | None]:
+        """Queues what came; answers the partitions that were placed meanwhile, with where they start."""
+        with self._lock:
+            moved = {
+                where: state.start
+                for where, state in self._assigned.items()
+                if state.epoch is not None and before.get(where) != state.epoch
+            }
+            for where, records in batch.items():
+                state = self._assigned.get(where)
+                if state is None or state.epoch is None or where in moved:
+                    continue
+                for record in records:
+                    self._append(state, record)
+            self._lock.notify_all()
+        return moved
+
+    def _append(self, state: _Assigned, record: Any) -> None:
+        if state.expected is not None and record.offset < state.expected:
+            raise FatalError(
+                f"kafka {self._options.bootstrap_servers}: {record.topic}-{record.partition} goes back to "
+                f"offset {record.offset}, but the store has read to {state.expected}: the topic was made "
+                "anew; give the source another name, or name the new topic"
+            )
+        partition = Partition(record.topic, record.partition)
+        timestamp = (
+            record.timestamp / 1000 if record.timestamp is not None and record.timestamp >= 0 else None
+        )
+        self._queue.append(Record(partition, record.offset, record.offset + 1, record.value, timestamp))
+        state.expected = record.offset + 1
+        if state.stored is None:
+            state.stored = record.offset
+        size = len(record.value or b"")
+        state.out.append((record.offset + 1, size))
+        self._records += 1
+        self._bytes += size
+
+    def _replace(self, consumer: KafkaConsumer, moved: Mapping[TopicPartition, int | None]) -> None:
+        for where, start in moved.items():
+            try:
+                _seek(consumer, where, start)
+            except ValueError:
+                continue  # it has moved away again; its new owner reads on
+
+    def _regulate(self, consumer: KafkaConsumer) -> None:
+        """Pauses at the bound and resumes at half of it. Said at every turn: a new assignment forgets it."""
+        with self._lock:
+            full = self._records / self._options.max_in_flight_records
+            full = max(full, self._bytes / self._options.max_in_flight_bytes)
+            self._paused = full >= (0.5 if self._paused else 1.0)
+            assigned = list(self._assigned)
+        for where in assigned:
+            try:
+                (consumer.pause if self._paused else consumer.resume)(where)
+            except KeyError:
+                continue  # it has moved away meanwhile
+
+    def _watch(self, consumer: KafkaConsumer) -> None:
+        """Notes the ends of the partitions, as the last fetch told them."""
+        with self._lock:
+            for where, state in self._assigned.items():
+                try:
+                    end = consumer.highwater(where)
+                except (kafka_errors.IllegalStateError, KeyError):
+                    continue
+                state.end = end if end is not None else state.end
+
+    def _commit(self, consumer: KafkaConsumer) -> None:
+        """Tells Kafka the stored positions, for lag tools; what is lost is said again by the next commit."""
+        if monotonic() - self._committed_at < COMMIT_S:
+            return
+        offsets = self._to_commit()
+        if offsets:
+            self._committed_at = monotonic()
+            consumer.commit_async(offsets)
+
+    def _to_commit(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        with self._lock:
+            commits, self._commits = self._commits, {}
+            return {
+                where: OffsetAndMetadata(offset, "", -1)
+                for where, offset in commits.items()
+                if where in self._assigned
+            }
+
+    def _leave(self, consumer: KafkaConsumer) -> None:
+        offsets = self._to_commit()
+        try:
+            if offsets and self._stop.is_set():
+                consumer.commit(offsets, timeout_ms=CLOSE_MS)
+        except kafka_errors.KafkaError:
+            pass  # for lag tools only: the positions that count are in the store
+        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+        with self._lock:
+            self._drop(list(self._assigned))
+
+    def _report(self, problem: ConnectorError) -> None:
+        with self._lock:
+            if not isinstance(self._trouble, FatalError):
+                self._trouble = problem
+            self._lock.notify_all()
+
+    # The client's IO thread, through the listener.
+
+    def placing(self, consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
+        """Puts newly assigned partitions where the store says. Blocks for one read of the store."""
+        added = list(partitions)
+        with self._lock:
+            self._drop(added)
+            self._assigned.update((where, _Assigned()) for where in added)
+        try:
+            starts = self._starts(added)
+        except Exception as error:  # noqa: BLE001 - raised here it would leave the partitions unread for ever
+            self._report(TransientError(f"source {self.name}: the store does not tell the position: {error}"))
+            starts = None
+        for where in added:
+            try:
+                _seek(consumer, where, starts.get(where) if starts else None)
+            except ValueError:
+                continue  # it has moved away again
+        with self._lock:
+            for where in added:
+                state = self._assigned.get(where)
+                if state is None:
+                    continue
+                if starts is None:
+                    state.unplaced = True
+                    continue
+                self._epochs += 1
+                state.epoch = self._epochs
+                state.start = state.expected = state.stored = starts.get(where)
+
+    def _starts(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        assert self._resume is not None
+        names = {Partition(where.topic, where.partition): where for where in partitions}
+        found = self._resume(list(names)) if names else {}
+        return {names[partition]: offset for partition, offset in found.items()}
+
+    def dropping(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forgets partitions that move away, with what is queued of them."""
+        with self._lock:
+            self._drop(list(partitions))
+
+    def _drop(self, partitions: Sequence[TopicPartition]) -> None:
+        gone = {Partition(where.topic, where.partition) for where in partitions}
+        self._queue = deque(record for record in self._queue if record.partition not in gone)
+        for where in partitions:
+            state = self._assigned.pop(where, None)
+            self._commits.pop(where, None)
+            if state is not None:
+                self._records -= len(state.out)
+                self._bytes -= sum(size for _, size in state.out)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Hands rebalances on. Runs on the client's IO thread."""
+
+    def __init__(self, source: KafkaSource, consumer: KafkaConsumer) -> None:
+        self._source, self._consumer = source, consumer
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._source.placing(self._consumer, assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._source.dropping(revoked)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._source.dropping(lost)
+
+
+def _seek(consumer: KafkaConsumer, where: TopicPartition, start: int | None) -> None:
+    """Bookkeeping only, on either thread. Raises ValueError when the partition has moved away."""
+    if start is None:
+        consumer.seek_to_beginning(where)
+    else:
+        consumer.seek(where, start)
+
+
+def _consumer(options: KafkaOptions) -> KafkaConsumer:
+    """Connects; a failed attempt leaves no thread and no socket behind. Raises the client's own errors."""
+    made: list[Any] = []
+
+    def client(**config: Any) -> Any:
+        made.append(KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**config))
+        return made[-1]
+
+    try:
+        return KafkaConsumer(
+            bootstrap_servers=options.bootstrap_servers.split(","),
+            group_id=options.group_id,
+            client_id="rlaifd",
+            kafka_client=client,
+            enable_auto_commit=False,
+            auto_offset_reset=options.auto_offset_reset,
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            max_poll_records=500,
+            session_timeout_ms=int(options.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(min(3.0, options.session_timeout_s / 4) * 1000),
+            max_partition_fetch_bytes=FETCH_BYTES,
+            isolation_level="read_committed",
+            bootstrap_timeout_ms=int(options.bootstrap_timeout_s * 1000),
+            security_protocol=options.security_protocol,
+            sasl_mechanism=options.sasl_mechanism,
+            sasl_plain_username=options.sasl_username,
+            sasl_plain_password=options.sasl_password,
+            ssl_cafile=_text(options.ssl_cafile),
+            ssl_certfile=_text(options.ssl_certfile),
+            ssl_keyfile=_text(options.ssl_keyfile),
+        )
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

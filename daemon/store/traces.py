@@ -1,0 +1,270 @@
+"""Ingested records into rows: traces, logged candidates, dead letters and positions, in one transaction.
+
+What makes it repeatable: a record below its partition's stored position was counted before and is passed
+over; the same event with the same content is a duplicate, with other content the next revision. Positions
+only rise. Counts are computed from what this transaction inserts, so that they add up after any kill.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from connectors.base import Partition
+from connectors.errors import DecodeError
+from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
+from policies.clusters import cluster_of, split_of
+from policies.policy import Splits
+from policies.records import Origin, Trace, text_of
+
+ROWS = 500
+"""Most rows of one statement: under SQLite's limit of bound variables with every table here."""
+
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+DEAD_LETTER = cast(Table, inspect(DeadLetterRow).local_table)
+POSITION = cast(Table, inspect(PositionRow).local_table)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One record with what came out of it, in order: traces, and reasons why there is none."""
+
+    partition: Partition
+    offset: int
+    next_offset: int
+    body: bytes
+    outcomes: tuple[Trace | DecodeError, ...]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a batch. `records` are records; the others are events and add up to all of them."""
+
+    records: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    revisions: int = 0
+    dead_letters: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    @property
+    def events(self) -> int:
+        """All events."""
+        return self.stored + self.duplicates + self.revisions + self.dead_letters
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows on their way in, with the counts of each partition."""
+
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    outputs: list[Trace] = field(default_factory=list)
+    dead: list[dict[str, Any]] = field(default_factory=list)
+    ends: dict[Partition, int] = field(default_factory=dict)
+    counts: dict[Partition, Counts] = field(default_factory=dict)
+
+
+def positions(connection: Connection, source: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    """The next offset of those partitions that the store knows."""
+    return _positions(connection, source, list(partitions), lock=False)
+
+
+def store_batch(
+    connection: Connection, *, source: str, arrivals: Sequence[Arrival], splits: Splits, now: float
+) -> Counts:
+    """Writes a batch and answers what became of it. `now` is seconds since the epoch.
+
+    Two writers of one event on PostgreSQL collide on its natural key: the whole work is then done again
+    (`Store.write`), and the later one finds a duplicate.
+    """
+    fresh = _fresh(connection, source, arrivals, now)
+    batch = _sort(connection, source, fresh, now)
+    _place(connection, batch, splits)
+    _insert_traces(connection, source, batch, now)
+    for rows in _chunks(batch.dead):
+        connection.execute(_or_nothing(connection, DEAD_LETTER), list(rows))
+    _advance(connection, source, batch, now)
+    return sum(batch.counts.values(), Counts())
+
+
+def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now: float) -> list[Arrival]:
+    """The arrivals that no transaction counted yet, each once. Locks the positions, in one order for all."""
+    partitions = sorted({each.partition for each in arrivals}, key=lambda each: (each.topic, each.partition))
+    if not partitions:
+        return []
+    blank = [
+        {"source": source, "topic": each.topic, "partition": each.partition, "next_offset": 0,
+         "records": 0, "stored": 0, "duplicates": 0, "revisions": 0, "dead_letters": 0, "updated_at": now}
+        for each in partitions
+    ]  # fmt: skip
+    for rows in _chunks(blank):
+        connection.execute(_or_nothing(connection, POSITION), list(rows))
+    reached = _positions(connection, source, partitions, lock=True)
+    fresh: list[Arrival] = []
+    for arrival in arrivals:
+        if arrival.offset >= reached[arrival.partition]:
+            reached[arrival.partition] = arrival.next_offset
+            fresh.append(arrival)
+    return fresh
+
+
+def _sort(connection: Connection, source: str, arrivals: Sequence[Arrival], now: float) -> _Batch:
+    """Tells new events from duplicates and revisions, against the store and within the batch."""
+    batch = _Batch()
+    events = (outcome for each in arrivals for outcome in each.outcomes)
+    known = _known(connection, source, {event.id for event in events if isinstance(event, Trace)})
+    for arrival in arrivals:
+        counts = batch.counts.setdefault(arrival.partition, Counts())
+        counts.records += 1
+        batch.ends[arrival.partition] = arrival.next_offset
+        for index, outcome in enumerate(arrival.outcomes):
+            if isinstance(outcome, DecodeError):
+                counts.dead_letters += 1
+                batch.dead.append(_dead_row(source, arrival, index, outcome, now))
+                continue
+            digests = known.setdefault(outcome.id, set())
+            digest = outcome.digest
+            if digest in digests:
+                counts.duplicates += 1
+                continue
+            counts.revisions += bool(digests)
+            counts.stored += not digests
+            batch.traces.append(_trace_row(outcome, source, digest, len(digests), now))
+            batch.outputs.append(outcome)
+            digests.add(digest)
+    return batch
+
+
+def _known(connection: Connection, source: str, ids: Iterable[str]) -> dict[str, set[str]]:
+    """The digests stored of each event; as many as it has revisions."""
+    known: dict[str, set[str]] = {}
+    for chunk in _chunks(sorted(ids)):
+        query = select(TRACE.c.event_id, TRACE.c.digest).where(
+            TRACE.c.source == source, TRACE.c.event_id.in_(chunk)
+        )
+        for event_id, digest in connection.execute(query):
+            known.setdefault(event_id, set()).add(digest)
+    return known
+
+
+def _trace_row(trace: Trace, source: str, digest: str, revision: int, now: float) -> dict[str, Any]:
+    return {
+        "source": source,
+        "event_id": trace.id,
+        "revision": revision,
+        "digest": digest,
+        "cluster": cluster_of(trace.messages),
+        "ts": trace.ts,
+        "stored_at": now,
+        "model": trace.model,
+        "adapter": trace.adapter,
+        "session": trace.session,
+        "subject": trace.subject,
+        "payload": trace.model_dump(mode="json"),
+        "planned_at": None,
+    }
+
+
+def _dead_row(source: str, arrival: Arrival, index: int, error: DecodeError, now: float) -> dict[str, Any]:
+    return {
+        "source": source,
+        "topic": arrival.partition.topic,
+        "partition": arrival.partition.partition,
+        "offset": arrival.offset,
+        "index": index,
+        "body": arrival.body if error.body is None else error.body,
+        "reason": str(error),
+        "stored_at": now,
+    }
+
+
+def _place(connection: Connection, batch: _Batch, splits: Splits) -> None:
+    """Gives each row its cluster's split: the one the cluster has, whatever the shares are by now."""
+    settled: dict[str, str] = {}
+    for chunk in _chunks(sorted({row["cluster"] for row in batch.traces})):
+        query = select(TRACE.c.cluster, TRACE.c.split).where(TRACE.c.cluster.in_(chunk)).distinct()
+        settled.update((cluster, split) for cluster, split in connection.execute(query))
+    for row in batch.traces:
+        row["split"] = settled.setdefault(row["cluster"], split_of(row["cluster"], splits).value)
+
+
+def _insert_traces(connection: Connection, source: str, batch: _Batch, now: float) -> None:
+    """Inserts the traces, and of each the logged answer as a candidate."""
+    ids: dict[tuple[str, int], int] = {}
+    for rows in _chunks(batch.traces):
+        connection.execute(insert(TRACE), list(rows))
+        query = select(TRACE.c.id, TRACE.c.event_id, TRACE.c.revision).where(
+            TRACE.c.source == source, TRACE.c.event_id.in_([row["event_id"] for row in rows])
+        )
+        ids.update(((event_id, revision), row_id) for row_id, event_id, revision in connection.execute(query))
+    candidates = [
+        {
+            "trace_id": ids[row["event_id"], row["revision"]],
+            "origin": Origin.LOGGED.value,
+            "adapter": trace.adapter or "",
+            "batch": "",
+            "sample": 0,
+            "output": row["payload"]["output"],
+            "text": text_of(trace.output),
+            "created_at": now,
+        }
+        for row, trace in zip(batch.traces, batch.outputs, strict=True)
+    ]
+    for rows in _chunks(candidates):
+        connection.execute(insert(CANDIDATE), list(rows))
+
+
+def _advance(connection: Connection, source: str, batch: _Batch, now: float) -> None:
+    for partition, counts in batch.counts.items():
+        connection.execute(
+            update(POSITION)
+            .where(
+                POSITION.c.source == source,
+                POSITION.c.topic == partition.topic,
+                POSITION.c.partition == partition.partition,
+                POSITION.c.next_offset <= batch.ends[partition],
+            )
+            .values(
+                next_offset=batch.ends[partition],
+                updated_at=now,
+                **{each.name: POSITION.c[each.name] + getattr(counts, each.name) for each in fields(counts)},
+            )
+        )
+
+
+def _positions(
+    connection: Connection, source: str, partitions: Sequence[Partition], *, lock: bool
+) -> dict[Partition, int]:
+    found: dict[Partition, int] = {}
+    for chunk in _chunks(partitions):
+        query = (
+            select(POSITION.c.topic, POSITION.c.partition, POSITION.c.next_offset)
+            .where(
+                and_(
+                    POSITION.c.source == source,
+                    tuple_(POSITION.c.topic, POSITION.c.partition).in_(
+                        [(each.topic, each.partition) for each in chunk]
+                    ),
+                )
+            )
+            .order_by(POSITION.c.topic, POSITION.c.partition)
+        )
+        for topic, partition, offset in connection.execute(query.with_for_update() if lock else query):
+            found[Partition(topic, partition)] = offset
+    return found
+
+
+def _or_nothing(connection: Connection, table: Table) -> Any:
+    """An insert that passes over rows whose natural key is there."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), ROWS):
+        yield items[start : start + ROWS]
