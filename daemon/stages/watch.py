@@ -87,7 +87,7 @@ class Watch:
         scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
         window = self._spec.halts.reward_window
         return _Seen(
-            alignment={role: self._alignment(connection, role, since=0.0) for role in self._roles},
+            alignment={role: self._alignment(connection, role, since=None) for role in self._roles},
             rewards={role: alignment.spread(connection, role, window=window) for role in scoring},
             flips={
                 role: alignment.flip_ratio(connection, role, window=window)
@@ -103,7 +103,7 @@ class Watch:
     def _evidence(self, connection: Connection, scoring: list[Role]) -> HaltEvidence:
         """The same measurements, on what came after each rule's last resume."""
 
-        def since(rule: str) -> float:
+        def since(rule: str) -> float | None:
             return alignment.resumed_at(connection, fingerprint(rule))
 
         limits = self._spec.halts
@@ -123,7 +123,7 @@ class Watch:
             },
         )
 
-    def _alignment(self, connection: Connection, role: Role, *, since: float) -> Alignment:
+    def _alignment(self, connection: Connection, role: Role, *, since: float | None) -> Alignment:
         limits = self._spec.halts
         return alignment.measure(
             connection,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, inspect, select
+from sqlalchemy import Connection, Table, func, inspect, select, true
 from sqlalchemy.sql import ColumnElement
 
 from daemon.store.tables import CandidateRow, HaltRow, JudgementRow, LabelRow, TraceRow, VerdictRow
@@ -43,14 +43,16 @@ def measure(
     min_labels: int,
     window: int | None,
     min_gap: float,
-    since: float = 0.0,
+    since: float | None = None,
 ) -> Alignment:
-    """The judge's alignment on labels given after `since` (seconds since the epoch)."""
+    """The judge's alignment on labels given after `since` (seconds since the epoch; None: on all)."""
     rows = labelled(connection, role, min_gap=min_gap, since=since)
     return alignment(rows, limit=limit, min_labels=min_labels, window=window)
 
 
-def labelled(connection: Connection, role: Role, *, min_gap: float, since: float = 0.0) -> list[Labelled]:
+def labelled(
+    connection: Connection, role: Role, *, min_gap: float, since: float | None = None
+) -> list[Labelled]:
     """Labelled audit pairs that the judge's newest version was asked about, newest label first.
 
     The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
@@ -75,7 +77,7 @@ def labelled(connection: Connection, role: Role, *, min_gap: float, since: float
     ]
 
 
-def spread(connection: Connection, role: Role, *, window: int, since: float = 0.0) -> Spread:
+def spread(connection: Connection, role: Role, *, window: int, since: float | None = None) -> Spread:
     """The sample standard deviation of the judge's last `window` rewards given after `since`.
 
     Rewards of gate evaluations are left out: they are of other prompts and of two policies.
@@ -84,7 +86,7 @@ def spread(connection: Connection, role: Role, *, window: int, since: float = 0.
     query = (
         select(VERDICT.c.reward)
         .where(*_of(role, "score", version), VERDICT.c.reward.is_not(None), VERDICT.c.purpose != "gate")
-        .where(VERDICT.c.created_at > since)
+        .where(_after(VERDICT.c.created_at, since))
         .order_by(VERDICT.c.id.desc())
         .limit(window)
     )
@@ -118,17 +120,18 @@ def queue(connection: Connection) -> dict[Role, int]:
     return {Role(each[0]): each[1] for each in connection.execute(query)}
 
 
-def resumed_at(connection: Connection, fingerprint: str) -> float:
-    """When a halt with this fingerprint was last resumed; 0 if never."""
+def resumed_at(connection: Connection, fingerprint: str) -> float | None:
+    """When a halt with this fingerprint was last resumed; None if never."""
     query = select(func.max(HALT.c.resumed_at)).where(HALT.c.fingerprint == fingerprint)
-    return connection.scalar(query) or 0.0
+    found: float | None = connection.scalar(query)
+    return found
 
 
-def _humans(connection: Connection, since: float) -> tuple[dict[Pair, list[Choice]], dict[Pair, str]]:
+def _humans(connection: Connection, since: float | None) -> tuple[dict[Pair, list[Choice]], dict[Pair, str]]:
     query = (
         select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, TRACE.c.cluster)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
-        .where(TRACE.c.split == Split.AUDIT.value, LABEL.c.created_at > since)
+        .where(TRACE.c.split == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
         .limit(NEWEST_LABELS)
     )
@@ -189,6 +192,10 @@ def _lengths(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
 def _newest_version(connection: Connection, role: Role, kind: str) -> str:
     query = select(VERDICT.c.version).where(VERDICT.c.role == role.value, VERDICT.c.kind == kind)
     return connection.scalar(query.order_by(VERDICT.c.id.desc()).limit(1)) or ""
+
+
+def _after(column: ColumnElement[float], since: float | None) -> ColumnElement[bool]:
+    return true() if since is None else column > since
 
 
 def _of(role: Role, kind: str, version: str) -> Sequence[ColumnElement[Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, func, insert, inspect, select, update
 
@@ -19,12 +19,32 @@ from daemon.store.tables import (
 from policies.policy import CurationRule, GateRule, HaltRules, PolicySpec
 from policies.records import Message, Role, Split, Trace
 
+T = TypeVar("T")
+
 SPEC = PolicySpec(name="test", family="tiny", base_model="base", gate=GateRule(min_prompts=10))
 ROLES = frozenset(Role)
 
 
 def spec(**changes: Any) -> PolicySpec:
     return SPEC.model_copy(update=changes)
+
+
+class Within:
+    """A store's verbs on one open transaction: many rows cost one commit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        return work(self._connection)
+
+
+Writes = Store | Within
+
+
+def at_once(store: Store, work: Callable[[Within], None]) -> None:
+    """Does the work in one transaction."""
+    store.write(lambda c: work(Within(c)))
 
 
 def table(row: type[Any]) -> Table:
@@ -44,7 +64,7 @@ def count(store: Store, row: type[Any]) -> int:
     return int(store.read(lambda c: c.execute(select(func.count()).select_from(table(row))).scalar_one()))
 
 
-def put(store: Store, row: type[Any], **values: Any) -> int:
+def put(store: Writes, row: type[Any], **values: Any) -> int:
     made = table(row)
     key = next(iter(made.primary_key.columns))
     found = store.write(lambda c: c.execute(insert(made).values(values).returning(key)).scalar_one())
@@ -56,7 +76,7 @@ def answer(text: str) -> tuple[Message, ...]:
 
 
 def add_trace(
-    store: Store,
+    store: Writes,
     name: str,
     split: Split,
     *,
@@ -92,13 +112,13 @@ def add_trace(
     return trace_id
 
 
-def add_candidate(store: Store, trace_id: int, text: str, **columns: Any) -> int:
+def add_candidate(store: Writes, trace_id: int, text: str, **columns: Any) -> int:
     values: dict[str, Any] = {"origin": "sampled", "adapter": "", "batch": "", "sample": 0, **columns}
     output = [message.model_dump(mode="json") for message in answer(text)]
     return put(store, CandidateRow, **values, trace_id=trace_id, output=output, text=text, created_at=0.0)
 
 
-def add_verdict(store: Store, trace_id: int, candidate_id: int, **columns: Any) -> int:
+def add_verdict(store: Writes, trace_id: int, candidate_id: int, **columns: Any) -> int:
     """A finished judgement with its verdict; a score of the small judge unless told otherwise."""
     return store.write(lambda c: _verdict(c, trace_id, candidate_id, **columns))
 
@@ -201,7 +221,7 @@ def by_length(asked: Asked) -> dict[str, Any]:
 
 
 def add_label(
-    store: Store, trace_id: int, a: int, b: int, choice: str, *, reviewer: str = "ann", at: float = 0.0
+    store: Writes, trace_id: int, a: int, b: int, choice: str, *, reviewer: str = "ann", at: float = 0.0
 ) -> int:
     return put(
         store,
@@ -217,7 +237,7 @@ def add_label(
 
 
 def add_labelled(
-    store: Store,
+    store: Writes,
     name: str,
     *,
     agree: bool,
