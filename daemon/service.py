@@ -83,7 +83,7 @@ class Service:
         self._ended: Ended | None = None
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._events = _EventLoop()
+        self._events: _EventLoop
 
     def run(self) -> int:
         """Blocks until the end; answers the exit code. Call it once, in the main thread.
@@ -93,6 +93,7 @@ class Service:
         """
         with sole(self._state_dir), signals.caught() as inbox:
             self._inbox = inbox
+            self._events = _EventLoop()
             try:
                 self._start()
                 return self._attend(inbox)
