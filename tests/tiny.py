@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 WORDS = """
 hello please help me with my order refund invoice password account where is the sorry of course
 thank you no go away now later yes we can check that for you at once right today tomorrow
@@ -50,3 +52,9 @@ def build(directory: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2) 
     model.save_pretrained(str(directory))
     tokenizer.save_pretrained(str(directory))
     return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny model, built once a session."""
+    return build(tmp_path_factory.mktemp("tiny-model"))

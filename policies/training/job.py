@@ -50,12 +50,11 @@ def main(arguments: list[str]) -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _environment(job)
-    reporter = Reporter(job.out / PROGRESS)
-    reporter.report("started", note=job.kind)
-    result = _run(job, reporter, stop.is_set)
-    write_result(job.out / RESULT, result)
-    reporter.report("done", note=f"{result.state} {result.reason}".strip())
-    reporter.close()
+    with Reporter(job.out / PROGRESS) as reporter:
+        reporter.report("started", note=job.kind)
+        result = _run(job, reporter, stop.is_set)
+        write_result(job.out / RESULT, result)
+        reporter.report("done", note=f"{result.state} {result.reason}".strip())
     return 0
 
 

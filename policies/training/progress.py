@@ -45,6 +45,12 @@ class Reporter:
         )
         self._file.write(line.model_dump_json().encode() + b"\n")
 
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
