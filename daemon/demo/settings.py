@@ -1,0 +1,170 @@
+"""The demo's configuration files: an ordinary rlaifd.yaml with numbers that suit a shop of a thousand customers.
+
+Only sizes differ from production: a tiny model, small classes, short waits. No rule is switched off, except
+that the unanchored adapter is trained with the training guards in dry_run, so that the gate must catch it.
+"""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from policies.clusters import cluster_of, split_of
+from policies.policy import Splits
+from policies.records import Message, Split
+
+POLICY_FAMILY: Final = "tiny-llama"
+TRAINING_FAMILY: Final = "simulated-north"
+GATE_FAMILY: Final = "simulated-south"
+REAL_FAMILY: Final = "openai"
+KL_CEILING: Final = 10.0
+MIN_PREFERENCES: Final = 400
+GATE_PROMPTS: Final = 90
+DAILY_BUDGET_USD: Final = 5.0
+
+Document = dict[str, Any]
+
+
+def sampled_prompts(prompts: list[str]) -> int:
+    """How many of these prompts the daemon samples candidates for: those of the train and audit splits."""
+    splits = Splits()
+    found = {cluster_of((Message(role="user", content=prompt),)) for prompt in prompts}
+    return sum(split_of(cluster, splits) in {Split.TRAIN, Split.AUDIT} for cluster in found)
+
+
+def base(
+    *, seed: int, judges_port: int, web_port: int, sample_least: int, kafka: tuple[str, str] | None,
+    real_judge: str | None,
+) -> Document:  # fmt: skip
+    """The configuration that the daemon runs with. `kafka` is (bootstrap server, topic)."""
+    return {
+        "state_dir": "state",
+        "seed": seed,
+        "sources": [_source(kafka)],
+        "judges": _judges(judges_port, real_judge),
+        "policy": _policy(),
+        "training": {
+            "interval_s": 1.0,
+            "min_new_preferences": MIN_PREFERENCES,
+            "min_preferences": 100,
+            "device": "cpu",
+            "threads": 1,
+        },
+        "rollout": {"file": "rollout.yaml", "directory": "serving", "poll_s": 0.5},
+        "web": {"host": "127.0.0.1", "port": web_port},
+        "stages": {
+            "poll_s": 0.5,
+            "claim_batch": 64,
+            "sample_least": sample_least,
+            "sample_most": 4096,
+            "sample_patience_s": 3600.0,
+        },
+        "log": {"level": "info", "format": "json"},
+    }
+
+
+def unanchored(document: Document) -> Document:
+    """The same with plain DPO and the training guards only watching: what the gate must refuse by its KL."""
+    bad = copy.deepcopy(document)
+    policy = bad["policy"]
+    policy["name"] = "shop-unanchored"
+    policy["recipe"] |= {"sft_weight": 0.0, "learning_rate": 4e-3, "epochs": 2.5}
+    policy["guards"] = {
+        name: {"limit": limit, "mode": "dry_run"}
+        for name, limit in (
+            ("kl_nats", 20.0),
+            ("entropy_low_ratio", 0.3),
+            ("entropy_high_ratio", 3.0),
+            ("chosen_logp_drop_nats", 15.0),
+        )
+    } | {"every_steps": 1000}
+    bad["training"]["lock"] = "unanchored.lock"
+    return bad
+
+
+def flipped(document: Document) -> Document:
+    """The same for the snapshot whose labels are flipped: the recipe is sound, the data is not."""
+    bad = copy.deepcopy(document)
+    bad["policy"]["name"] = "shop-flipped"
+    bad["policy"]["recipe"] |= {"epochs": 2.5}
+    bad["training"]["lock"] = "flipped.lock"
+    return bad
+
+
+def write(path: Path, document: Document) -> None:
+    """Writes a configuration; only its owner may read it. It ends with YAML's document-end marker."""
+    text = yaml.safe_dump(document, sort_keys=False, explicit_end=True)
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+
+
+def _source(kafka: tuple[str, str] | None) -> Document:
+    if kafka is None:
+        return {"type": "jsonl", "name": "agent", "path": "logs", "poll_s": 0.2}
+    server, topic = kafka
+    return {
+        "type": "kafka",
+        "name": "agent",
+        "bootstrap_servers": server,
+        "topics": [topic],
+        "group_id": f"{topic}-rlaifd",
+    }
+
+
+def _judges(port: int, real: str | None) -> Document:
+    address = f"http://127.0.0.1:{port}/v1"
+    free = {"input_per_million": 0.0, "output_per_million": 0.0}
+
+    def simulated(role: str, family: str) -> Document:
+        return {
+            "type": "openai",
+            "model": f"simulated-{role}",
+            "family": family,
+            "base_url": address,
+            "price": free,
+            "concurrency": 32,
+            "deadline_s": 30.0,
+            "logprobs": True,
+        }
+
+    def genuine() -> Document:
+        return {
+            "type": "openai",
+            "model": real,
+            "family": REAL_FAMILY,
+            "daily_budget_usd": DAILY_BUDGET_USD,
+            "concurrency": 32,
+            "logprobs": True,
+        }
+
+    return {
+        "small": genuine() if real else simulated("small", TRAINING_FAMILY),
+        "large": genuine() if real else simulated("large", TRAINING_FAMILY),
+        "gate": simulated("gate", GATE_FAMILY),
+    }
+
+
+def _policy() -> Document:
+    return {
+        "name": "shop-agent",
+        "family": POLICY_FAMILY,
+        "base_model": "base",
+        "judging": {"small_rate": 1.0, "audit_rate": 0.05, "review_pairs": 6},
+        "sampling": {"type": "child", "candidates": 3, "temperature": 1.0, "max_new_tokens": 64},
+        "recipe": {
+            "lora": {"r": 8, "alpha": 16},
+            "beta": 0.1,
+            "sft_weight": 1.0,
+            "learning_rate": 1e-3,
+            "epochs": 4,
+            "batch_size": 16,
+            "max_length": 256,
+            "checkpoint_steps": 50,
+        },
+        "guards": {"every_steps": 40, "samples": 16},
+        "gate": {"min_prompts": 40, "max_prompts": GATE_PROMPTS, "max_kl_nats": KL_CEILING},
+    }
