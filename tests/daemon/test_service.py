@@ -404,11 +404,13 @@ CHILD = textwrap.dedent("""
     from daemon.clock import SystemClock
     from daemon.errors import ConfigError
     from daemon.health import Heartbeats
-    from daemon.log import get
+    from daemon.log import configure, get
     from daemon.loops import AsyncLoop, Loop
     from daemon.metrics import Metrics
     from daemon.service import Service
     import asyncio
+
+    configure("info", "json")  # on stderr: stdout is for the test
 
     def say(word):
         print(word, flush=True)
