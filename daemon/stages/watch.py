@@ -7,7 +7,7 @@ So a resume holds until new evidence says otherwise. The gauges go on showing th
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -37,20 +37,31 @@ class Latch(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """One consistent look at the store."""
+class _Measured:
+    """What labels, verdicts and resumes amount to, and the mark of the state it was measured on."""
 
+    mark: tuple[Any, ...]
     alignment: dict[Role, Alignment]
     rewards: dict[Role, Spread]
     flips: dict[Role, float | None]
-    queue: dict[Role, int]
-    preferences: int
-    evaluations: list[Evaluation]
     evidence: HaltEvidence
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One consistent look at the store."""
+
+    measured: _Measured
+    queue: dict[Role, int]
+    preferences: int
+    evaluations: list[Evaluation]
+
+
 class Watch:
-    """Reads the store, sets the gauges and applies the halt rules. Its first step comes before /metrics."""
+    """Reads the store, sets the gauges and applies the halt rules. Its first step comes before /metrics.
+
+    What nothing was added to is not measured again.
+    """
 
     def __init__(
         self,
@@ -69,12 +80,14 @@ class Watch:
         self._roles = tuple(role for role in Role if role in roles)
         self._latch = latch
         self._rules = rules_for(spec.halts, self._roles)
+        self._measured: _Measured | None = None
 
     def step(self) -> int:
         """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
         seen = self._store.read(self._look)
+        self._measured = seen.measured
         self._show(seen)
-        new = sum(self._latched(halt) for halt in evaluate(self._rules, seen.evidence))
+        new = sum(self._latched(halt) for halt in evaluate(self._rules, seen.measured.evidence))
         self._metrics.refresh_timestamp.set(self._clock.now())
         return new
 
@@ -84,44 +97,47 @@ class Watch:
         )
 
     def _look(self, connection: Connection) -> _Seen:
-        scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
-        window = self._spec.halts.reward_window
+        mark = alignment.mark(connection)
+        last = self._measured
         return _Seen(
-            alignment={role: self._alignment(connection, role, since=None) for role in self._roles},
-            rewards={role: alignment.spread(connection, role, window=window) for role in scoring},
-            flips={
-                role: alignment.flip_ratio(connection, role, window=window)
-                for role in self._roles
-                if role is not Role.SMALL
-            },
+            measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
             queue=alignment.queue(connection),
             preferences=preferences.count(connection),
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
-            evidence=self._evidence(connection, scoring),
         )
 
-    def _evidence(self, connection: Connection, scoring: list[Role]) -> HaltEvidence:
-        """The same measurements, on what came after each rule's last resume."""
+    def _measure(self, connection: Connection, mark: tuple[Any, ...]) -> _Measured:
+        scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
+        comparing: list[Role] = [role for role in self._roles if role is not Role.SMALL]
+        window = self._spec.halts.reward_window
+        aligned = {role: self._alignment(connection, role, since=None) for role in self._roles}
+        rewards = {role: self._spread(connection, role, since=None) for role in scoring}
+        return _Measured(
+            mark=mark,
+            alignment=aligned,
+            rewards=rewards,
+            flips={role: alignment.flip_ratio(connection, role, window=window) for role in comparing},
+            evidence=self._evidence(connection, aligned, rewards),
+        )
 
-        def since(rule: str) -> float | None:
-            return alignment.resumed_at(connection, fingerprint(rule))
-
+    def _evidence(
+        self, connection: Connection, aligned: dict[Role, Alignment], rewards: dict[Role, Spread]
+    ) -> HaltEvidence:
+        """The same measurements; where a rule was resumed, on what came after that."""
         limits = self._spec.halts
-        return HaltEvidence(
-            alignment={
-                role: self._alignment(connection, role, since=since(AlignmentFloor(role, limits).name))
-                for role in self._roles
-            },
-            rewards={
-                role: alignment.spread(
-                    connection,
-                    role,
-                    window=limits.reward_window,
-                    since=since(RewardSpreadFloor(role, limits).name),
-                )
-                for role in scoring
-            },
-        )
+        aligned, rewards = dict(aligned), dict(rewards)
+        for role in aligned:
+            since = alignment.resumed_at(connection, fingerprint(AlignmentFloor(role, limits).name))
+            if since is not None:
+                aligned[role] = self._alignment(connection, role, since=since)
+        for role in rewards:
+            since = alignment.resumed_at(connection, fingerprint(RewardSpreadFloor(role, limits).name))
+            if since is not None:
+                rewards[role] = self._spread(connection, role, since=since)
+        return HaltEvidence(alignment=aligned, rewards=rewards)
+
+    def _spread(self, connection: Connection, role: Role, *, since: float | None) -> Spread:
+        return alignment.spread(connection, role, window=self._spec.halts.reward_window, since=since)
 
     def _alignment(self, connection: Connection, role: Role, *, since: float | None) -> Alignment:
         limits = self._spec.halts
@@ -140,12 +156,12 @@ class Watch:
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
         metrics.preferences.set(seen.preferences)
-        for role, found in seen.alignment.items():
+        for role, found in seen.measured.alignment.items():
             self._show_alignment(role, found)
             metrics.queue.labels(role).set(seen.queue.get(role, 0))
-        for role, spread in seen.rewards.items():
+        for role, spread in seen.measured.rewards.items():
             metrics.reward_sd.labels(role).set(_or_nan(spread.deviation))
-        for role, flips in seen.flips.items():
+        for role, flips in seen.measured.flips.items():
             metrics.flips.labels(role).set(_or_nan(flips))
         self._show_evaluations(seen.evaluations)
 

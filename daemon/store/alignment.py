@@ -23,8 +23,10 @@ VERDICT = cast(Table, inspect(VerdictRow).local_table)
 LABEL = cast(Table, inspect(LabelRow).local_table)
 HALT = cast(Table, inspect(HaltRow).local_table)
 
-NEWEST_LABELS = 5000
-"""Labels read at most: many times any window of decided pairs."""
+NEWEST_LABELS = 2000
+"""Labels read at most: twice what 200 decided pairs take at the least coverage that counts."""
+NEWEST_FIRST = (VERDICT.c.created_at.desc(), VERDICT.c.id.desc())
+"""In the order of an index: the newest verdict of a judge that is rarely asked may be a million rows back."""
 SWAPPED: Mapping[str, Choice] = {"a": "b", "b": "a", "tie": "tie"}
 Pair = tuple[int, int]
 
@@ -87,7 +89,7 @@ def spread(connection: Connection, role: Role, *, window: int, since: float | No
         select(VERDICT.c.reward)
         .where(*_of(role, "score", version), VERDICT.c.reward.is_not(None), VERDICT.c.purpose != "gate")
         .where(_after(VERDICT.c.created_at, since))
-        .order_by(VERDICT.c.id.desc())
+        .order_by(*NEWEST_FIRST)
         .limit(window)
     )
     rewards = list(connection.scalars(query))
@@ -105,7 +107,7 @@ def flip_ratio(connection: Connection, role: Role, *, window: int) -> float | No
         select(VERDICT.c.flipped)
         .where(*_of(role, "pair", version))
         .where(VERDICT.c.choice.is_not(None) | VERDICT.c.flipped)
-        .order_by(VERDICT.c.id.desc())
+        .order_by(*NEWEST_FIRST)
         .limit(window)
     )
     flipped = list(connection.scalars(query))
@@ -118,6 +120,16 @@ def queue(connection: Connection) -> dict[Role, int]:
         select(JUDGEMENT.c.role, func.count()).where(JUDGEMENT.c.state == "open").group_by(JUDGEMENT.c.role)
     )
     return {Role(each[0]): each[1] for each in connection.execute(query)}
+
+
+def mark(connection: Connection) -> tuple[Any, ...]:
+    """Changes whenever a label, a verdict or a resume is added or a label is changed."""
+    found = (
+        select(func.max(LABEL.c.id), func.max(LABEL.c.created_at)),
+        select(func.max(VERDICT.c.id)),
+        select(func.max(HALT.c.resumed_at)),
+    )
+    return tuple(value for query in found for value in connection.execute(query).one())
 
 
 def resumed_at(connection: Connection, fingerprint: str) -> float | None:
@@ -191,7 +203,7 @@ def _lengths(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
 
 def _newest_version(connection: Connection, role: Role, kind: str) -> str:
     query = select(VERDICT.c.version).where(VERDICT.c.role == role.value, VERDICT.c.kind == kind)
-    return connection.scalar(query.order_by(VERDICT.c.id.desc()).limit(1)) or ""
+    return connection.scalar(query.order_by(*NEWEST_FIRST).limit(1)) or ""
 
 
 def _after(column: ColumnElement[float], since: float | None) -> ColumnElement[bool]:
