@@ -50,6 +50,24 @@ def rollback(
         print(_in_force(parts.rollout.in_force()))
 
 
+def reconcile(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Bring what rollout.yaml names into force, once; exit 3 if it is refused, 1 if it is not served yet."""
+    with wired(config) as parts:
+        found = parts.rollout.reconcile()
+    state = {
+        "in_sync": found.in_sync,
+        "stable": found.stable,
+        "epoch": found.epoch,
+        "conditions": [str(condition) for condition in found.conditions],
+    }
+    emit(state, as_json=as_json, text=lambda _: "\n".join([_in_force(found), *state["conditions"]]))
+    kinds = {condition.kind for condition in found.conditions}
+    if kinds & {"refused", "quarantined"}:
+        raise typer.Exit(3)
+    if kinds:
+        raise typer.Exit(2 if "file_invalid" in kinds else 1)
+
+
 def _in_force(state: Any) -> str:
     return f"in force: {state.stable or 'base model'} (epoch {state.epoch})"
 

@@ -1,0 +1,1 @@
+"""The whole daemon, as a user meets it."""
