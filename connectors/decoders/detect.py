@@ -75,6 +75,9 @@ class Decoders:
             _check(traces)
         except DecodeError as error:
             return [Outcome(decoder.name if decoder else None, DecodeError(str(error), event.body()))]
+        except Exception as error:  # noqa: BLE001 - a decoder's own bug must not hold up the source for ever
+            why = f"decoder {decoder.name if decoder else 'auto'} failed: {type(error).__name__}"
+            return [Outcome(decoder.name if decoder else None, DecodeError(why, event.body()))]
         return [Outcome(decoder.name, trace) for trace in traces]
 
     def _decoder_of(self, payload: Any) -> Decoder:

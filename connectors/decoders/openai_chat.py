@@ -42,7 +42,7 @@ class OpenAIChat:
             "messages": messages_of(request.get("messages"), "request.messages"),
             "model": response.get("model"),
             "subject": request.get("user", request.get("safety_identifier")),
-            "tools": tuple(request.get("tools") or ()),
+            "tools": request.get("tools") or (),
         }
         traces: list[Trace] = []
         for index, choice in enumerate(choices):

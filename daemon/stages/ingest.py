@@ -97,7 +97,7 @@ class Ingest:
         """One batch, waited for at most `timeout_s`; answers how many records were stored.
 
         Raises TransientError (wait, then call again) and FatalError (stop: also when most records cannot be
-        decoded); a database error leaves the batch pending, and the next call stores it first.
+        decoded); a StoreError leaves the batch pending, and the next call stores it first.
         """
         if not self._pending:
             if self._fatal is not None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from connectors.errors import DecodeError
-from daemon.store.store import Store
+from daemon.store.store import Store, StoreError
 from daemon.store.traces import Arrival, Counts, store_batch
 from policies.policy import Splits
 from policies.records import Trace, canonical
@@ -84,16 +84,24 @@ def _without(arrival: Arrival, refused: Refused, otherwise: str) -> Arrival:
 
 def of_the_data(error: Exception) -> bool:
     """Whether a write failed because of the row, so that trying again cannot help."""
+    error = _cause(error)
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
-        if state is not None:
+        if state is not None:  # data, constraint, a limit of the program (an index entry that is too long)
             return state[:2] in {"22", "23", "54"} and state != "23505"
         return isinstance(error, DataError | IntegrityError)
     return isinstance(error, StatementError | ValueError | OverflowError | TypeError)
 
 
+def _cause(error: Exception) -> Exception:
+    """The driver's error behind the store's line."""
+    below = error.__cause__
+    return below if isinstance(error, StoreError) and isinstance(below, DBAPIError) else error
+
+
 def reason(error: Exception) -> str:
     """The database's first line, without the statement and its parameters: they are a stranger's text."""
+    error = _cause(error)
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     return (str(cause).splitlines() or [type(cause).__name__])[0][:300]
 
