@@ -7,7 +7,7 @@ while it grows: every line is written with one call and ends with a newline.
 import math
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from policies.training.jobs import Progress
 
@@ -45,7 +45,7 @@ class Reporter:
         )
         self._file.write(line.model_dump_json().encode() + b"\n")
 
-    def __enter__(self) -> "Reporter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -133,8 +133,13 @@ time.sleep(600)
 """
     child: Child[TrainResult]
     started = threading.Event()
+
+    def stop_when_started() -> None:
+        started.wait(20)
+        child.stop()
+
     child = Child(train_job(tmp_path), on_progress=lambda _: started.set(), command=script(body))
-    asker = threading.Thread(target=lambda: started.wait(20) and child.stop())
+    asker = threading.Thread(target=stop_when_started)
     asker.start()
     result = child.run()
     asker.join()
