@@ -6,7 +6,7 @@ that is, so that a kill between decision and promotion loses nothing and an old 
 
 from typing import Protocol
 
-from daemon.store.evaluations import latest
+from daemon.store.evaluations import newest_passed
 from daemon.store.rollouts import InForce, changes
 from daemon.store.store import Store
 
@@ -29,8 +29,8 @@ class Promote:
 
     def step(self) -> int:
         """Promotes at most one adapter; answers how many."""
-        evaluation = self._store.read(latest)
-        if evaluation is None or evaluation.decision != "promote":
+        evaluation = self._store.read(newest_passed)
+        if evaluation is None:
             return 0
         served = {change.stable for change in self._store.read(changes)}
         if evaluation.adapter in served or evaluation.stable != self._rollout.in_force().stable:

@@ -78,6 +78,16 @@ def latest(connection: Connection, adapter: str | None = None) -> Evaluation | N
     return _first(connection, query if adapter is None else query.where(_E.adapter == adapter))
 
 
+def newest_passed(connection: Connection) -> Evaluation | None:
+    """The newest attempt that passed and was not followed by another one on the same adapter."""
+    passed = connection.execute(_evaluations().where(_E.decision == "promote").order_by(_E.id.desc()))
+    for found in [_evaluation(each) for each in passed]:
+        newest = latest(connection, found.adapter)
+        if newest is not None and newest.id == found.id:
+            return found
+    return None
+
+
 def by_id(connection: Connection, evaluation_id: int) -> Evaluation | None:
     """The attempt as it stands now."""
     return _first(connection, _evaluations().where(_E.id == evaluation_id))

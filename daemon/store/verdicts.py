@@ -87,6 +87,17 @@ def recent_rewards(connection: Connection, role: Role, limit: int) -> list[float
     return [float(reward) for reward in connection.scalars(query.order_by(_C.id.desc()).limit(limit))]
 
 
+def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]]:
+    """The role's rewards of logged traffic, oldest first, by the adapter that answered ('': the base model)."""
+    query = select(_C.adapter, _C.reward).where(
+        _C.role == role.value, _C.kind == "score", _C.purpose == "traffic", _C.reward.is_not(None)
+    )
+    found: dict[str, list[float]] = {}
+    for adapter, reward in connection.execute(query.order_by(_C.id)):
+        found.setdefault(adapter, []).append(float(reward))
+    return found
+
+
 def _of(view: type[ScoreView] | type[PairView]) -> Select[Any]:
     """The columns of a view."""
     names = [name for name in view.__dataclass_fields__ if name != "verdict_id"]
