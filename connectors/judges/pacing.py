@@ -15,6 +15,8 @@ from random import Random
 WINDOW_S = 30.0
 """How long an attempt counts for the brake: an outage is forgotten so soon after it ended."""
 ACCEPT_FACTOR = 2.0
+GRACE = 10
+"""Failures that are no outage yet: a handful says nothing."""
 MAX_REJECT = 0.9
 """Most of the offered calls that are held back, so that a recovery is seen."""
 RETRY_SHARE = 0.1
@@ -28,7 +30,7 @@ class Pacing:
     * `slot()` waits until a call may start, and holds a place until it ends.
     * After each call: `succeeded()`, `overloaded(retry_after_s)` for 429 and 529, or `failed()`.
     * `held_back()` answers whether to drop this call unmade: with probability
-      (attempts - 2 * accepted) / (attempts + 1) over the last 30 s, at most 0.9
+      (attempts - 2 * accepted - 10) / (attempts + 1) over the last 30 s, at most 0.9
       (Beyer et al. 2016, Site Reliability Engineering, chapter 21).
     * `may_retry()` takes from the retry budget.
 
@@ -90,11 +92,15 @@ class Pacing:
             self.limit = max(1.0, self.limit / 2)
             self._lowered_at = now
 
+    def wait_s(self) -> float:
+        """Seconds until the other side's wish and the rate allow a call."""
+        return max(0.0, max(self._not_before, self._next_start) - self._monotonic())
+
     def held_back(self) -> bool:
         """Whether to drop a call unmade because the other side answers too few."""
         self._forget()
         attempts = len(self._attempts)
-        share = max(0.0, (attempts - ACCEPT_FACTOR * self._accepted) / (attempts + 1))
+        share = max(0.0, (attempts - ACCEPT_FACTOR * self._accepted - GRACE) / (attempts + 1))
         return self._random.random() < min(MAX_REJECT, share)
 
     def may_retry(self) -> bool:
@@ -110,7 +116,7 @@ class Pacing:
 
     async def _enter(self) -> None:
         while True:
-            wait = max(self._not_before, self._next_start) - self._monotonic()
+            wait = self.wait_s()
             if wait > 0:
                 await self._sleep(wait)
             elif self.in_flight < int(self.limit):

@@ -113,7 +113,7 @@ def open_count(
 
 
 def material(connection: Connection, claims: Sequence[Claim]) -> dict[int, Material]:
-    """What the claimed judgements are about, by judgement. One that was erased is left out."""
+    """What the claimed judgements are about, by judgement. One that was erased since is left out."""
     ids = {each for claim in claims for each in (claim.candidate_id, claim.other_id) if each is not None}
     columns = (CANDIDATE.c.id, CANDIDATE.c.text, CANDIDATE.c.adapter)
     answers = {row.id: row for row in connection.execute(select(*columns).where(CANDIDATE.c.id.in_(ids)))}

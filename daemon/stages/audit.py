@@ -1,0 +1,64 @@
+"""The plan: which logged answers the small judge scores, and which of them the large judge audits."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from daemon.clock import Clock
+from daemon.store import judgements
+from daemon.store.judgements import Purpose, Unplanned, Wanted
+from daemon.store.store import Store
+from policies.policy import JudgingRule
+from policies.records import Role
+from policies.sampling import chosen
+
+BATCH = 500
+"""Traces decided on in one transaction."""
+
+
+class Plan:
+    """Decides once for each stored trace what to judge of its logged answer.
+
+    The choice is a hash of the event id: every daemon and every run decides alike, and natural keys make a
+    second decision the same as the first. The probability it was made with is recorded. `step()` answers how
+    many traces it decided on.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        rule: JudgingRule,
+        roles: Collection[Role],
+        batch: int = BATCH,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._batch = batch
+        self._rates: tuple[tuple[Role, Purpose, float], ...] = (
+            (Role.SMALL, "traffic", rule.small_rate if Role.SMALL in roles else 0.0),
+            (Role.LARGE, "audit", rule.audit_rate if Role.LARGE in roles else 0.0),
+        )
+
+    def step(self) -> int:
+        """One batch, oldest traces first."""
+        return self._store.write(self._decide)
+
+    def _decide(self, connection: Connection) -> int:
+        now = self._clock.now()
+        traces = judgements.unplanned(connection, limit=self._batch)
+        if not traces:
+            return 0
+        judgements.request(connection, [each for trace in traces for each in self._wanted(trace)], now)
+        judgements.mark_planned(connection, [trace.trace_id for trace in traces], now)
+        return len(traces)
+
+    def _wanted(self, trace: Unplanned) -> list[Wanted]:
+        if trace.candidate_id is None:
+            return []
+        return [
+            Wanted(role, "score", purpose, trace.trace_id, trace.candidate_id, probability=rate)
+            for role, purpose, rate in self._rates
+            if chosen(trace.event_id, purpose, rate)
+        ]

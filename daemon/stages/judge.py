@@ -1,0 +1,328 @@
+"""The judge stage: claims open judgements, asks, and stores each verdict with its judgement's end.
+
+Nothing in memory matters: a killed stage's claims expire, its stored answers are used again, and its verdicts
+are either wholly there or not at all.
+"""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from connectors.base import Judge
+from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError
+from connectors.judges.pacing import Pacing
+from connectors.judges.prices import Tariff, required, tariff
+from daemon.budget import Budget, BudgetExhaustedError
+from daemon.clock import Clock
+from daemon.config import JudgeConfig
+from daemon.errors import HaltedError
+from daemon.latch import Latch
+from daemon.log import get
+from daemon.metrics import Metrics
+from daemon.stages.asking import Answer, Asker, Question, Sitting
+from daemon.stages.commits import GroupCommit
+from daemon.stages.concluding import compared, counted, mean_score, verdict_row
+from daemon.stages.purse import Purse
+from daemon.store import calls, claims, judgements, verdicts
+from daemon.store.claims import Claim
+from daemon.store.judgements import Material
+from daemon.store.store import Store
+from policies.constitution import Constitution
+from policies.grammar import Invalid, ScoreReply
+from policies.policy import PolicySpec
+from policies.prompts import Case, judge_version, render, system_text, turns_of
+from policies.records import Role, Scope
+from policies.rubric import Rubric
+from policies.verdicts import Abstained, Verdict, scored
+
+SAMPLING_TEMPERATURE = 1.0
+"""Where scores are sampled and no temperature is configured: at 0 all samples would be one."""
+MIN_DELAY_S = 2.0
+MAX_DELAY_S = 60.0
+"""How long a judgement that could not be made waits; it doubles with each claim."""
+CHECK_S = 1.0
+"""How old a look at the halts may be when a call starts."""
+
+log = get("judge")
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A claimed judgement with what is shown of it, in one order or both."""
+
+    claim: Claim
+    material: Material
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """Why a judgement is put back, and until when."""
+
+    not_before: float
+    error: str
+
+
+class JudgeStage:
+    """Judges what is open, for the roles it has judges for.
+
+    `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
+    finished. 0: nothing was due, judging is halted, or nothing could be finished now. It raises FatalError
+    after putting its claims back. Constructing it raises PriceUnknownError for a budget without a price.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        judges: Mapping[Role, Judge],
+        configs: Mapping[Role, JudgeConfig],
+        policy: PolicySpec,
+        constitution: Constitution,
+        rubric: Rubric,
+        budget: Budget,
+        latch: Latch,
+        metrics: Metrics,
+        clock: Clock,
+        owner: str,
+        claim_s: float = 300.0,
+        claim_batch: int = 64,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+        seed: int | None = None,
+    ) -> None:
+        self._store = store
+        self._budget = budget
+        self._latch = latch
+        self._metrics = metrics
+        self._clock = clock
+        self._rule = policy.judging
+        self._rubric = rubric
+        self._system = system_text(constitution, rubric)
+        self._owner = owner
+        self._claim_s = claim_s
+        self._claim_batch = claim_batch
+        self._sleep = sleep
+        self._nonce = nonce
+        self._random = random.Random(seed)
+        self._said: set[tuple[str, str]] = set()
+        self._askers = {
+            role: self._asker(role, judge, configs[role], constitution) for role, judge in judges.items()
+        }
+
+    def _asker(self, role: Role, judge: Judge, config: JudgeConfig, constitution: Constitution) -> Asker:
+        written = config.price
+        price = Tariff(written.input_per_million, written.output_per_million) if written else None
+        found = tariff(config.type, config.model, base_url=config.base_url, configured=price)
+        return Asker(
+            role=role,
+            judge=judge,
+            config=config,
+            system=self._system,
+            dimensions=self._rubric.names,
+            version=judge_version(
+                model=config.model,
+                constitution=constitution,
+                rubric=self._rubric,
+                temperature=config.temperature,
+                max_tokens=config.max_tokens,
+                samples=self._rule.samples,
+                logprobs=config.logprobs,
+                structured=config.structured,
+            ),
+            tariff=required(role.value, config.model, found, config.daily_budget_usd),
+            pacing=Pacing(
+                concurrency=config.concurrency,
+                requests_per_minute=config.requests_per_minute,
+                monotonic=self._clock.monotonic,
+                sleep=self._sleep,
+                random=self._random,
+            ),
+            metrics=self._metrics,
+            clock=self._clock,
+            sleep=self._sleep,
+            random=self._random,
+        )
+
+    def version(self, role: Role) -> str:
+        """The version under which the role's verdicts are stored now."""
+        return self._askers[role].version
+
+    async def step(self, role: Role) -> int:
+        """One batch of the role's judgements."""
+        asker = self._askers[role]
+        try:
+            await asyncio.to_thread(self._latch.check, Scope.JUDGING)
+        except HaltedError as error:
+            self._say_once("judging_halted", role, reason=str(error))
+            return 0
+        self._said.discard(("judging_halted", role))
+        expires_at = self._clock.now() + self._claim_s
+        mine = await asyncio.to_thread(self._store.write, lambda c: self._claim(c, role, expires_at))
+        if not mine:
+            return 0
+        sitting = self._sitting(asker, expires_at)
+        found = await asyncio.to_thread(self._store.read, lambda c: judgements.material(c, mine))
+        cases = [
+            _Case(claim, found[claim.id], self._questions(asker, claim, found[claim.id]))
+            for claim in mine
+            if claim.id in found
+        ]
+        keys = [asker.reuse_key(each) for case in cases for each in case.questions]
+        sitting.stored = await asyncio.to_thread(self._store.read, lambda c: calls.reusable(c, keys))
+        finished = await asyncio.gather(
+            *(self._case(asker, sitting, case) for case in cases),
+            return_exceptions=True,
+        )
+        _raise_worst([each for each in finished if isinstance(each, BaseException)])
+        return sum(1 for each in finished if each is True)
+
+    def _claim(self, connection: Connection, role: Role, expires_at: float) -> list[Claim]:
+        return claims.claim(
+            connection,
+            role=role,
+            owner=self._owner,
+            now=self._clock.now(),
+            expires_at=expires_at,
+            limit=self._claim_batch,
+        )
+
+    def _sitting(self, asker: Asker, expires_at: float) -> Sitting:
+        checked_at = self._clock.monotonic()
+
+        async def check() -> None:
+            nonlocal checked_at
+            if self._clock.monotonic() - checked_at > CHECK_S:
+                checked_at = self._clock.monotonic()
+                await asyncio.to_thread(self._latch.check, Scope.JUDGING)
+            if sitting.stopped is not None:
+                raise sitting.stopped
+
+        limit = asker.config.daily_budget_usd
+        purse = Purse(self._budget, asker.role.value, limit)
+        sitting = Sitting(GroupCommit(self._store), purse, expires_at, check)
+        return sitting
+
+    def _questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[Question, ...]:
+        """Everything that may have to be asked: both orders, or all samples of the score."""
+        case = Case(turns_of(material.messages), material.answers, material.reference)
+        temperature = asker.config.temperature
+        if claim.kind == "pair":
+            return (
+                replace(self._question(asker, claim, case, "AB"), temperature=temperature),
+                replace(self._question(asker, claim, case.swapped(), "BA"), temperature=temperature),
+            )
+        base = self._question(asker, claim, case, "")
+        count = self._rule.samples
+        sampled = temperature if temperature > 0 or count == 1 else SAMPLING_TEMPERATURE
+        samples = [replace(base, sample=each, temperature=sampled) for each in range(count)]
+        if asker.config.logprobs:
+            samples[0] = replace(base, temperature=temperature, logprobs=True)
+        return tuple(samples)
+
+    def _question(self, asker: Asker, claim: Claim, case: Case, order: str) -> Question:
+        nonce = self._nonce()
+        text = render(case, nonce=nonce, dimensions=self._rubric.names)
+        return Question(claim.id, claim.kind, order, text, nonce, asker.digest_of(text, nonce))
+
+    async def _case(self, asker: Asker, sitting: Sitting, case: _Case) -> bool:
+        """One judgement from asking to commit. True: its verdict is stored."""
+        try:
+            verdict, cost = await self._judge(asker, sitting, case)
+        except PoisonError as error:
+            verdict, cost = Abstained(str(error)), 0.0
+        except (TransientError, BudgetExhaustedError, HaltedError) as error:
+            await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
+            return False
+        except BaseException as error:
+            await self._put_back(sitting, case.claim, _Later(self._clock.now(), str(error)))
+            raise
+        row = verdict_row(
+            verdict,
+            claim=case.claim,
+            family=asker.judge.family,
+            version=asker.version,
+            adapter=case.material.adapter,
+            ceiling=self._rule.ceiling,
+            cost_usd=cost,
+            now=self._clock.now(),
+        )
+
+        def commit(connection: Connection) -> bool:
+            ours = claims.finish(connection, case.claim, state="done", now=self._clock.now())
+            return ours and verdicts.insert(connection, [row]) == 1
+
+        stored = await sitting.commits.write(commit)
+        if stored:
+            counted(self._metrics, verdict, row, contender=case.material.contender)
+        return stored
+
+    async def _judge(self, asker: Asker, sitting: Sitting, case: _Case) -> tuple[Verdict, float]:
+        """The verdict and what it cost."""
+        questions = case.questions
+        first: list[Answer] = []
+        if case.claim.kind == "score" and asker.config.logprobs:
+            first = [await asker.ask(questions[0], sitting)]
+            known = first[0]
+            if isinstance(known.reply, ScoreReply) and known.spread is not None:
+                return scored([known.reply], known.spread), known.cost_usd
+            if isinstance(known.reply, Invalid) and len(questions) == 1:
+                return Abstained(known.reply.reason), known.cost_usd
+            questions = questions[1:]
+        asked = await asyncio.gather(
+            *(asker.ask(each, sitting) for each in questions), return_exceptions=True
+        )
+        _raise_worst([each for each in asked if isinstance(each, BaseException)])
+        answers = [*first, *(each for each in asked if isinstance(each, Answer))]
+        cost = sum(answer.cost_usd for answer in answers)
+        conclude = mean_score if case.claim.kind == "score" else compared
+        return conclude([answer.reply for answer in answers]), cost
+
+    async def _put_back(self, sitting: Sitting, claim: Claim, later: _Later) -> None:
+        def commit(connection: Connection) -> bool:
+            return claims.release(connection, claim, not_before=later.not_before, error=later.error)
+
+        await sitting.commits.write(commit)
+
+    def _later(self, role: Role, claim: Claim, error: Exception) -> _Later:
+        now = self._clock.now()
+        if isinstance(error, BudgetExhaustedError):
+            midnight = next_day(now)
+            self._say_once("judge_budget_exhausted", role, until=midnight, day=self._budget.today())
+            return _Later(midnight, str(error))
+        if isinstance(error, HaltedError):
+            return _Later(now, str(error))
+        delay = min(MAX_DELAY_S, MIN_DELAY_S * 2.0 ** min(claim.attempts - 1, 10))
+        delay *= 0.5 + self._random.random() / 2
+        if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
+            delay = max(delay, error.retry_after_s)
+        return _Later(now + delay, str(error))
+
+    def _say_once(self, event: str, role: Role, **fields: object) -> None:
+        """Logs a condition when it begins, not at each step of it."""
+        key = (event, str(fields.get("day", "")) + role)
+        if key not in self._said:
+            self._said.add(key)
+            log.warning(event, role=role.value, **fields)
+
+
+def next_day(now: float) -> float:
+    """The start of the next UTC day, in seconds since the epoch."""
+    day = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (day + timedelta(days=1)).timestamp()
+
+
+def _raise_worst(errors: Sequence[BaseException]) -> None:
+    """Raises the error that says most: what stops everything before what passes."""
+
+    def weight(error: BaseException) -> int:
+        order = (TransientError, BudgetExhaustedError, HaltedError, PoisonError, FatalError)
+        return next((at for at, kind in enumerate(order) if isinstance(error, kind)), len(order))
+
+    if errors:
+        raise max(errors, key=weight)

@@ -1,0 +1,86 @@
+"""One judge's money for one round of calls: reserved before each call, settled after it, in few transactions.
+
+Calls that start together share one reservation. It is settled when the last of them is; a process that dies
+leaves it counted, so that the budget errs towards spending too little.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from daemon.budget import Budget, BudgetExhaustedError, Reservation
+
+
+@dataclass
+class _Shared:
+    """A reservation and what its calls have cost so far."""
+
+    reservation: Reservation
+    open: int
+    actual: float = 0.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """Money set aside for one call. `usd` is its estimate."""
+
+    usd: float
+    shared: _Shared | None
+
+
+class Purse:
+    """Reserves and settles on one event loop. Calls that cost nothing are not counted."""
+
+    def __init__(self, budget: Budget, judge: str, limit_usd: float | None) -> None:
+        self._budget = budget
+        self._judge = judge
+        self._limit_usd = limit_usd
+        self._asking: list[tuple[float, asyncio.Future[Held]]] = []
+        self._teller: asyncio.Task[None] | None = None
+
+    async def reserve(self, usd: float) -> Held:
+        """Sets the estimate aside. Raises BudgetExhaustedError when today's limit does not allow it."""
+        if usd <= 0:
+            return Held(0.0, None)
+        answer: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
+        self._asking.append((usd, answer))
+        if self._teller is None or self._teller.done():
+            self._teller = asyncio.create_task(self._tell())
+        return await answer
+
+    async def settle(self, held: Held, actual_usd: float) -> None:
+        """Says what the call cost; 0 when it was not made."""
+        shared = held.shared
+        if shared is None:
+            return
+        shared.actual += actual_usd
+        shared.open -= 1
+        if shared.open == 0:
+            await asyncio.to_thread(self._budget.settle, shared.reservation, shared.actual)
+
+    async def _tell(self) -> None:
+        while self._asking:
+            group, self._asking = self._asking, []
+            await self._reserve(group)
+
+    async def _reserve(self, group: list[tuple[float, asyncio.Future[Held]]]) -> None:
+        total = sum(usd for usd, _ in group)
+        try:
+            reservation = await asyncio.to_thread(self._budget.reserve, self._judge, total, self._limit_usd)
+        except BudgetExhaustedError as error:
+            if len(group) > 1:
+                for each in group:
+                    await self._reserve([each])
+            elif not group[0][1].done():
+                group[0][1].set_exception(error)
+            return
+        except Exception as error:  # noqa: BLE001 - handed to the tasks that wait for it
+            for _, answer in group:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        shared = _Shared(reservation, len(group))
+        for usd, answer in group:
+            if answer.done():
+                await self.settle(Held(usd, shared), 0.0)
+            else:
+                answer.set_result(Held(usd, shared))
