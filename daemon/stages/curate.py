@@ -53,7 +53,7 @@ class NoPreferencesError(RlaifdError):
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class FrozenSnapshot:
     """A frozen snapshot. `left_out` counts preferences that a cap or the limit kept out."""
 
     id: str
@@ -144,7 +144,7 @@ class Curate:
         log.info("preferences_stored", prompts=len(prompts), new=new, without=refused)
         return len(prompts)
 
-    def freeze(self, limit: int | None = None, *, note: str = "") -> Frozen:
+    def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
         """Writes the snapshot of the newest preferences that the caps allow, at most `limit`.
 
         The same preferences give the same snapshot. The order of the pairs is shuffled with the seed.
@@ -162,7 +162,7 @@ class Curate:
         self._store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
         left_out = len(stored) - len(kept)
         log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=left_out)
-        return Frozen(name, path, len(pairs), left_out)
+        return FrozenSnapshot(name, path, len(pairs), left_out)
 
     def _due(self) -> bool:
         if self._spec.sampling.candidates == 0:
