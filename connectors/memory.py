@@ -4,10 +4,11 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from connectors.base import JudgeReply, JudgeRequest, Partition, Record, Resume, Served, Usage
 from connectors.errors import ConnectorError, FatalError, TransientError
+from policies.records import Message
 
 
 class MemorySource:
@@ -185,3 +186,23 @@ class MemoryJudge:
 
     async def close(self) -> None:
         self.closed = True
+
+
+class MemorySampler:
+    """A Sampler in memory. `answer(prompt, number)` gives the text of one answer, or raises.
+
+    `asked` keeps every prompt that was sampled.
+    """
+
+    def __init__(self, answer: Callable[[tuple[Message, ...], int], str]) -> None:
+        self.asked: list[tuple[Message, ...]] = []
+        self._answer = answer
+
+    async def sample(
+        self, prompts: Sequence[tuple[Message, ...]], count: int
+    ) -> list[list[tuple[Message, ...]]]:
+        self.asked.extend(prompts)
+        return [
+            [(Message(role="assistant", content=self._answer(prompt, number)),) for number in range(count)]
+            for prompt in prompts
+        ]

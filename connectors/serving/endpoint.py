@@ -1,0 +1,171 @@
+"""Candidates sampled from an OpenAI-compatible endpoint that serves the policy (vLLM, a gateway, a proxy)."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from connectors.errors import ConnectorError, FatalError, RateLimitedError, TransientError
+from connectors.judges.failures import retry_after
+from policies.records import Message, ToolCall
+
+Output = tuple[Message, ...]
+Post = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+class EndpointSampler:
+    """A Sampler. Every answer is a call of its own under one deadline; `attempts` of them at most.
+
+    A refused request is a FatalError: the answers would be fewer than asked, and no retry changes that. A
+    connection pool lives as long as one `sample`, which may therefore be called from any event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        model: str,
+        api_key: str | None = None,
+        temperature: float = 1.0,
+        max_new_tokens: int = 256,
+        concurrency: int = 16,
+        deadline_s: float = 120.0,
+        attempts: int = 3,
+        backoff_s: float = 1.0,
+    ) -> None:
+        self._base_url = base_url
+        self._model = model
+        self._api_key = api_key
+        self._temperature = temperature
+        self._max_new_tokens = max_new_tokens
+        self._concurrency = concurrency
+        self._deadline_s = deadline_s
+        self._attempts = attempts
+        self._backoff_s = backoff_s
+
+    async def sample(self, prompts: Sequence[tuple[Message, ...]], count: int) -> list[list[Output]]:
+        """`count` answers to each prompt. See the contract of `Sampler`."""
+        from openai import AsyncOpenAI, DefaultAioHttpClient
+
+        client = AsyncOpenAI(
+            api_key=self._api_key or "none",
+            base_url=self._base_url,
+            max_retries=0,
+            timeout=self._deadline_s,
+            http_client=DefaultAioHttpClient(trust_env=False, follow_redirects=False),
+        )
+        async with client:
+            places = asyncio.Semaphore(self._concurrency)
+            post = _poster(client, self._base_url, self._deadline_s)
+
+            async def one(prompt: tuple[Message, ...]) -> Output:
+                async with places:
+                    return await self._answer(post, prompt)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [[group.create_task(one(prompt)) for _ in range(count)] for prompt in prompts]
+            except* ConnectorError as errors:
+                raise _first(errors) from None
+        return [[task.result() for task in row] for row in tasks]
+
+    async def _answer(self, post: Post, prompt: tuple[Message, ...]) -> Output:
+        body = {
+            "model": self._model,
+            "messages": [_as_dict(message) for message in prompt],
+            "max_tokens": self._max_new_tokens,
+            "temperature": self._temperature,
+        }
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return _output(await post(body), self._base_url)
+            except TransientError as error:
+                asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
+                wait = self._backoff_s * 2 ** (attempt - 1) if asked is None else asked
+                if attempt == self._attempts or wait > self._deadline_s:
+                    raise
+                await asyncio.sleep(wait)
+        raise AssertionError("unreachable")
+
+
+def _poster(client: Any, url: str, deadline_s: float) -> Post:
+    """One call, with what can go wrong as our own errors. Answers the response's JSON object."""
+    import httpx2
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+    async def post(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(deadline_s):
+                response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
+                found = json.loads(response.content)
+        except (TimeoutError, APITimeoutError):
+            raise TransientError(f"{url}: no answer in {deadline_s:g} s") from None
+        except APIStatusError as error:
+            raise _failure(url, error.status_code, error.response.headers, str(error)) from None
+        except (APIConnectionError, httpx2.HTTPError) as error:
+            cause = error.__cause__ or error
+            raise TransientError(f"{url}: {type(cause).__name__} {cause}"[:300]) from None
+        except (ValueError, RecursionError):
+            raise TransientError(f"{url}: the response is not JSON") from None
+        if not isinstance(found, dict):
+            raise TransientError(f"{url}: the response is not a JSON object")
+        return found
+
+    return post
+
+
+def _failure(url: str, status: int, headers: Mapping[str, str], message: str) -> ConnectorError:
+    """What an HTTP status means. Credentials are not quoted: servers echo keys."""
+    if status in {401, 403}:
+        return FatalError(f"{url}: HTTP {status}: the credentials are refused: check sampling.api_key_file")
+    text = f"{url}: HTTP {status}: {' '.join(message.split())[:200]}"
+    if status in {429, 529}:
+        return RateLimitedError(text, retry_after(headers, now=time.time()))
+    if status in {408, 409, 425} or status >= 500:
+        return TransientError(text)
+    return FatalError(text)
+
+
+def _output(response: Mapping[str, Any], url: str) -> Output:
+    """The answer as one message. Raises TransientError where the response is no chat completion."""
+    try:
+        message = response["choices"][0]["message"]
+        calls = tuple(
+            ToolCall(
+                name=call["function"]["name"],
+                arguments=json.loads(call["function"]["arguments"] or "{}"),
+                id=call.get("id"),
+            )
+            for call in message.get("tool_calls") or ()
+        )
+        return (Message(role="assistant", content=message.get("content") or "", tool_calls=calls),)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        raise TransientError(f"{url}: the response is no chat completion") from None
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    shaped: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        shaped["tool_calls"] = [
+            {
+                "id": call.id or f"call_{number}",
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+            }
+            for number, call in enumerate(message.tool_calls)
+        ]
+    if message.tool_call_id is not None:
+        shaped["tool_call_id"] = message.tool_call_id
+    return shaped
+
+
+def _first(errors: BaseExceptionGroup[ConnectorError]) -> ConnectorError:
+    """The one to raise for all: a fatal one where there is one."""
+    flat: list[ConnectorError] = []
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            flat.append(_first(error))
+        else:
+            flat.append(error)
+    return next((error for error in flat if isinstance(error, FatalError)), flat[0])
