@@ -58,9 +58,9 @@ def latch(connection: Connection, request: HaltRequest, *, now: float) -> bool:
         return False
     values = {
         "scope": request.scope.value,
-        "reason": _storable(request.reason),
+        "reason": ledger.portable(request.reason),
         "source": request.source,
-        "actor": _storable(request.actor),
+        "actor": ledger.portable(request.actor),
         "fingerprint": request.fingerprint,
         "starts_at": starts_at,
     }
@@ -82,7 +82,7 @@ def resume(connection: Connection, scope: Scope, *, actor: str, reason: str, now
     ended = connection.scalars(
         update(HALT)
         .where(_C.scope == scope.value, _C.resumed_at.is_(None))
-        .values(resumed_at=now, resumed_by=_storable(actor), resume_reason=_storable(reason))
+        .values(resumed_at=now, resumed_by=ledger.portable(actor), resume_reason=ledger.portable(reason))
         .returning(_C.id)
     ).all()
     if ended:
@@ -123,11 +123,6 @@ def active(connection: Connection, scope: Scope | None = None) -> tuple[ActiveHa
 
 def _readonly(connection: Connection) -> bool:
     return bool(connection.get_execution_options().get("rlaifd_readonly", False))
-
-
-def _storable(value: str) -> str:
-    """Text that PostgreSQL takes: reasons may come from alerts, and alerts from anywhere."""
-    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _halt(row: Row[Any]) -> ActiveHalt:

@@ -66,7 +66,7 @@ def append(
         "reason": reason,
         "detail": detail,
     }
-    entry = _portable(entry)
+    entry = portable(entry)
     connection.execute(insert(LEDGER).values(**entry, prev=last.hash, hash=_hash(last.hash, entry)))
     return last.seq + 1
 
@@ -98,7 +98,7 @@ def _verified(rows: Iterable[Row[Any]], kept: Head | None) -> LedgerReport:
         if row.prev != previous:
             return LedgerReport(entries, previous, row.seq, "it does not follow the entry before it")
         entry = {name: getattr(row, name) for name in _FIELDS}
-        if row.hash != _hash(previous, _portable(entry)):
+        if row.hash != _hash(previous, portable(entry)):
             return LedgerReport(entries, previous, row.seq, "its content is not what was hashed")
         previous, entries = row.hash, row.seq
         if kept is not None and kept.seq == row.seq and kept.hash != row.hash:
@@ -112,15 +112,15 @@ def _hash(previous: str, entry: dict[str, Any]) -> str:
     return hashlib.sha256(previous.encode() + canonical(entry)).hexdigest()
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """The value as both databases give it back, so that it hashes the same after being stored.
 
     PostgreSQL's JSON keeps no difference between 1 and 1.0, and takes no NUL, no lone surrogate and no NaN.
     """
     if isinstance(value, dict):
-        return {_portable(str(key)): _portable(item) for key, item in value.items()}
+        return {portable(str(key)): portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_portable(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        return [portable(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, float):

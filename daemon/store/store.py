@@ -4,8 +4,8 @@
 when `write` returns and leaves no trace when it raises. On SQLite all writes pass through one thread with
 BEGIN IMMEDIATE, so that writers queue here instead of failing there; `synchronous=FULL` makes a commit
 survive a power loss. On PostgreSQL the whole transaction is done again on a serialization failure or a lost
-connection; where the connection is lost during COMMIT the server is asked whether it took effect, so that no
-work is done twice.
+connection; where the connection is lost during COMMIT, a mark that the transaction wrote tells whether it
+took effect, so that no work is done twice.
 
 `urgent=True` is for halts: it runs on the calling thread and on connections kept for it, ahead of the queue.
 
@@ -13,6 +13,7 @@ No transaction is ever held across a call to another system, and none is opened 
 """
 
 import random
+import secrets
 import sqlite3
 import threading
 import time
@@ -41,6 +42,8 @@ Work = Callable[[Connection], T]
 BUSY_TIMEOUT_MS = 15_000
 RETRY_S = 15.0
 """How long PostgreSQL may be away before work fails: a restart with crash recovery fits."""
+OLDEST_SQLITE = (3, 35)  # RETURNING
+OLDEST_POSTGRESQL = 130_000  # pg_current_xact_id_if_assigned
 CONFLICT_RETRIES = 3
 """A unique key that another transaction took between our look and our insert is there at the next look."""
 
@@ -72,6 +75,8 @@ class Store:
         self._urgent_engine = make(url, pool_size=1, max_overflow=3)
         self._urgent = threading.Lock()
         self._local = threading.local()
+        self._id = secrets.token_hex(8)
+        self._swept = False
         self._writer = ThreadPoolExecutor(1, "store-writer") if self.is_sqlite else None
 
     @property
@@ -126,32 +131,44 @@ class Store:
             transaction = connection.begin()
             try:
                 result = work(connection)
-                xid = None if self.is_sqlite else connection.scalar(_XID)
+                token = None if self.is_sqlite else self._mark(connection)
             except BaseException:
                 transaction.rollback()
                 raise
-            self._commit(transaction, xid)
+            self._commit(transaction, token)
         return result
 
-    def _commit(self, transaction: Transaction, xid: str | None) -> None:
+    def _mark(self, connection: Connection) -> str | None:
+        """Writes this transaction's mark; None where it has written nothing else."""
+        slot, token = f"{self._id}:{threading.get_ident()}", secrets.token_hex(8)
+        if connection.execute(_MARK, {"slot": slot, "token": token}).rowcount == 0:
+            return None
+        if not self._swept:
+            self._swept = True
+            connection.execute(_SWEEP)
+        return token
+
+    def _commit(self, transaction: Transaction, token: str | None) -> None:
         try:
             transaction.commit()
         except DBAPIError as error:
             transaction.rollback()
-            if xid is None or not error.connection_invalidated or not self._committed(xid):
+            if token is None or not error.connection_invalidated or not self._committed(token):
                 raise
 
-    def _committed(self, xid: str) -> bool:
-        """Whether a transaction took effect whose COMMIT was not answered."""
+    def _committed(self, token: str) -> bool:
+        """Whether a transaction took effect whose COMMIT was not answered.
 
-        def ask() -> str | None:
-            with self.engine.connect() as connection:
-                status: str | None = connection.scalar(_XID_STATUS, {"xid": xid})
-                return status
+        Waits for one that the server is still committing: its mark is locked until then.
+        """
+        slot = f"{self._id}:{threading.get_ident()}"
 
-        while (status := self._attempt(ask)) == "in progress":
-            time.sleep(0.05)
-        return status == "committed"
+        def ask() -> bool:
+            with self.engine.connect() as connection, connection.begin():
+                connection.execute(_OCCUPY, {"slot": slot})
+                return bool(connection.scalar(_READ_MARK, {"slot": slot}) == token)
+
+        return self._attempt(ask)
 
     @contextmanager
     def _marked(self) -> Iterator[None]:
@@ -200,8 +217,18 @@ def _schema_lacks(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}
 
 
-_XID = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
-_XID_STATUS = text("SELECT pg_xact_status(CAST(:xid AS xid8))")
+# A transaction id would not do as a mark: after a crash PostgreSQL may give the same one out again.
+_MARK = text(
+    "INSERT INTO commit_mark (slot, token, at) SELECT :slot, :token, extract(epoch FROM now()) "
+    "WHERE pg_current_xact_id_if_assigned() IS NOT NULL "
+    "ON CONFLICT (slot) DO UPDATE SET token = excluded.token, at = excluded.at"
+)
+_SWEEP = text("DELETE FROM commit_mark WHERE at < extract(epoch FROM now()) - 86400")
+_OCCUPY = text(
+    "INSERT INTO commit_mark (slot, token, at) VALUES (:slot, '', extract(epoch FROM now())) "
+    "ON CONFLICT DO NOTHING"
+)
+_READ_MARK = text("SELECT token FROM commit_mark WHERE slot = :slot FOR UPDATE")
 _ADVICE = {
     "database or disk is full": "the disk is full: nothing was written; free space and work goes on",
     "database is locked": "locked by another process for longer than "
@@ -240,19 +267,38 @@ def _postgres_engine(url: str, *, pool_size: int, max_overflow: int) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     defaults = {"connect_timeout": "10", "application_name": "rlaifd"}
     given = {name: value for name, value in defaults.items() if name not in parsed.query}
-    return create_engine(
-        parsed, pool_pre_ping=True, pool_size=pool_size, max_overflow=max_overflow, connect_args=given
+    engine = create_engine(
+        parsed,
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        connect_args=given,
+        hide_parameters=True,
     )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        version = connection.info.server_version
+        if version < OLDEST_POSTGRESQL:
+            raise StoreError(f"PostgreSQL {version // 10_000} is too old: 13 or newer is needed")
+
+    return engine
 
 
 def _sqlite_engine(url: str, *, pool_size: int, max_overflow: int) -> Engine:
     database = make_url(url).database
     if not database or ":memory:" in database or "mode=memory" in url:
         raise UsageError("store.url: in-memory SQLite is not supported: name a file")
-    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
+    try:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"store {database}: {error.strerror}: {error.filename}") from error
     engine = create_engine(
         url,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=max_overflow,
     )

@@ -368,3 +368,12 @@ class LedgerRow(SQLModel, table=True):
     detail: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     prev: str
     hash: str = Field(unique=True)
+
+
+class CommitMarkRow(SQLModel, table=True):
+    """The last write of each writing thread on PostgreSQL: whether a COMMIT without an answer happened."""
+
+    __tablename__ = "commit_mark"
+    slot: str = Field(primary_key=True)
+    token: str
+    at: float

@@ -121,6 +121,25 @@ def test_what_is_no_url_is_refused_without_showing_it() -> None:
     assert "secret" not in str(refused.value)
 
 
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    """It names the path, and is not an operating system's trace."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="Not a directory"):
+        Store(f"sqlite:///{tmp_path / 'file' / 'folder' / 'rlaifd.db'}")
+
+
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_a_database_that_is_too_old_is_refused(
+    backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its version, before any statement that it does not know."""
+    url = request.getfixturevalue(f"{backend}_store").url.render_as_string(hide_password=False)
+    monkeypatch.setattr(module, "OLDEST_SQLITE", (99,))
+    monkeypatch.setattr(module, "OLDEST_POSTGRESQL", 990_000)
+    with pytest.raises(StoreError, match="is too old"):
+        ping(Store(url))
+
+
 def test_a_missing_table_names_the_upgrade(store: Store) -> None:
     """An old schema is one clear line, not a driver's trace."""
     with pytest.raises(StoreError, match="rlaifd db upgrade"):
@@ -308,8 +327,9 @@ def test_a_restart_under_load_loses_and_doubles_nothing(own_server: tuple[Postgr
 
 
 @pytest.mark.postgres
-def test_a_commit_whose_answer_was_lost_is_not_done_again(postgres_store: Store) -> None:
-    """The server is asked whether it took effect: work without a natural key is there once."""
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_commit_without_an_answer_happens_once(postgres_store: Store, happened: bool) -> None:
+    """Took effect or not before the connection was lost: work without a natural key is there once."""
     store = postgres_store
     from sqlalchemy import event
 
@@ -321,11 +341,13 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(postgres_store: Store)
             lost.append("answer")
             driver = connection.connection.driver_connection
             assert driver is not None
-            driver.commit()
+            if happened:
+                driver.commit()
             driver.close()
 
     event.listen(store.engine, "commit", lose)
     store.write(lambda c: c.execute(text("INSERT INTO plain VALUES (1)")))
+    store.write(lambda c: c.scalar(text("SELECT 1")))
     event.remove(store.engine, "commit", lose)
     assert lost
     assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM plain"))) == 1
