@@ -58,7 +58,7 @@ def test_gpt_4_on_1680_pairs_lands_in_the_published_range() -> None:
 
 
 def test_859_pairs_of_60_questions_are_not_859_observations() -> None:
-    """Eight systems answered each question: the design effect halves the number, and the bound is below 0.8."""
+    """Eight systems answered each question: the pairs are worth less than half of their number."""
     found = measured("gpt-4-qlora", votes=3)
     assert found.labels == 859
     assert found.effective < 0.5 * found.labels

@@ -13,7 +13,7 @@ from daemon.clock import FakeClock
 from daemon.errors import AdapterRefusedError, HaltedError
 from daemon.metrics import Metrics
 from daemon.stages.evaluate import Advance, Evaluate
-from daemon.store import ledger
+from daemon.store import evaluations, ledger
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, EvaluationRow, HaltRow, JudgementRow, LedgerRow
@@ -407,6 +407,24 @@ def test_an_attempt_can_be_asked_for_again(world: World) -> None:
     assert world.run().decision == "promote"
     assert count(world.store, EvaluationRow) == 2
     assert world.comparer.calls[0][3] != world.comparer.calls[1][3]
+
+
+def test_a_pass_outlives_attempts_on_other_adapters(world: World) -> None:
+    """It ends with a later attempt on the same adapter, another stable adapter, or quarantine."""
+    world.run()
+
+    def passing(stable: str | None = None) -> str | None:
+        found = world.store.read(lambda c: evaluations.passed(c, stable=stable))
+        return None if found is None else found.adapter
+
+    add_adapter(world.store, "test-bbb", created_at=1.0)
+    assert passing() == NAME
+    world.comparer.figures = {"kl_sequence": 99.0}
+    assert world.run().decision == "reject"
+    assert passing() == NAME
+    assert passing("test-other") is None
+    world.stage().open(NAME)
+    assert passing() is None
 
 
 def test_null_candidates_are_promoted_no_more_often_than_promised(store: Store, clock: FakeClock) -> None:
