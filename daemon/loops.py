@@ -21,6 +21,8 @@ from daemon.store.store import StoreError
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+REFUSED_S = 0.5
+"""The least wait after a refusal: a loop that waits within its step has an idle time of 0."""
 MOST_UNEXPECTED = 10
 PASSING = (TransientError, StoreError, OperationalError, InterfaceError, PoolTimeoutError)
 
@@ -117,7 +119,7 @@ class Pace:
             self._log.info(event, loop=self.name, reason=line)
             self._refusal = line
         self._heartbeats.passed(self.name)
-        return self._idle_s
+        return max(self._idle_s, REFUSED_S)
 
     def _backoff(self, failures: int, error: Exception) -> float:
         ceiling = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 16))

@@ -1,9 +1,12 @@
 """`rlaifd run`: the parts as loops, with the listener, the schedule and the order of the end."""
 
+from collections.abc import Mapping
+
 from daemon.health import Heartbeats, Readiness
 from daemon.loops import AsyncLoop, Loop
 from daemon.schedule import Facts, Schedule
 from daemon.service import Closer, Service
+from daemon.stages.ingest import Ingest
 from daemon.store import preferences, runs
 from daemon.store.store import ping
 from daemon.web.alerts import Alerts
@@ -19,15 +22,11 @@ RECEIVE_S = 0.5
 
 
 def service(parts: Wiring) -> Service:
-    """The daemon, ready to run. Clears up after one that was killed."""
-    from daemon import adapters
-
+    """The daemon, ready to run. Clears up after one that was killed, once the state directory is its own."""
     settings = parts.settings
-    adapters.sweep(parts.adapters_dir)
-    parts.trainer.recover()
-    parts.watch.step()
     heartbeats = Heartbeats(parts.clock)
-    loops, closers = _loops(parts)
+    stages = {f"ingest:{source.name}": parts.ingest(source) for source in settings.sources}
+    loops, closers = _loops(parts, stages)
     schedule = Schedule(
         interval_s=settings.training.interval_s,
         min_new=settings.training.min_new_preferences,
@@ -46,20 +45,29 @@ def service(parts: Wiring) -> Service:
         log=parts.logger("service"),
         listener=_listener(parts, heartbeats),
         schedule=schedule,
+        prepare=lambda: _prepare(parts, stages),
         stop_training=lambda: _stop_children(parts),
         closers=closers,
     )
 
 
-def _loops(parts: Wiring) -> tuple[list[Loop | AsyncLoop], list[Closer]]:
+def _prepare(parts: Wiring, stages: Mapping[str, Ingest]) -> None:
+    from daemon import adapters
+
+    adapters.sweep(parts.adapters_dir)
+    parts.trainer.recover()
+    parts.watch.step()
+    for stage in stages.values():
+        stage.start()
+
+
+def _loops(parts: Wiring, stages: Mapping[str, Ingest]) -> tuple[list[Loop | AsyncLoop], list[Closer]]:
     poll_s = parts.settings.stages.poll_s
     loops: list[Loop | AsyncLoop] = []
     closers: list[Closer] = []
-    for source in parts.settings.sources:
-        stage = parts.ingest(source)
-        stage.start()
-        loops.append(Loop(f"ingest:{source.name}", lambda stage=stage: stage.step(RECEIVE_S), 0.0))  # type: ignore[misc]
-        closers.append((f"source:{source.name}", stage.close))
+    for name, stage in stages.items():
+        loops.append(Loop(name, lambda stage=stage: stage.step(RECEIVE_S), 0.0))  # type: ignore[misc]
+        closers.append((name, stage.close))
     loops += [
         Loop("plan", parts.plan.step, poll_s),
         Loop("curate", parts.curate.step, poll_s, bound_s=CHILD_BOUND_S),
@@ -90,7 +98,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     site = Web(
         status=parts.status,
         alerts=alerts,
-        door=Door(token=lambda: parts.alert_token, names=(web.host,)),
+        door=Door(token=lambda: parts.alert_token, names=(web.host, *web.names)),
         metrics=parts.metrics,
         heartbeats=heartbeats,
         readiness=Readiness(heartbeats, store=lambda: ping(parts.store)),

@@ -43,6 +43,8 @@ Closer = tuple[str, Callable[[], Awaitable[None] | None]]
 class Service:
     """Runs loops, schedule and listener until a signal or a fatal error.
 
+    `prepare` is called once the state directory is ours and before anything starts: what must not happen
+    beside another daemon (clearing up after a killed one, joining a consumer group) belongs there.
     `stop_training` asks the training child to stop and may block; `reload` is called on SIGHUP; `closers` are
     called last, in order: sources, judges, store. A closer that fails or hangs does not keep the next from
     its turn.
@@ -59,6 +61,7 @@ class Service:
         log: Logger,
         listener: Stoppable | None = None,
         schedule: Stoppable | None = None,
+        prepare: Callable[[], None] = lambda: None,
         stop_training: Callable[[], None] = lambda: None,
         reload: Callable[[], None] = lambda: None,
         closers: Sequence[Closer] = (),
@@ -73,6 +76,7 @@ class Service:
         self._log = log
         self._listener = listener
         self._schedule = schedule
+        self._prepare = prepare
         self._stop_training = stop_training
         self._reload = reload
         self._closers = closers
@@ -110,6 +114,7 @@ class Service:
 
     def _start(self) -> None:
         self._events.start()
+        self._prepare()
         if self._listener is not None:
             self._listener.start()
         for loop in self._loops:

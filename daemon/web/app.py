@@ -60,6 +60,7 @@ class Web:
     def _routes(self) -> FastAPI:
         app = FastAPI(title="rlaifd", docs_url=None, redoc_url=None, openapi_url=None)
         app.add_middleware(Headers)
+        app.add_exception_handler(RlaifdError, _told)
         for path, endpoint in (
             ("/", self.page),
             ("/style.css", self.style),
@@ -149,10 +150,18 @@ class Web:
         return JSONResponse({"error": "the halt could not be stored: send it again"}, 503)
 
     def _state(self) -> tuple[Mapping[str, Any], int]:
+        """The status object, with what only the running daemon knows among its conditions."""
+        loops = self._heartbeats.conditions()
         try:
-            return self._status(), 200
+            state = self._status()
         except RlaifdError as error:
-            return {"conditions": [line_of(error), *self._heartbeats.conditions()]}, 503
+            return {"conditions": [line_of(error), *loops]}, 503
+        return {**state, "conditions": [*state.get("conditions", ()), *loops]}, 200
+
+
+def _told(request: Request, error: Exception) -> Response:
+    del request
+    return JSONResponse({"error": line_of(error)}, 503)
 
 
 def _refuse(refusal: Refusal | None) -> None:

@@ -144,10 +144,14 @@ def test_the_page_shows_every_section(site: Site) -> None:
 
 
 def test_status_as_json_is_the_object_itself(site: Site) -> None:
-    """The same that `rlaifd status --json` prints."""
-    site.state.update(halts=[], rollout={"stable": "demo-123456789abc"})
+    """The same that `rlaifd status --json` prints; of the loops only the running daemon knows."""
+    site.state.update(halts=[], rollout={"stable": "demo-123456789abc"}, conditions=["rollout: drift"])
     answer = site.ask("/api/v1/status")
     assert (answer.code, answer.json()) == (200, site.state)
+    site.heartbeats.expect("ingest", bound_s=10)
+    site.heartbeats.failed("ingest", "no broker")
+    conditions = site.ask("/api/v1/status").json()["conditions"]
+    assert conditions == ["rollout: drift", "ingest: failed 1 times in a row: no broker"]
 
 
 def test_without_a_store_the_page_says_so(site: Site) -> None:
