@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -336,7 +337,7 @@ def test_gate_scores_of_the_contender_are_the_candidates(store: Store) -> None:
     for adapter in ("new", "old"):
         candidate = seeding.add_candidate(store, trace_id, f"by {adapter}", adapter=adapter)
         wanted = Wanted(Role.GATE, "score", "gate", trace_id, candidate, evaluation_id=evaluation)
-        store.write(lambda c, wanted=wanted: judgements.request(c, [wanted], 0.0))
+        store.write(partial(judgements.request, wanted=[wanted], now=0.0))
     assert court.drain() == 3
     assert court.metric("reward_score_count", judge="gate", slot="candidate") == 1
     assert court.metric("reward_score_count", judge="gate", slot="stable") == 2
