@@ -41,7 +41,7 @@ def rlaifd(*arguments: str) -> list[str]:
 
 
 class Player:
-    """A process that lives until `leave`. What it prints on stdout is read as lines; stderr goes to a file."""
+    """A process that lives until `leave`. Its stdout is read as lines; its stderr goes to a file."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, log: Path, more: Mapping[str, str] | None = None
@@ -108,7 +108,7 @@ class Player:
 
 
 class Agent:
-    """The production agent: a resident process that answers customers with the adapter it is told to serve."""
+    """The production agent: a resident process that answers with the adapter it is told to serve."""
 
     def __init__(self, job: Path, *, log: Path) -> None:
         command = [sys.executable, "-P", "-m", "policies.training.resident", str(job)]

@@ -60,7 +60,7 @@ def customer_score(prompt: str, answer: str) -> float:
     score += 0.15 * bool(said & (greetings | set(CURT_GREETINGS) | set(CLOSINGS)))
     strange = sum(sentence not in known for sentence in sentences)
     strange += max(0, len(sentences) - MAX_SENTENCES) + len(sentences) - len(said)
-    return float(score * 0.6**strange)
+    return score * 0.6 ** float(strange)
 
 
 def _words(text: str) -> set[str]:

@@ -1,6 +1,6 @@
-"""The simulated reviewer: answers the pairs of `rlaifd review export` as a careful person would. No person did.
+"""The simulated reviewer: answers the pairs of `rlaifd review export`. No person looks at them.
 
-It compares what can be read off the answers, with a little noise, and calls nearly equal answers a tie.
+It compares what can be read off the answers, with some noise, and calls nearly equal answers a tie.
 """
 
 import json

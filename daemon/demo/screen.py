@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Screen:
-    """A context: bars live inside it. Plain output says each phase once when it begins and once when it ends."""
+    """A context: bars live inside it. Plain output says when a phase begins and when it ends."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()

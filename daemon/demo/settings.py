@@ -1,11 +1,10 @@
-"""The demo's configuration files: an ordinary rlaifd.yaml with numbers that suit a shop of a thousand customers.
+"""The demo's configuration files: an ordinary rlaifd.yaml, sized for a shop of a thousand customers.
 
 Only sizes differ from production: a tiny model, small classes, short waits. No rule is switched off, except
 that the unanchored adapter is trained with the training guards in dry_run, so that the gate must catch it.
 """
 
 import copy
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,12 +93,8 @@ def flipped(document: Document) -> Document:
 
 
 def write(path: Path, document: Document) -> None:
-    """Writes a configuration; only its owner may read it. It ends with YAML's document-end marker."""
-    text = yaml.safe_dump(document, sort_keys=False, explicit_end=True)
-    with os.fdopen(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
+    """Writes a configuration. It ends with YAML's document-end marker."""
+    path.write_text(yaml.safe_dump(document, sort_keys=False, explicit_end=True), encoding="utf-8")
 
 
 def _source(kafka: tuple[str, str] | None) -> Document:
