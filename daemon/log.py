@@ -35,6 +35,6 @@ Logger = structlog.typing.FilteringBoundLogger
 
 
 def get(room: str) -> Logger:
-    """A logger that says which room speaks."""
-    logger: Logger = structlog.get_logger().bind(room=room)
+    """A logger that says which room speaks. It takes up what `configure` sets, also after it was made."""
+    logger: Logger = structlog.get_logger(room=room)
     return logger

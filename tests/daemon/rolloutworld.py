@@ -35,7 +35,9 @@ def verify(directory: Path, name: str) -> None:
 class World:
     """Everything around one rollout. `rollout()` makes another one, as another process would."""
 
-    def __init__(self, store: Store, directory: Path, target: ServingTarget | None = None) -> None:
+    def __init__(
+        self, store: Store, directory: Path, target: ServingTarget | None = None, *, fresh: bool = True
+    ) -> None:
         self.store = store
         self.file = directory / "rollout.yaml"
         self.adapters = directory / "state" / "adapters"
@@ -44,7 +46,8 @@ class World:
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.latch = Latch(store, self.clock, self.metrics)
-        self.file.write_text(render(None))
+        if fresh:
+            self.file.write_text(render(None))
 
     def rollout(self, store: Store | None = None) -> Rollout:
         return Rollout(

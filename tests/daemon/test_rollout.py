@@ -1,6 +1,9 @@
 """Promotion, rollback and the reconciler."""
 
 import itertools
+import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from daemon.store.store import Store, StoreError
 from policies.records import Scope
 from tests.daemon.rolloutworld import A, B, C, World
 
+ROOT = Path(__file__).resolve().parents[2]
 WHO = {"actor": "ann", "reason": "it is better"}
 
 
@@ -481,6 +485,21 @@ def test_processes_take_turns(world: World, tmp_path: Path) -> None:
     assert all(newer.previous == older.stable for newer, older in itertools.pairwise(changes))
     assert wished(world) == state.stable == world.memory.served().adapter
     assert world.store.read(ledger.verify).broken_at is None
+
+
+def test_kill_9_at_any_moment_leaves_a_state_that_one_look_settles(tmp_path: Path) -> None:
+    """After each of 40 kills: one adapter served whole, epochs in a row, a sound ledger, in sync at once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.daemon.rollout_kill_sweep", str(tmp_path), "40"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result = json.loads(done.stdout)
+    assert result["kills"] == 40
+    assert result["faults"] == []
+    assert result["changes"] > 5, "the kills landed before any change"
 
 
 def lose_the_store(rollout: Rollout, world: World) -> None:
