@@ -45,7 +45,8 @@ class Service:
 
     `prepare` is called once the state directory is ours and before anything starts: what must not happen
     beside another daemon (clearing up after a killed one, joining a consumer group) belongs there.
-    `stop_training` asks the training child to stop and may block; `reload` is called on SIGHUP; `closers` are
+    `stop_training` asks the training child to stop and may block; `reload` is called on SIGHUP (None: it is
+    answered with a log line); `closers` are
     called last, in order: sources, judges, store. A closer that fails or hangs does not keep the next from
     its turn.
     """
@@ -63,7 +64,7 @@ class Service:
         schedule: Stoppable | None = None,
         prepare: Callable[[], None] = lambda: None,
         stop_training: Callable[[], None] = lambda: None,
-        reload: Callable[[], None] = lambda: None,
+        reload: Callable[[], None] | None = None,
         closers: Sequence[Closer] = (),
         notifier: Notifier | None = None,
         grace_s: float = GRACE_S,
@@ -157,6 +158,9 @@ class Service:
                 self._notifier.tell("WATCHDOG=1")
 
     def _reload_now(self) -> None:
+        if self._reload is None:
+            self._log.warning("reload_unsupported", fix="restart to take up a changed configuration")
+            return
         monotonic_us = int(self._clock.monotonic() * 1e6)
         self._notifier.tell(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
         try:
