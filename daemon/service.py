@@ -45,10 +45,9 @@ class Service:
 
     `prepare` is called once the state directory is ours and before anything starts: what must not happen
     beside another daemon (clearing up after a killed one, joining a consumer group) belongs there.
-    `stop_training` asks the training child to stop and may block; `reload` is called on SIGHUP (None: it is
-    answered with a log line); `closers` are
-    called last, in order: sources, judges, store. A closer that fails or hangs does not keep the next from
-    its turn.
+    `stop_training` asks the training child to stop and may block. `reload` is called on SIGHUP; None answers
+    it with a log line. `closers` are called last, in order: sources, judges, store; one that fails or hangs
+    does not keep the next from its turn.
     """
 
     def __init__(
