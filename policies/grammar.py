@@ -24,6 +24,8 @@ CUT_OFF = frozenset({"length", "max_tokens"})
 Letter = Literal["A", "B", "tie"]
 LETTERS: Mapping[str, Letter] = {"A": "A", "B": "B", "tie": "tie", "Tie": "tie", "TIE": "tie"}
 
+_SENTINEL = re.compile(r"(SCORE|VERDICT) ([0-9a-f]+): *(\S+)")
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreReply:
@@ -154,15 +156,14 @@ def _read(text: str, finish_reason: str, nonce: str, last: str) -> dict[str, Any
 
 def _sentinel(body: str, nonce: str, last: str) -> str:
     lines = [line.strip() for line in body.splitlines() if line.strip()]
-    pattern = re.compile(rf"(SCORE|VERDICT) {re.escape(nonce)}: *(\S+)")
-    found = [match for line in lines if (match := pattern.fullmatch(line))]
+    found = [match for line in lines if (match := _SENTINEL.fullmatch(line)) and match[2] == nonce]
     if not found:
         raise _UnreadableError("neither JSON nor a sentinel line")
-    if {match[1] for match in found} != {last.upper()} or len({match[2] for match in found}) > 1:
+    if {match[1] for match in found} != {last.upper()} or len({match[3] for match in found}) > 1:
         raise _UnreadableError("conflicting sentinel lines")
-    if not pattern.fullmatch(lines[-1]):
+    if found[-1][0] != lines[-1]:
         raise _UnreadableError("the sentinel line is not the last")
-    return found[0][2]
+    return found[0][3]
 
 
 def _before_last_line(text: str) -> str:

@@ -21,6 +21,9 @@ MIN_MASS = 0.5
 HALF_RANGE = 5.0
 """The largest standard deviation that values between 0 and 10 can have."""
 
+_STATED = re.compile(r'(?:"score"\s*:\s*|SCORE ([0-9a-f]+): *)(?=\d)')
+"""What stands before a stated score: the JSON key, or the sentinel with its code."""
+
 CONFIDENCE_SPLIT = 0.5
 CONFIDENCE_FLIP = 0.0
 """Confidence of a comparison that one order calls a tie, and of one whose orders contradict each other."""
@@ -88,7 +91,7 @@ def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> Spre
     (Liu et al. 2023, G-Eval; Lee et al. 2023, RLAIF: the sum of i times P(i).)
     """
     joined = "".join(token.token for token in tokens)
-    found = list(re.finditer(rf'"score"\s*:\s*(?=\d)|SCORE {re.escape(nonce)}: *(?=\d)', joined))
+    found = [match for match in _STATED.finditer(joined) if match[1] in (None, nonce)]
     if not found:
         return None
     at = _token_at(tokens, found[-1].end())

@@ -6,6 +6,7 @@ that a kill loses at most the calls in flight.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from random import Random
@@ -305,8 +306,8 @@ def _made(reply: JudgeReply, answer: Answer, *, repair: bool) -> dict[str, Any]:
     read = asdict(answer.reply) | ({"spread": asdict(answer.spread)} if answer.spread else {})
     return {
         "repair": repair,
-        "request": storable(dict(reply.request)),
-        "response": storable({"body": dict(reply.response), "read": read}),
+        "request": _clean(dict(reply.request)),
+        "response": _clean({"body": dict(reply.response), "read": read}),
         "model": storable(reply.model),
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
@@ -319,13 +320,22 @@ def _failed(request: JudgeRequest, error: ConnectorError, *, latency_s: float) -
     asked = [{"role": message.role, "content": message.content} for message in request.messages]
     return {
         "repair": len(request.messages) > 1,
-        "request": storable({"system": request.system, "messages": asked}),
-        "response": storable({"error": str(error)}),
+        "request": _clean({"system": request.system, "messages": asked}),
+        "response": _clean({"error": str(error)}),
         "model": None,
         "input_tokens": 0,
         "output_tokens": 0,
         "latency_s": latency_s,
     }
+
+
+def _clean(value: dict[str, Any]) -> dict[str, Any]:
+    """The value as `storable` makes it. Nearly all are so already, which one dump shows much faster."""
+    written = json.dumps(value)
+    if "\\u0000" not in written and "\\ud" not in written:
+        return value
+    cleaned: dict[str, Any] = storable(value)
+    return cleaned
 
 
 def _answer_of(read: dict[str, Any]) -> Answer:
