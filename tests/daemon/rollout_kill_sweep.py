@@ -105,15 +105,17 @@ def main(root: Path, kills: int) -> dict[str, object]:
     world = World(store, root, DirectoryTarget(root / "serving"))
     for name in NAMES:
         world.publish(name)
+    began = time.monotonic()
     for name in NAMES:  # been in force: from now on any of them may come back
         world.rollout().promote(name, actor="start", reason="start")
         world.edit(None)
         world.rollout().reconcile()
+    change_s = (time.monotonic() - began) / (2 * len(NAMES))
     started = world.rollout().in_force().epoch
     store.close()
     found: list[str] = []
     for kill in range(kills):
-        kill_one(root, kill, chance.uniform(0.005, 0.15))
+        kill_one(root, kill, chance.uniform(0, 3 * change_s))
         found += faults(root)
     world = opened(root)
     epoch = world.rollout().in_force().epoch

@@ -69,11 +69,14 @@ def main(root: Path, kills: int) -> dict[str, object]:
     for name in filter(None, NAMES):
         adapter(root, name)
     target = DirectoryTarget(root / "serving")
-    target.serve(None, None, 0)
+    began = time.monotonic()
+    for name in (*NAMES, *NAMES):
+        target.serve(name, adapter(root, name) if name else None, 0)
+    switch_s = (time.monotonic() - began) / (2 * len(NAMES))
     faults: list[str] = []
     epochs = [0]
     for _ in range(kills):
-        kill_one(root, epochs[-1], chance.uniform(0.0005, 0.04))
+        kill_one(root, epochs[-1], chance.uniform(0, 3 * switch_s))
         found = fault(root)
         if found:
             faults.append(found)
@@ -81,6 +84,7 @@ def main(root: Path, kills: int) -> dict[str, object]:
         target.serve("agent-aaa", adapter(root, "agent-aaa"), epochs[-1])
         if target.served().adapter != "agent-aaa":
             faults.append("did not recover")
+    target.serve(None, None, epochs[-1] + 1)  # a switch sweeps what the killed ones left
     states = len(list((root / "serving" / ".states").iterdir()))
     rises = all(a <= b for a, b in itertools.pairwise(epochs))
     return {"kills": kills, "faults": faults, "switches": epochs[-1], "epochs_rise": rises, "states": states}
