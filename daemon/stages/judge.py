@@ -20,7 +20,7 @@ from connectors.judges.prices import Tariff, required, tariff
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
 from daemon.config import JudgeConfig
-from daemon.errors import HaltedError
+from daemon.errors import ConfigError, HaltedError
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
@@ -73,7 +73,8 @@ class JudgeStage:
 
     `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
     finished. 0: nothing was due, judging is halted, or nothing could be finished now. It raises FatalError
-    after putting its claims back. Constructing it raises PriceUnknownError for a budget without a price.
+    after putting its claims back. Constructing it raises PriceUnknownError for a budget without a price, and
+    ConfigError where claims are shorter than a call.
     """
 
     def __init__(
@@ -116,6 +117,11 @@ class JudgeStage:
         }
 
     def _asker(self, role: Role, judge: Judge, config: JudgeConfig, constitution: Constitution) -> Asker:
+        if self._claim_s <= config.deadline_s:
+            raise ConfigError(
+                f"stages.claim_s ({self._claim_s:g}) must be longer than judges.{role}.deadline_s "
+                f"({config.deadline_s:g}): every claim would end before its first answer"
+            )
         written = config.price
         price = Tariff(written.input_per_million, written.output_per_million) if written else None
         found = tariff(config.type, config.model, base_url=config.base_url, configured=price)
@@ -189,8 +195,15 @@ class JudgeStage:
             owner=self._owner,
             now=self._clock.now(),
             expires_at=expires_at,
-            limit=self._claim_batch,
+            limit=self._claimable(self._askers[role].config),
         )
+
+    def _claimable(self, config: JudgeConfig) -> int:
+        """No more than the configured rate lets through while the claims last."""
+        if config.requests_per_minute is None:
+            return self._claim_batch
+        calls_possible = config.requests_per_minute * (self._claim_s - config.deadline_s) / 60
+        return max(1, min(self._claim_batch, int(calls_possible / max(2, self._rule.samples))))
 
     def _sitting(self, asker: Asker, expires_at: float) -> Sitting:
         checked_at = self._clock.monotonic()

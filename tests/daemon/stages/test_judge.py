@@ -14,6 +14,7 @@ from connectors.judges.prices import PriceUnknownError
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
 from daemon.config import JudgeConfig, Price
+from daemon.errors import ConfigError
 from daemon.stages.commits import GroupCommit
 from daemon.stages.judge import next_day
 from daemon.store import judgements, verdicts
@@ -317,12 +318,33 @@ def test_work_that_another_took_over_is_not_stored(store: Store) -> None:
 
 
 def test_no_call_is_started_that_could_outlive_the_claim(store: Store) -> None:
-    """Another may have taken over by then."""
-    court = Court(store, claim_s=5.0, config=config(deadline_s=10.0))
+    """Another may have taken over by then: what there was no time for goes back."""
+    clock = FakeClock()
+    good = answering()
+
+    def slow(request: JudgeRequest) -> str:
+        clock.advance(250)
+        return good(request)
+
+    court = Court(store, clock=clock, judge=MemoryJudge(slow), config=config(concurrency=1))
     court.want_scores("four")
     assert court.step() == 0
-    assert asked(court.judge) == []
-    assert court.judgements[0].state == "open"
+    assert len(asked(court.judge)) == 1
+    assert (court.judgements[0].state, court.judgements[0].token) == ("open", None)
+
+
+def test_claims_shorter_than_a_call_are_refused_at_the_start(store: Store) -> None:
+    """Nothing would ever be judged."""
+    with pytest.raises(ConfigError, match=r"stages\.claim_s \(5\).*judges\.small\.deadline_s"):
+        Court(store, claim_s=5.0).stage()
+
+
+def test_no_more_is_claimed_than_the_rate_lets_through(store: Store) -> None:
+    """Six calls a minute are eight judgements of three samples in the four minutes that a claim leaves."""
+    court = Court(store, config=config(requests_per_minute=6))
+    court.want_scores(*(f"answer {at}" for at in range(12)))
+    assert court.step() == 8
+    assert [row.attempts for row in court.judgements].count(1) == 8
 
 
 def test_gate_scores_of_the_contender_are_the_candidates(store: Store) -> None:
