@@ -80,7 +80,8 @@ class Trainer:
         self._start = start
         self._busy = threading.Lock()
         self._child: Child[TrainResult] | None = None
-        self._stopping = False
+        self._asked = False
+        self._closed = False
 
     @property
     def adapters_dir(self) -> Path:
@@ -99,8 +100,12 @@ class Trainer:
         return orphans
 
     def stop(self) -> None:
-        """Asks a run under way to leave a checkpoint and end."""
-        self._stopping = True
+        """Asks a run under way to leave a checkpoint and end, and starts none any more. Returns at once."""
+        self._closed = True
+        self._ask_to_end()
+
+    def _ask_to_end(self) -> None:
+        self._asked = True
         child = self._child
         if child is not None:
             child.stop()
@@ -123,7 +128,9 @@ class Trainer:
         if not self._busy.acquire(blocking=False):
             raise RlaifdError("a training run is under way: wait for it, or stop it")
         try:
-            self._stopping = False
+            if self._closed:
+                raise RlaifdError("the daemon is stopping: no training is started")
+            self._asked = False
             job, run = self._begin(snapshot_id, actor, recipe, guards, from_base=from_base)
             self._metrics.training_active.set(1)
             self._metrics.training_kl_limit.set(job.guards.kl_nats.limit)
@@ -186,12 +193,17 @@ class Trainer:
         )
         log.info("training_started", run=run, snapshot=job.snapshot_id[:12], actor=actor)
         try:
-            if self._stopping:
+            if self._closed:
                 self._child.stop()
             result = self._child.run()
             published = self._publish(job, run, result) if result.state == "done" else None
         except (ChildFailedError, AdapterRefusedError) as error:
-            return self._end(run, RunOutcome(run, "failed", str(error), None, None), None)
+            asked = self._asked and isinstance(error, ChildFailedError)
+            ended: runs.State = "stopped" if asked else "failed"
+            return self._end(run, RunOutcome(run, ended, str(error), None, None), None)
+        except BaseException:
+            self._end(run, RunOutcome(run, "stopped", "interrupted", None, None), None)
+            raise
         finally:
             self._child = None
         if result.state == "halted":
@@ -252,7 +264,7 @@ class Trainer:
             self._latch.check(Scope.TRAINING)
         except HaltedError as error:
             log.warning("training_halted_under_way", run=run, reason=str(error))
-            self.stop()
+            self._ask_to_end()
 
 
 class _Follower:

@@ -133,4 +133,5 @@ def _theirs(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
         ),
     )
     trainer.remove_callback(PrinterCallback)
-    return trainer.train
+    train: Callable[[], Any] = trainer.train
+    return train

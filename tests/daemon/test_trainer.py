@@ -354,10 +354,39 @@ def wait_for_step(folder: Path, step: int, daemon: "subprocess.Popen[bytes]") ->
     pytest.fail("the training did not get that far")
 
 
-def test_a_trainer_can_be_asked_to_stop_without_a_run(bench: Bench) -> None:
-    """Stopping an idle trainer does nothing, and the next run is not affected."""
+def test_a_closing_trainer_starts_nothing(bench: Bench) -> None:
+    """What comes after `stop` is refused: a schedule's thread may be late."""
     bench.trainer.stop()
-    assert bench.train().state == "done"
+    with pytest.raises(RlaifdError, match="stopping"):
+        bench.train()
+    assert bench.jobs == []
+
+
+def test_a_child_that_dies_on_request_was_stopped(bench: Bench) -> None:
+    """A request before the child can answer it kills it; the run can go on all the same."""
+
+    def killed(child: FakeChild) -> TrainResult:
+        bench.trainer.stop()
+        assert child.asked
+        raise ChildFailedError("the train child was killed by SIGTERM")
+
+    bench.act = killed
+    assert bench.train().state == "stopped"
+
+
+def test_an_interrupted_run_is_not_left_running(bench: Bench) -> None:
+    """Ctrl-C in the middle: the row says stopped, and the interrupt goes on."""
+
+    def interrupted(child: FakeChild) -> TrainResult:
+        raise KeyboardInterrupt
+
+    bench.act = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        bench.train()
+    (run,) = bench.store.read(runs.newest)
+    assert (run.state, run.reason) == ("stopped", "interrupted")
+    bench.act = succeed
+    assert bench.train().run == run.id
 
 
 def test_the_default_child_is_the_real_one() -> None:
