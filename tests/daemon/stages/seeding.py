@@ -75,102 +75,124 @@ def answer(text: str) -> tuple[Message, ...]:
     return (Message(role="assistant", content=text),)
 
 
-def add_trace(
-    store: Writes,
-    name: str,
+def put_many(to: Writes, row: type[Any], values: Sequence[dict[str, Any]]) -> list[int]:
+    """Inserts rows in one statement; answers their ids in order."""
+    made = table(row)
+
+    def _work(connection: Connection) -> list[int]:
+        statement = insert(made).returning(made.c.id, sort_by_parameter_order=True)
+        return list(connection.scalars(statement, list(values)))
+
+    return to.write(_work)
+
+
+def add_traces(
+    to: Writes,
+    names: Sequence[str],
     split: Split,
     *,
     text: str = "logged words",
     planned: bool = True,
     stored_at: float = 0.0,
     **columns: Any,
-) -> int:
-    """A trace with its logged answer, planned unless told otherwise; its cluster is its name."""
-    trace = Trace(
-        id=name,
-        source="agent",
-        ts=0.0,
-        messages=(Message(role="user", content=f"question {name}"),),
-        output=answer(text),
-    )
-    values: dict[str, Any] = {"cluster": name, "subject": f"subject-{name}", "session": None, **columns}
-    trace_id = put(
-        store,
-        TraceRow,
-        **values,
-        source="agent",
-        event_id=name,
-        revision=0,
-        digest=trace.digest,
-        split=split.value,
-        ts=0.0,
-        stored_at=stored_at,
-        payload=trace.model_dump(mode="json"),
-        planned_at=1.0 if planned else None,
-    )
-    add_candidate(store, trace_id, text, origin="logged")
-    return trace_id
+) -> list[int]:
+    """Traces with their logged answers, planned unless told otherwise; the cluster is the name."""
+    rows = []
+    for name in names:
+        trace = Trace(
+            id=name,
+            source="agent",
+            ts=0.0,
+            messages=(Message(role="user", content=f"question {name}"),),
+            output=answer(text),
+        )
+        defaults = {"cluster": name, "subject": f"subject-{name}", "session": None, **columns}
+        own = {"event_id": name, "digest": trace.digest, "payload": trace.model_dump(mode="json")}
+        fixed = {"source": "agent", "revision": 0, "split": split.value, "ts": 0.0}
+        times = {"stored_at": stored_at, "planned_at": 1.0 if planned else None}
+        rows.append({**defaults, **own, **fixed, **times})
+    ids = put_many(to, TraceRow, rows)
+    put_many(to, CandidateRow, [_answer_row(trace_id, text, origin="logged") for trace_id in ids])
+    return ids
 
 
-def add_candidate(store: Writes, trace_id: int, text: str, **columns: Any) -> int:
+def add_trace(to: Writes, name: str, split: Split, **columns: Any) -> int:
+    """One trace; see `add_traces`."""
+    return add_traces(to, [name], split, **columns)[0]
+
+
+def _answer_row(trace_id: int, text: str, **columns: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"origin": "sampled", "adapter": "", "batch": "", "sample": 0, **columns}
     output = [message.model_dump(mode="json") for message in answer(text)]
-    return put(store, CandidateRow, **values, trace_id=trace_id, output=output, text=text, created_at=0.0)
+    return {**values, "trace_id": trace_id, "output": output, "text": text, "created_at": 0.0}
 
 
-def add_verdict(store: Writes, trace_id: int, candidate_id: int, **columns: Any) -> int:
+def add_candidate(to: Writes, trace_id: int, text: str, **columns: Any) -> int:
+    """A sampled answer."""
+    return put_many(to, CandidateRow, [_answer_row(trace_id, text, **columns)])[0]
+
+
+def add_verdict(to: Writes, trace_id: int, candidate_id: int, **columns: Any) -> int:
     """A finished judgement with its verdict; a score of the small judge unless told otherwise."""
-    return store.write(lambda c: _verdict(c, trace_id, candidate_id, **columns))
+    return add_verdicts(to, [{"trace_id": trace_id, "candidate_id": candidate_id, **columns}])[0]
 
 
-def _verdict(connection: Connection, trace_id: int, candidate_id: int, **columns: Any) -> int:
-    values: dict[str, Any] = {
+def add_verdicts(to: Writes, verdicts: Sequence[dict[str, Any]]) -> list[int]:
+    """Finished judgements with their verdicts."""
+    return to.write(lambda c: _verdicts(c, verdicts))
+
+
+def _verdicts(connection: Connection, verdicts: Sequence[dict[str, Any]]) -> list[int]:
+    defaults: dict[str, Any] = {
         "role": "small",
         "kind": "score",
         "purpose": "curate",
-        "version": "v1",
         "other_id": None,
         "evaluation_id": None,
-        "created_at": 0.0,
-        **columns,
-    }
-    shared = {
-        "role": values["role"],
-        "kind": values["kind"],
-        "purpose": values["purpose"],
-        "trace_id": trace_id,
-        "candidate_id": candidate_id,
-        "other_id": values["other_id"],
-        "evaluation_id": values["evaluation_id"],
         "probability": 1.0,
-        "created_at": values["created_at"],
+        "created_at": 0.0,
     }
-    judgement = table(JudgementRow)
-    key = connection.scalar(select(func.count()).select_from(judgement))
-    judged = insert(judgement).values(**shared, key=f"test:{key}", state="done", attempts=1, not_before=0.0)
-    judgement_id = connection.execute(judged.returning(judgement.c.id)).scalar_one()
-    return _give(connection, judgement_id, shared, values)
+    given = [{**defaults, **each} for each in verdicts]
+    known = connection.scalar(select(func.count()).select_from(table(JudgementRow))) or 0
+    judged = [
+        {
+            **{name: each[name] for name in SHARED},
+            "key": f"test:{known + number}",
+            "state": "done",
+            "attempts": 1,
+            "not_before": 0.0,
+        }
+        for number, each in enumerate(given)
+    ]
+    ids = put_many(Within(connection), JudgementRow, judged)
+    rows = [_verdict_row(each, judgement_id) for each, judgement_id in zip(given, ids, strict=True)]
+    return put_many(Within(connection), VerdictRow, rows)
 
 
-def _give(connection: Connection, judgement_id: int, shared: dict[str, Any], values: dict[str, Any]) -> int:
-    verdict = table(VerdictRow)
-    given = insert(verdict).values(
-        **shared,
-        judgement_id=judgement_id,
-        judge=values["role"],
-        family="other",
-        version=values["version"],
-        adapter="",
-        value=values.get("reward"),
-        reward=values.get("reward"),
-        choice=values.get("choice"),
-        flipped=values.get("flipped", False),
-        scores={},
-        critique="",
-        abstention=values.get("abstention"),
-        cost_usd=0.0,
-    )
-    return int(connection.execute(given.returning(verdict.c.id)).scalar_one())
+SHARED = (
+    *("role", "kind", "purpose", "trace_id", "candidate_id", "other_id", "evaluation_id"),
+    *("probability", "created_at"),
+)
+"""Columns that a judgement and its verdict have in common."""
+
+
+def _verdict_row(said: dict[str, Any], judgement_id: int) -> dict[str, Any]:
+    return {
+        **{name: said[name] for name in SHARED},
+        "judgement_id": judgement_id,
+        "judge": said["role"],
+        "family": "other",
+        "version": said.get("version", "v1"),
+        "adapter": "",
+        "value": said.get("reward"),
+        "reward": said.get("reward"),
+        "choice": said.get("choice"),
+        "flipped": said.get("flipped", False),
+        "scores": {},
+        "critique": "",
+        "abstention": said.get("abstention"),
+        "cost_usd": 0.0,
+    }
 
 
 @dataclass(frozen=True)
@@ -196,19 +218,22 @@ def _judge(connection: Connection, opinion: Opinion, limit: int | None) -> int:
     judgement, candidate = table(JudgementRow), table(CandidateRow)
     query = select(judgement).where(judgement.c.state == "open").order_by(judgement.c.id).limit(limit)
     found = connection.execute(query).all()
+    ids = {one for each in found for one in (each.candidate_id, each.other_id) if one is not None}
+    wanted = select(candidate.c.id, candidate.c.text).where(candidate.c.id.in_(ids))
+    texts = {row.id: row.text for row in connection.execute(wanted)}
+    ended: dict[str, list[int]] = {"done": [], "failed": []}
+    verdicts = []
     for each in found:
-        ids = [one for one in (each.candidate_id, each.other_id) if one is not None]
-        texts = {
-            row.id: row.text for row in connection.execute(select(candidate).where(candidate.c.id.in_(ids)))
-        }
-        said = opinion(Asked(each.role, each.kind, each.purpose, tuple(texts[one] for one in ids)))
-        done = update(judgement).where(judgement.c.id == each.id)
-        connection.execute(done.values(state="done" if said is not None else "failed"))
+        shown = tuple(texts[one] for one in (each.candidate_id, each.other_id) if one is not None)
+        said = opinion(Asked(each.role, each.kind, each.purpose, shown))
+        ended["failed" if said is None else "done"].append(each.id)
         if said is not None:
-            names = ("role", "kind", "purpose", "trace_id", "candidate_id", "other_id", "evaluation_id")
-            shared = {name: getattr(each, name) for name in names}
-            shared |= {"probability": each.probability, "created_at": said.get("created_at", 0.0)}
-            _give(connection, each.id, shared, {"version": "v1", "role": each.role, **said})
+            shared = {name: getattr(each, name) for name in SHARED}
+            verdicts.append(_verdict_row({**shared, "created_at": 0.0, **said}, each.id))
+    for state, done in ended.items():
+        connection.execute(update(judgement).where(judgement.c.id.in_(done)).values(state=state))
+    if verdicts:
+        put_many(Within(connection), VerdictRow, verdicts)
     return len(found)
 
 
@@ -221,47 +246,45 @@ def by_length(asked: Asked) -> dict[str, Any]:
 
 
 def add_label(
-    store: Writes, trace_id: int, a: int, b: int, choice: str, *, reviewer: str = "ann", at: float = 0.0
+    to: Writes, trace_id: int, a: int, b: int, choice: str, *, reviewer: str = "ann", at: float = 0.0
 ) -> int:
-    return put(
-        store,
-        LabelRow,
-        reviewer=reviewer,
-        trace_id=trace_id,
-        candidate_id=a,
-        other_id=b,
-        choice=choice,
-        probability=1.0,
-        created_at=at,
-    )
+    """A person's choice."""
+    return put_many(to, LabelRow, [_label_row(trace_id, a, b, choice, reviewer=reviewer, at=at)])[0]
+
+
+def _label_row(
+    trace_id: int, a: int, b: int, choice: str, *, reviewer: str = "ann", at: float = 0.0
+) -> dict[str, Any]:
+    pair = {"trace_id": trace_id, "candidate_id": a, "other_id": b, "choice": choice}
+    return {**pair, "reviewer": reviewer, "probability": 1.0, "created_at": at}
 
 
 def add_labelled(
-    store: Writes,
-    name: str,
+    to: Writes,
+    agreeing: dict[str, bool],
     *,
-    agree: bool,
     at: float = 0.0,
     split: Split = Split.AUDIT,
-    roles: Sequence[Role] = tuple(Role),
     version: str = "v1",
 ) -> None:
-    """An audit prompt with two answers, every judge preferring the first, and a label that agrees or not."""
-    trace_id = add_trace(store, name, split)
-    a = add_candidate(store, trace_id, "good words here", batch="b", sample=0)
-    b = add_candidate(store, trace_id, "bad", batch="b", sample=1)
-
-    def _work(connection: Connection) -> None:
-        for role in roles:
-            if role is Role.SMALL:
-                _verdict(connection, trace_id, a, reward=8.0, version=version)
-                _verdict(connection, trace_id, b, reward=3.0, version=version)
-            else:
-                pair = {"role": role.value, "kind": "pair", "purpose": "audit", "version": version}
-                _verdict(connection, trace_id, a, **pair, other_id=b, choice="a")
-
-    store.write(_work)
-    add_label(store, trace_id, a, b, "a" if agree else "b", at=at)
+    """Prompts with two answers, every judge preferring the first, and labels that agree or not, by name."""
+    traces = add_traces(to, list(agreeing), split)
+    sampled = [
+        _answer_row(trace_id, text, batch="b", sample=sample)
+        for trace_id in traces
+        for sample, text in enumerate(("good words here", "bad"))
+    ]
+    ids = put_many(to, CandidateRow, sampled)
+    verdicts: list[dict[str, Any]] = []
+    labels = []
+    for trace_id, a, b, agree in zip(traces, ids[::2], ids[1::2], agreeing.values(), strict=True):
+        of = {"trace_id": trace_id, "version": version}
+        pair = {**of, "candidate_id": a, "other_id": b, "kind": "pair", "purpose": "audit", "choice": "a"}
+        verdicts += [{**of, "candidate_id": a, "reward": 8.0}, {**of, "candidate_id": b, "reward": 3.0}]
+        verdicts += [{**pair, "role": "large"}, {**pair, "role": "gate"}]
+        labels.append(_label_row(trace_id, a, b, "a" if agree else "b", at=at))
+    add_verdicts(to, verdicts)
+    put_many(to, LabelRow, labels)
 
 
 def add_adapter(store: Store, name: str, *, created_at: float = 0.0, quarantined: str | None = None) -> None:

@@ -27,6 +27,7 @@ from tests.daemon.stages.seeding import (
     add_adapter,
     add_labelled,
     add_trace,
+    add_traces,
     answer,
     at_once,
     by_length,
@@ -189,7 +190,7 @@ def test_one_prompt_a_cluster_and_at_most_so_many(world: World) -> None:
     asked = world.comparer.calls[0][0]
     assert len(asked) == 20
     assert all(name.startswith("gate") for name in asked)
-    at_once(world.store, many_more)
+    add_traces(world.store, [f"gate1{index:03}" for index in range(100)], Split.GATE)
     add_adapter(world.store, "test-bbb", created_at=1.0)
     world.run()
     assert len(world.comparer.calls[1][0]) == 60
@@ -449,17 +450,11 @@ def seeded(store: Store, *, gate: int = 20, labelled: int = 30) -> None:
     """Gate prompts and labelled audit prompts on which every judge agrees with people."""
 
     def _work(to: Within) -> None:
-        for index in range(gate):
-            add_trace(to, f"gate{index}", Split.GATE)
-        for index in range(labelled):
-            add_labelled(to, f"audit{index}", agree=True)
+        add_traces(to, [f"gate{index}" for index in range(gate)], Split.GATE)
+        if labelled:
+            add_labelled(to, {f"audit{index}": True for index in range(labelled)})
 
     at_once(store, _work)
-
-
-def many_more(to: Within) -> None:
-    for index in range(100):
-        add_trace(to, f"gate1{index:03}", Split.GATE)
 
 
 def kill() -> None:

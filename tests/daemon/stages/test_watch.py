@@ -15,13 +15,13 @@ from daemon.store.tables import EvaluationRow, HaltRow
 from policies.records import Role, Scope, Split
 from tests.daemon.stages.seeding import (
     ROLES,
-    Within,
     add_adapter,
     add_candidate,
     add_label,
     add_labelled,
     add_trace,
     add_verdict,
+    add_verdicts,
     at_once,
     count,
     lenient,
@@ -61,27 +61,17 @@ class World:
         """Labelled pairs on which the judges agree or not, a second later than the last ones."""
         self.clock.advance(1)
 
-        def _work(to: Within) -> None:
-            for index in range(right + wrong):
-                name = f"audit{next(self.names)}"
-                now = self.clock.now()
-                add_labelled(to, name, agree=index < right, at=now, version=version, split=split)
-
-        at_once(self.store, _work)
+        agreeing = {f"audit{next(self.names)}": index < right for index in range(right + wrong)}
+        at = self.clock.now()
+        at_once(self.store, lambda to: add_labelled(to, agreeing, at=at, version=version, split=split))
 
     def score(self, *rewards: float, role: Role = Role.SMALL, purpose: str = "traffic") -> None:
         self.clock.advance(1)
-
-        def _work(to: Within) -> None:
-            trace_id = add_trace(to, f"trace{next(self.names)}", Split.TRAIN)
-            candidate = add_candidate(to, trace_id, "scored")
-            for reward in rewards:
-                at = self.clock.now()
-                add_verdict(
-                    to, trace_id, candidate, reward=reward, role=role.value, purpose=purpose, created_at=at
-                )
-
-        at_once(self.store, _work)
+        trace_id = add_trace(self.store, f"trace{next(self.names)}", Split.TRAIN)
+        candidate = add_candidate(self.store, trace_id, "scored")
+        of = {"trace_id": trace_id, "candidate_id": candidate, "created_at": self.clock.now()}
+        how = {"role": role.value, "purpose": purpose}
+        add_verdicts(self.store, [{**of, **how, "reward": reward} for reward in rewards])
 
     def resume(self, scope: Scope = Scope.TRAINING) -> None:
         self.clock.advance(1)
