@@ -1,8 +1,11 @@
 """`rlaifd run`: the parts as loops, with the listener, the schedule and the order of the end."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from daemon.health import Heartbeats, Readiness
+from daemon.leader import NAME, TTL_S, Leader
+from daemon.lease import Lease
 from daemon.loops import AsyncLoop, Loop
 from daemon.schedule import Facts, Schedule
 from daemon.service import Closer, Service
@@ -26,11 +29,13 @@ def service(parts: Wiring) -> Service:
     settings = parts.settings
     heartbeats = Heartbeats(parts.clock)
     stages = {f"ingest:{source.name}": parts.ingest(source) for source in settings.sources}
-    loops, closers = _loops(parts, stages)
+    lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
+    leader = Leader(lease, parts.clock)
+    loops, closers = _loops(parts, stages, leader)
     schedule = Schedule(
         interval_s=settings.training.interval_s,
         min_new=settings.training.min_new_preferences,
-        facts=lambda: _facts(parts),
+        facts=lambda: _facts(parts, leader),
         train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
         clock=parts.clock,
         metrics=parts.metrics,
@@ -45,43 +50,48 @@ def service(parts: Wiring) -> Service:
         log=parts.logger("service"),
         listener=_listener(parts, heartbeats),
         schedule=schedule,
-        prepare=lambda: _prepare(parts, stages),
+        prepare=lambda: _prepare(parts, leader),
         stop_training=lambda: _stop_children(parts),
         closers=closers,
     )
 
 
-def _prepare(parts: Wiring, stages: Mapping[str, Ingest]) -> None:
+def _prepare(parts: Wiring, leader: Leader) -> None:
     from daemon import adapters
 
     adapters.sweep(parts.adapters_dir)
     parts.trainer.recover()
     parts.watch.step()
-    for stage in stages.values():
-        stage.start()
+    leader.step()
 
 
-def _loops(parts: Wiring, stages: Mapping[str, Ingest]) -> tuple[list[Loop | AsyncLoop], list[Closer]]:
+def _loops(
+    parts: Wiring, stages: Mapping[str, Ingest], leader: Leader
+) -> tuple[list[Loop | AsyncLoop], list[Closer]]:
     poll_s = parts.settings.stages.poll_s
     loops: list[Loop | AsyncLoop] = []
     closers: list[Closer] = []
     for name, stage in stages.items():
-        loops.append(Loop(name, lambda stage=stage: stage.step(RECEIVE_S), 0.0))  # type: ignore[misc]
+        loops.append(Loop(name, partial(stage.step, RECEIVE_S), 0.0, awaited=True))
         closers.append((name, stage.close))
     loops += [
         Loop("plan", parts.plan.step, poll_s),
-        Loop("curate", parts.curate.step, poll_s, bound_s=CHILD_BOUND_S),
-        Loop("evaluate", parts.evaluate.step, poll_s, bound_s=CHILD_BOUND_S),
+        Loop("leader", leader.step, TTL_S / 3),
+        Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
+        Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("watch", parts.watch.step, poll_s, awaited=True),
         Loop(
             "rollout", lambda: int(not parts.rollout.reconcile()), parts.settings.rollout.poll_s, awaited=True
         ),
     ]
     if parts.settings.rollout.auto_promote:
-        loops.append(Loop("promote", parts.promote.step, poll_s))
+        loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
+    bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
-        loops.append(AsyncLoop(f"judge:{role}", lambda role=role: parts.judge_stage.step(role), poll_s))  # type: ignore[misc]
+        step = partial(parts.judge_stage.step, role)
+        loops.append(AsyncLoop(f"judge:{role}", step, poll_s, bound_s=bound_s))
         closers.append((f"judge:{role}", parts.judges[role].close))
+    closers.append(("leader", leader.release))
     return loops, closers
 
 
@@ -108,13 +118,14 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     return Listener(site.app, host=web.host, port=web.port, log=log)
 
 
-def _facts(parts: Wiring) -> Facts:
+def _facts(parts: Wiring, leader: Leader) -> Facts:
     last = parts.store.read(runs.last_start)
     return Facts(
         last_start=last,
         new_preferences=parts.store.read(lambda c: preferences.since(c, last)),
         halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
         running=parts.store.read(runs.running),
+        leads=leader.leads,
     )
 
 

@@ -38,6 +38,7 @@ class Facts:
     new_preferences: int
     halted: bool
     running: bool
+    leads: bool = True
 
 
 def due(facts: Facts, *, now: float, interval_s: float, min_new: int) -> Due:
@@ -46,6 +47,8 @@ def due(facts: Facts, *, now: float, interval_s: float, min_new: int) -> Due:
     A start in the near future is one that a step of the clock put there: it counts as just now, so that no
     run is started twice. One further ahead than the interval is not believed.
     """
+    if not facts.leads:
+        return Due(yes=False, reason="another daemon leads")
     if facts.halted:
         return Due(yes=False, reason="training is halted")
     if facts.running:

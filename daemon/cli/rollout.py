@@ -54,7 +54,7 @@ def reconcile(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     """Bring what rollout.yaml names into force, once; exit 3 if it is refused, 1 if it is not served yet."""
     with wired(config) as parts:
         found = parts.rollout.reconcile()
-    state = {
+    state: dict[str, Any] = {
         "in_sync": found.in_sync,
         "stable": found.stable,
         "epoch": found.epoch,

@@ -80,6 +80,7 @@ class Ingest:
         self._batch_records, self._batch_s = batch_records, batch_s
         self._failures = MassFailure(dead_letter_ratio)
         self._pending: list[Arrival] = []
+        self._started = False
         self._fatal: FatalError | None = None
         self._newest = 0.0
         self._lag_at = float("-inf")
@@ -88,10 +89,12 @@ class Ingest:
         self.totals = Counts()
 
     def start(self) -> None:
-        """Starts the source at the store's positions."""
-        self._source.start(
-            lambda partitions: self._store.read(lambda c: positions(c, self._source.name, partitions))
-        )
+        """Starts the source at the store's positions, once. `step` does it where nobody did."""
+        if not self._started:
+            self._source.start(
+                lambda partitions: self._store.read(lambda c: positions(c, self._source.name, partitions))
+            )
+            self._started = True
 
     def step(self, timeout_s: float) -> int:
         """One batch, waited for at most `timeout_s`; answers how many records were stored.
@@ -99,6 +102,7 @@ class Ingest:
         Raises TransientError (wait, then call again) and FatalError (stop: also when most records cannot be
         decoded); a StoreError leaves the batch pending, and the next call stores it first.
         """
+        self.start()
         if not self._pending:
             if self._fatal is not None:
                 raise self._fatal

@@ -35,7 +35,7 @@ class Site:
         made = source(self.directory / f"made{seed}", seed=seed)
         published = adapters.publish(made, adapters=self.parts.adapters_dir, manifest=manifest(made))
         now = self.parts.clock.now()
-        evaluation = {
+        evaluation: dict[str, object] = {
             "adapter": published.name,
             "state": "decided" if decision else "judging",
             "epoch": 0,
