@@ -88,22 +88,6 @@ def newest_passed(connection: Connection) -> Evaluation | None:
     return None
 
 
-def passed(connection: Connection, *, stable: str | None) -> Evaluation | None:
-    """The newest attempt that let an adapter through against this stable one; None if there is none.
-
-    Later attempts on other adapters do not take a pass away; a later attempt on the same one does, and so
-    does quarantine.
-    """
-    newest = select(func.max(_E.id)).group_by(_E.adapter)
-    query = (
-        _evaluations()
-        .join(ADAPTER, ADAPTER.c.name == _E.adapter)
-        .where(_E.id.in_(newest), _E.decision == "promote", _E.stable.is_not_distinct_from(stable))
-        .where(_E.state == "decided", ADAPTER.c.quarantined_at.is_(None))
-    )
-    return _first(connection, query.order_by(_E.id.desc()))
-
-
 def by_id(connection: Connection, evaluation_id: int) -> Evaluation | None:
     """The attempt as it stands now."""
     return _first(connection, _evaluations().where(_E.id == evaluation_id))
