@@ -41,21 +41,36 @@ ORPHANED = 75
 
 AnyJob = TrainJob | SampleJob | CompareJob
 AnyResult = TrainResult | SampleResult | CompareResult
+RESULT_OF = {"train": TrainResult, "sample": SampleResult, "compare": CompareResult}
 
 
 def main(arguments: list[str]) -> int:
     """Runs the job file named by the only argument."""
     _die_with_parent()
     job = JOBS.validate_json(Path(arguments[0]).read_bytes())
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _environment(job)
     with Reporter(job.out / PROGRESS) as reporter:
+        stop = _stop_on_request(job, reporter)
         reporter.report("started", note=job.kind)
         result = _run(job, reporter, stop.is_set)
         write_result(job.out / RESULT, result)
         reporter.report("done", note=f"{result.state} {result.reason}".strip())
     return 0
+
+
+def _stop_on_request(job: AnyJob, reporter: Reporter) -> threading.Event:
+    """On SIGTERM a training that has begun is asked to leave a checkpoint; anything else ends at once."""
+    stop = threading.Event()
+
+    def on_term(*_: object) -> None:
+        if isinstance(job, TrainJob) and reporter.ready:
+            stop.set()
+            return
+        write_result(job.out / RESULT, RESULT_OF[job.kind](state="stopped", reason="asked to stop"))
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, on_term)
+    return stop
 
 
 def _run(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> AnyResult:
@@ -65,7 +80,7 @@ def _run(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> Any
     from policies.training.lora import JobError
     from policies.training.train import StoppedError, train
 
-    failed = {"train": TrainResult, "sample": SampleResult, "compare": CompareResult}[job.kind]
+    failed = RESULT_OF[job.kind]
     try:
         if isinstance(job, TrainJob):
             with _locked(job.lock, job.lock_wait_s):

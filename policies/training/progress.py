@@ -20,6 +20,8 @@ class Reporter:
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
         self._start = time.monotonic()
+        self.ready = False
+        """Whether the job has said that its work begins."""
 
     def report(
         self,
@@ -31,6 +33,7 @@ class Reporter:
         note: str = "",
     ) -> None:
         """Writes one line."""
+        self.ready = self.ready or event == "ready"
         finite = {name: value for name, value in (metrics or {}).items() if math.isfinite(value)}
         dropped = sorted(set(metrics or {}) - set(finite))
         if dropped:
