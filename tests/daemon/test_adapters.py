@@ -200,7 +200,7 @@ def test_a_hundred_kills_leave_no_broken_adapter(made: Path, folder: Path) -> No
     for path in published:
         adapters.verify(path, path.name)
     assert published
-    adapters.sweep(folder)
+    assert adapters.sweep(folder) > 10, "hardly any kill fell into a publication"
     assert not list(folder.glob(f"{adapters.TEMPORARY}*"))
 
 
