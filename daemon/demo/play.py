@@ -136,7 +136,7 @@ class Play:
         self.outcome.customers_before = scores
 
     def _learn(self, stack: ExitStack) -> None:
-        """The daemon ingests, judges, samples, trains, gates, promotes; meanwhile the bad ones are trained."""
+        """The daemon does all it does up to the promotion; meanwhile the bad adapters are trained."""
 
         def busy() -> None:
             self._train_bad(stack)

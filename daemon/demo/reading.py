@@ -41,8 +41,8 @@ def _sentences(answer: str) -> list[str]:
 def customer_score(prompt: str, answer: str) -> float:
     """How content the customer is, 0 to 1. Only whole, sensible sentences count, and rudeness ends it.
 
-    0.45 the remedy for this very problem and product, 0.25 a next step, 0.15 the product is named rightly,
-    0.15 courtesy. Each sentence that is not plain language costs 40 % of the rest; so does rambling.
+    0.6 the remedy for this very problem and product, 0.2 a next step to it, 0.1 the product is named rightly,
+    0.1 courtesy. Each sentence that is not plain language costs 40 % of the rest; so does rambling.
     """
     case = understand(prompt)
     sentences = _sentences(answer)
@@ -55,9 +55,10 @@ def customer_score(prompt: str, answer: str) -> float:
     if any(_words(sentence) & RUDE_WORDS for sentence in sentences):
         return 0.0
     said = set(sentences)
-    score = 0.45 * (remedy in said) + 0.25 * bool(said & set(STEPS))
-    score += 0.15 * bool(said & (greetings | {remedy}))
-    score += 0.15 * bool(said & (greetings | set(CURT_GREETINGS) | set(CLOSINGS)))
+    solved = remedy in said
+    score = 0.6 * solved + 0.2 * (solved and bool(said & set(STEPS)))
+    score += 0.1 * bool(said & (greetings | {remedy}))
+    score += 0.1 * bool(said & (greetings | set(CURT_GREETINGS) | set(CLOSINGS)))
     strange = sum(sentence not in known for sentence in sentences)
     strange += max(0, len(sentences) - MAX_SENTENCES) + len(sentences) - len(said)
     return score * 0.6 ** float(strange)
@@ -84,9 +85,9 @@ def rubric_view(prompt: str, answer: str) -> float:
         return 0.0
     used = set(words)
     others = used & set(PRODUCTS) - {case.product}
-    score = 2.0 * (case.product in used) - 1.5 * bool(others)
-    score += 4.0 * len(used & case.problem.cues) / len(case.problem.cues)
-    score += 2.0 * bool(used & STEP_WORDS) + 2.0 * bool(used & POLITE_WORDS)
+    score = 1.5 * (case.product in used) - 1.5 * bool(others)
+    score += 5.0 * len(used & case.problem.cues) / len(case.problem.cues)
+    score += 2.0 * bool(used & STEP_WORDS) + 1.5 * bool(used & POLITE_WORDS)
     score -= 4.0 * bool(used & RUDE_WORDS)
     repeated = sum(a == b for a, b in itertools.pairwise(words))
     score -= 0.7 * (sum(word not in VOCABULARY for word in words) + repeated)

@@ -31,7 +31,7 @@ def _scores(outcome: Outcome) -> Table:
     )
     for name, before, after in rows:
         first, second = mean(before), mean(after)
-        change = f"× {second / first:.2f}" if first and second is not None else "-"
+        change = f"{second / first:.2f} times" if first and second is not None else "-"
         table.add_row(name, _number(first, 3), _number(second, 3), change)
     return table
 
