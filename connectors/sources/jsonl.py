@@ -136,9 +136,9 @@ class JsonlSource:
         for path in paths:
             try:
                 partition = self._meet(path, known)
-            except FileNotFoundError:
-                continue  # renamed between the listing and now: met under its new name next time
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and not self._whole:
+                    continue  # renamed between the listing and now: met under its new name next time
                 self._trouble = f"{path}: {error.strerror}"
             else:
                 if partition is not None:

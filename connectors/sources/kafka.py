@@ -28,6 +28,8 @@ from connectors.sources.kafka_errors import unreachable as unreachable_error
 POLL_MS = 500
 COMMIT_S = 1.0
 RETRY_S = 1.0
+SILENCE_S = 5.0
+"""Without a connection for so long, an outage is told: the client's poll keeps quiet about it."""
 CLOSE_MS = 3000
 FETCH_BYTES = 1 << 20
 """Most bytes fetched ahead of each partition, in the client's buffer: they come on top of the bound."""
@@ -83,6 +85,7 @@ class KafkaSource:
         self._assigned: dict[TopicPartition, _Assigned] = {}
         self._commits: dict[TopicPartition, int] = {}
         self._records = self._bytes = self._epochs = 0
+        self._committed_at = self._heard_at = 0.0
         self._paused = False
         self._trouble: ConnectorError | None = None
         self._resume: Resume | None = None
@@ -173,7 +176,7 @@ class KafkaSource:
         except BaseException:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
             raise
-        self._committed_at = monotonic()
+        self._committed_at = self._heard_at = monotonic()
         return consumer
 
     def _poll(self, consumer: KafkaConsumer) -> None:
@@ -261,7 +264,17 @@ class KafkaSource:
                 continue  # it has moved away meanwhile
 
     def _watch(self, consumer: KafkaConsumer) -> None:
-        """Notes the ends of the partitions, as the last fetch told them."""
+        """Notes the ends of the partitions, as the last fetch told them, and whether a broker is there."""
+        now = monotonic()
+        if consumer.metrics()["consumer-metrics"]["connection-count"]:
+            self._heard_at = now
+        elif now - self._heard_at > SILENCE_S:
+            self._heard_at = now
+            self._report(
+                TransientError(
+                    f"kafka {self._options.bootstrap_servers}: no connection to any broker for {SILENCE_S:g} s"
+                )
+            )
         with self._lock:
             for where, state in self._assigned.items():
                 try:

@@ -49,7 +49,9 @@ class LineReader:
         return self._handle is not None
 
     def pending(self) -> bool:
-        """Whether there are bytes that were not read yet."""
+        """Whether there are lines, or bytes, that were not given out yet."""
+        if self._buffer.find(b"\n", self._searched) >= 0:
+            return True
         if self._handle is None or self._replaced:
             return False
         return os.fstat(self._handle).st_size > self._read_to()
