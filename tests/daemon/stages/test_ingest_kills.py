@@ -1,0 +1,144 @@
+"""kill -9 in ingest, again and again: nothing is lost, nothing is doubled, the counts add up."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from daemon.store.store import Store
+from daemon.store.traces import POSITION, Counts
+from tests.conftest import ROOT
+from tests.connectors.decoders.events import native
+from tests.servers.kafka import Broker
+
+KILLS = 10
+DEADLINE_S = 90.0
+
+
+def killed_and_finished(store: Store, where: list[str], done: Callable[[], bool], rng: random.Random) -> None:
+    """Runs the child, kills it KILLS times at random moments after it stored something, then lets it end."""
+    deadline = time.monotonic() + DEADLINE_S
+    for life in range(KILLS + 1):
+        child = start(store, where)
+        try:
+            assert child.stdout is not None
+            if life < KILLS:
+                assert not done(), f"finished after {life} kills: too few to tell"
+                child.stdout.readline()  # it has committed a batch
+                time.sleep(rng.random() * 0.05)
+                continue
+            while not done():
+                assert time.monotonic() < deadline, f"not finished in {DEADLINE_S} s"
+                assert child.poll() is None, "the child died by itself"
+                time.sleep(0.05)
+        finally:
+            child.kill()
+            child.communicate()
+
+
+def start(store: Store, where: list[str]) -> subprocess.Popen[bytes]:
+    kind, *rest = where
+    url = store.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.daemon.stages.ingest_child", kind, url, *rest]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def totals(store: Store) -> Counts:
+    """The sums over all positions."""
+    columns = [func.coalesce(func.sum(POSITION.c[each.name]), 0) for each in fields(Counts)]
+    return Counts(*store.read(lambda c: c.execute(select(*columns)).one()))
+
+
+def counted(store: Store, query: str) -> int:
+    return int(store.read(lambda c: c.execute(text(query)).scalar_one()))
+
+
+def events(count: int, rng: random.Random) -> tuple[list[bytes], int, int]:
+    """Records with duplicates and poison in them; how many distinct events and how many poison."""
+    records = [json.dumps(native(number)).encode() for number in range(count)]
+    records += rng.sample(records, count // 20)
+    poison = [b'{"poison": %d' % number for number in range(count // 100)]
+    records += poison
+    rng.shuffle(records)
+    return records, count, len(poison)
+
+
+@pytest.mark.kafka
+def test_kills_over_kafka(kafka_broker: Broker, sqlite_store: Store) -> None:
+    """Over a real broker: each event once, each poison record once, each record counted once."""
+    rng = random.Random(5)
+    topic = kafka_broker.create_topic(partitions=3)
+    records, distinct, poison = events(3000, rng)
+    kafka_broker.produce(topic, records)
+    where = ["kafka", kafka_broker.bootstrap, topic, f"g-{uuid.uuid4().hex[:12]}"]
+    killed_and_finished(sqlite_store, where, lambda: totals(sqlite_store).records >= len(records), rng)
+    assert totals(sqlite_store) == Counts(
+        records=len(records), stored=distinct, duplicates=distinct // 20, dead_letters=poison
+    )
+    assert counted(sqlite_store, "SELECT count(*) FROM trace") == distinct
+    assert counted(sqlite_store, "SELECT count(DISTINCT event_id) FROM trace") == distinct
+    assert counted(sqlite_store, "SELECT count(*) FROM candidate") == distinct
+    assert counted(sqlite_store, "SELECT count(*) FROM dead_letter") == poison
+
+
+def test_kills_over_rotating_files(sqlite_store: Store, tmp_path: Path) -> None:
+    """Over files that are renamed, copied and truncated meanwhile: each event is stored, and only once."""
+    rng = random.Random(6)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    records, distinct, poison = events(3000, rng)
+    writer = threading.Thread(target=write_and_rotate, args=(logs, records, random.Random(7)))
+    writer.start()
+
+    def done() -> bool:
+        everything = counted(sqlite_store, "SELECT count(*) FROM trace") >= distinct
+        bad = counted(sqlite_store, "SELECT count(DISTINCT body) FROM dead_letter") >= poison
+        return everything and bad and not writer.is_alive()
+
+    try:
+        killed_and_finished(sqlite_store, ["jsonl", str(logs)], done, rng)
+    finally:
+        writer.join()
+    found = totals(sqlite_store)
+    assert (found.stored, found.revisions) == (distinct, 0)
+    assert found.events == found.records == counted(sqlite_store, "SELECT sum(records) FROM position")
+    assert counted(sqlite_store, "SELECT count(DISTINCT event_id) FROM trace") == distinct
+    assert counted(sqlite_store, "SELECT count(*) FROM candidate") == distinct
+    assert counted(sqlite_store, "SELECT count(DISTINCT body) FROM dead_letter") == poison
+
+
+def write_and_rotate(logs: Path, records: list[bytes], rng: random.Random) -> None:
+    """Writes in uneven pieces for some seconds; every so often rotates by rename or by copy and truncate."""
+    live, rotated = logs / "agent.jsonl", 0
+    data = b"".join(record + b"\n" for record in records)
+    position = 0
+    while position < len(data):
+        step = rng.randrange(200, 4000)
+        with live.open("ab") as file:
+            file.write(data[position : position + step])
+        position += step
+        time.sleep(0.01)
+        if rng.random() < 0.04:
+            # Both ways of rotation happen between two writes of whole lines: finish the one under way.
+            end = data.find(b"\n", position - 1) + 1
+            with live.open("ab") as file:
+                file.write(data[position:end])
+            position = max(position, end)
+            rotated += 1
+            target = logs / f"agent.jsonl.{rotated}"
+            if rng.random() < 0.5:
+                live.rename(target)
+            else:
+                shutil.copyfile(live, target)
+                with live.open("r+b") as file:
+                    file.truncate(0)
