@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from daemon.children import alive
 from daemon.errors import AdapterRefusedError
 from policies.records import Frozen, canonical
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
@@ -81,7 +82,7 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
 def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
     """Builds the directory beside its place, makes it durable, and renames it there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
     try:
         for name, expected in sorted(manifest.files.items()):
             _copy(source / name, temporary / name, expected)
@@ -130,11 +131,18 @@ def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
 
 
 def sweep(adapters: Path) -> int:
-    """Removes what killed publications left behind, and answers how many. For the start."""
-    found = list(adapters.glob(f"{TEMPORARY}*")) if adapters.is_dir() else []
+    """Removes what publications of killed processes left behind, and answers how many."""
+    left = list(adapters.glob(f"{TEMPORARY}*")) if adapters.is_dir() else []
+    found = [path for path in left if not _publishing(path)]
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return len(found)
+
+
+def _publishing(temporary: Path) -> bool:
+    """Whether the process that builds the directory is still there. Its name holds the number."""
+    number = temporary.name.removeprefix(TEMPORARY).split("-", 1)[0]
+    return number.isdigit() and alive(int(number))
 
 
 def _only_known_files(directory: Path, name: str) -> None:

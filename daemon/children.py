@@ -211,6 +211,15 @@ def last_lines(path: Path) -> str:
     return " | ".join(lines[-LOG_LINES:])[-600:]
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of that number is there; one that ended and was not reaped is not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def _has_ended(pid: int) -> bool:
     """Whether the child has ended; it is not reaped, so that its number, and its group's, stay its own."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -58,6 +58,7 @@ def curate(parts: Wiring) -> int:
 
 def train(parts: Wiring, *, snapshot: str | None, actor: str) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
+    parts.trainer.recover()
     if snapshot is None:
         least = parts.settings.training.min_preferences
         stored = parts.store.read(preferences.count)

@@ -57,9 +57,6 @@ def service(parts: Wiring) -> Service:
 
 
 def _prepare(parts: Wiring, leader: Leader) -> None:
-    from daemon import adapters
-
-    adapters.sweep(parts.adapters_dir)
     parts.trainer.recover()
     parts.watch.step()
     leader.step()

@@ -5,6 +5,7 @@ before its row is. A run that was cut off, by a kill or on request, goes on from
 same training is asked for again, and ends as the same adapter.
 """
 
+import os
 import shutil
 import threading
 import time
@@ -19,7 +20,7 @@ from sqlalchemy import Connection
 
 from daemon import adapters, version
 from daemon.adapters import Manifest, Published
-from daemon.children import Child, ChildFailedError
+from daemon.children import Child, ChildFailedError, alive
 from daemon.clock import Clock
 from daemon.config import TrainingConfig
 from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageError
@@ -89,15 +90,21 @@ class Trainer:
         return self._state_dir / "adapters"
 
     def recover(self) -> list[str]:
-        """At the start, before any training: sweeps half-published adapters, and marks the runs of a killed
-        daemon as stopped. Answers the ids of those runs.
+        """Sweeps half-published adapters, and marks as stopped the runs of this machine whose process was
+        killed. Runs that another process is at are left alone. Answers the ids of the stopped runs.
         """
         swept = adapters.sweep(self.adapters_dir)
         now = self._clock.now()
-        orphans = self._store.write(lambda c: runs.abandon(c, reason="the daemon ended", now=now))
+        orphans = self._store.write(
+            lambda c: runs.abandon(c, gone=self._gone, reason="its process ended", now=now)
+        )
         if swept or orphans:
             log.warning("training_recovered", runs=orphans, swept=swept)
         return orphans
+
+    def _gone(self, run: str, pid: int | None) -> bool:
+        """The run is of this machine's state directory, and nobody is at it any more."""
+        return self._directory(run).exists() and (pid is None or not alive(pid))
 
     def stop(self) -> None:
         """Asks a run under way to leave a checkpoint and end, and starts none any more. Returns at once."""
@@ -173,6 +180,7 @@ class Trainer:
         )
         cut_off = self._cut_off(job)
         run = cut_off or fresh
+        self._directory(run).mkdir(parents=True, exist_ok=True)  # what `recover` knows our runs by
         self._store.write(partial(_write_start, run=run, job=job, parent=parent, actor=actor, now=now,
                                   resumed=cut_off is not None))  # fmt: skip
         return job.model_copy(update={"out": self._directory(run)}), run
@@ -305,10 +313,18 @@ def _write_start(
         raise HaltedError(f"training is halted: {stops[0].reason}")
     recipe = job.recipe.model_dump(mode="json")
     if resumed:
-        if not runs.resume(connection, run, now=now):
+        if not runs.resume(connection, run, pid=os.getpid(), now=now):
             raise RlaifdError(f"run {run} was taken up by another process")
     else:
-        runs.begin(connection, run=run, snapshot_id=job.snapshot_id, recipe=recipe, parent=parent, now=now)
+        runs.begin(
+            connection,
+            run=run,
+            snapshot_id=job.snapshot_id,
+            recipe=recipe,
+            parent=parent,
+            pid=os.getpid(),
+            now=now,
+        )
     ledger.append(
         connection,
         at=now,

@@ -1,5 +1,6 @@
 """Training runs: begun, followed, ended once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -35,9 +36,10 @@ def begin(
     snapshot_id: str,
     recipe: dict[str, Any],
     parent: str | None,
+    pid: int,
     now: float,
 ) -> None:
-    """Stores a run as running."""
+    """Stores a run as running. `pid` is the process that supervises it."""
     row = {
         "id": run,
         "snapshot_id": snapshot_id,
@@ -46,12 +48,13 @@ def begin(
         "step": 0,
         "reason": "",
         "parent": parent,
+        "pid": pid,
         "started_at": now,
     }
     connection.execute(insert(RUN).values(row))
 
 
-def resume(connection: Connection, run: str, *, now: float) -> bool:
+def resume(connection: Connection, run: str, *, pid: int, now: float) -> bool:
     """Makes an ended run running again; False if it is not one that can go on.
 
     Its start moves too: what asks when training last started must see this one.
@@ -59,7 +62,7 @@ def resume(connection: Connection, run: str, *, now: float) -> bool:
     done = connection.execute(
         update(RUN)
         .where(RUN.c.id == run, RUN.c.state.in_(("stopped", "failed")))
-        .values(state="running", reason="", finished_at=None, started_at=now)
+        .values(state="running", reason="", finished_at=None, started_at=now, pid=pid)
     )
     return done.rowcount == 1
 
@@ -90,9 +93,12 @@ def end(
     return done.rowcount == 1
 
 
-def abandon(connection: Connection, *, reason: str, now: float) -> list[str]:
-    """Ends every run that is still called running as stopped: whoever ran it is gone. Answers their ids."""
-    orphans = list(connection.scalars(select(RUN.c.id).where(RUN.c.state == "running")))
+def abandon(
+    connection: Connection, *, gone: Callable[[str, int | None], bool], reason: str, now: float
+) -> list[str]:
+    """Ends as stopped every running run whose supervisor is `gone` (run, pid). Answers their ids."""
+    query = select(RUN.c.id, RUN.c.pid).where(RUN.c.state == "running")
+    orphans = [row.id for row in connection.execute(query) if gone(row.id, row.pid)]
     for run in orphans:
         end(connection, run, state="stopped", reason=reason, now=now)
     return orphans

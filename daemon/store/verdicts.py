@@ -82,13 +82,16 @@ def pairs(connection: Connection, role: Role, evaluation_id: int | None, purpose
 def recent_rewards(connection: Connection, role: Role, limit: int) -> list[float]:
     """The role's last rewards of logged traffic, newest first."""
     query = select(_C.reward).where(
-        _C.role == role.value, _C.kind == "score", _C.purpose.in_(("traffic", "audit")), _C.reward.is_not(None)
+        _C.role == role.value,
+        _C.kind == "score",
+        _C.purpose.in_(("traffic", "audit")),
+        _C.reward.is_not(None),
     )
     return [float(reward) for reward in connection.scalars(query.order_by(_C.id.desc()).limit(limit))]
 
 
 def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]]:
-    """The role's rewards of logged traffic, oldest first, by the adapter that answered ('': the base model)."""
+    """The rewards of logged traffic, oldest first, by the adapter that answered ('': the base model)."""
     query = select(_C.adapter, _C.reward).where(
         _C.role == role.value, _C.kind == "score", _C.purpose == "traffic", _C.reward.is_not(None)
     )

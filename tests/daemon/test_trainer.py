@@ -274,16 +274,34 @@ def test_one_training_at_a_time(bench: Bench) -> None:
 
 def test_recovery_frees_what_a_killed_daemon_left(bench: Bench) -> None:
     """Running rows become stopped, and half-published directories are swept."""
-    bench.store.write(
-        lambda c: runs.begin(c, run="r0", snapshot_id=bench.snapshot, recipe={}, parent=None, now=1.0)
-    )
-    (bench.trainer.adapters_dir / ".tmp-x").mkdir(parents=True)
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    begin(bench, "r0", pid=killed.pid)
+    (bench.trainer.adapters_dir / f".tmp-{killed.pid}-x").mkdir(parents=True)
     assert bench.trainer.recover() == ["r0"]
     run = bench.store.read(lambda c: runs.get(c, "r0"))
     assert run is not None
-    assert (run.state, run.reason) == ("stopped", "the daemon ended")
+    assert (run.state, run.reason) == ("stopped", "its process ended")
     assert list(bench.trainer.adapters_dir.iterdir()) == []
     assert bench.trainer.recover() == []
+
+
+def test_recovery_leaves_what_another_process_is_at(bench: Bench) -> None:
+    """A run and a publication whose process lives, and a run of another machine, are not touched."""
+    begin(bench, "r1", pid=os.getpid())
+    begin(bench, "r2", pid=1, here=False)
+    (bench.trainer.adapters_dir / f".tmp-{os.getpid()}-x").mkdir(parents=True)
+    assert bench.trainer.recover() == []
+    assert len(list(bench.trainer.adapters_dir.iterdir())) == 1
+
+
+def begin(bench: Bench, run: str, *, pid: int, here: bool = True) -> None:
+    """A running run, and its directory where it is of this machine."""
+    if here:
+        (bench.trainer.adapters_dir.parent / "runs" / run).mkdir(parents=True)
+    bench.store.write(
+        lambda c: runs.begin(c, run=run, snapshot_id=bench.snapshot, recipe={}, parent=None, pid=pid, now=1.0)
+    )
 
 
 def real_trainer(state: Path, base_model: str) -> Trainer:
