@@ -19,7 +19,7 @@ TRAINING_FAMILY: Final = "simulated-north"
 GATE_FAMILY: Final = "simulated-south"
 REAL_FAMILY: Final = "openai"
 KL_CEILING: Final = 10.0
-MIN_PREFERENCES: Final = 400
+MIN_PREFERENCES: Final = 300
 GATE_PROMPTS: Final = 90
 DAILY_BUDGET_USD: Final = 5.0
 
@@ -150,16 +150,22 @@ def _policy() -> Document:
         "base_model": "base",
         "judging": {"small_rate": 1.0, "audit_rate": 0.05, "review_pairs": 6},
         "sampling": {"type": "child", "candidates": 3, "temperature": 1.0, "max_new_tokens": 64},
+        "curation": {"min_margin": 4.5},
         "recipe": {
             "lora": {"r": 8, "alpha": 16},
             "beta": 0.1,
             "sft_weight": 1.0,
             "learning_rate": 1e-3,
-            "epochs": 4,
+            "epochs": 5,
             "batch_size": 16,
             "max_length": 256,
             "checkpoint_steps": 50,
         },
         "guards": {"every_steps": 40, "samples": 16},
-        "gate": {"min_prompts": 40, "max_prompts": GATE_PROMPTS, "max_kl_nats": KL_CEILING},
+        "gate": {
+            "min_prompts": 40,
+            "max_prompts": GATE_PROMPTS,
+            "max_kl_nats": KL_CEILING,
+            "min_entropy_ratio": 0.35,
+        },
     }
