@@ -8,7 +8,7 @@ from connectors.errors import ConnectorError
 from connectors.judges.prices import Tariff, required, tariff
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load, secret
 from daemon.errors import ConfigError
-from daemon.rolloutfile import RolloutFile
+from daemon.rollout.file import RolloutFile
 from policies import constitution, rubric
 from policies.library import LibraryError
 from policies.records import Role

@@ -31,7 +31,7 @@ from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.review import Review
-    from daemon.rollout import Rollout
+    from daemon.rollout.rollout import Rollout
     from daemon.stages.audit import Plan
     from daemon.stages.judge import JudgeStage
     from daemon.trainer import Trainer
@@ -232,7 +232,7 @@ class Wiring:
     def rollout(self) -> "Rollout":
         from connectors.serving.directory import DirectoryTarget
         from daemon.adapters import verify
-        from daemon.rollout import Rollout
+        from daemon.rollout.rollout import Rollout
 
         return Rollout(
             store=self.store,

@@ -16,7 +16,7 @@ from pathlib import Path
 from connectors.serving.directory import DirectoryTarget
 from daemon import log
 from daemon.errors import RefusedError
-from daemon.rolloutfile import RolloutFile
+from daemon.rollout.file import RolloutFile
 from daemon.store import ledger, rollouts
 from daemon.store.schema import upgrade
 from daemon.store.store import Store

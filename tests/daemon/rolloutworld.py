@@ -13,7 +13,7 @@ from daemon.clock import FakeClock
 from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
-from daemon.rollout import Rollout
+from daemon.rollout.rollout import Rollout
 from daemon.store.rollouts import ADAPTER, EVALUATION
 from daemon.store.store import Store
 from policies.rollout import render

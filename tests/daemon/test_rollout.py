@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from connectors.serving.directory import DirectoryTarget
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError, RlaifdError
-from daemon.rollout import BASE, Condition, InForce, Rollout
+from daemon.rollout.rollout import BASE, Condition, InForce, Rollout
 from daemon.store import ledger, rollouts
 from daemon.store.store import Store, StoreError
 from policies.records import Scope

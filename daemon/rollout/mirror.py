@@ -5,7 +5,7 @@ from typing import Literal
 
 from connectors.base import ServingTarget
 from connectors.errors import FatalError, TransientError
-from daemon.admission import Admission
+from daemon.rollout.admission import Admission
 from daemon.store.rollouts import InForce
 
 ConditionKind = Literal[

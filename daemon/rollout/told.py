@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daemon import log
-from daemon.admission import Refusal
 from daemon.metrics import CONDITIONS, Metrics
-from daemon.mirror import Condition
+from daemon.rollout.admission import Refusal
+from daemon.rollout.mirror import Condition
 from daemon.store.rollouts import Change, InForce
 
 

@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base import ServingTarget
 from daemon import log
-from daemon.admission import Admission, Refusal, Verify
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, ConfigError, RefusedError, RlaifdError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
-from daemon.mirror import Condition, Mirror
-from daemon.rolloutfile import RolloutFile
-from daemon.rollouttold import Reconciliation, Told
+from daemon.rollout.admission import Admission, Refusal, Verify
+from daemon.rollout.file import RolloutFile
+from daemon.rollout.mirror import Condition, Mirror
+from daemon.rollout.told import Reconciliation, Told
 from daemon.store import ledger, rollouts
 from daemon.store.rollouts import Change, InForce
 from daemon.store.store import Store, StoreError
