@@ -103,13 +103,14 @@ class JudgeRequest:
     """What a judge is asked: a constant system text first (providers cache it), then the case.
 
     `schema` is a JSON schema that the answer must fit where the provider can enforce one; the answer is
-    parsed strictly by us all the same. `sample` numbers repeated asks of the same text.
+    parsed strictly by us all the same. `sample` numbers repeated asks of the same text. `temperature` None
+    leaves it to the provider.
     """
 
     system: str
     messages: tuple[Message, ...]
     max_tokens: int
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     logprobs: bool = False
     sample: int = 0
     schema: Mapping[str, Any] | None = None

@@ -100,7 +100,8 @@ class JudgeConfig(Frozen):
     attempts: PositiveInt = 4
     """Tries per judgement before it is put back for later."""
     max_tokens: PositiveInt = 1024
-    temperature: float = Field(default=0.0, ge=0)
+    temperature: float | None = Field(default=0.0, ge=0)
+    """Null leaves it to the provider: reasoning models refuse any other."""
     structured: bool = True
     """Send the answer's JSON schema; off for servers that refuse `response_format`."""
     logprobs: bool = False

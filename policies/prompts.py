@@ -186,7 +186,7 @@ def judge_version(
     model: str,
     constitution: Constitution,
     rubric: Rubric,
-    temperature: float,
+    temperature: float | None,
     max_tokens: int,
     samples: int,
     logprobs: bool,

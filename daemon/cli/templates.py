@@ -24,12 +24,14 @@ judges:
     type: openai
     model: gpt-5-mini
     family: gpt
+    temperature: null      # reasoning models take none
     api_key_file: secrets/openai
     daily_budget_usd: 5
   large:                   # audits a sample
     type: openai
     model: gpt-5
     family: gpt
+    temperature: null
     api_key_file: secrets/openai
     daily_budget_usd: 10
   gate:                    # compares adapters; of another family than small

@@ -48,7 +48,7 @@ class Question:
     nonce: str
     digest: str
     sample: int = 0
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     logprobs: bool = False
 
 

@@ -232,7 +232,7 @@ class JudgeStage:
             )
         base = self._question(asker, claim, case, "")
         count = self._rule.samples
-        sampled = temperature if temperature > 0 or count == 1 else SAMPLING_TEMPERATURE
+        sampled = SAMPLING_TEMPERATURE if temperature == 0 and count > 1 else temperature
         samples = [replace(base, sample=each, temperature=sampled) for each in range(count)]
         if asker.config.logprobs:
             samples[0] = replace(base, temperature=temperature, logprobs=True)
