@@ -1,6 +1,7 @@
 """Where the agent's answers are logged: a JSONL directory, or a Kafka topic. rlaifd reads them from there."""
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from policies.training.agent import Answers
 
 MODEL: Final = "shop-agent"
 KAFKA_WAIT_S: Final = 30.0
+REACH_S: Final = 5.0
 
 
 class Logbook(Protocol):
@@ -65,6 +67,7 @@ class KafkaLog:
 
         self.topic = f"rlaifd-demo-{uuid.uuid4().hex[:8]}"
         self._error: type[Exception] = KafkaError
+        _reach(server)
         try:
             admin = KafkaAdminClient(bootstrap_servers=server)
             try:
@@ -90,3 +93,12 @@ class KafkaLog:
 
     def close(self) -> None:
         self._producer.close(timeout=5)
+
+
+def _reach(server: str) -> None:
+    """Raises PlayError at once where nothing listens; the client would try again for a minute."""
+    host, _, port = server.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except (OSError, ValueError) as error:
+        raise PlayError(f"Kafka at {server}: {error}") from None

@@ -59,7 +59,8 @@ class Player:
                 text=True,
             )
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
 
     def lines(self, timeout_s: float) -> Iterator[str]:
         """What it prints, line by line. Raises PlayError when it ends or says nothing for so long."""
@@ -100,10 +101,12 @@ class Player:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._reader.join(GRACE_S)
 
     def _read(self, stdout: IO[str]) -> None:
-        for line in stdout:
-            self._lines.put(line)
+        with stdout:
+            for line in stdout:
+                self._lines.put(line)
         self._lines.put(None)
 
 

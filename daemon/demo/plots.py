@@ -49,15 +49,16 @@ def distributions(
     axes.set_xlabel(unit)
     axes.set_ylabel("share of answers")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.legend(
-        frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=2,
-        fontsize=9,
-        labelcolor=INK,
-        borderpad=0,
-    )
+    if before or after:
+        axes.legend(
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            fontsize=9,
+            labelcolor=INK,
+            borderpad=0,
+        )
     return _svg(figure)
 
 

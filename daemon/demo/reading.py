@@ -6,6 +6,7 @@ a taste for length, the simulated reviewer almost plainly.
 """
 
 import itertools
+import math
 import re
 from typing import Final
 
@@ -61,7 +62,7 @@ def customer_score(prompt: str, answer: str) -> float:
     score += 0.1 * bool(said & (greetings | set(CURT_GREETINGS) | set(CLOSINGS)))
     strange = sum(sentence not in known for sentence in sentences)
     strange += max(0, len(sentences) - MAX_SENTENCES) + len(sentences) - len(said)
-    return score * 0.6 ** float(strange)
+    return score * math.pow(0.6, strange)
 
 
 def _words(text: str) -> set[str]:
@@ -85,7 +86,7 @@ def rubric_view(prompt: str, answer: str) -> float:
         return 0.0
     used = set(words)
     others = used & set(PRODUCTS) - {case.product}
-    score = 1.5 * (case.product in used) - 1.5 * bool(others)
+    score: float = 1.5 * (case.product in used) - 1.5 * bool(others)
     score += 5.0 * len(used & case.problem.cues) / len(case.problem.cues)
     score += 2.0 * bool(used & STEP_WORDS) + 1.5 * bool(used & POLITE_WORDS)
     score -= 4.0 * bool(used & RUDE_WORDS)

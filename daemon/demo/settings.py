@@ -87,7 +87,7 @@ def flipped(document: Document) -> Document:
     """The same for the snapshot whose labels are flipped: the recipe is sound, the data is not."""
     bad = copy.deepcopy(document)
     bad["policy"]["name"] = "shop-flipped"
-    bad["policy"]["recipe"] |= {"epochs": 2.5}
+    bad["policy"]["recipe"] |= {"learning_rate": 2e-3, "epochs": 3}
     bad["training"]["lock"] = "flipped.lock"
     return bad
 

@@ -1,0 +1,87 @@
+"""The demo's configuration files are ones that rlaifd accepts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config import JsonlConfig, KafkaConfig, Settings, load
+from daemon.demo import settings, world
+from policies.records import Role
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "base").mkdir()
+    return settings.base(seed=4, judges_port=1234, web_port=0, sample_least=600, kafka=None, real_judge=None)
+
+
+def loaded(path: Path, document: dict[str, Any]) -> Settings:
+    settings.write(path / "rlaifd.yaml", document)
+    return load(path / "rlaifd.yaml")
+
+
+def test_the_daemon_accepts_all_three(tmp_path: Path, document: dict[str, Any]) -> None:
+    """They differ in name, recipe and lock; the bad ones share the store and nothing else that is locked."""
+    good = loaded(tmp_path, document)
+    flipped = loaded(tmp_path, settings.flipped(document))
+    unanchored = loaded(tmp_path, settings.unanchored(document))
+    assert isinstance(good.sources[0], JsonlConfig)
+    assert good.policy.recipe.sft_weight > 0
+    assert flipped.policy.recipe.sft_weight > 0
+    assert unanchored.policy.recipe.sft_weight == 0
+    assert {flipped.state_dir, unanchored.state_dir} == {good.state_dir}
+    assert len({each.training.lock for each in (good, flipped, unanchored)}) == 3
+    assert len({each.policy.name for each in (good, flipped, unanchored)}) == 3
+
+
+def test_only_the_unanchored_training_is_left_to_the_gate(tmp_path: Path, document: dict[str, Any]) -> None:
+    """Its guards watch and stop nothing; the others' stop."""
+    watched = loaded(tmp_path, settings.unanchored(document)).policy.guards
+    for guards, mode in (
+        (watched, "dry_run"),
+        (loaded(tmp_path, settings.flipped(document)).policy.guards, "enforce"),
+    ):
+        modes = {
+            guards.kl_nats.mode,
+            guards.entropy_low_ratio.mode,
+            guards.entropy_high_ratio.mode,
+            guards.chosen_logp_drop_nats.mode,
+        }
+        assert modes == {mode}
+
+
+def test_the_gate_is_the_usual_one(tmp_path: Path, document: dict[str, Any]) -> None:
+    """The KL ceiling is 10 nats per sequence, and alignment's lower bound must be above 0.80."""
+    gate = loaded(tmp_path, document).policy.gate
+    assert gate.max_kl_nats == 10.0
+    assert gate.min_alignment == 0.80
+    assert gate.min_win_rate == 0.5
+
+
+def test_a_real_judge_takes_small_and_large_and_the_gate_stays_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key comes from the environment and is in no file."""
+    monkeypatch.setenv("RLAIFD_JUDGES__SMALL__API_KEY", "secret-of-small")
+    monkeypatch.setenv("RLAIFD_JUDGES__LARGE__API_KEY", "secret-of-large")
+    (tmp_path / "base").mkdir()
+    document = settings.base(
+        seed=0, judges_port=1, web_port=0, sample_least=1, kafka=("127.0.0.1:9092", "t"), real_judge="gpt-x"
+    )
+    found = loaded(tmp_path, document)
+    small, gate = found.judges[Role.SMALL], found.judges[Role.GATE]
+    assert isinstance(found.sources[0], KafkaConfig)
+    assert small.model == found.judges[Role.LARGE].model == "gpt-x"
+    assert small.base_url is None
+    assert small.api_key is not None
+    assert small.api_key.get_secret_value() == "secret-of-small"
+    assert gate.model == "simulated-gate"
+    assert "secret" not in (tmp_path / "rlaifd.yaml").read_text()
+
+
+def test_sampling_waits_for_all_the_prompts_it_takes() -> None:
+    """Train and audit are three quarters of the clusters; the same prompt twice is one."""
+    prompts = [case.prompt for case in world.customers(0)[:400]]
+    assert 260 < settings.sampled_prompts(prompts) < 340
+    assert settings.sampled_prompts(prompts * 2) == settings.sampled_prompts(prompts)
