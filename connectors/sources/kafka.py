@@ -160,6 +160,7 @@ class KafkaSource:
 
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
+        _check_files(self._options)
         with last_reason() as reason:
             try:
                 consumer = _consumer(self._options)
@@ -182,6 +183,7 @@ class KafkaSource:
     def _poll(self, consumer: KafkaConsumer) -> None:
         with self._lock:
             before = {where: state.epoch for where, state in self._assigned.items()}
+        _free_slot(consumer)
         try:
             batch = consumer.poll(timeout_ms=POLL_MS, max_records=500)
         except kafka_errors.NoOffsetForPartitionError:
@@ -394,6 +396,17 @@ def _seek(consumer: KafkaConsumer, where: TopicPartition, start: int | None) -> 
         consumer.seek(where, start)
 
 
+def _free_slot(consumer: KafkaConsumer) -> None:
+    """Lets the records of a partition that was paused come back.
+
+    kafka-python 3.0 parks them until its slot for the partition in line is None, but an exhausted one stays
+    there, merely false, until some other fetch arrives: without one the parked records never come.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - there is no public way, and the version is pinned
+    if not fetcher._next_partition_records:  # noqa: SLF001
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
 def _consumer(options: KafkaOptions) -> KafkaConsumer:
     """Connects; a failed attempt leaves no thread and no socket behind. Raises the client's own errors."""
     made: list[Any] = []
@@ -429,6 +442,16 @@ def _consumer(options: KafkaOptions) -> KafkaConsumer:
         for each in made:
             each.close()
         raise
+
+
+def _check_files(options: KafkaOptions) -> None:
+    """The client would try for ever to connect without them."""
+    for path in (options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile):
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            raise FatalError(f"kafka {options.bootstrap_servers}: {path}: {error.strerror}") from None
 
 
 def _text(path: Path | None) -> str | None:

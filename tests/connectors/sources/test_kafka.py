@@ -141,10 +141,13 @@ def test_two_consumers_share_and_take_over(kafka_broker: Broker, open_source: Op
     one = open_source(kafka_broker, topic, store, group_id=group)
     store.take(one, lambda: store.count() >= 500)
     two = open_source(kafka_broker, topic, store, group_id=group)
-    assigned_both = lambda: bool(one._assigned) and bool(two._assigned)  # noqa: E731
-    store.take([one, two], lambda: assigned_both() and store.count() >= 4000)
-    assert {*one._assigned} | {*two._assigned} == {TopicPartition(topic, number) for number in range(4)}
-    assert not {*one._assigned} & {*two._assigned}
+    every = {TopicPartition(topic, number) for number in range(4)}
+
+    def shared() -> bool:
+        first, second = {*one._assigned}, {*two._assigned}
+        return bool(first) and bool(second) and first | second == every and not first & second
+
+    store.take([one, two], lambda: shared() and store.count() >= 4000)
     one.close()
     kafka_broker.produce(topic, values(1000))
     store.take([two], lambda: store.count() >= 5000)

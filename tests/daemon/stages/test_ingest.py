@@ -168,11 +168,8 @@ def test_a_cluster_keeps_its_split(store: Store) -> None:
         event = native(offset, messages=[{"role": "user", "content": "Same question?"}])
         outcomes = tuple(Decoders().decode(raw(event), source="s", timestamp=None))
         splits = Splits(**{**everything, split: 1.0})
-        store.write(
-            lambda c, o=offset, out=outcomes, s=splits: store_batch(
-                c, source="s", arrivals=[Arrival(T, o, o + 1, b"", out)], splits=s, now=1.0
-            )
-        )
+        arrivals = [Arrival(T, offset, offset + 1, b"", outcomes)]
+        store_isolated(store, source="s", arrivals=arrivals, splits=splits, now=1.0)
     found = store.read(lambda c: c.execute(text("SELECT split FROM trace")).scalars().all())
     assert list(found) == ["gate", "gate"]
 
@@ -348,9 +345,7 @@ def test_two_writers_race(postgres_store: Store) -> None:
                 for index, event in enumerate(order[start : start + 20])
             ]  # fmt: skip
             total.append(
-                postgres_store.write(
-                    lambda c, a=arrivals: store_batch(c, source="s", arrivals=a, splits=Splits(), now=1.0)
-                )
+                store_isolated(postgres_store, source="s", arrivals=arrivals, splits=Splits(), now=1.0)
             )
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
