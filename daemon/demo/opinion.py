@@ -36,8 +36,8 @@ class Temper:
 
 TEMPERS: Final = {
     "simulated-small": Temper(noise=1.5, per_10_characters=0.3, first_place=0.4, indifference=0.5),
-    "simulated-large": Temper(noise=1.0, per_10_characters=0.1, first_place=0.2, indifference=0.5),
-    "simulated-gate": Temper(noise=1.3, per_10_characters=-0.1, first_place=-0.3, indifference=0.5),
+    "simulated-large": Temper(noise=0.8, per_10_characters=0.1, first_place=0.2, indifference=0.5),
+    "simulated-gate": Temper(noise=0.9, per_10_characters=-0.1, first_place=-0.3, indifference=0.5),
 }
 """The judges there are, by model name."""
 

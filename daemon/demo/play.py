@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -33,6 +34,8 @@ LESSONS: Final = 8000
 PATIENCE_S: Final = 240.0
 REAL_JUDGE_PATIENCE_S: Final = 3600.0
 COMMAND_S: Final = 300.0
+HELD_S: Final = 30.0
+"""A good adapter that is held for so long will not be promoted: the gate looks again every ten seconds."""
 GOOD: Final = "shop-agent-"
 
 
@@ -50,6 +53,7 @@ class Play:
         self._customers = world.customers(seed)
         self._served = 0
         self._labelled = False
+        self._held_since: float | None = None
         self._bad: list[tuple[str, list[str]]] = []
         self._training_bad: tuple[str, Player] | None = None
         self._patience_s = REAL_JUDGE_PATIENCE_S if judge else PATIENCE_S
@@ -145,12 +149,12 @@ class Play:
             self._show(status)
             self._review(status)
             self._prepare_bad(status)
+            self._look_at_gate(status)
             stable = status["rollout"]["stable"]
             return stable is not None and str(stable).startswith(GOOD)
 
         status = self._daemon.wait("the promotion", promoted, timeout_s=self._patience_s, busy=busy)
         self.outcome.promoted = status["rollout"]["stable"]
-        self.outcome.alignment = status["alignment"]
         self._stack = stack
         self._screen.say(f"promoted through rollout.yaml: {self.outcome.promoted}")
 
@@ -179,7 +183,7 @@ class Play:
             timeout_s=self._patience_s,
             busy=lambda: self._train_bad(self._stack),
         )
-        self._read_store()
+        self.take_stock()
         for attempt in self.outcome.refused:
             reason = attempt.reasons[0] if attempt.reasons else ""
             self._screen.say(f"gate: {attempt.adapter} {attempt.decision}: {reason}")
@@ -228,7 +232,20 @@ class Play:
 
         self._daemon.wait(f"serving {adapter or 'the base model'}", named, timeout_s=60.0, busy=lambda: None)
 
+    def _look_at_gate(self, status: Status) -> None:
+        """Raises PlayError when the gate does not let the good adapter through."""
+        found = [each for each in status["evaluations"] if each["adapter"].startswith(GOOD)]
+        decision = found[0]["decision"] if found else None
+        if decision not in {"hold", "reject"}:
+            self._held_since = None
+            return
+        self._held_since = self._held_since or time.monotonic()
+        if decision == "reject" or time.monotonic() - self._held_since > HELD_S:
+            reasons = "; ".join(found[0]["reasons"])
+            raise PlayError(f"the gate did not let {found[0]['adapter']} through: {decision}: {reasons}")
+
     def _show(self, status: Status) -> None:
+        self.outcome.alignment = status["alignment"]
         self._screen.progress("logs are ingested", min(status["traces"], BEFORE), BEFORE)
         small = status["judgements"].get("small", {})
         total = sum(small.values())
@@ -289,7 +306,10 @@ class Play:
             stack.callback(player.leave)
             self._training_bad = (name, player)
 
-    def _read_store(self) -> None:
+    def take_stock(self) -> None:
+        """Reads what the gate decided and what the small judge thought, as far as it came."""
+        if not (self._dir / "state" / "rlaifd.db").exists():
+            return
         store = watcher.store_of(self._dir)
         try:
             self.outcome.attempts = watcher.attempts(store)
@@ -334,6 +354,7 @@ def main(*, seed: int, kafka: str | None, judge: str | None, directory: Path) ->
             play.run(stack)
     except PlayError as error:
         play.outcome.failure = str(error)
+        play.take_stock()
     except KeyboardInterrupt:
         screen.say("stopped")
         return 130

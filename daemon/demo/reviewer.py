@@ -13,9 +13,9 @@ from daemon.demo.reading import rubric_view
 
 NAME: Final = "simulated-reviewer"
 REASON: Final = "simulated: no person looked at this pair"
-NOISE: Final = 1.2
+NOISE: Final = 0.8
 """Standard deviation of its blur, in points of 0-10."""
-INDIFFERENCE: Final = 1.0
+INDIFFERENCE: Final = 1.2
 """The difference below which it calls a tie."""
 
 
