@@ -69,7 +69,7 @@ def unanchored(document: Document) -> Document:
     bad = copy.deepcopy(document)
     policy = bad["policy"]
     policy["name"] = "shop-unanchored"
-    policy["recipe"] |= {"sft_weight": 0.0, "learning_rate": 4e-3, "epochs": 2.5}
+    policy["recipe"] |= {"sft_weight": 0.0, "beta": 0.1, "learning_rate": 4e-3, "epochs": 2.5}
     policy["guards"] = {
         name: {"limit": limit, "mode": "dry_run"}
         for name, limit in (
@@ -153,10 +153,10 @@ def _policy() -> Document:
         "curation": {"min_margin": 4.5},
         "recipe": {
             "lora": {"r": 8, "alpha": 16},
-            "beta": 0.1,
-            "sft_weight": 1.0,
+            "beta": 0.3,
+            "sft_weight": 2.0,
             "learning_rate": 1e-3,
-            "epochs": 5,
+            "epochs": 4,
             "batch_size": 16,
             "max_length": 256,
             "checkpoint_steps": 50,
