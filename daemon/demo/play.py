@@ -53,6 +53,7 @@ class Play:
         self._customers = world.customers(seed)
         self._served = 0
         self._labelled = False
+        self._villains = False
         self._held_since: float | None = None
         self._bad: list[tuple[str, list[str]]] = []
         self._training_bad: tuple[str, Player] | None = None
@@ -61,6 +62,13 @@ class Play:
 
     def run(self, stack: ExitStack) -> None:
         """All acts. Raises PlayError when one does not come off."""
+        self._villains = True
+        self.improve(stack)
+        self._refuse()
+        self._roll_back()
+
+    def improve(self, stack: ExitStack) -> None:
+        """The first half: from an untrained agent to fresh customers of the promoted adapter."""
         self._set_up()
         self._log_book(stack)
         self._cast(stack)
@@ -68,8 +76,6 @@ class Play:
         self._serve_before()
         self._learn(stack)
         self._serve_after()
-        self._refuse()
-        self._roll_back()
 
     # --- the acts
 
@@ -272,7 +278,7 @@ class Play:
 
     def _prepare_bad(self, status: Status) -> None:
         """When the good run has begun, its snapshot is there to be misused."""
-        if self._bad or not status["runs"]:
+        if self._bad or not self._villains or not status["runs"]:
             return
         good = next((self._dir / "state" / "snapshots").glob("*.jsonl"))
         seen = snapshot.read(good)
