@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The environment without pip (Debian without ensurepip) is filled by the pip outside it.
+INSTALL := -q --no-compile -c requirements.lock -e '.[dev,demo]'
 
 .PHONY: demo test lint bench lock clean
 .DELETE_ON_ERROR:
@@ -11,7 +13,7 @@ demo: $(STAMP)
 	@$(BIN)/rlaifd demo $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(JUDGE),--judge $(JUDGE))
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,10 +34,9 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("rlaifd needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": set PYTHON=") if sys.version_info < (3, 11) else None'
 	@echo "installing into $(VENV) (a few minutes the first time; torch may be large)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
-	  && $(BIN)/python -m pip install -q --upgrade 'pip>=25' \
-	  && $(BIN)/python -m pip install -q --no-compile -c requirements.lock -e '.[dev,demo]' \
-	  || $(PYTHON) -m pip --python $(BIN)/python install -q --no-compile -c requirements.lock -e '.[dev,demo]'
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; \
+	  then $(BIN)/python -m pip install -q --upgrade 'pip>=25' && $(BIN)/python -m pip install $(INSTALL); \
+	  else $(PYTHON) -m pip --python $(BIN)/python install $(INSTALL); fi
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
