@@ -66,8 +66,8 @@ def fault(root: Path) -> str | None:
 
 def main(root: Path, kills: int) -> dict[str, object]:
     chance = random.Random(0)
-    for name in filter(None, NAMES):
-        adapter(root, name)
+    for made in filter(None, NAMES):
+        adapter(root, made)
     target = DirectoryTarget(root / "serving")
     began = time.monotonic()
     for name in (*NAMES, *NAMES):
