@@ -8,6 +8,7 @@ call is allowed and heartbeats wait: it seeks, which is only bookkeeping. Becaus
 that moment, the poll thread seeks again afterwards and discards what that poll returned of the partition.
 """
 
+import gc
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,6 +157,7 @@ class KafkaSource:
             with self._lock:
                 if isinstance(self._trouble, FatalError):
                     return
+            gc.collect()  # kafka-python leaves the socket of each refused connection in a reference cycle
             self._stop.wait(RETRY_S)
 
     def _connected(self) -> KafkaConsumer:
@@ -165,7 +167,9 @@ class KafkaSource:
             try:
                 consumer = _consumer(self._options)
             except kafka_errors.KafkaTimeoutError:
-                raise unreachable_error(self._options, reason()) from None
+                consumer = None
+        if consumer is None:  # raised here: above, the error's context would keep the client's frames alive
+            raise unreachable_error(self._options, reason())
         try:
             for topic in self._options.topics:
                 if not consumer.partitions_for_topic(topic):
@@ -272,11 +276,9 @@ class KafkaSource:
             self._heard_at = now
         elif now - self._heard_at > SILENCE_S:
             self._heard_at = now
-            self._report(
-                TransientError(
-                    f"kafka {self._options.bootstrap_servers}: no connection to any broker for {SILENCE_S:g} s"
-                )
-            )
+            gc.collect()  # as above: a long outage would use up the descriptors
+            servers = self._options.bootstrap_servers
+            self._report(TransientError(f"kafka {servers}: no connection to any broker for {SILENCE_S:g} s"))
         with self._lock:
             for where, state in self._assigned.items():
                 try:

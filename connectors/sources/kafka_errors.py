@@ -86,12 +86,15 @@ def last_reason() -> Iterator[Callable[[], str | None]]:
     logger = logging.getLogger("kafka.net.manager")
     keeper = _Keeper()
     propagated, logger.propagate = logger.propagate, False
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # also where the client's log is turned down
     logger.addHandler(keeper)
     try:
         yield lambda: keeper.reason
     finally:
         logger.removeHandler(keeper)
         logger.propagate = propagated
+        logger.setLevel(level)
 
 
 class _Keeper(logging.Handler):

@@ -21,11 +21,21 @@ from connectors.sources.kafka_errors import classified, last_reason
 from tests.contracts.sources import Positions
 from tests.servers.kafka import PASSWORD, Broker, PrivateBroker, free_ports, keytool
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
 """kafka-python 3.0 leaves the sockets of refused connections to the garbage collector."""
 
 DEADLINE_S = 60.0
 Open = Callable[..., KafkaSource]
+
+
+@pytest.fixture(autouse=True)
+def quiet_client() -> Iterator[None]:
+    """Turns the client's log down: pytest would keep its records, and with them frames and sockets."""
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -48,8 +58,8 @@ def open_source() -> Iterator[Open]:
         return source
 
     yield opened
-    for source in sources:
-        source.close()
+    while sources:
+        sources.pop().close()
     gc.collect()  # the sockets of refused connections, here and not in another test
 
 
@@ -397,6 +407,17 @@ def test_an_unreachable_broker(open_source: Open) -> None:
     before = time.monotonic()
     source.close()
     assert time.monotonic() - before < 4
+
+
+def test_a_long_outage_uses_up_no_descriptors(open_source: Open) -> None:
+    """Attempt after attempt fails, and no open file is left of them."""
+    (port,) = free_ports(1)
+    before = len(list(Path("/dev/fd").iterdir()))
+    source = open_source(f"127.0.0.1:{port}", "t", bootstrap_timeout_s=0.2)
+    for _ in range(5):
+        trouble(source, TransientError)
+    source.close()
+    assert len(list(Path("/dev/fd").iterdir())) <= before + 1
 
 
 def test_the_password_is_not_shown() -> None:
