@@ -26,7 +26,7 @@ from daemon.demo.watcher import Daemon, Status
 from policies import rollout, snapshot
 from policies.training.agent import ResidentJob, TinySpec
 
-BEFORE: Final = 900
+BEFORE: Final = 850
 AFTER: Final = 300
 AGAIN: Final = 100
 BATCH: Final = 150

@@ -148,8 +148,8 @@ def _policy() -> Document:
         "name": "shop-agent",
         "family": POLICY_FAMILY,
         "base_model": "base",
-        "judging": {"small_rate": 1.0, "audit_rate": 0.05, "review_pairs": 6},
-        "sampling": {"type": "child", "candidates": 3, "temperature": 1.0, "max_new_tokens": 64},
+        "judging": {"small_rate": 1.0, "audit_rate": 0.05, "review_pairs": 8},
+        "sampling": {"type": "child", "candidates": 4, "temperature": 1.0, "max_new_tokens": 64},
         "curation": {"min_margin": 4.5},
         "recipe": {
             "lora": {"r": 8, "alpha": 16},

@@ -16,7 +16,7 @@ from daemon.store import evaluations, verdicts
 from daemon.store.store import Store
 from policies.records import Role
 
-POLL_S: Final = 0.4
+POLL_S: Final = 0.7
 Status = dict[str, Any]
 
 
