@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from daemon.children import alive
+from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
 from policies.records import Frozen, canonical
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
@@ -131,7 +131,10 @@ def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
 
 
 def sweep(adapters: Path) -> int:
-    """Removes what publications of killed processes left behind, and answers how many."""
+    """Removes what publications of killed processes left behind, and answers how many.
+
+    This process must not be publishing itself.
+    """
     left = list(adapters.glob(f"{TEMPORARY}*")) if adapters.is_dir() else []
     found = [path for path in left if not _publishing(path)]
     for path in found:
@@ -140,9 +143,13 @@ def sweep(adapters: Path) -> int:
 
 
 def _publishing(temporary: Path) -> bool:
-    """Whether the process that builds the directory is still there. Its name holds the number."""
+    """Whether another process that builds the directory is still there. Its name holds the number."""
     number = temporary.name.removeprefix(TEMPORARY).split("-", 1)[0]
-    return number.isdigit() and alive(int(number))
+    try:
+        touched = temporary.lstat().st_mtime
+    except FileNotFoundError:  # renamed to its place meanwhile
+        return True
+    return number.isdigit() and another_lives(int(number), touched)
 
 
 def _only_known_files(directory: Path, name: str) -> None:

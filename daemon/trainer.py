@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from daemon import adapters, version
 from daemon.adapters import Manifest, Published
-from daemon.children import Child, ChildFailedError, alive
+from daemon.children import Child, ChildFailedError, another_lives
 from daemon.clock import Clock
 from daemon.config import TrainingConfig
 from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageError
@@ -33,7 +34,7 @@ from daemon.store.runs import Run
 from daemon.store.store import Store
 from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
 from policies.records import Scope
-from policies.training.jobs import ADAPTER, CHECKPOINTS, JOB, JOBS, Progress, TrainJob, TrainResult
+from policies.training.jobs import ADAPTER, CHECKPOINTS, JOB, JOBS, Job, Progress, TrainJob, TrainResult
 
 LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
@@ -91,7 +92,8 @@ class Trainer:
 
     def recover(self) -> list[str]:
         """Sweeps half-published adapters, and marks as stopped the runs of this machine whose process was
-        killed. Runs that another process is at are left alone. Answers the ids of the stopped runs.
+        killed. Runs that another process is at are left alone. To be called before this process trains.
+        Answers the ids of the stopped runs.
         """
         swept = adapters.sweep(self.adapters_dir)
         now = self._clock.now()
@@ -102,9 +104,9 @@ class Trainer:
             log.warning("training_recovered", runs=orphans, swept=swept)
         return orphans
 
-    def _gone(self, run: str, pid: int | None) -> bool:
+    def _gone(self, run: str, pid: int | None, since: float) -> bool:
         """The run is of this machine's state directory, and nobody is at it any more."""
-        return self._directory(run).exists() and (pid is None or not alive(pid))
+        return self._directory(run).exists() and (pid is None or not another_lives(pid, since))
 
     def stop(self) -> None:
         """Asks a run under way to leave a checkpoint and end, and starts none any more. Returns at once."""
@@ -160,7 +162,8 @@ class Trainer:
             raise UsageError(f"there is no snapshot {snapshot_id[:12]}")
         parent = None if from_base else self._store.read(rollouts.in_force).stable
         if parent is not None:
-            adapters.verify(self.adapters_dir / parent, parent)
+            digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
+            adapters.verify(self.adapters_dir / parent, parent, digest=digest)
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
         job = TrainJob(
@@ -189,10 +192,9 @@ class Trainer:
         """The newest run of the very same job that can go on, or None."""
         for run in self._store.read(lambda c: runs.unfinished(c, job.snapshot_id)):
             file = self._directory(run.id) / JOB
-            if _resumable(run) and file.exists():
-                before = JOBS.validate_json(file.read_bytes())
-                if before == job.model_copy(update={"out": before.out}):
-                    return run.id
+            before = _job_of(file) if _resumable(run) else None
+            if before is not None and before == job.model_copy(update={"out": before.out}):
+                return run.id
         return None
 
     def _run(self, job: TrainJob, run: str, actor: str) -> RunOutcome:
@@ -289,6 +291,14 @@ class _Follower:
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             self._trainer.look(self._run, progress.step)
+
+
+def _job_of(file: Path) -> Job | None:
+    """The job in the file; None where there is none, or one that was cut off or is of another version."""
+    try:
+        return JOBS.validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _resumable(run: Run) -> bool:

@@ -59,6 +59,12 @@ def get(connection: Connection, name: str) -> StoredAdapter | None:
     return None if found is None else _adapter(found)
 
 
+def digest(connection: Connection, name: str) -> str | None:
+    """The SHA-256 of the adapter's manifest; None where the adapter is unknown."""
+    found: str | None = connection.scalar(select(ADAPTER.c.digest).where(ADAPTER.c.name == name))
+    return found
+
+
 def newest(connection: Connection, *, limit: int = 100) -> list[StoredAdapter]:
     """The adapters, newest first."""
     query = select(ADAPTER).order_by(ADAPTER.c.created_at.desc(), ADAPTER.c.name).limit(limit)

@@ -94,11 +94,11 @@ def end(
 
 
 def abandon(
-    connection: Connection, *, gone: Callable[[str, int | None], bool], reason: str, now: float
+    connection: Connection, *, gone: Callable[[str, int | None, float], bool], reason: str, now: float
 ) -> list[str]:
-    """Ends as stopped every running run whose supervisor is `gone` (run, pid). Answers their ids."""
-    query = select(RUN.c.id, RUN.c.pid).where(RUN.c.state == "running")
-    orphans = [row.id for row in connection.execute(query) if gone(row.id, row.pid)]
+    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids."""
+    query = select(RUN.c.id, RUN.c.pid, RUN.c.started_at).where(RUN.c.state == "running")
+    orphans = [row.id for row in connection.execute(query) if gone(row.id, row.pid, row.started_at)]
     for run in orphans:
         end(connection, run, state="stopped", reason=reason, now=now)
     return orphans

@@ -272,6 +272,18 @@ def test_one_training_at_a_time(bench: Bench) -> None:
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize("body", ["", '{"kind": "train", "out": "/', '{"kind": "train", "novel": 1}'])
+def test_a_job_file_that_cannot_be_read_begins_anew(bench: Bench, body: str) -> None:
+    """Cut off by a kill, or written by another version: that run is not taken up, and blocks nothing."""
+    bench.act = end_as("stopped", "asked to stop")
+    stopped = bench.train()
+    (bench.state / "runs" / stopped.run / JOB).write_text(body, encoding="utf-8")
+    bench.act = succeed
+    outcome = bench.train()
+    assert outcome.state == "done"
+    assert outcome.run != stopped.run
+
+
 def test_recovery_frees_what_a_killed_daemon_left(bench: Bench) -> None:
     """Running rows become stopped, and half-published directories are swept."""
     killed = subprocess.Popen(["true"])
@@ -288,19 +300,39 @@ def test_recovery_frees_what_a_killed_daemon_left(bench: Bench) -> None:
 
 def test_recovery_leaves_what_another_process_is_at(bench: Bench) -> None:
     """A run and a publication whose process lives, and a run of another machine, are not touched."""
-    begin(bench, "r1", pid=os.getpid())
-    begin(bench, "r2", pid=1, here=False)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            begin(bench, "r1", pid=other.pid, at=time.time())
+            begin(bench, "r2", pid=1, here=False)
+            (bench.trainer.adapters_dir / f".tmp-{other.pid}-x").mkdir(parents=True)
+            assert bench.trainer.recover() == []
+            assert len(list(bench.trainer.adapters_dir.iterdir())) == 1
+        finally:
+            other.kill()
+
+
+def test_recovery_is_not_deceived_by_a_number_given_out_again(bench: Bench) -> None:
+    """In a container every daemon has the same number; after a reboot a stranger may have it."""
+    begin(bench, "ours", pid=os.getpid(), at=time.time())
     (bench.trainer.adapters_dir / f".tmp-{os.getpid()}-x").mkdir(parents=True)
-    assert bench.trainer.recover() == []
-    assert len(list(bench.trainer.adapters_dir.iterdir())) == 1
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        try:
+            begin(bench, "older", pid=stranger.pid, at=time.time() - 3600)
+            left = bench.trainer.adapters_dir / f".tmp-{stranger.pid}-x"
+            left.mkdir()
+            os.utime(left, (1, time.time() - 3600))
+            assert sorted(bench.trainer.recover()) == ["older", "ours"]
+        finally:
+            stranger.kill()
+    assert list(bench.trainer.adapters_dir.iterdir()) == []
 
 
-def begin(bench: Bench, run: str, *, pid: int, here: bool = True) -> None:
+def begin(bench: Bench, run: str, *, pid: int, at: float = 1.0, here: bool = True) -> None:
     """A running run, and its directory where it is of this machine."""
     if here:
         (bench.trainer.adapters_dir.parent / "runs" / run).mkdir(parents=True)
     bench.store.write(
-        lambda c: runs.begin(c, run=run, snapshot_id=bench.snapshot, recipe={}, parent=None, pid=pid, now=1.0)
+        lambda c: runs.begin(c, run=run, snapshot_id=bench.snapshot, recipe={}, parent=None, pid=pid, now=at)
     )
 
 
