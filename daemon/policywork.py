@@ -16,6 +16,7 @@ from connectors.base import Sampler
 from connectors.errors import TransientError
 from daemon.children import Child, ChildFailedError
 from daemon.config import TrainingConfig
+from daemon.errors import AdapterRefusedError
 from daemon.store.candidates import Output, Prompt
 from policies.policy import PolicySpec
 from policies.training.jobs import CompareJob, CompareResult, SampleJob, SampleResult
@@ -24,7 +25,10 @@ R = TypeVar("R", SampleResult, CompareResult)
 
 
 class PolicyWork:
-    """Runs sampling and comparing jobs. `stop` ends the one under way."""
+    """Runs sampling and comparing jobs. `stop` ends the one under way.
+
+    `adapter_path` answers the directory of an adapter that verifies; it raises AdapterRefusedError.
+    """
 
     def __init__(
         self,
@@ -49,7 +53,8 @@ class PolicyWork:
     ) -> Sequence[Sequence[Output]]:
         """`count` answers to each prompt from the policy with an adapter (None: the base model).
 
-        Raises TransientError where the child failed: the prompts stay unsampled and are tried again.
+        Raises TransientError where the child failed: the prompts stay unsampled and are tried again; and
+        AdapterRefusedError for an adapter that does not verify.
         """
         if self._endpoint is not None:
             messages = [prompt.messages for prompt in prompts]
@@ -70,17 +75,17 @@ class PolicyWork:
     ) -> CompareResult:
         """One answer of each policy to every prompt, and how far the two are apart.
 
-        A child that failed is a result with its reason.
+        A child that failed is a result with its reason, and so is an adapter that does not verify.
         """
         with self._directory_of_its_own() as out:
-            job = CompareJob(
-                **self._common(out, prompts, seed),
-                candidate=self._adapter_path(candidate),
-                stable=None if stable is None else self._adapter_path(stable),
-            )
             try:
+                job = CompareJob(
+                    **self._common(out, prompts, seed),
+                    candidate=self._adapter_path(candidate),
+                    stable=None if stable is None else self._adapter_path(stable),
+                )
                 return self._run(Child(job, stall_s=self._training.stall_s))
-            except ChildFailedError as error:
+            except (ChildFailedError, AdapterRefusedError) as error:
                 state: Literal["stopped", "failed"] = "stopped" if self._stopping else "failed"
                 return CompareResult(state=state, reason=str(error))
 

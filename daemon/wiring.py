@@ -25,6 +25,7 @@ from daemon.stages.ingest import Ingest
 from daemon.stages.promote import Promote
 from daemon.stages.watch import Watch
 from daemon.status import Status
+from daemon.store import adapters as adapter_rows
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
 from policies.records import Role
@@ -45,6 +46,7 @@ class Wiring:
         self.clock = clock or SystemClock()
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.roles = frozenset(settings.judges)
+        self._digests: dict[str, str] = {}
 
     def prepare_store(self) -> None:
         """Makes the schema of a new database; raises StoreError for one of another version."""
@@ -158,7 +160,7 @@ class Wiring:
             spec=self.settings.policy,
             training=self.settings.training,
             directory=self.settings.state_dir / "jobs",
-            adapter_path=lambda name: self.adapters_dir / name,
+            adapter_path=self._verified_path,
             endpoint=self._endpoint(),
         )
 
@@ -218,20 +220,29 @@ class Wiring:
             spec=self.settings.policy,
             roles=self.roles,
             compare=self.policy_work.compare,
-            verify=self._verify,
+            verify=self._verified_path,
             halts=self.latch,
             seed=self.settings.seed,
         )
 
-    def _verify(self, adapter: str) -> object:
+    def _verified_path(self, adapter: str) -> Path:
+        """The adapter's directory, verified. Raises AdapterRefusedError."""
+        directory = self.adapters_dir / adapter
+        self._verify(directory, adapter)
+        return directory
+
+    def _verify(self, directory: Path, adapter: str) -> object:
+        """Against the whole digest that the store has. It never changes, so it is read once."""
         from daemon.adapters import verify
 
-        return verify(self.adapters_dir / adapter, adapter)
+        digest = self._digests.get(adapter) or self.store.read(lambda c: adapter_rows.digest(c, adapter))
+        if digest is not None:
+            self._digests[adapter] = digest
+        return verify(directory, adapter, digest=digest)
 
     @cached_property
     def rollout(self) -> "Rollout":
         from connectors.serving.directory import DirectoryTarget
-        from daemon.adapters import verify
         from daemon.rollout.rollout import Rollout
 
         return Rollout(
@@ -242,7 +253,7 @@ class Wiring:
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
-            verify=verify,
+            verify=self._verify,
         )
 
     @cached_property

@@ -170,10 +170,10 @@ class Rollout:
                 conditions.append(Condition("refused", str(error)))
                 state = self._store.read(rollouts.in_force)
             self._told.changed(state, self._store.read(rollouts.changes))
+            self._remembered = state
+            trouble = self._mirror.converge(state)
         except (SQLAlchemyError, StoreError) as error:
             return self._without_store(wish, conditions, error)
-        self._remembered = state
-        trouble = self._mirror.converge(state)
         return self._told.reconciled(
             Reconciliation(not trouble, state.stable, state.epoch, (*conditions, *trouble))
         )

@@ -1,0 +1,62 @@
+"""What the composition gives the parts: adapters reach a model only when they are what the store knows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import adapters
+from daemon.errors import AdapterRefusedError
+from daemon.store import adapters as adapter_rows
+from daemon.wiring import Wiring
+from tests.daemon.configuration import settings
+from tests.daemon.test_adapters import manifest, source
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Wiring]:
+    parts = Wiring(settings(tmp_path))
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    yield parts
+    parts.close()
+
+
+def published(parts: Wiring, tmp_path: Path, *, digest: str | None = None) -> str:
+    """An adapter on disk with its row. `digest` stands in the row instead of the manifest's own."""
+    made = source(tmp_path / "made")
+    found = adapters.publish(made, adapters=parts.adapters_dir, manifest=manifest(made))
+    parts.store.write(
+        lambda c: adapter_rows.record(
+            c, name=found.name, digest=digest or found.digest, path=str(found.path), base_model="base",
+            run_id=None, parent=None, manifest={}, now=1.0,
+        )
+    )  # fmt: skip
+    return found.name
+
+
+@pytest.mark.parametrize("place", ["rollout", "gate", "compare", "sample"])
+def test_another_manifest_whose_name_is_the_same_is_refused(
+    parts: Wiring, tmp_path: Path, place: str
+) -> None:
+    """The name holds twelve digits of the digest; the store has all of them, and all of them count."""
+    name = published(parts, tmp_path, digest="0" * 64)
+    if place == "rollout":
+        refusal = parts.rollout._admission.intact(name)
+        told = "" if refusal is None else refusal.message
+    elif place == "gate":
+        told = parts.evaluate._refusal(name) or ""
+    elif place == "compare":
+        told = parts.policy_work.compare([], candidate=name, stable=None, seed=0).reason
+    else:
+        with pytest.raises(AdapterRefusedError) as caught:
+            parts.policy_work.sample([], count=1, adapter=name, seed=0)
+        told = str(caught.value)
+    assert "MANIFEST.json: its SHA-256" in told
+
+
+def test_what_the_store_knows_verifies(parts: Wiring, tmp_path: Path) -> None:
+    """The whole digest is the manifest's."""
+    name = published(parts, tmp_path)
+    assert parts.rollout._admission.intact(name) is None
+    assert parts.evaluate._refusal(name) is None
