@@ -167,7 +167,7 @@ class Curate:
     def _due(self) -> bool:
         if self._spec.sampling.candidates == 0:
             return False
-        waiting = self._store.read(candidates.waiting)
+        waiting = self._store.read(lambda c: candidates.waiting(c, most=self._least))
         if waiting.oldest is None:
             return False
         return waiting.prompts >= self._least or self._clock.now() - waiting.oldest >= self._patience_s

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, func, inspect, select, update
+from sqlalchemy import Connection, Select, Table, inspect, select, update
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow
@@ -34,7 +34,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many prompts lack sampled answers, and when the oldest of them was stored."""
+    """How many prompts lack sampled answers, and when the oldest of those counted was stored."""
 
     prompts: int
     oldest: float | None
@@ -65,10 +65,10 @@ def prompts(connection: Connection, trace_ids: Sequence[int]) -> list[Prompt]:
     return [prompt_of(found[trace_id]) for trace_id in trace_ids]
 
 
-def waiting(connection: Connection) -> Waiting:
-    """Counts the prompts that `unsampled` would answer."""
-    row = connection.execute(_unsampled(func.count(TRACE.c.id), func.min(TRACE.c.stored_at))).one()
-    return Waiting(row[0], row[1])
+def waiting(connection: Connection, *, most: int) -> Waiting:
+    """Counts the prompts that `unsampled` would answer, up to `most`: there may be millions."""
+    stored = connection.scalars(_unsampled(TRACE.c.stored_at).limit(most)).all()
+    return Waiting(len(stored), min(stored, default=None))
 
 
 def unsampled(connection: Connection, *, limit: int) -> list[Prompt]:

@@ -21,7 +21,7 @@ class TraceRow(SQLModel, table=True):
         UniqueConstraint("source", "event_id", "digest"),
         UniqueConstraint("source", "event_id", "revision"),
         Index("ix_trace_sampling", "split", "sampled_at"),
-        Index("ix_trace_curation", "split", "curated_at"),
+        Index("ix_trace_curation", "split", "curated_at", "sampled_at"),
     )
     id: int | None = Field(default=None, primary_key=True)
     source: str
@@ -29,7 +29,7 @@ class TraceRow(SQLModel, table=True):
     revision: int = 0
     digest: str
     cluster: str = Field(index=True)
-    split: str = Field(index=True)
+    split: str
     ts: float = Field(index=True)
     stored_at: float
     model: str | None = None
@@ -88,7 +88,7 @@ class CandidateRow(SQLModel, table=True):
     origin: str
     adapter: str = ""
     """The adapter that produced it; '' for the base model."""
-    batch: str = ""
+    batch: str = Field(default="", index=True)
     sample: int = 0
     output: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     text: str = Field(sa_column=Column(Text, nullable=False))
@@ -164,7 +164,7 @@ class VerdictRow(SQLModel, table=True):
     """What one judgement concluded, or why it abstained. One per judgement."""
 
     __tablename__ = "verdict"
-    __table_args__ = (Index("ix_verdict_role_created", "role", "created_at"),)
+    __table_args__ = (Index("ix_verdict_newest", "role", "kind", "created_at"),)
     id: int | None = Field(default=None, primary_key=True)
     judgement_id: int = Field(foreign_key="judgement.id", unique=True)
     judge: str

@@ -141,10 +141,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("source", "event_id", "revision"),
     )
     op.create_index(op.f("ix_trace_cluster"), "trace", ["cluster"], unique=False)
-    op.create_index("ix_trace_curation", "trace", ["split", "curated_at"], unique=False)
+    op.create_index("ix_trace_curation", "trace", ["split", "curated_at", "sampled_at"], unique=False)
     op.create_index(op.f("ix_trace_planned_at"), "trace", ["planned_at"], unique=False)
     op.create_index("ix_trace_sampling", "trace", ["split", "sampled_at"], unique=False)
-    op.create_index(op.f("ix_trace_split"), "trace", ["split"], unique=False)
     op.create_index(op.f("ix_trace_subject"), "trace", ["subject"], unique=False)
     op.create_index(op.f("ix_trace_ts"), "trace", ["ts"], unique=False)
     op.create_table(
@@ -165,6 +164,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("trace_id", "origin", "adapter", "batch", "sample"),
     )
+    op.create_index(op.f("ix_candidate_batch"), "candidate", ["batch"], unique=False)
     op.create_index(op.f("ix_candidate_trace_id"), "candidate", ["trace_id"], unique=False)
     op.create_table(
         "preference",
@@ -381,5 +381,5 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_verdict_candidate_id"), "verdict", ["candidate_id"], unique=False)
     op.create_index(op.f("ix_verdict_evaluation_id"), "verdict", ["evaluation_id"], unique=False)
-    op.create_index("ix_verdict_role_created", "verdict", ["role", "created_at"], unique=False)
+    op.create_index("ix_verdict_newest", "verdict", ["role", "kind", "created_at"], unique=False)
     op.create_index(op.f("ix_verdict_trace_id"), "verdict", ["trace_id"], unique=False)
