@@ -10,7 +10,7 @@ import pytest
 from connectors.base import Partition, Record, Source
 from tests.contracts.sources import JsonlPlace, KafkaPlace, MemoryPlace, Place, Positions
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 OVERSHOOT = 500
 """Records a source may take in beyond its bound: one fetch."""
 
