@@ -152,6 +152,9 @@ class Metrics:
         self.alert_heartbeat = self._gauge(
             "alert_path_last_heartbeat_timestamp_seconds", "When the Watchdog alert last arrived."
         )
+        self.ledger_entries = self._gauge(
+            "ledger_entries", "Entries of the ledger; fewer than before: its tail was cut."
+        )
         self.errors = self._counter("stage_errors_total", "Failures at the top of a stage.", "stage")
 
     def prepare(self, *, sources: tuple[str, ...], judges: tuple[Role, ...]) -> None:

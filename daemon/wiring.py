@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from connectors.base import Judge, Sampler, Source
 from connectors.decoders.detect import Decoders
 from daemon import log, version
+from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
 from daemon.latch import Latch
@@ -85,6 +86,10 @@ class Wiring:
     def latch(self) -> Latch:
         return Latch(self.store, self.clock, self.metrics)
 
+    @cached_property
+    def budget(self) -> Budget:
+        return Budget(self.store, self.clock, self.metrics)
+
     @property
     def adapters_dir(self) -> Path:
         return self.settings.state_dir / "adapters"
@@ -132,7 +137,6 @@ class Wiring:
 
     @cached_property
     def judge_stage(self) -> "JudgeStage":
-        from daemon.budget import Budget
         from daemon.stages.judge import JudgeStage
         from policies.constitution import load as load_constitution
         from policies.rubric import load as load_rubric
@@ -145,7 +149,7 @@ class Wiring:
             policy=policy,
             constitution=load_constitution(policy.constitution),
             rubric=load_rubric(policy.rubric),
-            budget=Budget(self.store, self.clock, self.metrics),
+            budget=self.budget,
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
@@ -269,6 +273,7 @@ class Wiring:
             spec=self.settings.policy,
             roles=self.roles,
             latch=self.latch,
+            budget=self.budget,
         )
 
     @cached_property

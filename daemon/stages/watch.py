@@ -3,6 +3,9 @@
 A standing condition is one halt for as long as it is latched. When an operator resumes it, the rule starts
 over: only labels and rewards that came after the resume count for it, and it needs its full minimum of them.
 So a resume holds until new evidence says otherwise. The gauges go on showing the whole window.
+
+The ledger's head is logged once an hour: kept with the logs, it shows a tail that was cut in the database
+(`daemon.store.ledger`).
 """
 
 import math
@@ -11,19 +14,28 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from daemon.budget import Budget
 from daemon.clock import Clock
+from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.evidence import show_figures
-from daemon.store import alignment, evaluations, preferences
+from daemon.store import alignment, evaluations, ledger, preferences
 from daemon.store.evaluations import Evaluation
+from daemon.store.ledger import Head
 from daemon.store.store import Store
 from policies.agreement import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
 from policies.policy import PolicySpec
 from policies.records import Halt, Role, Scope
 
+log = get("watch")
+
 RECENT_EVALUATIONS = 20
 """Attempts looked through for the last one that was measured."""
+COUNT_S = 10.0
+"""Between two counts of what may be millions of rows."""
+HEAD_S = 3600.0
+"""Between two log lines with the ledger's head."""
 
 
 class Latch(Protocol):
@@ -48,13 +60,22 @@ class _Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """One consistent look at the store."""
+class _Counts:
+    """How much there is of what grows with the traffic, at a time of the monotonic clock."""
 
-    measured: _Measured
+    at: float
     queue: dict[Role, int]
     preferences: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One consistent look at the store; the counts may be older by `COUNT_S`."""
+
+    measured: _Measured
+    counts: _Counts
     evaluations: list[Evaluation]
+    head: Head
 
 
 class Watch:
@@ -72,6 +93,7 @@ class Watch:
         spec: PolicySpec,
         roles: frozenset[Role],
         latch: Latch,
+        budget: Budget,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -79,14 +101,19 @@ class Watch:
         self._spec = spec
         self._roles = tuple(role for role in Role if role in roles)
         self._latch = latch
+        self._budget = budget
         self._rules = rules_for(spec.halts, self._roles)
         self._measured: _Measured | None = None
+        self._counts: _Counts | None = None
+        self._head_logged_at: float | None = None
 
     def step(self) -> int:
         """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
         seen = self._store.read(self._look)
         self._measured = seen.measured
+        self._counts = seen.counts
         self._show(seen)
+        self._log_head(seen.head)
         new = sum(self._latched(halt) for halt in evaluate(self._rules, seen.measured.evidence))
         self._metrics.refresh_timestamp.set(self._clock.now())
         return new
@@ -101,10 +128,22 @@ class Watch:
         last = self._measured
         return _Seen(
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
-            queue=alignment.queue(connection),
-            preferences=preferences.count(connection),
+            counts=self._count(connection),
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
+            head=ledger.head(connection),
         )
+
+    def _count(self, connection: Connection) -> _Counts:
+        now, last = self._clock.monotonic(), self._counts
+        if last is not None and now - last.at < COUNT_S:
+            return last
+        return _Counts(now, alignment.queue(connection), preferences.count(connection))
+
+    def _log_head(self, head: Head) -> None:
+        now = self._clock.monotonic()
+        if self._head_logged_at is None or now - self._head_logged_at >= HEAD_S:
+            self._head_logged_at = now
+            log.info("ledger_head_noted", entries=head.seq, hash=head.hash)
 
     def _measure(self, connection: Connection, mark: tuple[Any, ...]) -> _Measured:
         scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
@@ -155,10 +194,12 @@ class Watch:
         metrics = self._metrics
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
-        metrics.preferences.set(seen.preferences)
+        metrics.preferences.set(seen.counts.preferences)
+        metrics.ledger_entries.set(seen.head.seq)
         for role, found in seen.measured.alignment.items():
             self._show_alignment(role, found)
-            metrics.queue.labels(role).set(seen.queue.get(role, 0))
+            metrics.queue.labels(role).set(seen.counts.queue.get(role, 0))
+            self._budget.spent_today(role.value)  # else the gauge keeps yesterday's sum until the next call
         for role, spread in seen.measured.rewards.items():
             metrics.reward_sd.labels(role).set(_or_nan(spread.deviation))
         for role, flips in seen.measured.flips.items():

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
+from daemon.budget import Budget
 from daemon.clock import FakeClock
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.stages.watch import Watch
+from daemon.store import ledger
 from daemon.store.store import Store
 from daemon.store.tables import EvaluationRow, HaltRow
 from policies.records import Role, Scope, Split
@@ -39,6 +42,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.latch = Latch(self.store, self.clock, self.metrics)
+        self.budget = Budget(self.store, self.clock, self.metrics)
 
     def stage(self, roles: frozenset[Role] = ROLES) -> Watch:
         return Watch(
@@ -48,6 +52,7 @@ class World:
             spec=lenient(),
             roles=roles,
             latch=self.latch,
+            budget=self.budget,
         )
 
     def gauge(self, name: str, judge: str | None = None, **labels: str) -> float:
@@ -259,3 +264,33 @@ def test_a_restart_shows_the_last_evaluation_again(world: World) -> None:
     assert math.isnan(world.gauge("policy_kl_nats"))
     assert world.gauge("gate_win_rate_ratio") == 0.7
     assert world.gauge("gate_win_rate_lower_bound_ratio") == 0.6
+
+
+def test_todays_cost_starts_again_at_midnight(world: World) -> None:
+    """Without a call on the new day the gauge does not keep the sum of the day before."""
+    stage = world.stage()
+    world.budget.settle(world.budget.reserve("small", 0.5, limit=None), 0.25)
+    stage.step()
+    assert world.gauge("judge_cost_today_usd", "small") == 0.25
+
+    world.clock.advance(86_400)
+    stage.step()
+
+    assert world.gauge("judge_cost_today_usd", "small") == 0.0
+
+
+def test_the_ledgers_head_is_logged_every_hour(world: World) -> None:
+    """What is kept outside the database shows whether its end was cut; the gauge counts the entries."""
+    stage = world.stage()
+    with capture_logs() as logged:
+        stage.step()
+        world.latch.halt(Scope.TRAINING, reason="a test", source="operator", actor="ann")
+        stage.step()
+        world.clock.advance(3601)
+        stage.step()
+
+    head = world.store.read(ledger.head)
+    heads = [each for each in logged if each["event"] == "ledger_head_noted"]
+    assert [each["entries"] for each in heads] == [0, 1]
+    assert heads[-1]["hash"] == head.hash
+    assert world.gauge("ledger_entries") == 1
