@@ -98,6 +98,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     alerts = Alerts(
         latch=parts.latch,
         rollback=lambda reason: parts.rollout.rollback(actor="alert", reason=reason),
+        changed_at=lambda: next((change.at for change in parts.rollout.changes(1)), None),
         metrics=parts.metrics,
         clock=parts.clock,
         log=log,

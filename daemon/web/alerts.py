@@ -77,8 +77,10 @@ class Received:
 class Alerts:
     """Takes payloads in. Calls must come one at a time: the listener gives it a thread of its own.
 
-    `rollback(reason)` re-points serving. It is called once for a firing alert with `halts: rollback`, after
-    promotion is halted, and again when it failed and the alert is sent again; never for a mere repeat.
+    `rollback(reason)` re-points serving. It is called for a firing alert with `halts: rollback`, after
+    promotion is halted, and again when the alert is sent again while its halt is active and nothing came into
+    force since: a kill or a failure between the two is made good, and no repeat goes one step further.
+    `changed_at()` is when the adapter in force last changed, in seconds since the epoch; None: never.
     """
 
     def __init__(
@@ -86,16 +88,17 @@ class Alerts:
         *,
         latch: Halting,
         rollback: Callable[[str], object],
+        changed_at: Callable[[], float | None],
         metrics: Metrics,
         clock: Clock,
         log: Logger,
     ) -> None:
         self._latch = latch
         self._rollback = rollback
+        self._changed_at = changed_at
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._owed: dict[tuple[str, str], float] = {}
 
     def receive(self, body: bytes) -> Received:
         """Handles one payload. Raises NotAlertmanagerError, and nothing else."""
@@ -145,27 +148,25 @@ class Alerts:
         )
 
     def _roll_back(self, alert: Alert) -> Result:
-        """Halts promotion, then rolls back: once per (fingerprint, start), until it went through."""
-        key = (alert.fingerprint, alert.starts_at)
-        tried = key in self._owed
-        since = self._owed.setdefault(key, self._clock.now())
+        """Halts promotion, then rolls back, if that was not done for this halt yet."""
         new = self._halt(Scope.PROMOTION, alert.reason, alert)
-        if new or (tried and self._stored_since(alert, since)):
+        if new or self._owes_rollback(alert):
             try:
                 self._rollback(alert.reason)
             except RefusedError as error:
                 self._log.warning("rollback_refused", alert=alert.name, reason=line_of(error))
-        del self._owed[key]
         return "halted" if new else "repeated"
 
-    def _stored_since(self, alert: Alert, since: float) -> bool:
-        """The halt was stored by an earlier attempt of this process, whose rollback is still owed."""
-        return any(
-            halt.fingerprint == alert.fingerprint
-            and halt.starts_at == alert.starts_at
-            and halt.created_at >= since
+    def _owes_rollback(self, alert: Alert) -> bool:
+        """The alert's halt is active, and nothing else came into force since it was latched."""
+        latched = [
+            halt.created_at
             for halt in self._latch.active()
-        )
+            if (halt.scope, halt.fingerprint) == (Scope.PROMOTION, alert.fingerprint)
+            and alert.starts_at in {"", halt.starts_at}
+        ]
+        changed_at = self._changed_at()
+        return bool(latched) and (changed_at is None or changed_at < max(latched))
 
 
 def parse(body: bytes) -> list[Alert | None]:

@@ -41,6 +41,7 @@ class Site:
     token: str | None = TOKEN
     state: dict[str, Any] = field(default_factory=dict)
     rollbacks: list[str] = field(default_factory=list)
+    changed_at: float | None = None
     refuse_rollback: RlaifdError | None = None
     metrics: Metrics = field(default_factory=Metrics)
     port: int = 0
@@ -52,6 +53,7 @@ class Site:
         self.alerts = Alerts(
             latch=self.latch,
             rollback=self.roll_back,
+            changed_at=lambda: self.changed_at,
             metrics=self.metrics,
             clock=self.clock,
             log=get("web"),
@@ -61,6 +63,7 @@ class Site:
         if self.refuse_rollback is not None:
             raise self.refuse_rollback
         self.rollbacks.append(reason)
+        self.changed_at = self.clock.now()
 
     def status(self) -> dict[str, Any]:
         if self.broken_status is not None:

@@ -160,6 +160,40 @@ def test_a_failed_rollback_is_tried_again_when_the_alert_comes_again(site: Site,
     assert len(site.rollbacks) == 1
 
 
+@pytest.mark.parametrize("starts_at", [STARTED, None])
+def test_a_daemon_killed_before_the_rollback_makes_it_good(
+    site: Site, latch: Latch, starts_at: str | None
+) -> None:
+    """Its successor knows nothing but the halt and the changes; the alert comes again."""
+    killed = Site(latch, changed_at=1.0, refuse_rollback=RlaifdError("killed"))
+    with killed.running():
+        assert killed.send(alert("rollback", startsAt=starts_at)).code == 503
+    site.changed_at = 1.0
+    assert site.send(alert("rollback", startsAt=starts_at)).json() == {"repeated": 1}
+    assert site.send(alert("rollback", startsAt=starts_at)).json() == {"repeated": 1}
+    assert len(site.rollbacks) == 1
+
+
+def test_a_change_after_the_halt_is_not_undone(site: Site, latch: Latch) -> None:
+    """A person went back by hand before the alert came again: that was it."""
+    site.refuse_rollback = RlaifdError("rollout.yaml: not writable")
+    assert site.send(alert("rollback")).code == 503
+    site.refuse_rollback = None
+    site.changed_at = site.clock.now()
+    assert site.send(alert("rollback")).json() == {"repeated": 1}
+    assert site.rollbacks == []
+
+
+def test_a_resumed_halt_owes_no_rollback(site: Site, latch: Latch) -> None:
+    """The person who resumed has looked at it."""
+    site.refuse_rollback = RlaifdError("rollout.yaml: not writable")
+    assert site.send(alert("rollback")).code == 503
+    latch.resume(Scope.PROMOTION, actor="ann", reason="a false alarm")
+    site.refuse_rollback = None
+    assert site.send(alert("rollback")).code == 200
+    assert site.rollbacks == []
+
+
 def test_nothing_to_roll_back_to_is_settled(site: Site, latch: Latch) -> None:
     """A refusal is an answer: sending the alert again would not change it."""
     site.refuse_rollback = RefusedError("no earlier adapter")
