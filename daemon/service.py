@@ -45,8 +45,8 @@ class Service:
 
     `prepare` is called once the state directory is ours and before anything starts: what must not happen
     beside another daemon (clearing up after a killed one, joining a consumer group) belongs there.
-    `stop_training` asks the training child to stop and may block. `reload` is called on SIGHUP; None answers
-    it with a log line. `closers` are called last, in order: sources, judges, store; one that fails or hangs
+    `stop_training` asks the training child to stop and may block. SIGHUP is answered with a log line: nothing
+    is reloaded. `closers` are called last, in order: sources, judges, store; one that fails or hangs
     does not keep the next from its turn.
     """
 
@@ -63,7 +63,6 @@ class Service:
         schedule: Stoppable | None = None,
         prepare: Callable[[], None] = lambda: None,
         stop_training: Callable[[], None] = lambda: None,
-        reload: Callable[[], None] | None = None,
         closers: Sequence[Closer] = (),
         notifier: Notifier | None = None,
         grace_s: float = GRACE_S,
@@ -78,7 +77,6 @@ class Service:
         self._schedule = schedule
         self._prepare = prepare
         self._stop_training = stop_training
-        self._reload = reload
         self._closers = closers
         self._notifier = notifier or Notifier()
         self._grace_s = grace_s
@@ -152,23 +150,9 @@ class Service:
                 self._log.info("signal_received", signal=int(number or 0))
                 return 0
             if number == signals.RELOAD:
-                self._reload_now()
+                self._log.warning("reload_unsupported", fix="restart to take up a changed configuration")
             if not self._heartbeats.stale():
                 self._notifier.tell("WATCHDOG=1")
-
-    def _reload_now(self) -> None:
-        if self._reload is None:
-            self._log.warning("reload_unsupported", fix="restart to take up a changed configuration")
-            return
-        monotonic_us = int(self._clock.monotonic() * 1e6)
-        self._notifier.tell(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
-        try:
-            self._reload()
-            self._log.info("configuration_reloaded")
-        except Exception as error:  # noqa: BLE001 - what was loaded before stays in force
-            self._metrics.errors.labels("reload").inc()
-            self._log.error("reload_failed", error=line_of(error))
-        self._notifier.tell("READY=1")
 
     def _drain(self) -> None:
         """No new work; the steps under way and the training child share one grace."""

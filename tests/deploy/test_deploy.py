@@ -135,3 +135,5 @@ def test_the_unit_is_guarded() -> None:
         "ProtectSystem=strict",
     ):
         assert line in text.splitlines()
+    started = {line.partition("=")[0] for line in text.splitlines() if line.startswith("Exec")}
+    assert started == {"ExecStart"}, "what another Exec ends with is not looked at, and nothing is reloaded"
