@@ -28,6 +28,7 @@ def configure(level: str, style: Literal["auto", "json", "console"]) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # an outage is many lines there, and one of ours
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
 
 

@@ -298,7 +298,8 @@ class Wiring:
 
 
 def _kafka(source: KafkaConfig) -> Source:
-    from connectors.sources.kafka import KafkaOptions, KafkaSource
+    from connectors.sources.kafka import KafkaSource
+    from connectors.sources.kafka_client import KafkaOptions
 
     options = source.model_dump(exclude={"type", "name", "decoder", "sasl_password_file"})
     return KafkaSource(

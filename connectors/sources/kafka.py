@@ -13,16 +13,15 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from connectors.base import Partition, Record, Resume
 from connectors.errors import ConnectorError, FatalError, TransientError
+from connectors.sources.kafka_client import KafkaOptions, check_files, connect, free_slot, seek
 from connectors.sources.kafka_errors import classified, last_reason
 from connectors.sources.kafka_errors import unreachable as unreachable_error
 
@@ -32,30 +31,6 @@ RETRY_S = 1.0
 SILENCE_S = 5.0
 """Without a connection for so long, an outage is told: the client's poll keeps quiet about it."""
 CLOSE_MS = 3000
-FETCH_BYTES = 1 << 20
-"""Most bytes fetched ahead of each partition, in the client's buffer: they come on top of the bound."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KafkaOptions:
-    """How to reach the brokers and what to read. Times in seconds, sizes in bytes."""
-
-    bootstrap_servers: str
-    topics: tuple[str, ...]
-    group_id: str = "rlaifd"
-    auto_offset_reset: Literal["earliest", "none"] = "earliest"
-    """When the stored position is no longer retained: go on at the earliest record, or stop and say so."""
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = None
-    sasl_password: str | None = field(default=None, repr=False)
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
-    max_in_flight_records: int = 5000
-    max_in_flight_bytes: int = 64 << 20
-    bootstrap_timeout_s: float = 10.0
-    session_timeout_s: float = 45.0
 
 
 @dataclass(slots=True)
@@ -162,10 +137,10 @@ class KafkaSource:
 
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
-        _check_files(self._options)
+        check_files(self._options)
         with last_reason() as reason:
             try:
-                consumer = _consumer(self._options)
+                consumer = connect(self._options)
             except kafka_errors.KafkaTimeoutError:
                 consumer = None
         if consumer is None:  # raised here: above, the error's context would keep the client's frames alive
@@ -187,7 +162,7 @@ class KafkaSource:
     def _poll(self, consumer: KafkaConsumer) -> None:
         with self._lock:
             before = {where: state.epoch for where, state in self._assigned.items()}
-        _free_slot(consumer)
+        free_slot(consumer)
         try:
             batch = consumer.poll(timeout_ms=POLL_MS, max_records=500)
         except kafka_errors.NoOffsetForPartitionError:
@@ -252,7 +227,7 @@ class KafkaSource:
     def _replace(self, consumer: KafkaConsumer, moved: Mapping[TopicPartition, int | None]) -> None:
         for where, start in moved.items():
             try:
-                _seek(consumer, where, start)
+                seek(consumer, where, start)
             except ValueError:
                 continue  # it has moved away again; its new owner reads on
 
@@ -337,7 +312,7 @@ class KafkaSource:
             starts = None
         for where in added:
             try:
-                _seek(consumer, where, starts.get(where) if starts else None)
+                seek(consumer, where, starts.get(where) if starts else None)
             except ValueError:
                 continue  # it has moved away again
         with self._lock:
@@ -388,73 +363,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self._source.dropping(lost)
-
-
-def _seek(consumer: KafkaConsumer, where: TopicPartition, start: int | None) -> None:
-    """Bookkeeping only, on either thread. Raises ValueError when the partition has moved away."""
-    if start is None:
-        consumer.seek_to_beginning(where)
-    else:
-        consumer.seek(where, start)
-
-
-def _free_slot(consumer: KafkaConsumer) -> None:
-    """Lets the records of a partition that was paused come back.
-
-    kafka-python 3.0 parks them until its slot for the partition in line is None, but an exhausted one stays
-    there, merely false, until some other fetch arrives: without one the parked records never come.
-    """
-    fetcher = consumer._fetcher  # noqa: SLF001 - there is no public way, and the version is pinned
-    if not fetcher._next_partition_records:  # noqa: SLF001
-        fetcher._next_partition_records = None  # noqa: SLF001
-
-
-def _consumer(options: KafkaOptions) -> KafkaConsumer:
-    """Connects; a failed attempt leaves no thread and no socket behind. Raises the client's own errors."""
-    made: list[Any] = []
-
-    def client(**config: Any) -> Any:
-        made.append(KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**config))
-        return made[-1]
-
-    try:
-        return KafkaConsumer(
-            bootstrap_servers=options.bootstrap_servers.split(","),
-            group_id=options.group_id,
-            client_id="rlaifd",
-            kafka_client=client,
-            enable_auto_commit=False,
-            auto_offset_reset=options.auto_offset_reset,
-            partition_assignment_strategy=(CooperativeStickyAssignor,),
-            max_poll_records=500,
-            session_timeout_ms=int(options.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(min(3.0, options.session_timeout_s / 4) * 1000),
-            max_partition_fetch_bytes=FETCH_BYTES,
-            isolation_level="read_committed",
-            bootstrap_timeout_ms=int(options.bootstrap_timeout_s * 1000),
-            security_protocol=options.security_protocol,
-            sasl_mechanism=options.sasl_mechanism,
-            sasl_plain_username=options.sasl_username,
-            sasl_plain_password=options.sasl_password,
-            ssl_cafile=_text(options.ssl_cafile),
-            ssl_certfile=_text(options.ssl_certfile),
-            ssl_keyfile=_text(options.ssl_keyfile),
-        )
-    except BaseException:
-        for each in made:
-            each.close()
-        raise
-
-
-def _check_files(options: KafkaOptions) -> None:
-    """The client would try for ever to connect without them."""
-    for path in (options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile):
-        try:
-            if path is not None:
-                path.open("rb").close()
-        except OSError as error:
-            raise FatalError(f"kafka {options.bootstrap_servers}: {path}: {error.strerror}") from None
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

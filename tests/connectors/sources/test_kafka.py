@@ -16,7 +16,8 @@ from kafka import errors as kafka_errors
 
 from connectors.base import Partition, Record
 from connectors.errors import ConnectorError, FatalError, TransientError
-from connectors.sources.kafka import KafkaOptions, KafkaSource
+from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka_client import KafkaOptions
 from connectors.sources.kafka_errors import classified, last_reason
 from tests.contracts.sources import Positions
 from tests.servers.kafka import PASSWORD, Broker, PrivateBroker, free_ports, keytool

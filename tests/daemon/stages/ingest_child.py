@@ -10,7 +10,8 @@ from connectors.base import Source
 from connectors.decoders.detect import Decoders
 from connectors.errors import TransientError
 from connectors.sources.jsonl import JsonlSource
-from connectors.sources.kafka import KafkaOptions, KafkaSource
+from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka_client import KafkaOptions
 from daemon.clock import SystemClock
 from daemon.metrics import Metrics
 from daemon.stages.ingest import Ingest
