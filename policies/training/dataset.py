@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from policies.records import Message
 from policies.snapshot import Pair
 from policies.training.jobs import Messages, Tools
@@ -44,32 +46,40 @@ class Prepared:
     examples: list[Example]
     identical: int
     too_long: int
+    unfit: int = 0
 
 
 def prepare(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> Prepared:
-    """Tokenises the pairs. Those with equal answers, and those longer than `max_length`, are counted out."""
+    """Tokenises the pairs. Those with equal answers, those longer than `max_length`, and those whose messages
+    the chat template refuses, are counted out.
+    """
     examples: list[Example] = []
-    identical = too_long = 0
+    identical = too_long = unfit = 0
     for pair in pairs:
-        example = tokenise(pair, tokenizer)
+        try:
+            example = tokenise(pair, tokenizer)
+        except TemplateError:
+            unfit += 1
+            continue
         if example.chosen == example.rejected:
             identical += 1
         elif example.length > max_length:
             too_long += 1
         else:
             examples.append(example)
-    return Prepared(examples, identical, too_long)
+    return Prepared(examples, identical, too_long, unfit)
 
 
 def tokenise(pair: Pair, tokenizer: Any) -> Example:
     """One pair as tokens.
 
     The completion starts where prompt and prompt with answer part: some templates render the prompt alone
-    differently, and both answers must share one context.
+    differently, and both answers must share one context. Raises TemplateError.
     """
-    prompt = render(tokenizer, pair.prompt, pair.tools, ask=True)
-    chosen, chosen_mask = _completion(tokenizer, pair.prompt, pair.chosen, pair.tools)
-    rejected, rejected_mask = _completion(tokenizer, pair.prompt, pair.rejected, pair.tools)
+    messages = fitted(tokenizer, pair.prompt, pair.tools)
+    prompt = render(tokenizer, messages, pair.tools, ask=True)
+    chosen, chosen_mask = _completion(tokenizer, messages, pair.chosen, pair.tools)
+    rejected, rejected_mask = _completion(tokenizer, messages, pair.rejected, pair.tools)
     start = min(_shared(prompt, chosen), _shared(prompt, rejected))
     return Example(
         prompt=prompt[:start],
@@ -82,13 +92,51 @@ def tokenise(pair: Pair, tokenizer: Any) -> Example:
     )
 
 
-def render(tokenizer: Any, messages: Messages, tools: Tools = (), *, ask: bool) -> list[int]:
-    """The tokens of a conversation; with `ask` it ends where the assistant's answer begins."""
+def question(tokenizer: Any, messages: Messages, tools: Tools = ()) -> list[int]:
+    """The tokens of a prompt that is to be answered.
+
+    Logs are anybody's: a prompt that the chat template refuses is asked by the plain one, and costs the
+    others nothing.
+    """
+    try:
+        return render(tokenizer, fitted(tokenizer, messages, tools), tools, ask=True)
+    except TemplateError:
+        return render(tokenizer, messages, tools, ask=True, template=PLAIN_TEMPLATE)
+
+
+def fitted(tokenizer: Any, messages: Messages, tools: Tools = ()) -> Messages:
+    """The messages as the chat template takes them: where it has no system role, that text opens the first
+    user message.
+    """
+    try:
+        render(tokenizer, messages, tools, ask=True)
+    except TemplateError:
+        return _without_system(messages)
+    return messages
+
+
+def _without_system(messages: Messages) -> Messages:
+    told = [message.content for message in messages if message.role == "system"]
+    rest = [message for message in messages if message.role != "system"]
+    first = next((index for index, message in enumerate(rest) if message.role == "user"), None)
+    if not told or first is None:
+        return messages
+    rest[first] = rest[first].model_copy(update={"content": "\n\n".join([*told, rest[first].content])})
+    return tuple(rest)
+
+
+def render(
+    tokenizer: Any, messages: Messages, tools: Tools = (), *, ask: bool, template: str | None = None
+) -> list[int]:
+    """The tokens of a conversation; with `ask` it ends where the assistant's answer begins.
+
+    Raises TemplateError where the template refuses the messages.
+    """
     return list(
         tokenizer.apply_chat_template(
             [_as_dict(message) for message in messages],
             tools=list(tools) or None,
-            chat_template=None if tokenizer.chat_template else PLAIN_TEMPLATE,
+            chat_template=template or (None if tokenizer.chat_template else PLAIN_TEMPLATE),
             add_generation_prompt=ask,
             tokenize=True,
             return_dict=False,

@@ -262,13 +262,16 @@ def arguments(recipe: DpoRecipe, out: Path, base: Base, seed: int) -> DPOConfig:
 
 
 def with_reference(
-    trainer: PairTrainer, examples: list[dict[str, Any]], between: Callable[[], None]
+    trainer: PairTrainer, examples: list[dict[str, Any]], between: Callable[[int, int], None]
 ) -> Dataset:
-    """The dataset with the reference's log-probabilities, computed once in batches of like length."""
+    """The dataset with the reference's log-probabilities, computed once in batches of like length.
+
+    `between(done, total)` is called before every batch.
+    """
     order = sorted(range(len(examples)), key=lambda index: examples[index]["length"])
     size = trainer.args.per_device_train_batch_size
     for start in range(0, len(order), size):
-        between()
+        between(start, len(order))
         batch = [examples[index] for index in order[start : start + size]]
         inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(batch).items()}
         inputs = {name: inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")}

@@ -121,6 +121,8 @@ class TrainResult(Frozen):
     """Pairs left out because both answers render to the same tokens."""
     too_long: NonNegativeInt = 0
     """Pairs refused because an answer with its prompt is longer than the recipe's max_length."""
+    unfit: NonNegativeInt = 0
+    """Pairs left out because the chat template refuses their messages."""
     trainable: NonNegativeInt = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     readings: tuple[GuardReading, ...] = ()
@@ -169,10 +171,13 @@ JOBS: TypeAdapter[TrainJob | SampleJob | CompareJob] = TypeAdapter(Job)
 RESULTS: TypeAdapter[TrainResult | SampleResult | CompareResult] = TypeAdapter(Result)
 
 
+Event = Literal["started", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"]
+
+
 class Progress(Frozen):
     """One line of progress.jsonl. A step's metrics: loss, margin, log-probabilities, entropy, grad_norm."""
 
-    event: Literal["started", "ready", "resumed", "step", "guard", "checkpoint", "sampled", "done"]
+    event: Event
     elapsed_s: float = 0.0
     """Since the process began."""
     step: NonNegativeInt = 0

@@ -6,6 +6,7 @@ the adapter off, or with another adapter on.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def load(name: str, revision: str | None, device: Device) -> Base:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **common)
     model.requires_grad_(requires_grad=False)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # all is here: no checkpoint may wait for, or fail with, the network
     return Base(model.to(where).eval(), tokenizer, where, name, revision)
 
 
@@ -137,10 +139,7 @@ def save(model: Any, directory: Path, base: Base) -> dict[str, AdapterFile]:
     The same weights give the same bytes: keys are sorted, and nothing of this machine but the base model's
     name is written.
     """
-    weights = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in sorted(get_peft_model_state_dict(model, adapter_name=POLICY).items())
-    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(_state(model).items())}
     bad = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise JobError(f"the adapter has weights that are not finite: {bad[0]} and {len(bad) - 1} more")
@@ -152,6 +151,14 @@ def save(model: Any, directory: Path, base: Base) -> dict[str, AdapterFile]:
         json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )
     return {name: describe(directory / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
+
+
+def _state(model: Any) -> dict[str, torch.Tensor]:
+    """The adapter's weights alone. Left to itself PEFT asks the hub whether the vocabulary has grown."""
+    found: dict[str, torch.Tensor] = get_peft_model_state_dict(
+        model, adapter_name=POLICY, save_embedding_layers=False
+    )
+    return found
 
 
 def describe(path: Path) -> AdapterFile:

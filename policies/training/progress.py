@@ -7,11 +7,9 @@ while it grows: every line is written with one call and ends with a newline.
 import math
 import time
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from policies.training.jobs import Progress
-
-Event = Literal["started", "ready", "resumed", "step", "guard", "checkpoint", "sampled", "done"]
+from policies.training.jobs import Event, Progress
 
 
 class Reporter:

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from policies.records import Message
-from policies.training.dataset import render
+from policies.training.dataset import question
 from policies.training.jobs import Messages, Tools
 
 
@@ -53,8 +53,7 @@ def sample(
     evaluation mode and is left as it was.
     """
     tokens = [
-        render(tokenizer, messages, tools[index] if tools else (), ask=True)
-        for index, messages in enumerate(prompts)
+        question(tokenizer, messages, tools[index] if tools else ()) for index, messages in enumerate(prompts)
     ]
     rows = [(index, number) for index in range(len(prompts)) for number in range(count)]
     rows.sort(key=lambda row: len(tokens[row[0]]))

@@ -1,7 +1,9 @@
 """One training job from snapshot to adapter files."""
 
+import gc
 import math
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +13,17 @@ from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 
 from policies import snapshot
+from policies.policy import DpoRecipe
 from policies.training import checkpoints, dpo, lora
 from policies.training.dataset import Prepared, prepare
 from policies.training.jobs import ADAPTER, CHECKPOINTS, Messages, TrainJob, TrainResult
 from policies.training.lora import Base, JobError
 from policies.training.progress import Reporter
 from policies.training.watch import Watch
+
+BYTES_KEPT = 4 * (3 * 4 + 2)
+"""A trainable weight on disk: with its optimiser's two moments and the reference's copy in three checkpoints
+(two are kept while the next is written), in the run's adapter and in the published one; four bytes each."""
 
 
 class StoppedError(Exception):
@@ -37,30 +44,34 @@ class _Setup:
 def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
     """Runs the job. Raises JobError or SnapshotError where it cannot be done as asked.
 
-    A run whose batch does not fit the device's memory is begun again once with half the batch and twice the
+    A run whose batch does not fit the device's memory is begun again with a smaller one and the more
     accumulation, which is the same training.
     """
-    try:
-        return _train(job, reporter, stopping)
-    except torch.OutOfMemoryError:
-        recipe = job.recipe
-        if recipe.batch_size == 1:
-            raise
+    while True:
+        try:
+            return _train(job, reporter, stopping)
+        except torch.OutOfMemoryError:
+            if job.recipe.batch_size == 1:
+                raise
+        # Only out here is the error gone, and with it what holds the failed attempt's tensors.
+        gc.collect()
         torch.cuda.empty_cache()
-        halved = recipe.model_copy(
-            update={
-                "batch_size": recipe.batch_size // 2,
-                "gradient_accumulation": recipe.gradient_accumulation * 2,
-            }
-        )
-        reporter.report("started", note=f"out of memory: again with batches of {halved.batch_size}")
-        return _train(job.model_copy(update={"recipe": halved}), reporter, stopping)
+        job = job.model_copy(update={"recipe": _smaller(job.recipe)})
+        reporter.report("started", note=f"out of memory: again with batches of {job.recipe.batch_size}")
+
+
+def _smaller(recipe: DpoRecipe) -> DpoRecipe:
+    """The largest batch up to half of the recipe's that divides it, accumulated to the same size."""
+    size = recipe.batch_size
+    smaller = max(part for part in range(1, size // 2 + 1) if size % part == 0)
+    accumulation = recipe.gradient_accumulation * (size // smaller)
+    return recipe.model_copy(update={"batch_size": smaller, "gradient_accumulation": accumulation})
 
 
 def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
     setup = _prepare(job, reporter, stopping)
     _check(stopping)
-    trainer = _trainer(job, setup, stopping)
+    trainer = _trainer(job, setup, reporter, stopping)
     before = lora.fingerprint(lora.trainable(setup.model))
     resume = checkpoints.newest(job.out / CHECKPOINTS)
     resumed = checkpoints.step_of(resume) or 0 if resume else 0
@@ -79,6 +90,7 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
         pairs=len(setup.prepared.examples),
         identical=setup.prepared.identical,
         too_long=setup.prepared.too_long,
+        unfit=setup.prepared.unfit,
         trainable=setup.trainable,
         metrics=_metrics(watch, outcome.training_loss),
         readings=tuple(watch.readings),
@@ -99,7 +111,10 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     base = lora.load(job.base_model, job.revision, job.device)
     _check(stopping)
     prepared = prepare(frozen.pairs, base.tokenizer, job.recipe.max_length)
-    note = f"{len(prepared.examples)} pairs, {prepared.identical} identical, {prepared.too_long} too long"
+    note = (
+        f"{len(prepared.examples)} pairs, {prepared.identical} identical, {prepared.too_long} too long, "
+        f"{prepared.unfit} unfit"
+    )
     if not prepared.examples:
         raise JobError(f"nothing to learn from: {note} (max_length {job.recipe.max_length})")
     set_seed(job.seed)
@@ -108,6 +123,7 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     trainable = sum(value.numel() for value in lora.trainable(model).values())
     if trainable == 0:
         raise JobError("the adapter has no trainable weight: recipe.lora.target_modules matches nothing")
+    _make_sure_of_space(job, trainable)
     prompts = list(dict.fromkeys(pair.prompt for pair in frozen.pairs))
     watch = Watch(
         tokenizer=base.tokenizer,
@@ -123,7 +139,9 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     return _Setup(base, model, prepared, watch, trainable)
 
 
-def _trainer(job: TrainJob, setup: _Setup, stopping: Callable[[], bool]) -> dpo.PairTrainer:
+def _trainer(
+    job: TrainJob, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
+) -> dpo.PairTrainer:
     rows = dpo.rows(setup.prepared.examples)
     recipe = job.recipe
     trainer = dpo.PairTrainer(
@@ -142,9 +160,27 @@ def _trainer(job: TrainJob, setup: _Setup, stopping: Callable[[], bool]) -> dpo.
         # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
         trainer.model.delete_adapter("ref")
     if recipe.epochs >= 2 and recipe.max_steps < 0:
-        trainer.train_dataset = dpo.with_reference(trainer, rows, lambda: _check(stopping))
+        trainer.train_dataset = dpo.with_reference(trainer, rows, _passes(reporter, stopping))
         trainer.precompute_ref_logps = True
     return trainer
+
+
+def _passes(reporter: Reporter, stopping: Callable[[], bool]) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        _check(stopping)
+        reporter.report("reference", note=f"{done} of {total} pairs")
+
+    return tell
+
+
+def _make_sure_of_space(job: TrainJob, trainable: int) -> None:
+    """Raises JobError where the disk cannot hold the checkpoints and the adapter."""
+    needed = trainable * BYTES_KEPT
+    free = shutil.disk_usage(job.out).free
+    if free < needed:
+        raise JobError(
+            f"{job.out}: {free / 1e9:.1f} GB are free and checkpoints and adapter need {needed / 1e9:.1f} GB"
+        )
 
 
 def _choose(prompts: list[Messages], job: TrainJob) -> list[Messages]:

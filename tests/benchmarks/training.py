@@ -93,7 +93,7 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
     trainer.remove_callback(PrinterCallback)
 
     def train() -> None:
-        trainer.train_dataset = dpo.with_reference(trainer, rows, lambda: None)
+        trainer.train_dataset = dpo.with_reference(trainer, rows, lambda _done, _total: None)
         trainer.precompute_ref_logps = True
         trainer.train()
 

@@ -35,6 +35,7 @@ def test_training_prefers_the_chosen_answers_and_leaves_two_files(job_for: JobFo
     steps = lines(job, "step")
     assert result.state == "done"
     assert (result.steps, result.pairs, len(steps)) == (8, 32, 8)
+    assert len(lines(job, "reference")) == 4, "a long pass before the first step is no stall"
     assert abs(steps[0]["metrics"]["margin"]) < 1e-3
     assert result.metrics["margin"] > 0.05
     assert result.metrics["accuracy"] == 1.0

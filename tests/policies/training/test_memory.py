@@ -1,0 +1,80 @@
+"""What a training does where memory or disk is short, and what it asks of the network: nothing."""
+
+import gc
+import shutil
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import peft.utils.save_and_load
+import pytest
+import torch
+
+from policies.policy import Lora
+from policies.training import lora, train
+from policies.training.jobs import PROGRESS, TrainJob, TrainResult
+from policies.training.lora import JobError
+from policies.training.progress import Reporter
+from tests.policies.training.conftest import RECIPE
+
+pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
+
+
+class Weights:
+    """Stands for a model on the device. A cycle holds it, as trainers and callbacks hold each other."""
+
+    def __init__(self) -> None:
+        self.trainer = self
+
+
+def test_a_batch_that_does_not_fit_is_tried_smaller_with_the_memory_free(
+    job_for: Callable[..., TrainJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to what fits, the effective batch unchanged, and nothing of a failed attempt kept."""
+    job = job_for(recipe=RECIPE.model_copy(update={"batch_size": 6, "gradient_accumulation": 2}))
+    tried: list[tuple[int, int]] = []
+    models: list[weakref.ref[Weights]] = []
+
+    def attempt(job: TrainJob, *_: Any) -> TrainResult:
+        assert [model() for model in models if model() is not None] == []
+        weights = Weights()
+        models.append(weakref.ref(weights))
+        tried.append((job.recipe.batch_size, job.recipe.gradient_accumulation))
+        if job.recipe.batch_size > 1:
+            raise torch.OutOfMemoryError("full")
+        return TrainResult(state="done")
+
+    monkeypatch.setattr(train, "_train", attempt)
+    gc.disable()
+    try:
+        with Reporter(job.out / PROGRESS) as reporter:
+            assert train.train(job, reporter, lambda: False).state == "done"
+    finally:
+        gc.enable()
+    assert tried == [(6, 2), (3, 4), (1, 12)]
+
+
+def test_a_disk_without_room_is_told_before_the_first_step(
+    job_for: Callable[..., TrainJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason names the directory and both figures."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    job = job_for()
+    with Reporter(job.out / PROGRESS) as reporter, pytest.raises(JobError, match=r"0\.0 GB are free"):
+        train.train(job, reporter, lambda: False)
+
+
+def test_saving_asks_no_hub(base: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base came from a hub, and the hub is away when the training is done."""
+
+    def away(*_: Any, **__: Any) -> bool:
+        raise ConnectionError("the hub is away")
+
+    monkeypatch.setattr(peft.utils.save_and_load, "check_file_exists_on_hf_hub", away)
+    model = lora.fresh(base, Lora(r=2, alpha=4))
+    try:
+        model.peft_config[lora.POLICY].base_model_name_or_path = "somebody/some-model"
+        assert len(lora.save(model, tmp_path / "adapter", base)) == 2
+    finally:
+        model.unload()
