@@ -187,7 +187,7 @@ def _check_config(path: Path, name: str, manifest: Manifest) -> None:
         raise AdapterRefusedError(f"adapter {name}: {path.name}: not JSON") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise AdapterRefusedError(f"adapter {name}: {path.name}: not a LoRA configuration")
-    for key in ("auto_mapping", "trust_remote_code", "custom_modules", "auto_map"):
+    for key in ("auto_mapping", "trust_remote_code", "custom_modules", "auto_map", "megatron_config"):
         if config.get(key):
             raise AdapterRefusedError(f"adapter {name}: {path.name}: {key} names code to be loaded")
     if config.get("base_model_name_or_path") != manifest.base_model:

@@ -166,6 +166,7 @@ def test_foreign_files_are_refused_by_name(
     [
         ({"peft_type": "IA3"}, "not a LoRA"),
         ({"auto_mapping": {"parent_library": "evil"}}, "auto_mapping names code"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "megatron_config names code"),
         ({"base_model_name_or_path": "other/base"}, "another base model"),
     ],
 )
