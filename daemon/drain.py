@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from connectors.decoders.detect import Decoders
 from daemon.errors import UsageError
 from daemon.stages.ingest import ingest_file
 from daemon.store import preferences, rollouts
+from daemon.store.adapters import newest
 from daemon.store.evaluations import latest
 from daemon.store.traces import Counts
 from daemon.trainer import RunOutcome
@@ -38,6 +41,8 @@ def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, int]:
 
 async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[str, int]:
     counts = {role.value: 0 for role in roles}
+    if not roles:
+        return counts
     try:
         for role in roles:
             while done := await parts.judge_stage.step(role):
@@ -104,16 +109,23 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
     return list(decided.values())
 
 
+LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
+
+
 def adapters(parts: Wiring) -> list[dict[str, Any]]:
-    """Every published adapter with its last decision."""
-    force = parts.store.read(rollouts.in_force)
+    """Every published adapter, newest first, with its last decision."""
+    return parts.store.read(_adapters)
+
+
+def _adapters(connection: Connection) -> list[dict[str, Any]]:
+    stable = rollouts.in_force(connection).stable
     found = []
-    for row in parts.status()["adapters"]:
-        evaluation = parts.store.read(lambda c, name=row["name"]: latest(c, name))  # type: ignore[misc]
+    for adapter in newest(connection):
+        evaluation = latest(connection, adapter.name)
         found.append(
             {
-                **row,
-                "in_force": row["name"] == force.stable,
+                **{name: getattr(adapter, name) for name in LISTED},
+                "in_force": adapter.name == stable,
                 "decision": evaluation.decision if evaluation else None,
                 "reasons": list(evaluation.reasons) if evaluation else [],
             }

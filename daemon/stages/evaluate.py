@@ -108,7 +108,10 @@ class Evaluate:
             return self._begin() or self._reconsider()
         if evaluation.state == "open":
             return self._sample(self._rebased(evaluation))
-        if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
+        # Without a gate judge nobody will make what is open: the attempt is held, and others have their turn.
+        if Role.GATE in self._roles and self._store.read(
+            lambda c: open_count(c, evaluation_id=evaluation.id)
+        ):
             return Advance(evaluation.id, evaluation.adapter, "waiting")
         return self._decide(evaluation)
 

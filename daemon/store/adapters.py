@@ -65,9 +65,9 @@ def digest(connection: Connection, name: str) -> str | None:
     return found
 
 
-def newest(connection: Connection, *, limit: int = 100) -> list[StoredAdapter]:
-    """The adapters, newest first."""
-    query = select(ADAPTER).order_by(ADAPTER.c.created_at.desc(), ADAPTER.c.name).limit(limit)
+def newest(connection: Connection) -> list[StoredAdapter]:
+    """All adapters, newest first."""
+    query = select(ADAPTER).order_by(ADAPTER.c.created_at.desc(), ADAPTER.c.name)
     return [_adapter(row) for row in connection.execute(query)]
 
 

@@ -255,6 +255,17 @@ def test_without_a_gate_judge_nothing_is_sampled(world: World) -> None:
     assert world.comparer.calls == []
 
 
+def test_a_gate_judge_that_is_taken_away_holds_the_attempt(world: World) -> None:
+    """What nobody will judge is not waited for: the next adapter has its turn."""
+    for _ in range(2):
+        world.stage().advance()
+    assert world.stage().advance() == Advance(1, NAME, "waiting")
+    done = world.stage(roles=frozenset({Role.SMALL})).advance()
+    assert done is not None
+    assert (done.did, done.decision) == ("decided", "hold")
+    assert any("no gate judge" in reason for reason in done.reasons)
+
+
 def test_an_adapter_that_does_not_verify_is_rejected_unseen(world: World) -> None:
     """Its files are not loaded."""
     world.refused[NAME] = "adapter_model.safetensors: digest differs"
