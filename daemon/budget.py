@@ -27,7 +27,7 @@ class BudgetExhaustedError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """US dollars set aside for one call, on the day it was asked for."""
+    """US dollars set aside for one call, or for several together, on the day they were asked for."""
 
     id: str
     judge: str
@@ -45,15 +45,16 @@ class Budget:
         self._open: set[str] = set()
         self._lock = threading.Lock()
 
-    def reserve(self, judge: str, usd: float, limit: float | None) -> Reservation:
-        """Sets `usd` aside. Raises BudgetExhaustedError when today's sum would pass `limit` (None: no limit).
+    def reserve(self, judge: str, usd: float, limit: float | None, *, calls: int = 1) -> Reservation:
+        """Sets `usd` aside for so many calls.
 
-        Raises ValueError for a price that is negative or not finite: an unknown price is not zero.
+        Raises BudgetExhaustedError when today's sum would pass `limit` (None: no limit), and ValueError for
+        a price that is negative or not finite: an unknown price is not zero.
         """
         amount, day = _money(usd), self.today()
 
         def work(connection: Connection) -> tuple[bool, Spent]:
-            fits = spend.reserve(connection, day=day, judge=judge, usd=amount, limit=limit)
+            fits = spend.reserve(connection, day=day, judge=judge, usd=amount, limit=limit, calls=calls)
             return fits, spend.spent(connection, day=day, judge=judge)
 
         fits, now = self._store.write(work)

@@ -23,15 +23,17 @@ from daemon.config import JudgeConfig
 from daemon.errors import ConfigError, HaltedError
 from daemon.latch import Latch
 from daemon.log import get
+from daemon.loops import line_of
 from daemon.metrics import Metrics
 from daemon.stages.asking import Answer, Asker, Question, Sitting
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
 from daemon.stages.purse import Purse
 from daemon.store import calls, claims, judgements, verdicts
+from daemon.store.candidates import storable
 from daemon.store.claims import Claim
 from daemon.store.judgements import Material
-from daemon.store.store import Store
+from daemon.store.store import Store, StoreError
 from policies.constitution import Constitution
 from policies.grammar import Invalid, ScoreReply
 from policies.policy import PolicySpec
@@ -45,6 +47,8 @@ SAMPLING_TEMPERATURE = 1.0
 MIN_DELAY_S = 2.0
 MAX_DELAY_S = 60.0
 """How long a judgement that could not be made waits; it doubles with each claim."""
+MOST_CLAIMS = 5
+"""Claims after which a judgement that makes this code fail is given up: it would stop all others."""
 CHECK_S = 1.0
 """How old a look at the halts may be when a call starts."""
 
@@ -125,6 +129,9 @@ class JudgeStage:
         written = config.price
         price = Tariff(written.input_per_million, written.output_per_million) if written else None
         found = tariff(config.type, config.model, base_url=config.base_url, configured=price)
+        known = required(role.value, config.model, found, config.daily_budget_usd)
+        if known is None:
+            log.warning("judge_price_unknown", role=role.value, model=config.model, counted_as_usd=0)
         return Asker(
             role=role,
             judge=judge,
@@ -141,7 +148,7 @@ class JudgeStage:
                 logprobs=config.logprobs,
                 structured=config.structured,
             ),
-            tariff=required(role.value, config.model, found, config.daily_budget_usd),
+            tariff=known,
             pacing=Pacing(
                 concurrency=config.concurrency,
                 requests_per_minute=config.requests_per_minute,
@@ -252,9 +259,13 @@ class JudgeStage:
         except (TransientError, BudgetExhaustedError, HaltedError) as error:
             await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
             return False
-        except BaseException as error:
+        except (FatalError, StoreError, asyncio.CancelledError) as error:
             await self._put_back(sitting, case.claim, _Later(self._clock.now(), str(error)))
             raise
+        except Exception as error:
+            if await self._broke(sitting, asker.role, case.claim, error):
+                raise
+            return False
         row = verdict_row(
             verdict,
             claim=case.claim,
@@ -296,11 +307,35 @@ class JudgeStage:
         conclude = mean_score if case.claim.kind == "score" else compared
         return conclude([answer.reply for answer in answers]), cost
 
-    async def _put_back(self, sitting: Sitting, claim: Claim, later: _Later) -> None:
-        def commit(connection: Connection) -> bool:
-            return claims.release(connection, claim, not_before=later.not_before, error=later.error)
+    async def _put_back(self, sitting: Sitting, claim: Claim, later: _Later) -> bool:
+        """False: the judgement is not ours any more."""
+        error = storable(later.error)
 
-        await sitting.commits.write(commit)
+        def commit(connection: Connection) -> bool:
+            return claims.release(connection, claim, not_before=later.not_before, error=error)
+
+        return await sitting.commits.write(commit)
+
+    async def _give_up(self, sitting: Sitting, claim: Claim, error: str) -> bool:
+        """Closes the judgement without a verdict. False: it is not ours any more."""
+        why, now = storable(error), self._clock.now()
+        return await sitting.commits.write(
+            lambda c: claims.finish(c, claim, state="failed", now=now, error=why)
+        )
+
+    async def _broke(self, sitting: Sitting, role: Role, claim: Claim, error: Exception) -> bool:
+        """Puts a judgement back on which this code failed; gives it up after `MOST_CLAIMS`.
+
+        False: it is not ours any more. Another took it over, or it was erased with its trace.
+        """
+        later, give_up = self._later(role, claim, error), claim.attempts >= MOST_CLAIMS
+        ending = (
+            self._give_up(sitting, claim, later.error) if give_up else self._put_back(sitting, claim, later)
+        )
+        ours = await ending
+        fields = {"judgement": claim.id, "ours": ours, "given_up": give_up and ours}
+        log.warning("judgement_broke", role=role.value, error=line_of(error), **fields)
+        return ours
 
     def _later(self, role: Role, claim: Claim, error: Exception) -> _Later:
         now = self._clock.now()

@@ -65,7 +65,9 @@ class Purse:
     async def _reserve(self, group: list[tuple[float, asyncio.Future[Held]]]) -> None:
         total = sum(usd for usd, _ in group)
         try:
-            reservation = await asyncio.to_thread(self._budget.reserve, self._judge, total, self._limit_usd)
+            reservation = await asyncio.to_thread(
+                self._budget.reserve, self._judge, total, self._limit_usd, calls=len(group)
+            )
         except BudgetExhaustedError as error:
             if len(group) > 1:
                 for each in group:

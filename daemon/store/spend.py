@@ -27,8 +27,10 @@ class Spent:
         return self.reserved + self.settled
 
 
-def reserve(connection: Connection, *, day: str, judge: str, usd: float, limit: float | None) -> bool:
-    """Adds to what is reserved unless that passes the limit. False: it would, and nothing changed."""
+def reserve(
+    connection: Connection, *, day: str, judge: str, usd: float, limit: float | None, calls: int = 1
+) -> bool:
+    """Adds what so many calls may cost unless that passes the limit. False: it would, and nothing changed."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(
         dialect.insert(SPEND)
@@ -38,7 +40,7 @@ def reserve(connection: Connection, *, day: str, judge: str, usd: float, limit: 
     more = update(SPEND).where(_C.day == day, _C.judge == judge)
     if limit is not None:
         more = more.where(_C.reserved_usd + _C.settled_usd + usd <= limit + ROUNDING_USD)
-    changed = connection.execute(more.values(reserved_usd=_C.reserved_usd + usd, calls=_C.calls + 1))
+    changed = connection.execute(more.values(reserved_usd=_C.reserved_usd + usd, calls=_C.calls + calls))
     return changed.rowcount == 1
 
 

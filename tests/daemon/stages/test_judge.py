@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
+from structlog.testing import capture_logs
 
 from connectors.base import JudgeReply, JudgeRequest, TokenChoice, Usage
 from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError
@@ -16,7 +18,7 @@ from daemon.clock import FakeClock
 from daemon.config import JudgeConfig, Price
 from daemon.errors import ConfigError
 from daemon.stages.commits import GroupCommit
-from daemon.stages.judge import next_day
+from daemon.stages.judge import MOST_CLAIMS, next_day
 from daemon.store import judgements, verdicts
 from daemon.store.judgements import Wanted
 from daemon.store.store import Store
@@ -200,6 +202,44 @@ def test_a_fatal_error_puts_everything_back_and_raises(store: Store) -> None:
     assert len(court.calls) <= 4
 
 
+def test_a_judgement_that_breaks_the_code_is_given_up(store: Store, clock: FakeClock) -> None:
+    """It waits longer each time and fails in the end; the others go on."""
+    court = Court(store, clock=clock, judge=MemoryJudge(raising(*[RuntimeError("a bug\0")] * 99)))
+    court.want_scores("a")
+    for attempt in range(MOST_CLAIMS):
+        assert {row.state for row in court.judgements} == {"open"}, attempt
+        with pytest.raises(RuntimeError, match="a bug"):
+            court.step()
+        assert court.step() == 0  # not due again at once
+        clock.advance(120)
+    (row,) = court.judgements
+    assert (row.state, row.token) == ("failed", None)
+    assert court.step() == 0
+
+
+def test_a_judgement_that_disappears_meanwhile_stops_nothing(store: Store) -> None:
+    """Erased with its trace while the judge answers: its call has nowhere to be stored, the others have."""
+    court = Court(store, rule=JudgingRule(samples=1))
+    court.want_scores("four", "seventh")
+
+    def answer(request: JudgeRequest) -> str:
+        if "seventh" in request.messages[0].content:
+            gone = seeding.table(JudgementRow)
+            store.write(lambda c: c.execute(delete(gone).where(gone.c.candidate_id == 2)))
+        return answering()(request)
+
+    court.judge = MemoryJudge(answer)
+    assert court.step() == 1
+    assert [row.candidate_id for row in court.verdicts] == [1]
+
+
+def test_an_unknown_price_without_a_budget_is_said(store: Store) -> None:
+    """Its costs are counted as nothing: the log says so at the start."""
+    with capture_logs() as logged:
+        Court(store, config=config(price=None, base_url="http://127.0.0.1:1/v1")).stage()
+    assert [each["role"] for each in logged if each["event"] == "judge_price_unknown"] == ["small"]
+
+
 def test_a_stored_answer_is_not_paid_for_again(store: Store) -> None:
     """The same judge on the same prompt: from the store, for another purpose and after a restart."""
     court = Court(store)
@@ -297,6 +337,7 @@ def test_the_budget_settles_what_calls_cost(store: Store) -> None:
     court.drain()
     spent = court.budget.spent_today("small")
     assert spent.reserved == 0
+    assert spent.calls == len(court.calls)
     assert spent.settled == pytest.approx(sum(row.cost_usd for row in court.calls))
     assert sum(row.cost_usd for row in court.calls) > 0
 
