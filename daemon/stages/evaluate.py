@@ -223,6 +223,8 @@ class Evaluate:
         evaluation = self._store.read(evaluations.latest)
         if evaluation is None or evaluation.decision != "hold" or not evaluation.evidence.get("prompts"):
             return None
+        if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
+            return None  # a look at each verdict as it comes would find a win sooner or later
         evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._roles, refused=None))
         if decide(evidence, self._spec.gate).kind == "hold":
             return None

@@ -265,6 +265,13 @@ def test_a_gate_judge_that_is_taken_away_holds_the_attempt(world: World) -> None
     assert (done.did, done.decision) == ("decided", "hold")
     assert any("no gate judge" in reason for reason in done.reasons)
 
+    judge(world.store, by_length, limit=15)
+    assert world.stage().advance() is None  # the judge is back, and not all is in
+    judge(world.store, by_length)
+    again = world.stage().advance()
+    assert again is not None
+    assert (again.did, again.decision) == ("reconsidered", "promote")
+
 
 def test_an_adapter_that_does_not_verify_is_rejected_unseen(world: World) -> None:
     """Its files are not loaded."""
