@@ -175,8 +175,9 @@ class ServingTarget(Protocol):
 class Sampler(Protocol):
     """Samples answers from a policy.
 
-    `sample(prompts, count)` answers, per prompt, `count` outputs in prompt order. Raises TransientError or
-    FatalError; never fewer answers than asked.
+    `sample(prompts, count)` answers, per prompt, `count` outputs in prompt order; none for a prompt that is
+    refused for what it is, so that one costs the others nothing. Raises FatalError where it refuses all of
+    several, TransientError and FatalError for the rest.
     """
 
     async def sample(

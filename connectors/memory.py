@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from connectors.base import JudgeReply, JudgeRequest, Partition, Record, Resume, Served, Usage
-from connectors.errors import ConnectorError, FatalError, TransientError
+from connectors.errors import ConnectorError, FatalError, PoisonError, TransientError
 from policies.records import Message
 
 
@@ -202,7 +202,15 @@ class MemorySampler:
         self, prompts: Sequence[tuple[Message, ...]], count: int
     ) -> list[list[tuple[Message, ...]]]:
         self.asked.extend(prompts)
-        return [
-            [(Message(role="assistant", content=self._answer(prompt, number)),) for number in range(count)]
-            for prompt in prompts
-        ]
+        rows = [self._row(prompt, count) for prompt in prompts]
+        if count and len(rows) > 1 and not any(rows):
+            raise FatalError("all prompts are refused")
+        return rows
+
+    def _row(self, prompt: tuple[Message, ...], count: int) -> list[tuple[Message, ...]]:
+        try:
+            return [
+                (Message(role="assistant", content=self._answer(prompt, number)),) for number in range(count)
+            ]
+        except PoisonError:
+            return []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from connectors.errors import ConnectorError, FatalError, RateLimitedError, TransientError
+from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
 from connectors.judges.failures import retry_after
 from policies.records import Message, ToolCall
 
@@ -14,11 +14,14 @@ Output = tuple[Message, ...]
 Post = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
+REFUSED = frozenset({400, 413, 422})
+"""A request that will not be answered as it is: a prompt that is too long, or roles out of turn."""
+
+
 class EndpointSampler:
     """A Sampler. Every answer is a call of its own under one deadline; `attempts` of them at most.
 
-    A refused request is a FatalError: the answers would be fewer than asked, and no retry changes that. A
-    connection pool lives as long as one `sample`, which may therefore be called from any event loop.
+    A connection pool lives as long as one `sample`, which may therefore be called from any event loop.
     """
 
     def __init__(
@@ -59,16 +62,19 @@ class EndpointSampler:
             places = asyncio.Semaphore(self._concurrency)
             post = _poster(client, self._base_url, self._deadline_s)
 
-            async def one(prompt: tuple[Message, ...]) -> Output:
+            async def one(prompt: tuple[Message, ...]) -> Output | PoisonError:
                 async with places:
-                    return await self._answer(post, prompt)
+                    try:
+                        return await self._answer(post, prompt)
+                    except PoisonError as refusal:
+                        return refusal
 
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [[group.create_task(one(prompt)) for _ in range(count)] for prompt in prompts]
             except* ConnectorError as errors:
                 raise _first(errors) from None
-        return [[task.result() for task in row] for row in tasks]
+        return _rows([[task.result() for task in row] for row in tasks])
 
     async def _answer(self, post: Post, prompt: tuple[Message, ...]) -> Output:
         body = {
@@ -124,7 +130,20 @@ def _failure(url: str, status: int, headers: Mapping[str, str], message: str) ->
         return RateLimitedError(text, retry_after(headers, now=time.time()))
     if status in {408, 409, 425} or status >= 500:
         return TransientError(text)
-    return FatalError(text)
+    return PoisonError(text) if status in REFUSED else FatalError(text)
+
+
+def _rows(answers: Sequence[Sequence[Output | PoisonError]]) -> list[list[Output]]:
+    """The answers; none where one of a prompt's was refused. Raises FatalError where several prompts were
+    asked and all are refused: then it is not the prompts.
+    """
+    refusals = [next((each for each in row if isinstance(each, PoisonError)), None) for row in answers]
+    if len(refusals) > 1 and refusals[0] is not None and None not in refusals:
+        raise FatalError(str(refusals[0]))
+    return [
+        [each for each in row if not isinstance(each, PoisonError)] if refusal is None else []
+        for row, refusal in zip(answers, refusals, strict=True)
+    ]
 
 
 def _output(response: Mapping[str, Any], url: str) -> Output:

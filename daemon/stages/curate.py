@@ -124,7 +124,8 @@ class Curate:
         answers = self._sample(prompts, count=count, adapter=stable, seed=seed)
         _check(answers, prompts=len(prompts), count=count)
         stored, asked = self._store.write(lambda c: self._commit(c, prompts, answers, stable or "", batch))
-        log.info("candidates_sampled", prompts=stored, judgements=asked, batch=batch)
+        refused = sum(not each for each in answers)
+        log.info("candidates_sampled", prompts=stored, judgements=asked, refused=refused, batch=batch)
         return stored
 
     def curate(self) -> int:
@@ -220,5 +221,5 @@ def _seed(seed: int, batch: str) -> int:
 
 
 def _check(answers: Sequence[Sequence[Output]], *, prompts: int, count: int) -> None:
-    if len(answers) != prompts or any(len(each) != count for each in answers):
+    if len(answers) != prompts or any(len(each) not in {0, count} for each in answers):
         raise RlaifdError(f"the sampler answered other than {count} answers to each of {prompts} prompts")

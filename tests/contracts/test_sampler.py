@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connectors.base import Sampler
-from connectors.errors import FatalError
+from connectors.errors import FatalError, PoisonError
 from connectors.memory import MemorySampler
 from connectors.serving.endpoint import EndpointSampler
 from policies.records import Message
@@ -18,7 +18,7 @@ PROMPTS = [(Message(role="user", content=f"question {number}"),) for number in r
 
 def echo(prompt: tuple[Message, ...], number: int) -> str:
     if prompt[-1].content == "refused":
-        raise FatalError("refused")
+        raise PoisonError("refused")
     return f"answer to {prompt[-1].content}"
 
 
@@ -52,7 +52,17 @@ def test_nothing_asked_is_nothing_answered(sampler: Sampler) -> None:
     assert asyncio.run(sampler.sample(PROMPTS[:1], 0)) == [[]]
 
 
-def test_fewer_answers_are_never_given(sampler: Sampler) -> None:
-    """One refused prompt among others raises; it does not shorten the answer."""
+REFUSED = (Message(role="user", content="refused"),)
+
+
+def test_a_refused_prompt_has_no_answers_and_costs_the_others_nothing(sampler: Sampler) -> None:
+    """Logs are anybody's: one prompt that is too long or out of turn must not stop the sampling."""
+    rows = asyncio.run(sampler.sample([REFUSED, *PROMPTS], 2))
+    assert [len(row) for row in rows] == [0, *[2] * 7]
+    assert asyncio.run(sampler.sample([REFUSED], 2)) == [[]]
+
+
+def test_a_refusal_of_all_of_several_raises(sampler: Sampler) -> None:
+    """Then it is not the prompts: a person has to look."""
     with pytest.raises(FatalError):
-        asyncio.run(sampler.sample([*PROMPTS, (Message(role="user", content="refused"),)], 1))
+        asyncio.run(sampler.sample([REFUSED, REFUSED], 1))

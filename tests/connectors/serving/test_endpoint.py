@@ -72,7 +72,7 @@ def test_a_passing_failure_is_tried_again(bad: Reply) -> None:
         run(lambda *_: bad, deadline_s=0.4, attempts=2)
 
 
-@pytest.mark.parametrize(("status", "words"), [(400, "HTTP 400"), (401, "credentials"), (404, "HTTP 404")])
+@pytest.mark.parametrize(("status", "words"), [(401, "credentials"), (404, "HTTP 404")])
 def test_a_refusal_is_fatal_and_not_tried_again(status: int, words: str) -> None:
     """A wrong key or model is for a person; the key is not in the message."""
     refused = Reply(status=status, body=json.dumps({"error": {"message": "bad key sk-1"}}).encode())

@@ -201,9 +201,20 @@ def test_too_few_answers_are_refused(world: World) -> None:
     """A sampler that breaks its word is an error, not a short list."""
     add_trace(world.store, "one", Split.TRAIN)
     stage = world.stage()
-    stage._sample = lambda *_args, **_kwargs: [[]]
+    stage._sample = lambda *_args, **_kwargs: [[answer("alone")]]
     with pytest.raises(RlaifdError, match="other than 3 answers"):
         stage.sample()
+
+
+def test_a_refused_prompt_is_done_with(world: World) -> None:
+    """It has its logged answer alone, is not sampled again, and the others' answers are kept."""
+    for name in ("odd", "even"):
+        add_trace(world.store, name, Split.TRAIN)
+    stage = world.stage()
+    stage._sample = lambda *_args, **_kwargs: [[], [answer(word) for word in "abc"]]
+    assert stage.sample() == 2
+    assert stage.sample() == 0
+    assert [row.text for row in rows(world.store, CandidateRow) if row.origin == "sampled"] == ["a", "b", "c"]
 
 
 def test_sampling_waits_for_company_but_not_for_ever(world: World) -> None:
