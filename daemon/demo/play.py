@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -19,11 +20,12 @@ from typing import Any, Final, NoReturn
 from daemon.demo import logbook, reviewer, settings, watcher, world
 from daemon.demo.logbook import FileLog, KafkaLog, Logbook
 from daemon.demo.outcome import Outcome
-from daemon.demo.players import Agent, Player, PlayError, environment, judge_server, on_leash, rlaifd
+from daemon.demo.players import Agent, PlayError, environment, judge_server, on_leash, rlaifd
 from daemon.demo.reading import customer_score
 from daemon.demo.screen import Screen
+from daemon.demo.villains import Villains
 from daemon.demo.watcher import Daemon, Status
-from policies import rollout, snapshot
+from policies import rollout
 from policies.training.agent import ResidentJob, TinySpec
 
 BEFORE: Final = 850
@@ -34,6 +36,7 @@ LESSONS: Final = 8000
 PATIENCE_S: Final = 240.0
 REAL_JUDGE_PATIENCE_S: Final = 3600.0
 COMMAND_S: Final = 300.0
+SERVED_S: Final = 60.0
 HELD_S: Final = 30.0
 """A good adapter that is held for so long will not be promoted: the gate looks again every ten seconds."""
 GOOD: Final = "shop-agent-"
@@ -55,8 +58,7 @@ class Play:
         self._labelled = False
         self._villains = False
         self._held_since: float | None = None
-        self._bad: list[tuple[str, list[str]]] = []
-        self._training_bad: tuple[str, Player] | None = None
+        self._bad: Villains | None = None
         self._patience_s = REAL_JUDGE_PATIENCE_S if judge else PATIENCE_S
         self.outcome = Outcome(seed=seed, simulated=_simulated(judge))
 
@@ -74,7 +76,7 @@ class Play:
         self._cast(stack)
         self._train_the_agent()
         self._serve_before()
-        self._learn(stack)
+        self._learn()
         self._serve_after()
 
     # --- the acts
@@ -127,6 +129,8 @@ class Play:
         daemon = on_leash("the daemon", self._rlaifd("run"), log=self._log("daemon"), more=_keys(self._judge))
         stack.callback(daemon.leave)
         self._daemon = Daemon(daemon, web_port)
+        if self._villains:
+            self._bad = Villains(directory=self._dir, document=self._config, screen=self._screen, stack=stack)
         self._screen.say(f"SIMULATED in this demo: {', '.join(self.outcome.simulated)}.")
         self._screen.say(
             f"rlaifd run -c {self._dir / 'rlaifd.yaml'}   (status: http://127.0.0.1:{web_port}/)"
@@ -145,23 +149,18 @@ class Play:
             raise PlayError(f"the base model should have served; {adapters} did")
         self.outcome.customers_before = scores
 
-    def _learn(self, stack: ExitStack) -> None:
+    def _learn(self) -> None:
         """The daemon does all it does up to the promotion; meanwhile the bad adapters are trained."""
-
-        def busy() -> None:
-            self._train_bad(stack)
 
         def promoted(status: Status) -> bool:
             self._show(status)
             self._review(status)
-            self._prepare_bad(status)
             self._look_at_gate(status)
             stable = status["rollout"]["stable"]
             return stable is not None and str(stable).startswith(GOOD)
 
-        status = self._daemon.wait("the promotion", promoted, timeout_s=self._patience_s, busy=busy)
+        status = self._wait("the promotion", promoted, timeout_s=self._patience_s)
         self.outcome.promoted = status["rollout"]["stable"]
-        self._stack = stack
         self._screen.say(f"promoted through rollout.yaml: {self.outcome.promoted}")
 
     def _serve_after(self) -> None:
@@ -183,27 +182,19 @@ class Play:
             ingested = status["traces"] >= BEFORE + AFTER
             return {"shop-flipped", "shop-unanchored"} <= names and ingested and not open_small
 
-        self._daemon.wait(
-            "the refusal of both bad adapters",
-            decided,
-            timeout_s=self._patience_s,
-            busy=lambda: self._train_bad(self._stack),
-        )
+        self._wait("the refusal of both bad adapters", decided, timeout_s=self._patience_s)
         self.take_stock()
         for attempt in self.outcome.refused:
-            reason = attempt.reasons[0] if attempt.reasons else ""
-            self._screen.say(f"gate: {attempt.adapter} {attempt.decision}: {reason}")
+            self._screen.say(f"gate: {attempt.adapter} {attempt.decision}: {'; '.join(attempt.reasons)}")
 
     def _roll_back(self) -> None:
         """By configuration: the rollout file names the base model again."""
         path = self._dir / "rollout.yaml"
         path.write_text(rollout.render(None), encoding="utf-8")
         self._screen.say("rollout.yaml is edited back: stable: null")
-        self._daemon.wait(
+        self._wait(
             "the rollback",
             lambda status: status["rollout"]["stable"] is None and status["rollout"]["epoch"] >= 2,
-            timeout_s=60.0,
-            busy=lambda: None,
         )
         self._until_served(None)
         scores, adapters = self._serve(AGAIN, "customers are served after the rollback", log=False)
@@ -236,7 +227,16 @@ class Play:
         def named(_status: Status) -> bool:
             return bool(json.loads(pointer.read_bytes())["adapter"] == adapter) if pointer.exists() else False
 
-        self._daemon.wait(f"serving {adapter or 'the base model'}", named, timeout_s=60.0, busy=lambda: None)
+        self._wait(f"serving {adapter or 'the base model'}", named)
+
+    def _wait(self, what: str, arrived: Callable[[Status], bool], *, timeout_s: float = SERVED_S) -> Status:
+        """The first status that shows it; meanwhile the bad adapters are trained."""
+
+        def busy() -> None:
+            if self._bad is not None:
+                self._bad.advance()
+
+        return self._daemon.wait(what, arrived, timeout_s=timeout_s, busy=busy)
 
     def _look_at_gate(self, status: Status) -> None:
         """Raises PlayError when the gate does not let the good adapter through."""
@@ -258,7 +258,7 @@ class Play:
         if total > BEFORE:
             self._screen.progress("answers and candidates are judged", small.get("done", 0), total)
         for run in status["runs"]:
-            if run["state"] in {"failed", "halted"}:
+            if run["state"] in {"failed", "halted", "stopped"}:
                 raise PlayError(f"training run {run['id']} {run['state']}: {run['reason']}")
 
     def _review(self, status: Status) -> None:
@@ -275,42 +275,6 @@ class Play:
         self._screen.say(
             f"the simulated reviewer labelled {found.pairs} pairs and decided {found.decided} of them"
         )
-
-    def _prepare_bad(self, status: Status) -> None:
-        """When the good run has begun, its snapshot is there to be misused."""
-        if self._bad or not self._villains or not status["runs"]:
-            return
-        good = next((self._dir / "state" / "snapshots").glob("*.jsonl"))
-        seen = snapshot.read(good)
-        swapped = [
-            pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen}) for pair in seen.pairs
-        ]
-        _, file = snapshot.write(self._dir / "flipped", seen.policy, swapped)
-        settings.write(self._dir / "flipped.yaml", settings.flipped(self._config))
-        settings.write(self._dir / "unanchored.yaml", settings.unanchored(self._config))
-        self._screen.say(f"the daemon trains on {len(seen.pairs)} preferences")
-        self._bad = [
-            ("flipped", self._rlaifd("train", "--snapshot", str(file), config="flipped.yaml")),
-            ("unanchored", self._rlaifd("train", "--snapshot", seen.id, config="unanchored.yaml")),
-        ]
-
-    def _train_bad(self, stack: ExitStack) -> None:
-        """One bad adapter after the other, beside the daemon's own training."""
-        if self._training_bad is not None:
-            name, player = self._training_bad
-            code = player.left()
-            if code is None:
-                return
-            if code != 0:
-                raise PlayError(f"training the {name} adapter failed: {player.last_words()}")
-            self._training_bad = None
-            self._bad = [(other, command) for other, command in self._bad if other != name] or [("", [])]
-        if self._bad and self._bad[0][0]:
-            name, command = self._bad[0]
-            self._screen.say(f"rlaifd train, on purpose bad: {name}")
-            player = on_leash(f"training {name}", command, log=self._log(name))
-            stack.callback(player.leave)
-            self._training_bad = (name, player)
 
     def take_stock(self) -> None:
         """Reads what the gate decided and what the small judge thought, as far as it came."""

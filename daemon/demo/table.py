@@ -38,7 +38,7 @@ def _scores(outcome: Outcome) -> Table:
 
 def _gate(outcome: Outcome) -> Table:
     table = Table(title="The gate", title_justify="left")
-    for name in ("adapter", "decision", "win rate", "KL/seq", "entropy", "first reason"):
+    for name in ("adapter", "decision", "win rate", "KL/seq", "entropy", "reasons"):
         table.add_column(name, overflow="fold")
     for attempt in outcome.attempts:
         table.add_row(
@@ -47,7 +47,7 @@ def _gate(outcome: Outcome) -> Table:
             _number(attempt.win_rate, 2),
             _number(attempt.kl_sequence, 1),
             _number(attempt.entropy, 2),
-            attempt.reasons[0] if attempt.reasons else "",
+            "; ".join(attempt.reasons),
         )
     return table
 
