@@ -8,9 +8,9 @@ import itertools
 import json
 import os
 import random
-import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from connectors.serving.directory import DirectoryTarget
@@ -23,6 +23,7 @@ from daemon.store.store import Store
 from policies.records import Scope
 from policies.rollout import render
 from tests.daemon.rolloutworld import World
+from tests.killing import kill_one
 
 NAMES = [f"agent-{number:012x}" for number in range(12)]
 
@@ -53,19 +54,6 @@ def work_for_ever(root: Path, seed: int, ready: int) -> None:
                 world.latch.resume(Scope.PROMOTION, actor="kill", reason="sweep")
         except RefusedError:
             rollout.reconcile()
-
-
-def kill_one(root: Path, seed: int, delay_s: float) -> None:
-    ready, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        work_for_ever(root, seed, told)
-    os.read(ready, 1)
-    os.close(ready)
-    os.close(told)
-    time.sleep(delay_s)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
 
 
 def faults(root: Path) -> list[str]:
@@ -115,7 +103,7 @@ def main(root: Path, kills: int) -> dict[str, object]:
     store.close()
     found: list[str] = []
     for kill in range(kills):
-        kill_one(root, kill, chance.uniform(0, 3 * change_s))
+        kill_one(partial(work_for_ever, root, kill), chance.uniform(0, 3 * change_s))
         found += faults(root)
     world = opened(root)
     epoch = world.rollout().in_force().epoch

@@ -8,12 +8,13 @@ import itertools
 import json
 import os
 import random
-import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from connectors.serving.directory import DirectoryTarget
+from tests.killing import kill_one
 
 NAMES: tuple[str | None, ...] = ("agent-aaa", "agent-bbb", None)
 
@@ -35,20 +36,6 @@ def switch_for_ever(root: Path, epoch: int, ready: int) -> None:
         for name in NAMES:
             epoch += 1
             target.serve(name, adapter(root, name) if name else None, epoch)
-
-
-def kill_one(root: Path, epoch: int, delay_s: float) -> None:
-    """Starts a child, kills it after a while, and waits for its end."""
-    ready, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        switch_for_ever(root, epoch, told)
-    os.read(ready, 1)
-    os.close(ready)
-    os.close(told)
-    time.sleep(delay_s)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
 
 
 def fault(root: Path) -> str | None:
@@ -76,7 +63,7 @@ def main(root: Path, kills: int) -> dict[str, object]:
     faults: list[str] = []
     epochs = [0]
     for _ in range(kills):
-        kill_one(root, epochs[-1], chance.uniform(0, 3 * switch_s))
+        kill_one(partial(switch_for_ever, root, epochs[-1]), chance.uniform(0, 3 * switch_s))
         found = fault(root)
         if found:
             faults.append(found)
