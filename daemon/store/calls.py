@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, insert, inspect, select
+from sqlalchemy import Connection, Table, insert, inspect, select
 
 from daemon.store.tables import JudgeCallRow
 
@@ -30,11 +30,3 @@ def reusable(connection: Connection, keys: Sequence[str]) -> dict[str, dict[str,
     """Those of the keys to which a usable answer is stored, with what was read from it and its model."""
     query = select(CALL.c.reuse_key, CALL.c.response).where(CALL.c.reuse_key.in_(keys))
     return {row.reuse_key: row.response for row in connection.execute(query)}
-
-
-def count(connection: Connection, *, outcome: str | None = None) -> int:
-    """How many calls are stored, of all outcomes or of one."""
-    query = select(func.count()).select_from(CALL)
-    if outcome is not None:
-        query = query.where(CALL.c.outcome == outcome)
-    return int(connection.scalar(query) or 0)

@@ -93,11 +93,6 @@ def finish(
     return _mine(connection, close, claim)
 
 
-def extend(connection: Connection, claim: Claim, *, expires_at: float) -> bool:
-    """Moves the expiry of a claim that takes longer than planned. False: the token is no longer ours."""
-    return _mine(connection, update(JUDGEMENT).values(expires_at=expires_at), claim)
-
-
 def _mine(connection: Connection, change: Update, claim: Claim) -> bool:
     ours = (_C.id == claim.id, _C.token == claim.token, _C.state == "open")
     return connection.execute(change.where(*ours)).rowcount == 1

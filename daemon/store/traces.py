@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from connectors.base import Partition
 from connectors.errors import DecodeError
+from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
 from policies.clusters import cluster_of, split_of
 from policies.policy import Splits
@@ -86,8 +86,7 @@ def store_batch(
     batch = _sort(connection, source, fresh, now)
     _place(connection, batch, splits)
     _insert_traces(connection, source, batch, now)
-    for rows in _chunks(batch.dead):
-        connection.execute(_or_nothing(connection, DEAD_LETTER), list(rows))
+    insert_new(connection, DEAD_LETTER, batch.dead)
     _advance(connection, source, batch, now)
     return sum(batch.counts.values(), Counts())
 
@@ -102,8 +101,7 @@ def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now
          "records": 0, "stored": 0, "duplicates": 0, "revisions": 0, "dead_letters": 0, "updated_at": now}
         for each in partitions
     ]  # fmt: skip
-    for rows in _chunks(blank):
-        connection.execute(_or_nothing(connection, POSITION), list(rows))
+    insert_new(connection, POSITION, blank)
     reached = _positions(connection, source, partitions, lock=True)
     fresh: list[Arrival] = []
     for arrival in arrivals:
@@ -257,12 +255,6 @@ def _positions(
         for topic, partition, offset in connection.execute(query.with_for_update() if lock else query):
             found[Partition(topic, partition)] = offset
     return found
-
-
-def _or_nothing(connection: Connection, table: Table) -> Any:
-    """An insert that passes over rows whose natural key is there."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -19,7 +19,7 @@ from daemon.config import JudgeConfig, Price
 from daemon.errors import ConfigError
 from daemon.stages.commits import GroupCommit
 from daemon.stages.judge import MOST_CLAIMS, next_day
-from daemon.store import judgements, verdicts
+from daemon.store import judgements
 from daemon.store.judgements import Wanted
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow
@@ -416,21 +416,6 @@ def test_odd_bytes_of_a_judge_are_stored(store: Store) -> None:
     court.want_scores("four")
     assert court.step() == 1
     assert court.verdicts[0].critique == "told \ufffd \ufffd so"
-
-
-def test_views_answer_what_the_rules_ask(store: Store) -> None:
-    """Scores by candidate, comparisons by purpose, the last rewards."""
-    court = Court(store)
-    ids = court.want_scores("four", "seventh")
-    a, b = court.want_pair("short", "a longer answer")
-    court.drain()
-    views = store.read(lambda c: verdicts.scores(c, Role.SMALL, [*ids, a]))
-    assert {key: view.value for key, view in views.items()} == {ids[0]: 4, ids[1]: 7}
-    (pair,) = store.read(lambda c: verdicts.pairs(c, Role.SMALL, None, "audit"))
-    assert (pair.candidate_id, pair.other_id, pair.choice) == (a, b, "b")
-    assert store.read(lambda c: verdicts.pairs(c, Role.SMALL, None, "gate")) == []
-    assert sorted(store.read(lambda c: verdicts.recent_rewards(c, Role.SMALL, 10))) == [4, 7]
-    assert store.read(lambda c: judgements.open_count(c, role=Role.SMALL)) == 0
 
 
 def test_a_request_is_made_once(store: Store) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import Connection, Table, insert, inspect, text
 
-from daemon.store.claims import JUDGEMENT, Claim, claim, extend, finish, release
+from daemon.store.claims import JUDGEMENT, Claim, claim, finish, release
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, TraceRow
 from policies.records import Role
@@ -89,7 +89,7 @@ def test_roles_have_queues_of_their_own(store: Store) -> None:
 
 
 def test_an_expired_claim_is_taken_over_and_its_token_is_worth_nothing(store: Store) -> None:
-    """The late worker can neither finish, nor release, nor extend."""
+    """The late worker can neither finish nor release."""
     fill(store, 1)
     (stale,) = take(store)
     assert take(store, now=NOW + 59) == []
@@ -97,7 +97,6 @@ def test_an_expired_claim_is_taken_over_and_its_token_is_worth_nothing(store: St
     assert fresh.attempts == 2
     assert not close(store, stale)
     assert not store.write(lambda c: release(c, stale, not_before=0, error="late"))
-    assert not store.write(lambda c: extend(c, stale, expires_at=NOW + 999))
     assert close(store, fresh)
     assert states(store) == {"done": 1}
 
@@ -129,15 +128,6 @@ def test_released_work_comes_back_when_due_with_its_error(store: Store) -> None:
     (again,) = take(store, now=NOW + 30)
     assert again.attempts == 2
     assert store.read(lambda c: c.scalar(text("SELECT error FROM judgement"))) == "rate limited"
-
-
-def test_an_extended_claim_lasts_longer(store: Store) -> None:
-    """Nobody takes over before the new expiry."""
-    fill(store, 1)
-    (mine,) = take(store)
-    assert store.write(lambda c: extend(c, mine, expires_at=NOW + 120))
-    assert take(store, now=NOW + 119) == []
-    assert len(take(store, now=NOW + 120)) == 1
 
 
 def test_claims_of_an_undone_transaction_never_were(store: Store) -> None:
