@@ -167,6 +167,8 @@ def test_a_child_sees_no_secret_of_ours(tmp_path: Path, monkeypatch: pytest.Monk
     assert "canary" not in reason
     assert '"CUDA_VISIBLE_DEVICES": "1"' in reason
     assert set(environment({"HF_HOME": "x", "HF_TOKEN": "y", "PGPASSWORD": "z"})) == {"HF_HOME"}
+    kernels = {"CC": "/usr/bin/gcc", "TRITON_CACHE_DIR": "/var/cache/triton"}
+    assert environment(kernels) == kernels
 
 
 DAEMON = """

@@ -46,6 +46,14 @@ def test_training_prefers_the_chosen_answers_and_leaves_two_files(job_for: JobFo
     assert result.readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
 
 
+def test_checkpointed_gradients_are_the_gradients(job_for: JobFor, train: Train) -> None:
+    """Less memory, the same steps: the frozen base's inputs must let the adapter's gradients through."""
+    kept = train(job_for("kept", recipe=changed(max_steps=3)))
+    spared = train(job_for("spared", recipe=changed(max_steps=3, gradient_checkpointing=True)))
+    assert (kept.state, spared.state) == ("done", "done")
+    assert spared.metrics["chosen_logp"] == pytest.approx(kept.metrics["chosen_logp"], rel=1e-4)
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_very_same_adapter(job_for: JobFor, train: Train) -> None:
     """Stopped at step 4 and resumed: the later steps' figures and the adapter are bit for bit the same."""
     whole, cut = job_for("whole"), job_for("cut")
