@@ -83,7 +83,12 @@ class SdkJudge(ABC):
                 return content
         except TimeoutError as error:
             raise self._late() from error
-        except sdk.timeout:
+        except sdk.timeout as error:
+            if isinstance(
+                error.__cause__, httpx2.ConnectTimeout
+            ):  # also a refused connection: nothing was sent
+                why = " ".join(str(error.__cause__).split())[:200]
+                raise TransientError(f"judge {self.name}: cannot be reached: {why}") from error
             raise self._late() from TimeoutError()
         except sdk.status as error:
             raise self._failure(error) from error

@@ -74,6 +74,8 @@ class Sitting:
     under_way: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
     stopped: FatalError | None = None
     """Set when a call showed that no further one can succeed."""
+    failure: str = ""
+    """The last passing error that put a judgement back."""
 
 
 class Asker:

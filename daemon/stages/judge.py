@@ -193,7 +193,12 @@ class JudgeStage:
             return_exceptions=True,
         )
         _raise_worst([each for each in finished if isinstance(each, BaseException)])
-        return sum(1 for each in finished if each is True)
+        done = sum(1 for each in finished if each is True)
+        if done:
+            self._said.discard(("judge_unanswered", role))
+        elif sitting.failure:
+            self._say_once("judge_unanswered", role, waiting=len(cases), error=sitting.failure)
+        return done
 
     def _claim(self, connection: Connection, role: Role, expires_at: float) -> list[Claim]:
         return claims.claim(
@@ -257,6 +262,8 @@ class JudgeStage:
         except PoisonError as error:
             verdict, cost = Abstained(str(error)), 0.0
         except (TransientError, BudgetExhaustedError, HaltedError) as error:
+            if isinstance(error, TransientError):
+                sitting.failure = str(error)
             await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
             return False
         except (FatalError, StoreError, asyncio.CancelledError) as error:
@@ -339,7 +346,7 @@ class JudgeStage:
 
     def _later(self, role: Role, claim: Claim, error: Exception) -> _Later:
         now = self._clock.now()
-        if isinstance(error, BudgetExhaustedError):
+        if isinstance(error, BudgetExhaustedError) and not error.passing:
             midnight = next_day(now)
             self._say_once("judge_budget_exhausted", role, until=midnight, day=self._budget.today())
             return _Later(midnight, str(error))

@@ -221,3 +221,20 @@ def test_a_proxy_of_the_environment_is_not_used(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert use(real(kind, server), lambda judge: judge.ask(request())).text
+
+
+def test_a_judge_that_is_not_there_took_no_request(kind: str) -> None:
+    """A refused connection is no timeout: nothing was sent, so nothing may be billed."""
+    with JudgeServer() as gone:
+        pass
+    judge = real(kind, gone)
+
+    async def ask() -> None:
+        try:
+            await judge.ask(request())
+        finally:
+            await judge.close()
+
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1") as caught:
+        asyncio.run(ask())
+    assert not isinstance(caught.value.__cause__, TimeoutError)

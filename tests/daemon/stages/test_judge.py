@@ -191,6 +191,30 @@ def test_what_cannot_be_judged_now_goes_back_for_later(store: Store) -> None:
     assert len(court.verdicts) == 1
 
 
+def test_an_outage_is_said_once(store: Store, clock: FakeClock) -> None:
+    """The log names it when it begins, and again only after answers came in between."""
+    down = [TransientError("down")]
+    court = Court(
+        store,
+        clock=clock,
+        judge=MemoryJudge(raising(*down * 2, None, *down)),
+        config=config(attempts=1),
+        rule=JudgingRule(samples=1),
+    )
+    stage = court.stage()
+    court.want_scores("a")
+    with capture_logs() as logged:
+        finished = []
+        for _ in range(4):
+            finished.append(court.step(stage))
+            clock.advance(120)
+            if finished[-1]:
+                court.want_scores("b")
+    said = [(each["event"], each["error"]) for each in logged if each["event"] == "judge_unanswered"]
+    assert finished == [0, 0, 1, 0]
+    assert said == [("judge_unanswered", "down")] * 2
+
+
 def test_a_fatal_error_puts_everything_back_and_raises(store: Store) -> None:
     """Wrong credentials cost neither verdicts nor claims."""
     court = Court(store, judge=MemoryJudge(raising(*[FatalError("401")] * 99)), config=config(concurrency=2))
@@ -309,6 +333,9 @@ def test_the_budget_ends_the_day(store: Store) -> None:
     court.want_scores(*(f"answer {at}" for at in range(20)))
     stage = court.stage()
     done = court.drain(stage)
+    while any(row.not_before < next_day(clock.now()) for row in court.judgements if row.state == "open"):
+        clock.advance(60)
+        done += court.drain(stage)
     assert 3 < done < 20
     spent = sum(row.cost_usd for row in court.calls)
     assert spent <= 2.5
@@ -317,6 +344,24 @@ def test_the_budget_ends_the_day(store: Store) -> None:
     assert {row.not_before for row in waiting} == {next_day(clock.now())}
     clock.advance(86_400)
     assert court.drain(stage) > 0
+
+
+def test_money_that_is_only_reserved_is_waited_for(store: Store, clock: FakeClock) -> None:
+    """Calls under way may cost less than they hold: what they kept from being asked waits no whole day."""
+    court = Court(
+        store,
+        clock=clock,
+        config=config(price=PRICED, daily_budget_usd=5.0, max_tokens=500),
+        rule=JudgingRule(samples=1),
+    )
+    court.want_scores("four")
+    stage, held = court.stage(), court.budget.reserve("small", 4.9, 5.0)
+    assert court.step(stage) == 0
+    (row,) = court.judgements
+    assert row.not_before < clock.now() + 120
+    court.budget.settle(held, 0.1)
+    clock.advance(120)
+    assert court.step(stage) == 1
 
 
 def test_a_budget_without_a_price_is_refused_at_the_start(store: Store) -> None:
