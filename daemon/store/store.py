@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Transaction, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Transaction, create_engine, event, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -65,10 +65,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            self.url = make_url(url)
-        except ArgumentError:
-            raise UsageError("store.url is not a database URL: sqlite:///FILE or postgresql://…") from None
+        self.url = _parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         make = _sqlite_engine if self.is_sqlite else _postgres_engine
         self.engine = make(url, pool_size=10, max_overflow=20)
@@ -78,6 +75,7 @@ class Store:
         self._id = secrets.token_hex(8)
         self._swept = False
         self._writer = ThreadPoolExecutor(1, "store-writer") if self.is_sqlite else None
+        self._file: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -119,6 +117,7 @@ class Store:
         if not self.is_sqlite:
             options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         with engine.connect().execution_options(**options) as connection, connection.begin():
+            self._require_same_file()
             return work(connection)
 
     def _queued(self, work: Work[T]) -> T:
@@ -130,6 +129,7 @@ class Store:
         with engine.connect() as connection, self._marked():
             transaction = connection.begin()
             try:
+                self._require_same_file()
                 result = work(connection)
                 token = None if self.is_sqlite else self._mark(connection)
             except BaseException:
@@ -137,6 +137,21 @@ class Store:
                 raise
             self._commit(transaction, token)
         return result
+
+    def _require_same_file(self) -> None:
+        """Raises StoreError where the SQLite file was removed or exchanged: nobody else sees the open one."""
+        if not self.is_sqlite:
+            return
+        try:
+            status = Path(str(self.url.database)).stat()
+            found = (status.st_dev, status.st_ino)
+        except OSError:
+            found = None
+        self._file = self._file or found
+        if found != self._file:
+            raise StoreError(
+                f"store {self.name}: its file was removed or exchanged while in use: put it back, or restart"
+            )
 
     def _mark(self, connection: Connection) -> str | None:
         """Writes this transaction's mark; None where it has written nothing else."""
@@ -199,15 +214,37 @@ class Store:
             return StoreBusyError(f"store {self.name}: all connections are in use")
         if _schema_lacks(error):
             return StoreError(f"store {self.name}: {_first_line(error)}: run `rlaifd db upgrade`")
+        why = _first_line(error)
+        if _is_damaged(error):
+            return StoreError(f"store {self.name}: {why}: restore a backup, or name another store.url")
         if not isinstance(error, OperationalError | InterfaceError | InternalError):
             return error
-        why = _first_line(error)
         kind = StoreBusyError if _may_pass(error) else StoreError
         return kind(f"store {self.name}: {_ADVICE.get(why, why)}")
 
 
 def _first_line(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+
+
+def _parsed(url: str) -> URL:
+    """The URL of a database that is known here. Raises UsageError, which never shows what was written."""
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        backend = ""
+    if backend not in {"sqlite", "postgresql", "postgres"}:
+        raise UsageError("store.url is not a database URL: sqlite:///FILE or postgresql://…")
+    if "@" in (parsed.host or ""):
+        raise UsageError("store.url: its password holds an @: write that as %40")
+    return parsed
+
+
+def _is_damaged(error: DBAPIError) -> bool:
+    """Whether the file is no SQLite database, or one that is broken."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
 def _schema_lacks(error: DBAPIError) -> bool:

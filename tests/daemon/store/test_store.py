@@ -351,3 +351,42 @@ def test_a_commit_without_an_answer_happens_once(postgres_store: Store, happened
     event.remove(store.engine, "commit", lose)
     assert lost
     assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM plain"))) == 1
+
+
+@pytest.mark.parametrize("url", ["garbage", "mysql://u:hidden@h/d", "postgresql://u:hidden@h:port/d"])
+def test_only_known_databases_are_taken(url: str) -> None:
+    """One line, without the password."""
+    with pytest.raises(UsageError, match=r"store\.url") as caught:
+        Store(url)
+    assert "hidden" not in str(caught.value)
+
+
+def test_half_a_password_is_not_taken_for_the_host() -> None:
+    """A password with an @ in it would show its second half in every message."""
+    with pytest.raises(UsageError, match="%40") as caught:
+        Store("postgresql://u:first@second@host/d")
+    assert "second" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
+    """Reading and writing both answer one line."""
+    (tmp_path / "r.db").write_bytes(b"no database" * 1000)
+    store = Store(f"sqlite:///{tmp_path}/r.db")
+    for use in (store.read, store.write):
+        with pytest.raises(StoreError, match=r"r\.db: file is not a database: restore"):
+            use(lambda c: c.execute(text("SELECT 1")))
+    store.close()
+
+
+def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
+    """Rows that go to a file without a name are lost: the store refuses until the file is back."""
+    file, aside = tmp_path / "r.db", tmp_path / "aside.db"
+    store = Store(f"sqlite:///{file}")
+    store.write(lambda c: c.execute(text("CREATE TABLE plain (id INTEGER)")))
+    file.rename(aside)
+    for use in (store.read, store.write):
+        with pytest.raises(StoreError, match="removed or exchanged"):
+            use(lambda c: c.execute(text("SELECT 1")))
+    aside.rename(file)
+    store.write(lambda c: c.execute(text("INSERT INTO plain VALUES (1)")))
+    store.close()
