@@ -7,12 +7,14 @@ marker `...`: without it, it was cut off, and a cut-off YAML file usually still 
 
 import ipaddress
 import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from daemon.errors import ConfigError
 from daemon.yamlfile import read_yaml
@@ -20,7 +22,8 @@ from policies.policy import PolicySpec
 from policies.records import Frozen, Role
 
 PREFIX = "RLAIFD_"
-NOT_SETTINGS = ("RLAIFD_TEST_", "RLAIFD_CONFIG")
+TESTS = "RLAIFD_TEST_"
+NO_SETTING = "RLAIFD_CONFIG"
 
 
 def _is_loopback(host: str) -> bool:
@@ -245,6 +248,10 @@ def load(path: Path) -> Settings:
         settings = Settings(**raw)
     except ValidationError as error:
         raise ConfigError(_first(path, error)) from None
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"{PREFIX}{field[1].upper()}" if field else f"an {PREFIX} variable"
+        raise ConfigError(f"environment variable {name}: not JSON: quote it as JSON, or unset it") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     settings = _anchored(settings, path.resolve().parent)
@@ -265,7 +272,7 @@ def _refuse_unknown_variables() -> None:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
     for variable in os.environ:
         upper = variable.upper()
-        if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS):
+        if not upper.startswith(PREFIX) or upper.startswith(TESTS) or upper == NO_SETTING:
             continue
         if upper.split("__", 1)[0] not in known:
             raise ConfigError(f"environment variable {variable}: no such setting; unset or correct it")
@@ -318,6 +325,7 @@ def _anchored(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
             "state_dir": base / settings.state_dir,
+            "store": settings.store.model_copy(update={"url": _under(base, settings.store.url)}),
             "sources": sources,
             "judges": judges,
             "rollout": rollout,
@@ -327,11 +335,24 @@ def _anchored(settings: Settings, base: Path) -> Settings:
     )
 
 
+def _under(base: Path, url: SecretStr | None) -> SecretStr | None:
+    """A SQLite file by relative path is in the configuration's directory, wherever the command runs."""
+    start, _, file = ("" if url is None else url.get_secret_value()).partition(":///")
+    if not start.startswith("sqlite") or not file or file.startswith(("/", ":", "file:")):
+        return url
+    return SecretStr(f"{start}:///{base / file}")
+
+
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
     """A secret from the configuration or from its file, without the trailing newline."""
     if file is not None:
         try:
-            return file.read_text(encoding="utf-8").strip()
+            found = file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{file}: not UTF-8: a secret is one line of text") from None
+        if not found or not found.isprintable():
+            raise ConfigError(f"{file}: a secret is one line of text, and this file is not")
+        return found
     return None if value is None else value.get_secret_value()

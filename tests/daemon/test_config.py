@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import load
+from daemon.config import load, secret
 from daemon.errors import ConfigError
 from tests.daemon.configuration import TEXT, settings, write
 
@@ -110,3 +110,58 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     loaded = settings(tmp_path, TEXT.replace("api_key: k", "api_key: canary-3141"))
     assert "canary-3141" not in repr(loaded)
     assert "canary-3141" not in loaded.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: " + "[" * 5000 + "]" * 5000 + "\n...\n", "nested too deeply"),
+        ("? {a: b}\n: 1\n...\n", "line 1, column 3: a key must be a word"),
+        ("1: 2\n...\n", "1: a key must be a word"),
+        ("a: 2026-99-99\n...\n", "put such a value in quotes"),
+        ("a: b\n" * (1 << 18) + "...\n", "longer than"),
+        ("a: \0\n...\n", "unacceptable character"),
+    ],
+)
+def test_yaml_that_is_none_of_ours_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """Whatever YAML can be made to say, one line answers it."""
+    assert said in refused(tmp_path, text)
+
+
+def test_a_variable_that_is_not_json_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is at fault, not the file; the value may be a secret and is not shown."""
+    monkeypatch.setenv("RLAIFD_SOURCES", "garbage")
+    message = refused(tmp_path, TEXT)
+    assert message.startswith("environment variable RLAIFD_SOURCES: not JSON")
+    assert "garbage" not in message
+
+
+def test_only_the_variable_for_the_file_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A longer name is a typo."""
+    monkeypatch.setenv("RLAIFD_CONFIG", "elsewhere.yaml")
+    settings(tmp_path)
+    monkeypatch.setenv("RLAIFD_CONFIGURATION", "elsewhere.yaml")
+    assert "RLAIFD_CONFIGURATION: no such setting" in refused(tmp_path, TEXT)
+
+
+def test_a_relative_sqlite_file_is_beside_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a command runs, it opens the same database."""
+    monkeypatch.setenv("RLAIFD_STORE__URL", "sqlite:///kept/r.db")
+    assert settings(tmp_path).store_url == f"sqlite:///{tmp_path}/kept/r.db"
+    for url in ("sqlite:////abs/r.db", "postgresql://u:p@h/d"):
+        monkeypatch.setenv("RLAIFD_STORE__URL", url)
+        assert settings(tmp_path).store_url == url
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"two\nlines"])
+def test_a_secrets_file_that_holds_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    """An empty or garbled file is named; its content is not shown."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="secret") as caught:
+        secret(None, file)
+    assert "lines" not in str(caught.value)
