@@ -18,6 +18,9 @@ def main() -> NoReturn:
     except ConnectorError as error:
         _say(str(error))
         sys.exit(1)
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

@@ -1,12 +1,14 @@
 """One stage at a time, by hand: ingest, decode, judge, curate, train, evaluate."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.context import DEFAULT_CONFIG, ActorOption, ConfigOption, JsonOption, emit, wired
+from policies.records import Scope
 
 if TYPE_CHECKING:
     from daemon.stages.ingest import Explanation
@@ -31,10 +33,16 @@ def decode(
 ) -> None:
     """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing."""
     from connectors.decoders.detect import Decoders
+    from connectors.errors import FatalError
+    from daemon.errors import UsageError
     from daemon.stages.ingest import explain
 
+    try:
+        decoders = Decoders(decoder)
+    except FatalError as error:
+        raise UsageError(str(error)) from None
     bad = 0
-    for found in explain(file, Decoders(decoder)):
+    for found in explain(file, decoders):
         bad += found.trace is None
         print(json.dumps(_explained(found)) if as_json else _explained_text(found))
     if bad:
@@ -42,12 +50,20 @@ def decode(
 
 
 def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Plan and make the judgements that are waiting, then stop."""
+    """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
     from daemon import drain
+    from daemon.store.judgements import waiting
 
     with wired(config) as parts:
+        parts.latch.check(Scope.JUDGING)
         counts = drain.judge(parts)
+        left = parts.store.read(waiting)
     print(", ".join(f"{role}: {count}" for role, count in counts.items()) or "no judge is configured")
+    if left:
+        for role, (count, error) in sorted(left.items()):
+            said = f": {error}" if error else ""
+            print(f"rlaifd: {role}: {count} judgements wait{said}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def curate(config: ConfigOption = DEFAULT_CONFIG) -> None:

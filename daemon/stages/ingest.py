@@ -28,6 +28,8 @@ WINDOW = 1000
 IN_A_ROW = 50
 """So many undecodable records in a row mean the wrong decoder, not bad records."""
 MAX_BODY = 10 << 20
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+"""How files of gzip, bzip2, xz and Zstandard begin."""
 HEAD = 64 << 10
 LAG_S = 1.0
 
@@ -233,8 +235,7 @@ def ingest_file(
 
     Doing it again adds nothing. Raises FatalError for a file that cannot be read or is in another format.
     """
-    if not path.is_file():
-        raise FatalError(f"{path}: no such file")
+    _require_plain(path)
     stage = Ingest(
         source=JsonlSource(name=source, path=path, whole=True),
         decoders=decoders,
@@ -253,9 +254,22 @@ def ingest_file(
     return stage.totals
 
 
+def _require_plain(path: Path) -> None:
+    """Raises FatalError for no file, and for a compressed one: all its lines would be dead letters."""
+    if not path.is_file():
+        raise FatalError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(6)
+    except OSError as error:
+        raise FatalError(f"{path}: {error.strerror}") from None
+    if head.startswith(COMPRESSED):
+        raise FatalError(f"{path}: is compressed: decompress it first")
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one event of a file is taken for. `line` is the record's number, from 1."""
+    """What one event of a file is taken for. `line` is its line in the file, from 1."""
 
     line: int
     index: int
@@ -266,19 +280,25 @@ class Explanation:
 
 def explain(path: Path, decoders: Decoders, *, source: str = "file") -> Iterator[Explanation]:
     """Every event of a file with the decoder that took it and the trace, or the reason. Stores nothing."""
-    if not path.is_file():
-        raise FatalError(f"{path}: no such file")
+    _require_plain(path)
     reader = JsonlSource(name=source, path=path, whole=True)
     reader.start(lambda _: {})
-    line = 0
+    line = end = 0
     try:
         while records := reader.receive(0.0):
             for record in records:
-                line += 1
+                line += 1 + _newlines(path, end, record.offset)  # blank lines are no records
+                end = record.next_offset
                 yield from _explained(record, line, decoders, source)
             reader.commit({record.partition: record.next_offset for record in records})
     finally:
         reader.close()
+
+
+def _newlines(path: Path, start: int, end: int) -> int:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start).count(b"\n")
 
 
 def _explained(record: Record, line: int, decoders: Decoders, source: str) -> Iterator[Explanation]:

@@ -112,6 +112,16 @@ def open_count(
     return int(connection.scalar(query) or 0)
 
 
+def waiting(connection: Connection) -> dict[str, tuple[int, str]]:
+    """By role: how many judgements are open, and one of the errors with which they were put back, or ""."""
+    query = (
+        select(JUDGEMENT.c.role, func.count(), func.max(JUDGEMENT.c.error))
+        .where(JUDGEMENT.c.state == "open")
+        .group_by(JUDGEMENT.c.role)
+    )
+    return {role: (count, error or "") for role, count, error in connection.execute(query)}
+
+
 def material(connection: Connection, claims: Sequence[Claim]) -> dict[int, Material]:
     """What the claimed judgements are about, by judgement. One that was erased since is left out."""
     ids = {each for claim in claims for each in (claim.candidate_id, claim.other_id) if each is not None}

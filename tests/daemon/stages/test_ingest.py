@@ -1,5 +1,6 @@
 """Ingest: from records to rows, exactly once, on both databases."""
 
+import gzip
 import hashlib
 import json
 import random
@@ -386,6 +387,26 @@ def test_explain_tells_what_a_file_holds(tmp_path: Path) -> None:
     assert found[0].trace.id == "e-1"
     assert found[1].reason == "an event must be an object, not int"
     assert "not JSON" in (found[2].reason or "")
+
+
+def test_explain_counts_lines_as_an_editor_does(tmp_path: Path) -> None:
+    """Blank lines are no records, and lines all the same."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n\n" + raw(native(1)) + b"\n \n\r\n{bad\n")
+    assert [each.line for each in explain(file, Decoders())] == [3, 6]
+
+
+def test_a_compressed_file_is_refused_whole(tmp_path: Path, store: Store) -> None:
+    """Its lines would all be dead letters; nothing is stored."""
+    file = tmp_path / "events.jsonl.gz"
+    file.write_bytes(gzip.compress(raw(native(1)) + b"\n"))
+    with pytest.raises(FatalError, match="compressed"):
+        list(explain(file, Decoders()))
+    with pytest.raises(FatalError, match="compressed"):
+        ingest_file(
+            file, decoders=Decoders(), store=store, metrics=Metrics(), clock=FakeClock(), splits=Splits()
+        )
+    assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM dead_letter"))) == 0
 
 
 def test_positions_of_many_partitions(store: Store) -> None:

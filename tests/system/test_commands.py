@@ -1,0 +1,60 @@
+"""What commands answer when something is wrong: one line on stderr and a defined exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.connectors.decoders.events import native
+from tests.daemon.configuration import TEXT, write
+from tests.system.command import Done, rlaifd
+
+
+def one_line(done: Done, code: int) -> str:
+    """The only line a command said, with its exit code."""
+    assert (done.code, done.out) == (code, "")
+    (line,) = done.err.strip().splitlines()
+    return line
+
+
+def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
+    """An error of the system is a line, not a traceback."""
+    (tmp_path / "file").write_text("")
+    assert one_line(rlaifd("init", "file", cwd=tmp_path), 1) == "rlaifd: file: File exists"
+
+
+def test_a_missing_configuration_names_the_way_out(tmp_path: Path) -> None:
+    """Somebody who stands in the wrong directory is told."""
+    assert "rlaifd.yaml: no such file: `rlaifd init`" in one_line(rlaifd("status", cwd=tmp_path), 2)
+
+
+def test_an_unknown_decoder_is_a_usage_error(tmp_path: Path) -> None:
+    """The known ones are listed."""
+    (tmp_path / "log.jsonl").write_text(json.dumps(native(1)))
+    done = rlaifd("decode", "log.jsonl", "--decoder", "foo", cwd=tmp_path)
+    assert "unknown decoder 'foo': use auto or one of" in one_line(done, 2)
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Path:
+    """A configuration whose judges are not there, with a trace to be judged."""
+    write(tmp_path, TEXT.replace("api_key: k}", "api_key: k, attempts: 1}"))
+    (tmp_path / "log.jsonl").write_text(json.dumps(native(1)) + "\n")
+    assert rlaifd("ingest", "log.jsonl", cwd=tmp_path).code == 0
+    return tmp_path
+
+
+def test_judge_does_not_pass_off_an_outage_as_done(waiting: Path) -> None:
+    """Exit 1, with how many wait and why."""
+    done = rlaifd("judge", cwd=waiting)
+    assert done.code == 1
+    assert "rlaifd: small: 1 judgements wait: judge small: " in done.err
+    assert "127.0.0.1" in done.said
+
+
+def test_judge_is_refused_while_judging_is_halted(waiting: Path) -> None:
+    """Exit 3, as for every command that a halt stops."""
+    assert rlaifd("halt", "judging", "-r", "a test", cwd=waiting).code == 0
+    done = rlaifd("judge", cwd=waiting)
+    assert (done.code, done.out) == (3, "")
+    assert done.said == "rlaifd: judging is halted: a test; `rlaifd resume judging` lets it go on"
