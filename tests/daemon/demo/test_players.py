@@ -4,7 +4,9 @@ import io
 import json
 import os
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from connectors.decoders.detect import Decoders
 from daemon.demo import logbook
 from daemon.demo.players import Player, PlayError, environment, on_leash
 from daemon.demo.screen import Screen
+from daemon.demo.watcher import Daemon
 from policies.records import Trace
 from policies.training.agent import Answers
 
@@ -128,3 +131,29 @@ def test_on_a_terminal_there_are_bars() -> None:
         screen.progress("customers are served", 3, 4)
     assert "3/4" in out.getvalue()
     assert json.dumps(out.getvalue())
+
+
+def test_the_daemon_is_asked_past_any_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment is not asked for what is on this machine."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"traces": 3}')
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in http.server
+            del format, args
+
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        player = Player("sleeper", [sys.executable, "-c", "input()"], log=tmp_path / "log")
+        try:
+            assert Daemon(player, server.server_port).status() == {"traces": 3}
+        finally:
+            player.leave()
+        serving.join()
