@@ -22,7 +22,14 @@ from daemon.store.store import Store
 
 
 class BudgetExhaustedError(RefusedError):
-    """The call does not fit into what is left of today. Nothing was reserved."""
+    """The call does not fit into what is left of today. Nothing was reserved.
+
+    `passing`: it would fit beside what is settled. Calls under way may cost less than is reserved for them.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ class Budget:
         if not fits:
             raise BudgetExhaustedError(
                 f"judge {judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today (UTC); "
-                f"the next call may cost {amount:.4f}"
+                f"the next call may cost {amount:.4f}",
+                passing=limit is not None and now.settled + amount <= limit,
             )
         reservation = Reservation(uuid.uuid4().hex, judge, day, amount)
         with self._lock:

@@ -33,6 +33,18 @@ def test_a_call_that_fits_is_reserved_then_settled(budget: Budget) -> None:
     assert budget.spent_today("small") == Spent(reserved=0.0, settled=0.2, calls=1)
 
 
+def test_a_refusal_tells_whether_only_open_reservations_stand_in_the_way(budget: Budget) -> None:
+    """Once they are settled the same call may fit, or it will not before tomorrow."""
+    held = budget.reserve("small", 0.9, limit=1.0)
+    with pytest.raises(BudgetExhaustedError) as refused:
+        budget.reserve("small", 0.5, limit=1.0)
+    assert refused.value.passing
+    budget.settle(held, 0.9)
+    with pytest.raises(BudgetExhaustedError) as refused:
+        budget.reserve("small", 0.5, limit=1.0)
+    assert not refused.value.passing
+
+
 def test_a_call_that_does_not_fit_is_refused_and_reserves_nothing(budget: Budget) -> None:
     """The refusal names judge, sum and limit, and ends a command with exit code 3."""
     budget.reserve("small", 0.9, limit=1.0)
