@@ -12,6 +12,7 @@ took effect, so that no work is done twice.
 No transaction is ever held across a call to another system, and none is opened inside another.
 """
 
+import os
 import random
 import secrets
 import sqlite3
@@ -330,6 +331,9 @@ def _sqlite_engine(url: str, *, pool_size: int, max_overflow: int) -> Engine:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
     try:
         Path(database).parent.mkdir(parents=True, exist_ok=True)
+        if not database.startswith("file:"):
+            # It holds the agent's logs: ours alone, and SQLite gives its journals the same mode.
+            os.close(os.open(database, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreError(f"store {database}: {error.strerror}: {error.filename}") from error
     engine = create_engine(

@@ -1,5 +1,6 @@
 """The two verbs: what a commit means, and what happens when the database is at fault."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -390,3 +391,17 @@ def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
     aside.rename(file)
     store.write(lambda c: c.execute(text("INSERT INTO plain VALUES (1)")))
     store.close()
+
+
+def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    """It holds the agent's logs, whatever the umask lets others read."""
+    former = os.umask(0o022)
+    try:
+        store = Store(f"sqlite:///{tmp_path}/r.db")
+        store.write(lambda c: c.execute(text("CREATE TABLE plain (id INTEGER)")))
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+        store.close()
+    finally:
+        os.umask(former)
+    assert modes
+    assert set(modes.values()) == {0o600}, modes
