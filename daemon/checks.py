@@ -13,6 +13,13 @@ from policies import constitution, rubric
 from policies.library import LibraryError
 from policies.records import Role
 
+WITHOUT = {
+    Role.SMALL: "no answers are scored, so there is nothing to train on",
+    Role.LARGE: "no scores are audited, and its alignment is not asked for",
+    Role.GATE: "nothing will be promoted",
+}
+"""What a missing judge means."""
+
 
 def check(config: Path) -> dict[str, Any]:
     """What holds, with notes on what to expect. Raises ConfigError for the first thing that is wrong."""
@@ -36,7 +43,7 @@ def _judges(config: Path, settings: Settings) -> list[str]:
         except ConnectorError as error:
             raise ConfigError(f"{config}: {error}") from None
     missing = [role for role in Role if role not in settings.judges]
-    return [f"judges.{role} is not configured: nothing will be promoted" for role in missing]
+    return [f"judges.{role} is not configured: {WITHOUT[role]}" for role in missing]
 
 
 def price_of(judge: JudgeConfig) -> Tariff | None:
