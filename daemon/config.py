@@ -230,13 +230,15 @@ class Settings(BaseSettings):
                     f"judges.{role}.family is the policy's own ({judge.family}): "
                     "a policy is never its own judge"
                 )
-        gate, trainer = self.judges.get(Role.GATE), self.judges[Role.SMALL]
-        shared = gate is not None and gate.family.casefold() == trainer.family.casefold()
-        if shared and "gate-of-training-family" not in self.overrides:
-            raise ValueError(
-                f"judges.gate.family is that of judges.small ({trainer.family}): the gate would ask "
-                "the family that made the training data"
-            )
+        gate = self.judges.get(Role.GATE)
+        if gate is not None and "gate-of-training-family" not in self.overrides:
+            for role in (Role.SMALL, Role.LARGE):
+                judge = self.judges.get(role)
+                if judge is not None and judge.family.casefold() == gate.family.casefold():
+                    raise ValueError(
+                        f"judges.gate.family is that of judges.{role} ({judge.family}): the gate would ask "
+                        "the family that made the training data"
+                    )
         return self
 
 

@@ -64,6 +64,8 @@ def test_the_own_family_can_be_overridden_by_name(tmp_path: Path) -> None:
 def test_a_gate_of_the_training_judges_family_is_refused(tmp_path: Path) -> None:
     """The gate's judge is of another family than the judge that made the training data."""
     assert "judges.gate.family" in refused(tmp_path, TEXT.replace("family: claude", "family: gpt"))
+    large = TEXT.replace("model: large-judge, family: gpt", "model: large-judge, family: claude")
+    assert "judges.large" in refused(tmp_path, large)
 
 
 @pytest.mark.parametrize("cut", range(0, len(TEXT) - 1, 7))
