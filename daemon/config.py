@@ -233,10 +233,10 @@ class Settings(BaseSettings):
         gate = self.judges.get(Role.GATE)
         if gate is not None and "gate-of-training-family" not in self.overrides:
             for role in (Role.SMALL, Role.LARGE):
-                judge = self.judges.get(role)
-                if judge is not None and judge.family.casefold() == gate.family.casefold():
+                other = self.judges.get(role)
+                if other is not None and other.family.casefold() == gate.family.casefold():
                     raise ValueError(
-                        f"judges.gate.family is that of judges.{role} ({judge.family}): the gate would ask "
+                        f"judges.gate.family is that of judges.{role} ({other.family}): the gate would ask "
                         "the family that made the training data"
                     )
         return self
