@@ -13,6 +13,10 @@ def show(outcome: Outcome, directory: Path, console: Console) -> None:
     console.print()
     console.print(_scores(outcome))
     console.print(_gate(outcome))
+    for attempt in outcome.attempts:
+        for reason in attempt.reasons:
+            console.print(f"{attempt.adapter}: {reason}", highlight=False, markup=False)
+    console.print()
     console.print(_alignment(outcome))
     rollback = "served the base model again" if outcome.rolled_back else "not shown"
     console.print(f"rollback by rollout.yaml: {rollback}", highlight=False)
@@ -38,8 +42,8 @@ def _scores(outcome: Outcome) -> Table:
 
 def _gate(outcome: Outcome) -> Table:
     table = Table(title="The gate", title_justify="left")
-    for name in ("adapter", "decision", "win rate", "KL/seq", "entropy", "reasons"):
-        table.add_column(name, overflow="fold")
+    for name in ("adapter", "decision", "win rate", "KL a sequence", "entropy a token"):
+        table.add_column(name, no_wrap=True)
     for attempt in outcome.attempts:
         table.add_row(
             attempt.adapter,
@@ -47,7 +51,6 @@ def _gate(outcome: Outcome) -> Table:
             _number(attempt.win_rate, 2),
             _number(attempt.kl_sequence, 1),
             _number(attempt.entropy, 2),
-            "; ".join(attempt.reasons),
         )
     return table
 
