@@ -41,8 +41,8 @@ def _scores(outcome: Outcome) -> Table:
 
 
 def _gate(outcome: Outcome) -> Table:
-    table = Table(title="The gate", title_justify="left")
-    for name in ("adapter", "decision", "win rate", "KL a sequence", "entropy a token"):
+    table = Table(title="The gate (KL in nats a sequence, entropy in nats a token)", title_justify="left")
+    for name in ("adapter", "decision", "win rate", "KL", "entropy"):
         table.add_column(name, no_wrap=True)
     for attempt in outcome.attempts:
         table.add_row(
