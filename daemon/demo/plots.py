@@ -70,7 +70,7 @@ def ranges(
     for place, (_, lower, middle, upper, good) in enumerate(rows):
         colour = GOOD if good else BAD
         axes.plot([lower, upper], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
-        axes.plot([middle], [place], "o", color=colour, markersize=6)
+        axes.plot([middle], [place], "o", color=colour, markersize=6, clip_on=False)
         axes.annotate(
             f"{middle:.2f}", (middle, place), (0, 7), textcoords="offset points", ha="center", color=INK,
             fontsize=9,

@@ -47,8 +47,8 @@ p { margin: 0 0 .9rem; max-width: 42rem; text-wrap: pretty; }
 .plot svg { display: block; width: 100%; height: auto; }
 .plot figcaption { color: var(--soft); font-size: .85rem; margin-top: .6rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums;
-  margin: 1rem 0 1.4rem; }
+table { border-collapse: collapse; width: 100%; min-width: 42rem; font-size: .92rem; margin: 1rem 0 1.4rem;
+  font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: .82rem; white-space: nowrap; }
 th, td { padding: .55rem .8rem .55rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; }
