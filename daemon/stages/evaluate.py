@@ -37,7 +37,10 @@ MOST_FAILURES = 3
 """Failed samplings of one attempt before it is held: the adapter, not the moment, is at fault."""
 
 RECONSIDER_S = 10.0
-"""Between two looks at a held attempt."""
+"""Between two looks at the held attempts."""
+
+MOST_HELD = 5
+"""Held attempts looked at again, newest first."""
 
 
 class Compare(Protocol):
@@ -212,7 +215,7 @@ class Evaluate:
         return Advance(evaluation.id, evaluation.adapter, did, decision.kind, decision.reasons)
 
     def _reconsider(self) -> Advance | None:
-        """Decides anew on the newest attempt if it was held and the gate would not hold it any more.
+        """Decides anew on the newest held attempt that the gate would not hold any more.
 
         The files are verified only then: reading them all at every look would cost more than the look.
         """
@@ -220,15 +223,19 @@ class Evaluate:
         if self._looked_at is not None and now - self._looked_at < RECONSIDER_S:
             return None
         self._looked_at = now
-        evaluation = self._store.read(evaluations.latest)
-        if evaluation is None or evaluation.decision != "hold" or not evaluation.evidence.get("prompts"):
-            return None
+        stable = self._store.read(rollouts.in_force).stable
+        waiting = self._store.read(lambda c: evaluations.held(c, stable=stable, limit=MOST_HELD))
+        ready = next((evaluation for evaluation in waiting if self._releasable(evaluation)), None)
+        return None if ready is None else self._decide(ready)
+
+    def _releasable(self, evaluation: Evaluation) -> bool:
+        """Whether the gate would now decide on a held attempt; a sampled one whose comparisons are all in."""
+        if not evaluation.evidence.get("prompts"):
+            return False
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
-            return None  # a look at each verdict as it comes would find a win sooner or later
+            return False  # a look at each verdict as it comes would find a win sooner or later
         evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._roles, refused=None))
-        if decide(evidence, self._spec.gate).kind == "hold":
-            return None
-        return self._decide(evaluation)
+        return decide(evidence, self._spec.gate).kind != "hold"
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None

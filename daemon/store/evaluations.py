@@ -88,6 +88,19 @@ def newest_passed(connection: Connection) -> Evaluation | None:
     return None
 
 
+def held(connection: Connection, *, stable: str | None, limit: int) -> list[Evaluation]:
+    """Attempts against `stable` that were held and are their adapter's last, newest first."""
+    newest = select(func.max(_E.id)).group_by(_E.adapter)
+    query = (
+        _evaluations()
+        .where(_E.id.in_(newest), _E.state == "decided", _E.decision == "hold")
+        .where(_E.stable.is_(None) if stable is None else _E.stable == stable)
+        .order_by(_E.id.desc())
+        .limit(limit)
+    )
+    return [_evaluation(each) for each in connection.execute(query)]
+
+
 def by_id(connection: Connection, evaluation_id: int) -> Evaluation | None:
     """The attempt as it stands now."""
     return _first(connection, _evaluations().where(_E.id == evaluation_id))

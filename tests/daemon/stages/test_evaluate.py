@@ -317,6 +317,20 @@ def test_a_halt_that_comes_last_still_holds(world: World) -> None:
     assert done.reasons == ("halt: promotion is halted: drill",)
 
 
+def test_a_held_adapter_is_looked_at_again_also_after_another_attempt(world: World) -> None:
+    """A later adapter that was rejected does not hide a good one that was held."""
+    halted(world)
+    assert world.run().decision == "hold"
+    add_adapter(world.store, "test-later", created_at=world.clock.now())
+    world.refused["test-later"] = "digest differs"
+    assert world.run().decision == "reject"
+    resumed(world)
+    world.clock.advance(60)
+    done = world.stage().advance()
+    assert done is not None
+    assert (done.adapter, done.did, done.decision) == (NAME, "reconsidered", "promote")
+
+
 def test_a_held_adapter_passes_when_the_halt_is_resumed(world: World) -> None:
     """The same answers and verdicts are looked at again; nobody is asked twice."""
     halted(world)
