@@ -129,10 +129,10 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
 
 
 def _facts(parts: Wiring, leader: Leader) -> Facts:
-    last = parts.store.read(runs.last_start)
+    learned = parts.store.read(runs.last_learned)
     return Facts(
-        last_start=last,
-        new_preferences=parts.store.read(lambda c: preferences.since(c, last)),
+        last_start=parts.store.read(runs.last_start),
+        new_preferences=parts.store.read(lambda c: preferences.since(c, learned)),
         halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
         running=parts.store.read(runs.running),
         leads=leader.leads,

@@ -132,6 +132,13 @@ def last_start(connection: Connection) -> float | None:
     return found
 
 
+def last_learned(connection: Connection) -> float | None:
+    """When the newest run started that saw its preferences to the end; one that failed learned nothing."""
+    query = select(func.max(RUN.c.started_at)).where(RUN.c.state.in_(("running", "done", "halted")))
+    found: float | None = connection.scalar(query)
+    return found
+
+
 def running(connection: Connection) -> bool:
     """Whether a run is under way."""
     return connection.execute(select(RUN.c.id).where(RUN.c.state == "running").limit(1)).first() is not None
