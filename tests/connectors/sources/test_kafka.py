@@ -206,13 +206,16 @@ def test_back_pressure_survives_a_rebalance(kafka_broker: Broker, open_source: O
     for partition in range(2):
         kafka_broker.produce(topic, values(3000), partition=partition)
     group = f"g-{uuid.uuid4().hex[:12]}"
-    two = open_source(kafka_broker, topic, group_id=group, max_in_flight_records=200)
-    one = open_source(kafka_broker, topic, group_id=group, max_in_flight_records=200)
+    # A short session: should the first one's leave be lost in its close, the other waits for no more.
+    bound = {"max_in_flight_records": 200, "session_timeout_s": 10.0}
+    two = open_source(kafka_broker, topic, group_id=group, **bound)
+    one = open_source(kafka_broker, topic, group_id=group, **bound)
     deadline = time.monotonic() + DEADLINE_S
     while not (len(one._assigned) == len(two._assigned) == 1 and one._paused and two._paused):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     two.close()
+    deadline = time.monotonic() + DEADLINE_S
     while len(one._assigned) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
