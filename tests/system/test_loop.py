@@ -13,6 +13,7 @@ from tests.servers.kafka import Broker
 from tests.system.command import rlaifd
 
 
+@pytest.mark.alone
 @pytest.mark.kafka
 @pytest.mark.training
 @pytest.mark.timeout(600)

@@ -25,6 +25,8 @@ from tests.servers.kafka import PASSWORD, Broker, PrivateBroker, free_ports, key
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
 """kafka-python 3.0 leaves the sockets of refused connections to the garbage collector."""
 
+pytestmark = pytest.mark.alone
+
 DEADLINE_S = 100.0
 Open = Callable[..., KafkaSource]
 
