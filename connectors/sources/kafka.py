@@ -1,7 +1,7 @@
 """Kafka topics, consumed as a group through kafka-python.
 
-One thread owns the consumer and does nothing but poll, half a second at a time: kafka-python 3.0 loses a
-finished join when polls are short and far apart. Everything else talks to it through a lock and a queue.
+One thread owns the consumer and does nothing but poll, half a second at a time. Everything else talks to it
+through a lock and a queue.
 
 Reading goes where the store says. The rebalance listener runs on the client's IO thread, where no blocking
 call is allowed and heartbeats wait: it seeks, which is only bookkeeping. Because a poll may be under way at
@@ -21,7 +21,7 @@ from kafka import errors as kafka_errors
 
 from connectors.base import Partition, Record, Resume
 from connectors.errors import ConnectorError, FatalError, TransientError
-from connectors.sources.kafka_client import KafkaOptions, check_files, connect, free_slot, seek
+from connectors.sources.kafka_client import KafkaOptions, check_files, connect, free_slot, keep_join, seek
 from connectors.sources.kafka_errors import classified, last_reason
 from connectors.sources.kafka_errors import unreachable as unreachable_error
 
@@ -163,6 +163,7 @@ class KafkaSource:
         with self._lock:
             before = {where: state.epoch for where, state in self._assigned.items()}
         free_slot(consumer)
+        keep_join(consumer)
         try:
             batch = consumer.poll(timeout_ms=POLL_MS, max_records=500)
         except kafka_errors.NoOffsetForPartitionError:

@@ -54,6 +54,32 @@ def free_slot(consumer: KafkaConsumer) -> None:
         fetcher._next_partition_records = None  # noqa: SLF001
 
 
+def keep_join(consumer: KafkaConsumer) -> None:
+    """Lets the next poll take up a join that an earlier poll left under way.
+
+    kafka-python 3.0 forgets it in two ways. A join asked for because the topics changed stops being needed as
+    soon as this member, as leader, has assigned the new topics: polls then pass it by, heartbeats stay off, and
+    the member holds for ever what the group has given to others. And a join that ends between two polls is
+    begun anew, again and again where polls are short.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way, and the version is pinned
+    join = coordinator._join_task  # noqa: SLF001
+    if join is None:
+        return
+    coordinator.request_rejoin()
+    if not isinstance(join, _Unspent):
+        coordinator._join_task = _Unspent(join)  # noqa: SLF001
+
+
+class _Unspent:
+    """A join's future that never looks done, so that the coordinator waits for it whether it is or not."""
+
+    is_done = False
+
+    def __init__(self, join: Any) -> None:
+        self.add_callback, self.add_errback = join.add_callback, join.add_errback
+
+
 def connect(options: KafkaOptions) -> KafkaConsumer:
     """Connects; a failed attempt leaves no thread and no socket behind. Raises the client's own errors."""
     made: list[Any] = []
