@@ -28,8 +28,21 @@ def configure(level: str, style: Literal["auto", "json", "console"]) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # an outage is many lines there, and one of ours
+    quiet_kafka()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
+
+
+def quiet_kafka() -> None:
+    """Keeps kafka-python's log out of ours: an outage is many lines there, and one of ours.
+
+    Only the Kafka source listens to `kafka.net.manager`: it alone says why no broker was reached.
+    """
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    manager = logging.getLogger("kafka.net.manager")
+    manager.setLevel(logging.WARNING)
+    manager.propagate = False
+    if not manager.handlers:
+        manager.addHandler(logging.NullHandler())  # else logging's last resort would print the lines
 
 
 Logger = structlog.typing.FilteringBoundLogger

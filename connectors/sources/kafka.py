@@ -138,9 +138,10 @@ class KafkaSource:
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
         check_files(self._options)
-        with last_reason() as reason:
+        client_id = f"rlaifd-{self.name}"
+        with last_reason(client_id) as reason:
             try:
-                consumer = connect(self._options)
+                consumer = connect(self._options, client_id)
             except kafka_errors.KafkaTimeoutError:
                 consumer = None
         if consumer is None:  # raised here: above, the error's context would keep the client's frames alive

@@ -57,10 +57,10 @@ def free_slot(consumer: KafkaConsumer) -> None:
 def keep_join(consumer: KafkaConsumer) -> None:
     """Lets the next poll take up a join that an earlier poll left under way.
 
-    kafka-python 3.0 forgets it in two ways. A join asked for because the topics changed stops being needed as
-    soon as this member, as leader, has assigned the new topics: polls then pass it by, heartbeats stay off, and
-    the member holds for ever what the group has given to others. And a join that ends between two polls is
-    begun anew, again and again where polls are short.
+    kafka-python 3.0 forgets it in two ways. A join asked for because the topics changed stops being needed
+    as soon as this member, as leader, has assigned the new topics: polls then pass it by, heartbeats stay
+    off, and the member holds for ever what the group has given to others. And a join that ends between two
+    polls is begun anew, again and again where polls are short.
     """
     coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way, and the version is pinned
     join = coordinator._join_task  # noqa: SLF001
@@ -80,7 +80,7 @@ class _Unspent:
         self.add_callback, self.add_errback = join.add_callback, join.add_errback
 
 
-def connect(options: KafkaOptions) -> KafkaConsumer:
+def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
     """Connects; a failed attempt leaves no thread and no socket behind. Raises the client's own errors."""
     made: list[Any] = []
 
@@ -92,7 +92,7 @@ def connect(options: KafkaOptions) -> KafkaConsumer:
         return KafkaConsumer(
             bootstrap_servers=options.bootstrap_servers.split(","),
             group_id=options.group_id,
-            client_id="rlaifd",
+            client_id=client_id,
             kafka_client=client,
             enable_auto_commit=False,
             auto_offset_reset=options.auto_offset_reset,

@@ -78,31 +78,29 @@ def unreachable(options: Reached, reason: str | None) -> ConnectorError:
 
 
 @contextmanager
-def last_reason() -> Iterator[Callable[[], str | None]]:
-    """Keeps the last failure that the client logs while connecting: its exception does not tell it.
+def last_reason(client_id: str) -> Iterator[Callable[[], str | None]]:
+    """Keeps the last failure that this client logs while connecting: its exception does not tell it.
 
-    Meanwhile those lines go nowhere else: what they come to is told once, by us.
+    The client's log must let warnings of `kafka.net.manager` through, as `daemon.log` sets it up.
     """
     logger = logging.getLogger("kafka.net.manager")
-    keeper = _Keeper()
-    propagated, logger.propagate = logger.propagate, False
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # also where the client's log is turned down
+    keeper = _Keeper(f"kafka-io-{client_id}")
     logger.addHandler(keeper)
     try:
         yield lambda: keeper.reason
     finally:
         logger.removeHandler(keeper)
-        logger.propagate = propagated
-        logger.setLevel(level)
 
 
 class _Keeper(logging.Handler):
-    def __init__(self) -> None:
+    def __init__(self, thread: str) -> None:
         super().__init__(logging.WARNING)
+        self._thread = thread
         self.reason: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.threadName != self._thread:
+            return  # another source's client
         message = " ".join(record.getMessage().split())[:300]
         telling = any(trace in message for trace, _ in _CAUSES)
         known = self.reason is not None and any(trace in self.reason for trace, _ in _CAUSES)

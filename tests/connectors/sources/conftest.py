@@ -1,0 +1,39 @@
+"""Kafka sources that are closed at the end."""
+
+import gc
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka_client import KafkaOptions
+from tests.connectors.sources.reading import Open
+from tests.contracts.sources import Positions
+from tests.servers.kafka import Broker
+
+
+@pytest.fixture
+def open_source() -> Iterator[Open]:
+    """Starts sources with quick sessions and closes them at the end."""
+    sources: list[KafkaSource] = []
+
+    def opened(broker: Broker | str, topic: str, positions: Any = None, **options: Any) -> KafkaSource:
+        given: dict[str, Any] = {
+            "bootstrap_servers": broker if isinstance(broker, str) else broker.bootstrap,
+            "topics": (topic,),
+            "group_id": f"g-{uuid.uuid4().hex[:12]}",
+            "session_timeout_s": 6.0,
+            "bootstrap_timeout_s": 3.0,
+            **options,
+        }
+        source = KafkaSource(name="s", options=KafkaOptions(**given))
+        sources.append(source)
+        source.start(positions or Positions())
+        return source
+
+    yield opened
+    while sources:
+        sources.pop().close()
+    gc.collect()  # the sockets of refused connections, here and not in another test

@@ -1,0 +1,46 @@
+"""Opening Kafka sources and reading from them, patiently: what the tests of the source share."""
+
+import time
+from collections.abc import Callable
+
+from connectors.base import Record
+from connectors.errors import ConnectorError, TransientError
+from connectors.sources.kafka import KafkaSource
+
+DEADLINE_S = 100.0
+Open = Callable[..., KafkaSource]
+
+
+def values(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+def patient(
+    source: KafkaSource, until: Callable[[list[Record]], bool], *, commit: bool = True
+) -> list[Record]:
+    """Receives through transient errors until the condition holds."""
+    records: list[Record] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while not until(records):
+        assert time.monotonic() < deadline, f"{len(records)} records in {DEADLINE_S} s"
+        try:
+            batch = source.receive(0.2)
+        except TransientError:
+            continue
+        records.extend(batch)
+        if commit:
+            source.commit({record.partition: record.next_offset for record in batch})
+    return records
+
+
+def trouble(source: KafkaSource, kind: type[ConnectorError]) -> str:
+    """The line of the first error of that kind."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            source.receive(0.5)
+        except kind as error:
+            return str(error)
+        except TransientError:
+            continue
+    raise AssertionError(f"no {kind.__name__} in {DEADLINE_S} s")
