@@ -200,6 +200,6 @@ def test_kills_lose_no_verdict_and_pay_little_twice(
     assert sorted(row.judgement_id for row in verdicts) == [row.id for row in court.judgements]
     assert all(row.abstention is None and row.value == 10 for row in verdicts)
     assert {row.state for row in court.judgements} == {"done"}
-    timed_out = sum(row.outcome != "ok" for row in court.calls)  # asked again on a busy machine, by no kill
-    extra = len(answered) - JUDGEMENTS - timed_out
-    assert extra <= kills * judging_child.CONCURRENCY
+    calls = court.calls  # one that timed out on a busy machine is among them: it was no kill that cost it
+    assert sum(row.outcome == "ok" for row in calls) == JUDGEMENTS, "an answer was stored and paid again"
+    assert len(answered) - len(calls) <= kills * judging_child.CONCURRENCY
