@@ -9,8 +9,7 @@ from connectors.judges.prices import Tariff, required, tariff
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load, secret
 from daemon.errors import ConfigError
 from daemon.rollout.file import RolloutFile
-from policies import constitution, rubric
-from policies.library import LibraryError
+from policies import constitution, library, rubric
 from policies.records import Role
 
 WITHOUT = {
@@ -28,7 +27,7 @@ def check(config: Path) -> dict[str, Any]:
     try:
         constitution.load(settings.policy.constitution)
         rubric.load(settings.policy.rubric)
-    except LibraryError as error:
+    except library.LibraryError as error:
         raise ConfigError(f"{config}: policy: {error}") from None
     secret(settings.web.token, settings.web.token_file)
     return {"config": str(config), "ok": True, "notes": notes}

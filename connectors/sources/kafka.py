@@ -12,6 +12,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -284,11 +285,10 @@ class KafkaSource:
 
     def _leave(self, consumer: KafkaConsumer) -> None:
         offsets = self._to_commit()
-        try:
-            if offsets and self._stop.is_set():
+        if offsets and self._stop.is_set():
+            # For lag tools only, which then see an older position: those that count are in the store.
+            with suppress(kafka_errors.KafkaError):
                 consumer.commit(offsets, timeout_ms=CLOSE_MS)
-        except kafka_errors.KafkaError:
-            pass  # for lag tools only: the positions that count are in the store
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         with self._lock:
             self._drop(list(self._assigned))

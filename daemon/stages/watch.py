@@ -10,12 +10,13 @@ The ledger's head is logged once an hour: kept with the logs, it shows a tail th
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection
 
 from daemon.budget import Budget
 from daemon.clock import Clock
+from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.evidence import show_figures
@@ -26,7 +27,7 @@ from daemon.store.store import Store
 from policies.agreement import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
 from policies.policy import PolicySpec
-from policies.records import Halt, Role, Scope
+from policies.records import Halt, Role
 
 log = get("watch")
 
@@ -36,16 +37,6 @@ COUNT_S = 10.0
 """Between two counts of what may be millions of rows."""
 HEAD_S = 3600.0
 """Between two log lines with the ledger's head."""
-
-
-class Latch(Protocol):
-    """The part of `daemon.latch.Latch` that latches. Without `starts_at` a fingerprint is a standing
-    condition: one halt while it is active, a new one after a resume.
-    """
-
-    def halt(
-        self, scope: Scope, *, reason: str, source: str, actor: str, fingerprint: str | None = None
-    ) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

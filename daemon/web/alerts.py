@@ -9,14 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from daemon.clock import Clock
 from daemon.errors import RefusedError
+from daemon.latch import Latch
 from daemon.log import Logger
 from daemon.loops import line_of
 from daemon.metrics import Metrics
-from daemon.store.halts import ActiveHalt
 from daemon.store.store import StoreError
 from policies.records import Scope
 
@@ -26,25 +26,6 @@ ACTOR = "alertmanager"
 LONGEST = 200
 
 Result = Literal["halted", "repeated", "resolved", "heartbeat", "ignored", "malformed", "unavailable"]
-
-
-class Halting(Protocol):
-    """The part of `daemon.latch.Latch` that alerts need. `halt` returns once the halt is committed."""
-
-    def halt(
-        self,
-        scope: Scope,
-        *,
-        reason: str,
-        source: str,
-        actor: str,
-        fingerprint: str | None = None,
-        starts_at: str = "",
-    ) -> bool: ...
-
-    def clear(self, fingerprint: str, starts_at: str) -> int: ...
-
-    def active(self) -> Sequence[ActiveHalt]: ...
 
 
 class NotAlertmanagerError(ValueError):
@@ -86,7 +67,7 @@ class Alerts:
     def __init__(
         self,
         *,
-        latch: Halting,
+        latch: Latch,
         rollback: Callable[[str], object],
         changed_at: Callable[[], float | None],
         metrics: Metrics,

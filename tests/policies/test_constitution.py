@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from policies import constitution, library
-from policies.library import LibraryError
 
 
 @pytest.mark.parametrize("name", library.names("constitutions"))
@@ -18,7 +17,7 @@ def test_shipped_constitutions_load(name: str) -> None:
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
     """The message says what there is."""
-    with pytest.raises(LibraryError, match=r"'nothing' is shipped.*helpful"):
+    with pytest.raises(library.LibraryError, match=r"'nothing' is shipped.*helpful"):
         constitution.load("nothing")
 
 
@@ -38,7 +37,7 @@ def test_a_wrong_file_is_one_line_with_the_key(tmp_path: Path, body: str, wrong:
     """File, key and what is wrong."""
     path = tmp_path / "ours.yaml"
     path.write_text(body)
-    with pytest.raises(LibraryError, match=wrong) as caught:
+    with pytest.raises(library.LibraryError, match=wrong) as caught:
         constitution.load(str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -46,7 +45,7 @@ def test_a_wrong_file_is_one_line_with_the_key(tmp_path: Path, body: str, wrong:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A path that is not there is an error, not a default."""
-    with pytest.raises(LibraryError, match=r"gone\.yaml"):
+    with pytest.raises(library.LibraryError, match=r"gone\.yaml"):
         constitution.load(str(tmp_path / "gone.yaml"))
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from policies import library, rubric
-from policies.library import LibraryError
 
 
 @pytest.mark.parametrize("name", library.names("rubrics"))
@@ -21,7 +20,7 @@ def test_two_dimensions_of_one_name_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "ours.yaml"
     line = "{name: a, question: q, low: l, high: h}"
     path.write_text(f"name: ours\ndimensions: [{line}, {line}]\noverall: all\n")
-    with pytest.raises(LibraryError, match=r"ours\.yaml.*same name"):
+    with pytest.raises(library.LibraryError, match=r"ours\.yaml.*same name"):
         rubric.load(str(path))
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from daemon.clock import Clock, SystemClock
 from daemon.errors import RlaifdError
 from daemon.health import Heartbeats, Readiness
+from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
-from daemon.web.alerts import Alerts, Halting
+from daemon.web.alerts import Alerts
 from daemon.web.app import Web
 from daemon.web.door import Door
 from daemon.web.listener import Listener
@@ -36,7 +37,7 @@ class Answer:
 class Site:
     """The application's parts, and `ask` to call it."""
 
-    latch: Halting
+    latch: Latch
     clock: Clock = field(default_factory=SystemClock)
     token: str | None = TOKEN
     state: dict[str, Any] = field(default_factory=dict)
