@@ -75,6 +75,7 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
     target = adapters / name
     if not target.exists():
         _write(source, target, manifest, body)
+    _sync(adapters)  # also where another publisher renamed it there and was killed
     verify(target, name, digest=digest)
     return Published(name, digest, target, manifest)
 
@@ -97,7 +98,6 @@ def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     target.chmod(0o555)
-    _sync(target.parent)
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> Manifest:

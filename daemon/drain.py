@@ -36,6 +36,7 @@ def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, int]:
     """Plans and makes every judgement that is due; answers how many by role."""
     while parts.plan.step():
         pass
+    parts.recheck.step()
     return asyncio.run(_judge(parts, [role for role in roles if role in parts.roles]))
 
 

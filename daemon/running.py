@@ -23,6 +23,7 @@ from policies.records import Role, Scope
 CHILD_BOUND_S = 6 * 3600.0
 """A step that waits for a child process may take long; the child's own stall limit ends it."""
 RECEIVE_S = 0.5
+RECHECK_S = 30.0
 
 
 def service(parts: Wiring) -> Service:
@@ -75,6 +76,7 @@ def _loops(
         closers.append((name, stage.close))
     loops += [
         Loop("plan", parts.plan.step, poll_s),
+        Loop("recheck", leader.only(parts.recheck.step), RECHECK_S),
         Loop("leader", leader.step, TTL_S / 3),
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from daemon.rollout.rollout import Rollout
     from daemon.stages.audit import Plan
     from daemon.stages.judge import JudgeStage
+    from daemon.stages.recheck import Recheck
     from daemon.trainer import Trainer
 
 
@@ -159,6 +160,15 @@ class Wiring:
         )
 
     @cached_property
+    def recheck(self) -> "Recheck":
+        from daemon.stages.recheck import Recheck
+
+        # A judge that is of use decides a third of the pairs or more.
+        most = 3 * max(self.settings.policy.halts.alignment_window, self.settings.policy.gate.min_labels)
+        versions = {role: self.judge_stage.version(role) for role in Role if role in self.roles}
+        return Recheck(store=self.store, clock=self.clock, versions=versions, most=most)
+
+    @cached_property
     def policy_work(self) -> PolicyWork:
         return PolicyWork(
             spec=self.settings.policy,
@@ -254,6 +264,7 @@ class Wiring:
             file=self.settings.rollout.file,
             target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
             adapters_dir=self.adapters_dir,
+            base_model=self.settings.policy.base_model,
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,

@@ -16,9 +16,22 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", envvar="RLAIFD_CONFIG", help="The configuration file.", show_default=True),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the ledger.")]
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise typer.BadParameter("it may not be empty: it goes into the ledger")
+    return value
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", "-r", callback=_said, help="Why; it goes into the ledger.")
+]
 ActorOption = Annotated[
-    str, typer.Option("--actor", envvar="USER", help="Who; it goes into the ledger.", show_default=False)
+    str,
+    typer.Option(
+        "--actor", envvar="USER", callback=_said, help="Who; it goes into the ledger.", show_default=False
+    ),
 ]
 DEFAULT_CONFIG = Path("rlaifd.yaml")
 

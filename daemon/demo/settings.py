@@ -133,7 +133,7 @@ def _judges(port: int, real: str | None) -> Document:
             "family": REAL_FAMILY,
             "daily_budget_usd": DAILY_BUDGET_USD,
             "concurrency": 32,
-            "logprobs": True,
+            "temperature": None,  # models that reason refuse one
         }
 
     return {

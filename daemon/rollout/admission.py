@@ -14,7 +14,7 @@ from daemon.store import halts, rollouts
 from daemon.store.rollouts import InForce
 from policies.records import Scope
 
-Kind = Literal["unknown", "quarantined", "undecided", "rejected", "stale", "halted", "corrupted"]
+Kind = Literal["unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted"]
 Verify = Callable[[Path, str], object]
 """`verify(directory, name)` raises AdapterRefusedError naming the file and what is wrong with it."""
 
@@ -35,9 +35,16 @@ class Admission:
     """The checks: those on the store for the transaction that makes the change, those on files before it."""
 
     def __init__(
-        self, *, adapters_dir: Path, verify: Verify, clock: Clock, reverify_s: float = 300.0
+        self,
+        *,
+        adapters_dir: Path,
+        base_model: str,
+        verify: Verify,
+        clock: Clock,
+        reverify_s: float = 300.0,
     ) -> None:
         self._adapters_dir = adapters_dir
+        self._base_model = base_model
         self._verify = verify
         self._clock = clock
         self._reverify_s = reverify_s
@@ -48,7 +55,8 @@ class Admission:
         return self._adapters_dir / adapter
 
     def allowed(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
-        """Known, not quarantined, passed by the gate against what is in force, and promotion not halted.
+        """Known, not quarantined, of our base model, passed by the gate against what is in force, and
+        promotion not halted.
 
         An adapter that was in force before needs no new comparison with the present one.
         """
@@ -57,6 +65,12 @@ class Admission:
             return Refusal("unknown", f"{adapter} is unknown: `rlaifd adapters` lists the published ones")
         if found.quarantine is not None:
             return Refusal("quarantined", f"{adapter} is quarantined: {found.quarantine}")
+        if not _same_base(found.base_model, self._base_model):
+            return Refusal(
+                "foreign",
+                f"{adapter} was trained on {found.base_model}, and policy.base_model is {self._base_model}: "
+                "an adapter fits no other base model",
+            )
         refusal = self._judged(connection, adapter, state)
         if refusal is not None:
             return refusal
@@ -99,6 +113,13 @@ class Admission:
             refusal = Refusal("corrupted", str(error))
         self._verified[adapter] = (seen, now, refusal)
         return refusal
+
+
+def _same_base(one: str, other: str) -> bool:
+    """A hub's id is compared whole, a directory by its last name: it may have moved with the machine."""
+    if Path(one).is_absolute() and Path(other).is_absolute():
+        return Path(one).name == Path(other).name
+    return one == other
 
 
 def _named(adapter: str | None) -> str:

@@ -60,6 +60,7 @@ class Rollout:
         file: Path,
         target: ServingTarget,
         adapters_dir: Path,
+        base_model: str,
         latch: Latch,
         clock: Clock,
         metrics: Metrics,
@@ -70,7 +71,9 @@ class Rollout:
         self._latch = latch
         self._clock = clock
         self._told = Told(metrics)
-        self._admission = Admission(adapters_dir=adapters_dir, verify=verify, clock=clock)
+        self._admission = Admission(
+            adapters_dir=adapters_dir, base_model=base_model, verify=verify, clock=clock
+        )
         self._mirror = Mirror(target=target, admission=self._admission)
         self._remembered: InForce | None = None
         self._log = log.get("rollout")

@@ -61,7 +61,9 @@ class _Case:
 
     claim: Claim
     material: Material
-    questions: tuple[Question, ...]
+    questions: tuple[Question, ...] = ()
+    broken: Exception | None = None
+    """What kept the questions from being put."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +183,7 @@ class JudgeStage:
             return 0
         sitting = self._sitting(asker, expires_at)
         found = await asyncio.to_thread(self._store.read, lambda c: judgements.material(c, mine))
-        cases = [
-            _Case(claim, found[claim.id], self._questions(asker, claim, found[claim.id]))
-            for claim in mine
-            if claim.id in found
-        ]
+        cases = [self._prepared(asker, claim, found[claim.id]) for claim in mine if claim.id in found]
         keys = [asker.reuse_key(each) for case in cases for each in case.questions]
         sitting.stored = await asyncio.to_thread(self._store.read, lambda c: calls.reusable(c, keys))
         finished = await asyncio.gather(
@@ -232,6 +230,13 @@ class JudgeStage:
         purse = Purse(self._budget, asker.role.value, limit)
         sitting = Sitting(GroupCommit(self._store), purse, expires_at, check)
         return sitting
+
+    def _prepared(self, asker: Asker, claim: Claim, material: Material) -> _Case:
+        """What this code cannot show is the fault of one case: the others are judged."""
+        try:
+            return _Case(claim, material, self._questions(asker, claim, material))
+        except Exception as error:  # noqa: BLE001 - raised where the case is judged
+            return _Case(claim, material, broken=error)
 
     def _questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[Question, ...]:
         """Everything that may have to be asked: both orders, or all samples of the score."""
@@ -295,6 +300,8 @@ class JudgeStage:
 
     async def _judge(self, asker: Asker, sitting: Sitting, case: _Case) -> tuple[Verdict, float]:
         """The verdict and what it cost."""
+        if case.broken is not None:
+            raise case.broken
         questions = case.questions
         first: list[Answer] = []
         if case.claim.kind == "score" and asker.config.logprobs:

@@ -1,7 +1,8 @@
 """Judgements: what is to be judged, and what a judge needs to see of it.
 
 A judgement's natural key is its role, purpose, kind, candidates and evaluation: asking again for the same
-adds nothing, and a comparison asked for the other way round is the same comparison.
+adds nothing, and a comparison asked for the other way round is the same comparison. What a judge of a new
+version is asked again has that version in its key.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ Purpose = Literal["traffic", "curate", "audit", "gate"]
 class Wanted:
     """A judgement to ask for. A pair has `other_id`; its verdict is in the order of the two ids given here.
 
-    `probability` is that with which this one was chosen among its like.
+    `probability` is that with which this one was chosen among its like. `version`: what a judge of that
+    version has to be asked, whatever another one said.
     """
 
     role: Role
@@ -38,13 +40,15 @@ class Wanted:
     other_id: int | None = None
     evaluation_id: int | None = None
     probability: float = 1.0
+    version: str = ""
 
     @property
     def key(self) -> str:
         """The natural key."""
         ids = [self.candidate_id] if self.other_id is None else sorted((self.candidate_id, self.other_id))
         evaluation = "" if self.evaluation_id is None else f":e{self.evaluation_id}"
-        return f"{self.role.value}:{self.purpose}:{self.kind}:{'-'.join(map(str, ids))}{evaluation}"
+        version = f":v{self.version[:12]}" if self.version else ""
+        return f"{self.role.value}:{self.purpose}:{self.kind}:{'-'.join(map(str, ids))}{evaluation}{version}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """Labels: the pairs that wait for people, and what people said of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow
+from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
+from policies.records import Role, Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
+VERDICT = cast(Table, inspect(VerdictRow).local_table)
 LABEL = cast(Table, inspect(LabelRow).local_table)
 _L = LABEL.c
 
@@ -24,6 +26,15 @@ class Pair:
     low: int
     high: int
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two candidates of a trace of which a person preferred one. `low` < `high`, both candidate ids."""
+
+    trace_id: int
+    low: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +124,53 @@ def _upsert(connection: Connection, label: Label, *, reviewer: str, now: float) 
     statement = dialect.insert(LABEL).values(row)
     key = (_L.reviewer, _L.candidate_id, _L.other_id)
     connection.execute(statement.on_conflict_do_update(index_elements=key, set_=said))
+
+
+def labelled_pairs(connection: Connection, *, limit: int) -> list[LabelledPair]:
+    """Pairs of the audit split that somebody labelled, each once, newest label first, at most `limit`."""
+    pair = (_L.trace_id, _L.candidate_id, _L.other_id)
+    query = (
+        select(*pair)
+        .join(TRACE, TRACE.c.id == _L.trace_id)
+        .where(TRACE.c.split == Split.AUDIT.value)
+        .group_by(*pair)
+        .order_by(func.max(_L.id).desc())
+        .limit(limit)
+    )
+    return [LabelledPair(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+
+def unjudged_answers(
+    connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
+) -> list[tuple[int, int]]:
+    """Trace and candidate of the answers that the judge's version has not scored and is not about to."""
+    answers = {one: pair.trace_id for pair in pairs for one in (pair.low, pair.high)}
+    known = {one for one, _ in _known(connection, role, "score", version, answers)}
+    return [(trace_id, one) for one, trace_id in answers.items() if one not in known]
+
+
+def unjudged_pairs(
+    connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
+) -> list[LabelledPair]:
+    """The pairs that the judge's version has not compared and is not about to."""
+    ids = {one for pair in pairs for one in (pair.low, pair.high)}
+    known = {tuple(sorted(each)) for each in _known(connection, role, "pair", version, ids)}
+    return [pair for pair in pairs if (pair.low, pair.high) not in known]
+
+
+def _known(
+    connection: Connection, role: Role, kind: str, version: str, ids: Collection[int]
+) -> list[tuple[int, int]]:
+    """Candidate and other of the version's verdicts and of what is in the queue, of comparisons the audit's;
+    a score's other is 0.
+    """
+    v, j = VERDICT.c, JUDGEMENT.c
+    judged = select(v.candidate_id, v.other_id).where(
+        v.role == role.value, v.kind == kind, v.version == version, v.candidate_id.in_(ids)
+    )
+    waiting = select(j.candidate_id, j.other_id).where(
+        j.role == role.value, j.kind == kind, j.state == "open", j.candidate_id.in_(ids)
+    )
+    if kind == "pair":
+        judged, waiting = judged.where(v.purpose == "audit"), waiting.where(j.purpose == "audit")
+    return [(row[0], row[1] or 0) for row in connection.execute(judged.union(waiting))]

@@ -44,6 +44,7 @@ class Known:
 
     name: str
     path: str
+    base_model: str
     quarantine: str | None
 
 
@@ -97,12 +98,14 @@ def advance(
 
 def known(connection: Connection, name: str) -> Known | None:
     """A published adapter by its name."""
-    columns = (ADAPTER.c.name, ADAPTER.c.path, ADAPTER.c.quarantined_at, ADAPTER.c.quarantine_reason)
-    found = connection.execute(select(*columns).where(ADAPTER.c.name == name)).one_or_none()
+    columns = ("name", "path", "base_model", "quarantined_at", "quarantine_reason")
+    found = connection.execute(
+        select(*(ADAPTER.c[each] for each in columns)).where(ADAPTER.c.name == name)
+    ).one_or_none()
     if found is None:
         return None
     reason = None if found.quarantined_at is None else found.quarantine_reason or NO_REASON
-    return Known(found.name, found.path, reason)
+    return Known(found.name, found.path, found.base_model, reason)
 
 
 def quarantined(connection: Connection) -> dict[str, str]:

@@ -41,6 +41,7 @@ class World:
         self.store = store
         self.file = directory / "rollout.yaml"
         self.adapters = directory / "state" / "adapters"
+        self.base_model = "base"
         self.memory = MemoryTarget()
         self.target = target or self.memory
         self.clock = FakeClock()
@@ -55,6 +56,7 @@ class World:
             file=self.file,
             target=self.target,
             adapters_dir=self.adapters,
+            base_model=self.base_model,
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
