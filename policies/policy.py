@@ -78,6 +78,8 @@ class CurationRule(Frozen):
     max_source_share: Share = 0.0025
     """Most one subject may contribute to a snapshot (at least one pair), against poisoned logs."""
     max_source_pairs: PositiveInt = 10
+    max_pairs: PositiveInt = 20_000
+    """Most pairs of a snapshot, the newest: what a run takes of memory and time is bounded by it."""
 
 
 class Lora(Frozen):

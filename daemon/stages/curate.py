@@ -146,13 +146,14 @@ class Curate:
         return len(prompts)
 
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
-        """Writes the snapshot of the newest preferences that the caps allow, at most `limit`.
+        """Writes the snapshot of the newest preferences that the caps allow, at most `limit` or `max_pairs`.
 
         The same preferences give the same snapshot. The order of the pairs is shuffled with the seed.
         Raises NoPreferencesError when there are none.
         """
         stored = self._store.read(preferences.newest)
-        kept = capped(stored, self._spec.curation, limit=limit)
+        rule = self._spec.curation
+        kept = capped(stored, rule, limit=min(limit or rule.max_pairs, rule.max_pairs))
         if not kept:
             raise NoPreferencesError("no preference is stored: nothing to train on yet")
         ids = sorted(each.id for each in kept)

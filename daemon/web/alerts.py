@@ -83,7 +83,8 @@ class Alerts:
 
     def receive(self, body: bytes) -> Received:
         """Handles one payload. Raises NotAlertmanagerError, and nothing else."""
-        alerts = parse(body)
+        # A rollback waits for its turn at the rollout's lock; no halt waits behind it.
+        alerts = sorted(parse(body), key=lambda alert: alert is not None and alert.scope == ROLLBACK)
         counts: Counter[Result] = Counter()
         for alert in alerts:
             result = self._take(alert)

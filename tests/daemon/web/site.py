@@ -1,7 +1,7 @@
 """A running web for tests: the real application behind a real uvicorn on a free loopback port."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -44,6 +44,7 @@ class Site:
     rollbacks: list[str] = field(default_factory=list)
     changed_at: float | None = None
     refuse_rollback: RlaifdError | None = None
+    before_rollback: Callable[[], None] = lambda: None
     metrics: Metrics = field(default_factory=Metrics)
     port: int = 0
 
@@ -61,6 +62,7 @@ class Site:
         )
 
     def roll_back(self, reason: str) -> None:
+        self.before_rollback()
         if self.refuse_rollback is not None:
             raise self.refuse_rollback
         self.rollbacks.append(reason)

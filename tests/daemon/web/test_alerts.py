@@ -149,6 +149,14 @@ def test_rollback_halts_promotion_and_re_points_once(site: Site, latch: Latch) -
     assert site.rollbacks == ["RlaifdKlBlowUp: KL 12 nats above 10"]
 
 
+def test_the_other_halts_come_before_a_rollback(site: Site, latch: Latch) -> None:
+    """A rollback waits for the rollout's lock: what else the payload halts is committed by then."""
+    seen: list[list[str]] = []
+    site.before_rollback = lambda: seen.append(scopes(latch))
+    site.send(alert("rollback", fingerprint="one"), alert("training", fingerprint="two"))
+    assert [sorted(each) for each in seen] == [["promotion", "training"]]
+
+
 def test_a_failed_rollback_is_tried_again_when_the_alert_comes_again(site: Site, latch: Latch) -> None:
     """Promotion is halted all the while, and Alertmanager is told to come back."""
     site.refuse_rollback = RlaifdError("rollout.yaml: not writable")
