@@ -1,11 +1,9 @@
 """Adapters on disk: whole or not there, and refused when a single bit is not as published."""
 
 import hashlib
-import json
 import os
 import random
 import shutil
-import struct
 import subprocess
 import sys
 import time
@@ -15,50 +13,10 @@ from pathlib import Path
 import pytest
 
 from daemon import adapters
-from daemon.adapters import MANIFEST, Manifest
+from daemon.adapters import MANIFEST
 from daemon.errors import AdapterRefusedError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
-
-BASE = "models/base"
-
-
-def weights(values: int = 64, *, seed: int = 0) -> bytes:
-    """A safetensors file with one float tensor."""
-    data = random.Random(seed).randbytes(4 * values)
-    header = json.dumps(
-        {
-            "__metadata__": {"format": "pt"},
-            "lora_A.weight": {"dtype": "F32", "shape": [values], "data_offsets": [0, len(data)]},
-        }
-    ).encode()
-    return struct.pack("<Q", len(header)) + header + data
-
-
-def source(directory: Path, *, seed: int = 0, config: dict[str, object] | None = None) -> Path:
-    """What a training leaves behind."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / ADAPTER_WEIGHTS).write_bytes(weights(seed=seed))
-    settings = {"peft_type": "LORA", "base_model_name_or_path": BASE, "r": 8, "auto_mapping": None}
-    (directory / ADAPTER_CONFIG).write_text(json.dumps(settings | (config or {})), encoding="utf-8")
-    return directory
-
-
-def manifest(directory: Path, *, run: str = "r1") -> Manifest:
-    files = {}
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        body = (directory / name).read_bytes()
-        files[name] = AdapterFile(sha256=hashlib.sha256(body).hexdigest(), size=len(body))
-    return Manifest(
-        policy="support",
-        base_model=BASE,
-        revision=None,
-        parent=None,
-        snapshot="s" * 64,
-        run=run,
-        recipe={"beta": 0.1},
-        code_version="0",
-        files=files,
-    )
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from tests.daemon.adapterfiles import manifest, source, weights
 
 
 @pytest.fixture

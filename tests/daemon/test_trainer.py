@@ -38,7 +38,7 @@ from policies.training.jobs import (
     TrainJob,
     TrainResult,
 )
-from tests.daemon.test_adapters import source
+from tests.daemon.adapterfiles import source
 from tests.policies.training.conftest import pair
 
 

@@ -9,8 +9,8 @@ from daemon import adapters
 from daemon.errors import AdapterRefusedError
 from daemon.store import adapters as adapter_rows
 from daemon.wiring import Wiring
+from tests.daemon.adapterfiles import manifest, source
 from tests.daemon.configuration import settings
-from tests.daemon.test_adapters import manifest, source
 
 
 @pytest.fixture

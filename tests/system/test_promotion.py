@@ -12,8 +12,8 @@ from daemon.store import adapters as adapter_rows
 from daemon.store.rollouts import EVALUATION
 from daemon.wiring import Wiring
 from policies.rollout import render
+from tests.daemon.adapterfiles import manifest, source
 from tests.daemon.configuration import write
-from tests.daemon.test_adapters import manifest, source
 from tests.system.command import rlaifd
 
 UNKNOWN = "support-000000000000"
