@@ -38,6 +38,15 @@ def writable(directory: Path, target: Path) -> Path:
     return target
 
 
+def refused(directory: Path, name: str) -> bool:
+    """Whether the directory is refused; any other error is the test's."""
+    try:
+        adapters.verify(directory, name)
+    except AdapterRefusedError:
+        return True
+    return False
+
+
 def test_an_adapter_is_named_by_its_manifest_and_holds_three_files(made: Path, folder: Path) -> None:
     """The name ends with the manifest's digest, and only three read-only files are there."""
     published = adapters.publish(made, adapters=folder, manifest=manifest(made))
@@ -80,11 +89,8 @@ def test_every_flipped_bit_and_every_cut_is_refused(made: Path, folder: Path, tm
             spot = rng.randrange(len(good))
             bad = good[:spot] + bytes([good[spot] ^ (1 << rng.randrange(8))]) + good[spot + 1 :]
         file.write_bytes(bad)
-        try:
-            adapters.verify(copy, published.name)
+        if not refused(copy, published.name):
             missed.append((trial, file.name))
-        except AdapterRefusedError:
-            pass
         file.write_bytes(good)
     assert missed == []
     adapters.verify(copy, published.name)
