@@ -1,9 +1,17 @@
-"""Kills a forked process at a chosen moment of its work."""
+"""Kills a forked process at a chosen moment of its work, and starts what does so again and again."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def kill_one(work: Callable[[int], None], delay_s: float) -> None:
@@ -23,3 +31,10 @@ def kill_one(work: Callable[[int], None], delay_s: float) -> None:
     time.sleep(delay_s)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def sweep(module: ModuleType, directory: Path, kills: int) -> Any:
+    """Runs the module as a process of its own, which kills that often; what it answers as JSON."""
+    command = [sys.executable, "-m", module.__name__, str(directory), str(kills)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)

@@ -1,8 +1,6 @@
 """The directory target: one switch for both names, whatever stops it."""
 
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -10,8 +8,8 @@ import pytest
 
 from connectors.errors import FatalError, TransientError
 from connectors.serving.directory import KEPT_STATES, DirectoryTarget
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.connectors.serving import kill_sweep
+from tests.killing import sweep
 
 
 class StoppedError(Exception):
@@ -100,14 +98,7 @@ def test_a_stop_at_every_step_leaves_one_complete_adapter(
 
 def test_kill_9_at_any_moment_leaves_a_valid_pointer(tmp_path: Path) -> None:
     """A process that switches without pause is killed 150 times; no kill leaves a pointer that lies."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.connectors.serving.kill_sweep", str(tmp_path), "150"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    result = json.loads(done.stdout)
+    result = sweep(kill_sweep, tmp_path, 150)
     assert result["kills"] == 150
     assert result["faults"] == []
     assert result["epochs_rise"]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from sqlalchemy import insert
 
 from connectors.base import ServingTarget
@@ -13,12 +14,13 @@ from daemon.clock import FakeClock
 from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
-from daemon.rollout.rollout import Rollout
+from daemon.rollout.rollout import Condition, Rollout
 from daemon.store.rollouts import ADAPTER, EVALUATION
 from daemon.store.store import Store
 from policies.rollout import render
 
 A, B, C = "agent-aaaaaaaaaaaa", "agent-bbbbbbbbbbbb", "agent-cccccccccccc"
+WHO = {"actor": "ann", "reason": "it is better"}
 
 
 def verify(directory: Path, name: str) -> None:
@@ -125,3 +127,14 @@ class World:
     def value(self, name: str, **labels: str) -> float | None:
         """A metric's value."""
         return self.metrics.registry.get_sample_value(f"rlaifd_{name}", labels)
+
+
+def wished(world: World) -> str | None:
+    """The adapter that the file names."""
+    document = yaml.safe_load(world.file.read_text())
+    stable: str | None = document["spec"]["stable"]
+    return stable
+
+
+def kinds(conditions: tuple[Condition, ...]) -> list[str]:
+    return [condition.kind for condition in conditions]

@@ -1,6 +1,6 @@
 """Kills a process that promotes, rolls back and reconciles, again and again, and looks what is left.
 
-Run as `python -m tests.daemon.rollout_kill_sweep DIRECTORY KILLS`. Answers one JSON object. It is a process
+Run as `python -m tests.daemon.rollout.kill_sweep DIRECTORY KILLS`. Answers one JSON object. It is a process
 of its own so that forking is safe; every child opens the store anew.
 """
 
@@ -22,7 +22,7 @@ from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from policies.records import Scope
 from policies.rollout import render
-from tests.daemon.rolloutworld import World
+from tests.daemon.rollout.world import World
 from tests.killing import kill_one
 
 NAMES = [f"agent-{number:012x}" for number in range(12)]

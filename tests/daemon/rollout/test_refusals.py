@@ -1,0 +1,111 @@
+"""What may not serve is refused for the same reasons to a command and to an edit of the file."""
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
+from daemon.rollout.rollout import InForce
+from daemon.store import rollouts
+from policies.records import Scope
+from tests.daemon.rollout.world import WHO, A, B, World
+
+
+def refused_for_unknown(_: World) -> None:
+    pass
+
+
+def refused_for_corruption(world: World) -> None:
+    world.publish(A)
+    world.damage(A)
+
+
+def refused_for_missing_weights(world: World) -> None:
+    world.publish(A)
+    (world.adapters / A / "adapter_model.safetensors").unlink()
+
+
+def refused_by_the_gate(world: World) -> None:
+    world.publish(A)
+    world.judge(A, "reject", reasons=["win rate 0.31 ± 0.09", "KL 40 nats"])
+
+
+def refused_for_no_evaluation(world: World) -> None:
+    world.publish(A)
+    world.store.write(lambda c: c.execute(text("DELETE FROM evaluation")))
+
+
+def refused_for_no_decision(world: World) -> None:
+    world.publish(A, decision=None)
+
+
+def refused_for_a_hold(world: World) -> None:
+    world.publish(A, decision="hold", reasons=["only 12 prompts"])
+
+
+def refused_for_quarantine(world: World) -> None:
+    world.publish(A)
+    world.store.write(lambda c: rollouts.quarantine(c, A, reason="poisoned", at=1.0))
+
+
+def refused_for_another_comparison(world: World) -> None:
+    world.publish(A, against=B)
+
+
+def refused_for_a_halt(world: World) -> None:
+    world.publish(A)
+    world.latch.halt(Scope.PROMOTION, reason="people disagree", source="operator", actor="bob")
+
+
+REFUSALS = [
+    (refused_for_unknown, "unknown", AdapterRefusedError, f"{A} is unknown"),
+    (refused_for_corruption, "corrupted", AdapterRefusedError, "adapter_model.safetensors is not what was"),
+    (refused_for_missing_weights, "corrupted", AdapterRefusedError, "No such file"),
+    (refused_by_the_gate, "rejected", AdapterRefusedError, "rejected by the gate: win rate 0.31"),
+    (refused_for_no_evaluation, "undecided", AdapterRefusedError, "was never evaluated"),
+    (refused_for_no_decision, "undecided", AdapterRefusedError, "still being evaluated"),
+    (refused_for_a_hold, "undecided", AdapterRefusedError, "held by the gate: only 12 prompts"),
+    (refused_for_quarantine, "quarantined", AdapterRefusedError, "quarantined: poisoned"),
+    (refused_for_another_comparison, "stale", AdapterRefusedError, f"compared with {B}, and the base model"),
+    (refused_for_a_halt, "halted", HaltedError, "promotion is halted (people disagree)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "why", "error", "says"), REFUSALS, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_a_command_is_refused_in_one_line(
+    small: World, arrange: object, why: str, error: type[RefusedError], says: str
+) -> None:
+    """Each refusal names its reason, ends with exit code 3, and leaves file, store and target alone."""
+    arrange(small)  # type: ignore[operator]
+    before = small.file.read_bytes()
+    with pytest.raises(error) as caught:
+        small.rollout().promote(A, **WHO)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert small.file.read_bytes() == before
+    assert small.rollout().in_force() == InForce(None, 0)
+    assert small.memory.serves == []
+    assert small.value("rollout_refused_total", reason=why) == 1
+
+
+@pytest.mark.parametrize(
+    ("arrange", "why", "error", "says"), REFUSALS, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_an_edit_is_refused_for_the_same_reasons(
+    small: World, arrange: object, why: str, error: type[RefusedError], says: str
+) -> None:
+    """A refused wish in the file is a condition; what was in force stays; it is told once per content."""
+    arrange(small)  # type: ignore[operator]
+    small.edit(A)
+    rollout = small.rollout()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            found = rollout.reconcile()
+    assert (found.in_sync, found.stable, found.epoch) == (True, None, 0)
+    assert [says in condition.message for condition in found.conditions] == [True]
+    assert small.value("rollout_refused_total", reason=why) == 1
+    assert len([line for line in logs if line["event"] == "rollout_condition"]) == 1
+    assert [says in condition.message for condition in small.rollout().status().conditions] == [True]
