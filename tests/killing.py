@@ -30,7 +30,8 @@ def kill_one(work: Callable[[int], None], delay_s: float) -> None:
     os.close(ready)
     time.sleep(delay_s)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "the child ended by itself"
 
 
 def sweep(module: ModuleType, directory: Path, kills: int) -> Any:

@@ -1,12 +1,8 @@
 """Adapters on disk: whole or not there, and refused when a single bit is not as published."""
 
 import hashlib
-import os
 import random
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +12,9 @@ from daemon import adapters
 from daemon.adapters import MANIFEST
 from daemon.errors import AdapterRefusedError
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from tests.daemon import adapter_kill_sweep
 from tests.daemon.adapterfiles import manifest, source, weights
+from tests.killing import sweep
 
 
 @pytest.fixture
@@ -151,45 +149,12 @@ def test_a_name_that_is_not_the_digests_is_refused(made: Path, folder: Path, nam
         adapters.verify(published.path, name)
 
 
-def test_a_hundred_kills_leave_no_broken_adapter(made: Path, folder: Path) -> None:
+def test_a_hundred_kills_leave_no_broken_adapter(folder: Path, tmp_path: Path) -> None:
     """Publishers are killed at random moments; whatever has a name verifies, and the rest is swept."""
-    rng = random.Random(3)
-    kills = 0
-    deadline = time.monotonic() + 120
-    text = manifest(made).model_dump_json()
-    while kills < 100 and time.monotonic() < deadline:
-        # One interpreter start is dear: each forks many publishers, and each of those is killed.
-        kills += _killed_publishers(made, folder, text, rng, count=25)
-    assert kills == 100
+    assert sweep(adapter_kill_sweep, tmp_path, 100) == {"kills": 100}
     published = [path for path in folder.iterdir() if not path.name.startswith(adapters.TEMPORARY)]
     for path in published:
         adapters.verify(path, path.name)
     assert published
     assert adapters.sweep(folder) > 10, "hardly any kill fell into a publication"
     assert not list(folder.glob(f"{adapters.TEMPORARY}*"))
-
-
-FORKER = """
-import os, random, signal, sys, time
-from pathlib import Path
-from daemon import adapters
-from daemon.adapters import Manifest
-made, folder, count, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[4]), int(sys.argv[5])
-base, rng = Manifest.model_validate_json(sys.argv[3]), random.Random(seed)
-for turn in range(count):
-    child = os.fork()
-    if child == 0:
-        for number in range(10**6):
-            run = f"{seed}-{turn}-{number}"
-            adapters.publish(made, adapters=folder, manifest=base.model_copy(update={"run": run}))
-    time.sleep(rng.uniform(0.001, 0.02))
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL, status
-"""
-
-
-def _killed_publishers(made: Path, folder: Path, text: str, rng: random.Random, *, count: int) -> int:
-    arguments = [str(made), str(folder), text, str(count), str(rng.randrange(10**9))]
-    subprocess.run([sys.executable, "-c", FORKER, *arguments], check=True, env=os.environ)
-    return count
