@@ -1,5 +1,7 @@
-"""Events as agents log them, for the tests."""
+"""Events as agents log them, whole and damaged, for the tests."""
 
+import json
+import random
 from typing import Any
 
 
@@ -48,3 +50,29 @@ def openai(number: int = 0, **response: Any) -> dict[str, Any]:
             **response,
         },
     }
+
+
+def mutated(rng: random.Random, value: Any) -> bytes:
+    """An event with one of its places replaced by another value, or its bytes damaged."""
+    event = rng.choice([native, openai])(rng.randrange(100))
+    if rng.random() < 0.5:
+        node: Any = event
+        while True:
+            key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            if rng.random() < 0.4 or not (isinstance(node[key], dict | list) and node[key]):
+                node[key] = value
+                break
+            node = node[key]
+        return json.dumps(event).encode()
+    raw = bytearray(json.dumps(event).encode())
+    for _ in range(rng.randrange(1, 4)):
+        place = rng.randrange(len(raw))
+        match rng.randrange(3):
+            case 0:
+                raw[place] = rng.randrange(256)
+            case 1:
+                del raw[place:]
+                raw += b"x"
+            case _:
+                raw[place:place] = rng.choice([b"\\u0000", b"\\ud800", b"NaN", b"[[", b'"', b"\n", b"\xff"])
+    return bytes(raw)

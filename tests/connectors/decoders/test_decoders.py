@@ -12,7 +12,7 @@ from connectors.decoders.chat import UNPARSED
 from connectors.decoders.detect import Decoders
 from connectors.errors import DecodeError, FatalError
 from policies.records import Trace
-from tests.connectors.decoders.events import native, openai
+from tests.connectors.decoders.events import mutated, native, openai
 
 
 def decode(value: Any, names: str = "auto") -> list[Trace | DecodeError]:
@@ -228,29 +228,3 @@ def test_mutated_records_never_crash(seed: int, value: Any) -> None:
         else:
             assert str(outcome)
             assert " failed: " not in str(outcome), "a decoder's own bug"
-
-
-def mutated(rng: random.Random, value: Any) -> bytes:
-    """An event with one of its places replaced by another value, or its bytes damaged."""
-    event = rng.choice([native, openai])(rng.randrange(100))
-    if rng.random() < 0.5:
-        node: Any = event
-        while True:
-            key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
-            if rng.random() < 0.4 or not (isinstance(node[key], dict | list) and node[key]):
-                node[key] = value
-                break
-            node = node[key]
-        return json.dumps(event).encode()
-    raw = bytearray(json.dumps(event).encode())
-    for _ in range(rng.randrange(1, 4)):
-        place = rng.randrange(len(raw))
-        match rng.randrange(3):
-            case 0:
-                raw[place] = rng.randrange(256)
-            case 1:
-                del raw[place:]
-                raw += b"x"
-            case _:
-                raw[place:place] = rng.choice([b"\\u0000", b"\\ud800", b"NaN", b"[[", b'"', b"\n", b"\xff"])
-    return bytes(raw)

@@ -1,13 +1,7 @@
-"""Ingest: from records to rows, exactly once, on both databases."""
+"""What is ingested is stored exactly once, on both databases, and counted as it is stored."""
 
-import gzip
-import hashlib
-import json
 import random
 import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,61 +9,17 @@ from sqlalchemy import func, select, text
 
 from connectors.base import Partition
 from connectors.decoders.detect import Decoders
-from connectors.errors import DecodeError, FatalError, TransientError
+from connectors.errors import DecodeError, TransientError
 from connectors.memory import MemorySource
-from daemon.clock import FakeClock
 from daemon.metrics import Metrics
-from daemon.stages.ingest import IN_A_ROW, MAX_BODY, Ingest, explain, ingest_file
 from daemon.stages.isolation import store_isolated
 from daemon.store import traces
 from daemon.store.store import Store, StoreBusyError
 from daemon.store.traces import Arrival, Counts, positions, store_batch
 from policies.policy import Splits
 from policies.records import Trace
-from tests.connectors.decoders.events import native, openai
-from tests.connectors.decoders.test_decoders import mutated
-
-T = Partition("t", 0)
-Make = Callable[..., Ingest]
-
-
-@pytest.fixture
-def source() -> MemorySource:
-    return MemorySource()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-def make(store: Store, clock: FakeClock, metrics: Metrics, source: MemorySource) -> Make:
-    """Makes a started stage over the store."""
-
-    def made(**options: Any) -> Ingest:
-        given: dict[str, Any] = {"source": source, "splits": Splits(), **options}
-        stage = Ingest(decoders=Decoders(), store=store, metrics=metrics, clock=clock, **given)
-        stage.start()
-        return stage
-
-    return made
-
-
-def raw(event: object) -> bytes:
-    return json.dumps(event).encode()
-
-
-def rows(store: Store, table: str) -> int:
-    count = store.read(lambda c: c.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
-    return int(count)
-
-
-def drain(stage: Ingest) -> int:
-    done = 0
-    while step := stage.step(0.0):
-        done += step
-    return done
+from tests.connectors.decoders.events import mutated, native, openai
+from tests.daemon.stages.ingest.intake import Make, T, drain, raw, rows
 
 
 def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -175,6 +125,17 @@ def test_a_cluster_keeps_its_split(store: Store) -> None:
     assert list(found) == ["gate", "gate"]
 
 
+def test_errors_of_the_source_pass_through(source: MemorySource, make: Make) -> None:
+    """A transient error is raised and the next step goes on."""
+    stage = make()
+    source.fail(TransientError("the broker is away"))
+    with pytest.raises(TransientError, match="away"):
+        stage.step(0.1)
+    source.append(raw(native(1)))
+    assert stage.step(0.1) == 1
+    stage.close()
+
+
 def test_a_failed_write_keeps_the_batch(
     store: Store, source: MemorySource, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,114 +155,6 @@ def test_a_failed_write_keeps_the_batch(
     assert rows(store, "trace") == 0
     assert drain(stage) == 10
     assert stage.totals == Counts(records=10, stored=10)
-
-
-def test_one_bad_row_is_found_and_put_aside(
-    store: Store, source: MemorySource, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A row that the database refuses becomes a dead letter with the reason; the other 499 are stored."""
-    whole = traces._trace_row
-
-    def row(trace: Trace, *rest: Any) -> dict[str, Any]:
-        made = whole(trace, *rest)
-        return made | {"ts": None} if trace.id in {"e-250", "e-900"} else made
-
-    monkeypatch.setattr(traces, "_trace_row", row)
-    for number in range(499):
-        source.append(raw(native(number)))
-    source.append(raw([native(899), native(900), native(901)]))
-    stage = make()
-    assert drain(stage) == 500
-    assert stage.totals == Counts(records=500, stored=500, dead_letters=2)
-    dead = store.read(
-        lambda c: c.execute(
-            text('SELECT "offset", "index", reason, body FROM dead_letter ORDER BY "offset"')
-        ).all()
-    )
-    assert [(row[0], row[1]) for row in dead] == [(250, 0), (499, 1)]
-    assert all("the store refused it" in row[2] and "null" in row[2].lower() for row in dead)
-    assert b'"e-900"' in bytes(dead[1][3])
-
-
-@pytest.mark.postgres
-def test_a_row_beyond_a_limit_of_the_database_is_put_aside(postgres_store: Store) -> None:
-    """PostgreSQL calls an index entry that is too long an operational error; it is the row's all the same."""
-    (good,) = Decoders().decode(raw(native(1)), source="s", timestamp=None)
-    assert isinstance(good, Trace)
-    rng = random.Random(0)
-    bad = good.model_copy(
-        update={"id": "e-2", "subject": "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(9000))}
-    )
-    arrivals = [Arrival(T, number, number + 1, b"", (each,)) for number, each in enumerate((good, bad))]
-    counts = store_isolated(postgres_store, source="s", arrivals=arrivals, splits=Splits(), now=1.0)
-    assert counts == Counts(records=2, stored=1, dead_letters=1)
-
-
-def test_large_records_are_dead_letters_with_head_and_digest(
-    store: Store, source: MemorySource, make: Make
-) -> None:
-    """A value beyond the bound is stored as its head, with size and digest in the reason."""
-    value = b"[" + b" " * MAX_BODY + b"]"
-    source.append(value)
-    make().step(0.1)
-    body, reason = store.read(lambda c: c.execute(text("SELECT body, reason FROM dead_letter")).one())
-    assert bytes(body) == value[: 64 << 10]
-    assert hashlib.sha256(value).hexdigest() in reason
-
-
-def test_mass_failure_stops_before_the_dead_letters_fill(
-    store: Store, source: MemorySource, make: Make
-) -> None:
-    """Fifty undecodable records in a row stop ingest with one clear line; what came before is stored."""
-    for number in range(20):
-        source.append(raw(native(number)))
-    for _ in range(400):
-        source.append(b'{"wrong": "format"}')
-    stage = make()
-    with pytest.raises(FatalError) as caught:
-        drain(stage)
-    line = str(caught.value)
-    assert "source memory: 50 records in a row cannot be decoded" in line
-    assert "keys: wrong" in line
-    assert "rlaifd decode" in line
-    assert "\n" not in line
-    assert stage.totals == Counts(records=20, stored=20)
-    with pytest.raises(FatalError):
-        stage.step(0.0)
-    assert rows(store, "dead_letter") == 0
-    assert store.read(lambda c: positions(c, "memory", [T])) == {T: 20}
-
-
-def test_mass_failure_by_share(store: Store, source: MemorySource, make: Make) -> None:
-    """More than the allowed share of the last thousand stops ingest too, though never many in a row."""
-    for number in range(2000):
-        source.append(b"{}" if number % 10 == 9 else raw(native(number)))
-    stage = make(dead_letter_ratio=0.05)
-    with pytest.raises(FatalError, match="51 of the last 510 records"):
-        drain(stage)
-    assert rows(store, "dead_letter") <= 50
-    assert rows(store, "trace") >= 449
-
-
-def test_few_bad_records_do_not_stop_it(store: Store, source: MemorySource, make: Make) -> None:
-    """Below the share it goes on for ever."""
-    for number in range(3000):
-        source.append(b"{}" if number % 25 == 0 else raw(native(number)))
-    stage = make(dead_letter_ratio=0.05)
-    assert drain(stage) == 3000
-    assert stage.totals == Counts(records=3000, stored=2880, dead_letters=120)
-    assert IN_A_ROW == 50
-
-
-def test_errors_of_the_source_pass_through(source: MemorySource, make: Make) -> None:
-    """A transient error is raised and the next step goes on."""
-    stage = make()
-    source.fail(TransientError("the broker is away"))
-    with pytest.raises(TransientError, match="away"):
-        stage.step(0.1)
-    source.append(raw(native(1)))
-    assert stage.step(0.1) == 1
-    stage.close()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -356,57 +209,6 @@ def test_two_writers_race(postgres_store: Store) -> None:
         thread.join()
     assert sum(total, Counts()) == Counts(records=400, stored=200, duplicates=200)
     assert rows(postgres_store, "trace") == rows(postgres_store, "candidate") == 200
-
-
-def test_a_file_is_ingested_once(store: Store, clock: FakeClock, metrics: Metrics, tmp_path: Path) -> None:
-    """A whole file goes in, its last line without a newline too; a second time adds nothing."""
-    file = tmp_path / "events.jsonl"
-    file.write_bytes(b"\n".join([raw(native(1)), b"", b"{bad", raw(openai(2))]))
-    given: dict[str, Any] = {
-        "decoders": Decoders(), "store": store, "metrics": metrics, "clock": clock, "splits": Splits(),
-    }  # fmt: skip
-    assert ingest_file(file, **given) == Counts(records=3, stored=2, dead_letters=1)
-    assert ingest_file(file, **given) == Counts()
-    copy = tmp_path / "copy.jsonl"
-    copy.write_bytes(file.read_bytes())
-    assert ingest_file(copy, **given) == Counts(records=3, duplicates=2, dead_letters=1)
-    assert rows(store, "trace") == 2
-    with pytest.raises(FatalError, match="no such file"):
-        ingest_file(tmp_path / "absent", **given)
-
-
-def test_explain_tells_what_a_file_holds(tmp_path: Path) -> None:
-    """Each event with its line, decoder and trace, or the reason; nothing is stored."""
-    file = tmp_path / "events.jsonl"
-    file.write_bytes(raw([native(1), 5]) + b"\n{bad\n" + raw(openai(2)) + b"\n")
-    found = list(explain(file, Decoders()))
-    assert [(each.line, each.index, each.decoder) for each in found] == [
-        (1, 0, "native"), (1, 1, None), (2, 0, None), (3, 0, "openai_chat"),
-    ]  # fmt: skip
-    assert found[0].trace is not None
-    assert found[0].trace.id == "e-1"
-    assert found[1].reason == "an event must be an object, not int"
-    assert "not JSON" in (found[2].reason or "")
-
-
-def test_explain_counts_lines_as_an_editor_does(tmp_path: Path) -> None:
-    """Blank lines are no records, and lines all the same."""
-    file = tmp_path / "events.jsonl"
-    file.write_bytes(b"\n\n" + raw(native(1)) + b"\n \n\r\n{bad\n")
-    assert [each.line for each in explain(file, Decoders())] == [3, 6]
-
-
-def test_a_compressed_file_is_refused_whole(tmp_path: Path, store: Store) -> None:
-    """Its lines would all be dead letters; nothing is stored."""
-    file = tmp_path / "events.jsonl.gz"
-    file.write_bytes(gzip.compress(raw(native(1)) + b"\n"))
-    with pytest.raises(FatalError, match="compressed"):
-        list(explain(file, Decoders()))
-    with pytest.raises(FatalError, match="compressed"):
-        ingest_file(
-            file, decoders=Decoders(), store=store, metrics=Metrics(), clock=FakeClock(), splits=Splits()
-        )
-    assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM dead_letter"))) == 0
 
 
 def test_positions_of_many_partitions(store: Store) -> None:

@@ -49,7 +49,7 @@ def killed_and_finished(store: Store, where: list[str], done: Callable[[], bool]
 def start(store: Store, where: list[str]) -> subprocess.Popen[bytes]:
     kind, *rest = where
     url = store.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-W", "ignore", "-m", "tests.daemon.stages.ingest_child", kind, url, *rest]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.daemon.stages.ingest.child", kind, url, *rest]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 

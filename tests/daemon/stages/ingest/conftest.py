@@ -1,0 +1,37 @@
+"""An ingest stage with a source in memory."""
+
+from typing import Any
+
+import pytest
+
+from connectors.decoders.detect import Decoders
+from connectors.memory import MemorySource
+from daemon.clock import FakeClock
+from daemon.metrics import Metrics
+from daemon.stages.ingest import Ingest
+from daemon.store.store import Store
+from policies.policy import Splits
+from tests.daemon.stages.ingest.intake import Make
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    return MemorySource()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def make(store: Store, clock: FakeClock, metrics: Metrics, source: MemorySource) -> Make:
+    """Makes a started stage over the store."""
+
+    def made(**options: Any) -> Ingest:
+        given: dict[str, Any] = {"source": source, "splits": Splits(), **options}
+        stage = Ingest(decoders=Decoders(), store=store, metrics=metrics, clock=clock, **given)
+        stage.start()
+        return stage
+
+    return made

@@ -1,0 +1,70 @@
+"""A file of events is ingested whole and once, or explained line by line."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from connectors.decoders.detect import Decoders
+from connectors.errors import FatalError
+from daemon.clock import FakeClock
+from daemon.metrics import Metrics
+from daemon.stages.ingest import explain, ingest_file
+from daemon.store.store import Store
+from daemon.store.traces import Counts
+from policies.policy import Splits
+from tests.connectors.decoders.events import native, openai
+from tests.daemon.stages.ingest.intake import raw, rows
+
+
+def test_a_file_is_ingested_once(store: Store, clock: FakeClock, metrics: Metrics, tmp_path: Path) -> None:
+    """A whole file goes in, its last line without a newline too; a second time adds nothing."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join([raw(native(1)), b"", b"{bad", raw(openai(2))]))
+    given: dict[str, Any] = {
+        "decoders": Decoders(), "store": store, "metrics": metrics, "clock": clock, "splits": Splits(),
+    }  # fmt: skip
+    assert ingest_file(file, **given) == Counts(records=3, stored=2, dead_letters=1)
+    assert ingest_file(file, **given) == Counts()
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(file.read_bytes())
+    assert ingest_file(copy, **given) == Counts(records=3, duplicates=2, dead_letters=1)
+    assert rows(store, "trace") == 2
+    with pytest.raises(FatalError, match="no such file"):
+        ingest_file(tmp_path / "absent", **given)
+
+
+def test_explain_tells_what_a_file_holds(tmp_path: Path) -> None:
+    """Each event with its line, decoder and trace, or the reason; nothing is stored."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(raw([native(1), 5]) + b"\n{bad\n" + raw(openai(2)) + b"\n")
+    found = list(explain(file, Decoders()))
+    assert [(each.line, each.index, each.decoder) for each in found] == [
+        (1, 0, "native"), (1, 1, None), (2, 0, None), (3, 0, "openai_chat"),
+    ]  # fmt: skip
+    assert found[0].trace is not None
+    assert found[0].trace.id == "e-1"
+    assert found[1].reason == "an event must be an object, not int"
+    assert "not JSON" in (found[2].reason or "")
+
+
+def test_explain_counts_lines_as_an_editor_does(tmp_path: Path) -> None:
+    """Blank lines are no records, and lines all the same."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n\n" + raw(native(1)) + b"\n \n\r\n{bad\n")
+    assert [each.line for each in explain(file, Decoders())] == [3, 6]
+
+
+def test_a_compressed_file_is_refused_whole(tmp_path: Path, store: Store) -> None:
+    """Its lines would all be dead letters; nothing is stored."""
+    file = tmp_path / "events.jsonl.gz"
+    file.write_bytes(gzip.compress(raw(native(1)) + b"\n"))
+    with pytest.raises(FatalError, match="compressed"):
+        list(explain(file, Decoders()))
+    with pytest.raises(FatalError, match="compressed"):
+        ingest_file(
+            file, decoders=Decoders(), store=store, metrics=Metrics(), clock=FakeClock(), splits=Splits()
+        )
+    assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM dead_letter"))) == 0
