@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.errors import HaltedError, RlaifdError
+from daemon.errors import RlaifdError
 from daemon.metrics import Metrics
 from daemon.stages.curate import Curate, NoPreferencesError
 from daemon.store.candidates import Output, Prompt
@@ -17,6 +17,7 @@ from daemon.store.tables import CandidateRow, JudgementRow, PreferenceRow, Snaps
 from policies import snapshot
 from policies.policy import ChildSampling, JudgingRule, PolicySpec
 from policies.records import Role, Scope, Split
+from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import (
     ROLES,
     SPEC,
@@ -55,15 +56,6 @@ class FakeSampler:
             ]
             for _ in prompts
         ]
-
-
-@dataclass
-class FakeHalts:
-    halted: set[Scope] = field(default_factory=set)
-
-    def check(self, scope: Scope) -> None:
-        if scope in self.halted:
-            raise HaltedError(f"{scope} is halted")
 
 
 @dataclass
