@@ -25,7 +25,9 @@ from policies.prompts import ParsedCase, cases_in
 from policies.records import Role, Split
 from tests.daemon.stages import seeding
 
+Answer = Callable[[JudgeRequest], str | JudgeReply]
 FREE = Price(input_per_million=0, output_per_million=0)
+PRICED = Price(input_per_million=1000.0, output_per_million=1000.0)
 CONFIG = JudgeConfig(type="openai", model="m", family="judges", price=FREE)
 
 
@@ -46,6 +48,25 @@ def answering(
         )
 
     return answer
+
+
+def raising(*errors: Exception | None) -> Answer:
+    """Raises these in turn, None answers; after them all answers are good."""
+    left = list(errors)
+    good = answering()
+
+    def answer(request: JudgeRequest) -> str:
+        error = left.pop(0) if left else None
+        if error is not None:
+            raise error
+        return good(request)
+
+    return answer
+
+
+def config(**changes: Any) -> JudgeConfig:
+    """The court's configuration with changes."""
+    return CONFIG.model_copy(update=changes)
 
 
 @dataclass
@@ -159,6 +180,3 @@ def over_http(url: str, *, deadline_s: float = 10.0) -> OpenAIJudge:
     return OpenAIJudge(
         name="small", family="judges", model="m", api_key="k", base_url=url, deadline_s=deadline_s
     )
-
-
-__all__ = ["CONFIG", "FREE", "Court", "JudgeReply", "answering", "asked", "over_http"]

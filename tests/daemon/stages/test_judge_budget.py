@@ -1,0 +1,86 @@
+"""No judge costs more than its budget, and what it cost is settled."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from connectors.errors import PoisonError, TransientError
+from connectors.judges.prices import PriceUnknownError
+from connectors.memory import MemoryJudge
+from daemon.clock import FakeClock
+from daemon.stages.judge import next_day
+from daemon.store.store import Store
+from policies.policy import JudgingRule
+from tests.daemon.stages.court import PRICED, Court, config, raising
+
+
+def test_the_budget_ends_the_day(store: Store) -> None:
+    """No call passes the limit; what is left waits for the next UTC day and is judged then."""
+    clock = FakeClock()
+    court = Court(
+        store,
+        clock=clock,
+        config=config(price=PRICED, daily_budget_usd=2.5, max_tokens=500, concurrency=2),
+        rule=JudgingRule(samples=1),
+    )
+    court.want_scores(*(f"answer {at}" for at in range(20)))
+    stage = court.stage()
+    done = court.drain(stage)
+    while any(row.not_before < next_day(clock.now()) for row in court.judgements if row.state == "open"):
+        clock.advance(60)
+        done += court.drain(stage)
+    assert 3 < done < 20
+    spent = sum(row.cost_usd for row in court.calls)
+    assert spent <= 2.5
+    assert court.budget.spent_today("small").total == pytest.approx(spent)
+    waiting = [row for row in court.judgements if row.state == "open"]
+    assert {row.not_before for row in waiting} == {next_day(clock.now())}
+    clock.advance(86_400)
+    assert court.drain(stage) > 0
+
+
+def test_money_that_is_only_reserved_is_waited_for(store: Store, clock: FakeClock) -> None:
+    """Calls under way may cost less than they hold: what they kept from being asked waits no whole day."""
+    court = Court(
+        store,
+        clock=clock,
+        config=config(price=PRICED, daily_budget_usd=5.0, max_tokens=500),
+        rule=JudgingRule(samples=1),
+    )
+    court.want_scores("four")
+    stage, held = court.stage(), court.budget.reserve("small", 4.9, 5.0)
+    assert court.step(stage) == 0
+    (row,) = court.judgements
+    assert row.not_before < clock.now() + 120
+    court.budget.settle(held, 0.1)
+    clock.advance(120)
+    assert court.step(stage) == 1
+
+
+def test_a_budget_without_a_price_is_refused_at_the_start(store: Store) -> None:
+    """Unknown is not zero."""
+    court = Court(store, config=config(model="own", price=None, daily_budget_usd=1.0))
+    with pytest.raises(PriceUnknownError, match=r"judges\.small\.price"):
+        court.stage()
+
+
+def test_an_unknown_price_without_a_budget_is_said(store: Store) -> None:
+    """Its costs are counted as nothing: the log says so at the start."""
+    with capture_logs() as logged:
+        Court(store, config=config(price=None, base_url="http://127.0.0.1:1/v1")).stage()
+    assert [each["role"] for each in logged if each["event"] == "judge_price_unknown"] == ["small"]
+
+
+def test_the_budget_settles_what_calls_cost(store: Store) -> None:
+    """Nothing stays reserved, also where calls failed."""
+    court = Court(
+        store,
+        config=config(price=PRICED, daily_budget_usd=500.0, attempts=2),
+        judge=MemoryJudge(raising(TransientError("500"), None, PoisonError("no"))),
+    )
+    court.want_scores("one", "two", "three")
+    court.drain()
+    spent = court.budget.spent_today("small")
+    assert spent.reserved == 0
+    assert spent.calls == len(court.calls)
+    assert spent.settled == pytest.approx(sum(row.cost_usd for row in court.calls))
+    assert sum(row.cost_usd for row in court.calls) > 0
