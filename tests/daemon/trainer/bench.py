@@ -1,0 +1,112 @@
+"""A trainer with its surroundings, and children that do what a test says in their place."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from daemon.children import ChildFailedError
+from daemon.clock import FakeClock
+from daemon.config import TrainingConfig
+from daemon.latch import Latch
+from daemon.metrics import Metrics
+from daemon.store import ledger, preferences
+from daemon.store.store import Store
+from daemon.trainer import Trainer
+from policies import snapshot
+from policies.policy import PolicySpec
+from policies.training.jobs import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    JOB,
+    Progress,
+    TrainJob,
+    TrainResult,
+)
+from tests.daemon.adapterfiles import described, source
+from tests.policies.training.conftest import pair
+
+
+class FakeChild:
+    """Takes the place of a child: does what the test says, in this process."""
+
+    def __init__(self, job: TrainJob, *, act: "Act", on_progress: Callable[[Progress], None]) -> None:
+        self.job = job
+        self.tell = on_progress
+        self.asked = False
+        self._act = act
+
+    def stop(self) -> None:
+        self.asked = True
+
+    def run(self) -> TrainResult:
+        self.job.out.mkdir(parents=True, exist_ok=True)
+        (self.job.out / JOB).write_text(self.job.model_dump_json(), encoding="utf-8")
+        return self._act(self)
+
+
+Act = Callable[[FakeChild], TrainResult]
+
+
+def succeed(child: FakeChild) -> TrainResult:
+    """Leaves an adapter, and tells its steps."""
+    made = source(child.job.out / ADAPTER, config={"base_model_name_or_path": child.job.base_model})
+    files = {name: described(made / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
+    child.tell(Progress(event="step", step=7, metrics={"loss": 0.25}))
+    child.tell(Progress(event="guard", step=7, metrics={"kl_sequence": 1.5, "entropy": 0.5}))
+    return TrainResult(state="done", steps=8, files=files)
+
+
+def crash(child: FakeChild) -> TrainResult:
+    raise ChildFailedError("the train child ended with code 1: boom (log: log.txt)")
+
+
+def end_as(state: Any, reason: str) -> Act:
+    return lambda _: TrainResult(state=state, reason=reason, steps=3)
+
+
+class Bench:
+    """A trainer with its store, latch and metrics, and a snapshot to train on."""
+
+    def __init__(self, store: Store, state: Path, clock: FakeClock) -> None:
+        self.store, self.state, self.clock = store, state, clock
+        self.metrics = Metrics()
+        self.latch = Latch(store, clock, self.metrics)
+        self.act: Act = succeed
+        self.jobs: list[TrainJob] = []
+        self.trainer = Trainer(
+            store=store,
+            state_dir=state,
+            policy=PolicySpec(name="support", family="tiny", base_model="models/base"),
+            training=TrainingConfig(),
+            latch=self.latch,
+            metrics=self.metrics,
+            clock=clock,
+            start=self._start,
+        )
+        self.snapshot = freeze(store, state)
+
+    def _start(self, job: TrainJob, **options: Any) -> Any:
+        self.jobs.append(job)
+        return FakeChild(job, act=self.act, on_progress=options["on_progress"])
+
+    def train(self, **options: Any) -> Any:
+        return self.trainer.train(self.snapshot, actor="test", **options)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"rlaifd_{name}", labels)
+
+    def actions(self) -> list[str]:
+        rows = self.store.read(lambda c: list(c.scalars(select(ledger.LEDGER.c.action))))
+        return [str(row) for row in rows]
+
+
+def freeze(store: Store, state: Path, *, pairs: int = 32) -> str:
+    """A snapshot to train on; answers its id."""
+    name, path = snapshot.write(state / "snapshots", "support", [pair(n) for n in range(pairs)])
+    store.write(
+        lambda c: preferences.store_snapshot(c, name, str(path), list(range(pairs)), note="", now=1.0)
+    )
+    return name

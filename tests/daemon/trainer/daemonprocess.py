@@ -1,0 +1,37 @@
+"""A trainer with real children, and the process that trains with it, to be killed.
+
+Run as `python -m tests.daemon.trainer.daemonprocess STATE BASE_MODEL SNAPSHOT`.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from daemon.clock import FakeClock
+from daemon.config import TrainingConfig
+from daemon.latch import Latch
+from daemon.metrics import Metrics
+from daemon.store.schema import upgrade
+from daemon.store.store import Store
+from daemon.trainer import Trainer
+from policies.policy import DpoRecipe, Guard, Lora, PolicySpec, TrainingGuards
+
+
+def real_trainer(state: Path, base_model: str) -> Trainer:
+    """A trainer with real children on a SQLite store of its own."""
+    clock, metrics = FakeClock(time.time()), Metrics()
+    store = Store(f"sqlite:///{state / 'rlaifd.db'}")
+    upgrade(store)
+    recipe = DpoRecipe(
+        learning_rate=2e-3, epochs=40, batch_size=8, checkpoint_steps=20, lora=Lora(r=4, alpha=8)
+    )
+    guards = TrainingGuards(every_steps=50, samples=2, kl_nats=Guard(limit=1e6))
+    policy = PolicySpec(name="tiny", family="tiny", base_model=base_model, recipe=recipe, guards=guards)
+    return Trainer(
+        store=store, state_dir=state, policy=policy, training=TrainingConfig(device="cpu"),
+        latch=Latch(store, clock, metrics), metrics=metrics, clock=clock, seed=3,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    real_trainer(Path(sys.argv[1]), sys.argv[2]).train(sys.argv[3], actor="test")

@@ -1,0 +1,95 @@
+"""A training ends as one published adapter, or as a row that says why not."""
+
+from typing import Any
+
+import pytest
+
+from daemon import adapters
+from daemon.children import Child
+from daemon.errors import AdapterRefusedError, RlaifdError
+from daemon.store import adapters as adapter_rows
+from daemon.store import rollouts, runs
+from daemon.trainer import Trainer
+from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
+from tests.daemon.adapterfiles import source
+from tests.daemon.trainer.bench import Bench, FakeChild, succeed
+
+
+def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
+    """Row, ledger, directory and metrics agree, and the adapter verifies under its name."""
+    outcome = bench.train()
+    assert outcome.state == "done"
+    found = adapters.verify(bench.trainer.adapters_dir / outcome.adapter, outcome.adapter)
+    row = bench.store.read(lambda c: adapter_rows.get(c, outcome.adapter))
+    run = bench.store.read(lambda c: runs.get(c, outcome.run))
+    assert row is not None
+    assert run is not None
+    assert (found.run, found.snapshot, found.parent) == (outcome.run, bench.snapshot, None)
+    assert row.manifest == found.model_dump(mode="json")
+    assert (run.state, run.adapter, run.step) == ("done", outcome.adapter, 8)
+    assert bench.actions() == ["training started", "training done"]
+    assert bench.value("training_runs_total", result="done") == 1
+    assert bench.value("training_loss") == 0.25
+    assert bench.value("policy_entropy_nats", slot="candidate") == 0.5
+    assert bench.value("training_active") == 0
+
+
+def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
+    """The parent is the stable adapter, verified first; from the base only where that is asked for."""
+    first = bench.train()
+
+    def promote(connection: Any) -> None:
+        rollouts.advance(
+            connection, after=rollouts.InForce(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
+        )
+
+    bench.store.write(promote)
+    second = bench.train()
+    third = bench.train(from_base=True)
+    assert [job.parent and job.parent.name for job in bench.jobs] == [None, first.adapter, None]
+    row = bench.store.read(lambda c: adapter_rows.get(c, second.adapter))
+    assert row is not None
+    assert row.parent == first.adapter
+    assert len({first.adapter, second.adapter, third.adapter}) == 3
+    weights = bench.trainer.adapters_dir / first.adapter / ADAPTER_WEIGHTS
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(AdapterRefusedError, match="size"):
+        bench.train()
+
+
+def test_what_a_child_left_is_not_published_when_it_changed(bench: Bench) -> None:
+    """Weights that differ from what the child reported end the run as failed."""
+
+    def swapped(child: FakeChild) -> TrainResult:
+        result = succeed(child)
+        source(child.job.out / ADAPTER, seed=5)
+        return result
+
+    bench.act = swapped
+    outcome = bench.train()
+    assert (outcome.state, outcome.adapter) == ("failed", None)
+    assert "SHA-256" in outcome.reason
+    assert list(bench.trainer.adapters_dir.iterdir()) == []
+
+
+def test_one_training_at_a_time(bench: Bench) -> None:
+    """A second call while a run is under way is refused at once."""
+    caught: list[str] = []
+
+    def nested(child: FakeChild) -> TrainResult:
+        with pytest.raises(RlaifdError, match="under way") as error:
+            bench.train()
+        caught.append(str(error.value))
+        return succeed(child)
+
+    bench.act = nested
+    assert bench.train().state == "done"
+    assert len(caught) == 1
+
+
+def test_the_default_child_is_the_real_one() -> None:
+    """Wiring needs to name no child."""
+    import inspect
+
+    assert inspect.signature(Trainer).parameters["start"].default is Child
