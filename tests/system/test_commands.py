@@ -58,3 +58,11 @@ def test_judge_is_refused_while_judging_is_halted(waiting: Path) -> None:
     done = rlaifd("judge", cwd=waiting)
     assert (done.code, done.out) == (3, "")
     assert done.said == "rlaifd: judging is halted: a test; `rlaifd resume judging` lets it go on"
+
+
+def test_an_empty_reason_is_no_reason(waiting: Path) -> None:
+    """Exit 2 and nothing is halted: the ledger would say nothing of why."""
+    done = rlaifd("halt", "judging", "-r", " ", cwd=waiting)
+    assert done.code == 2
+    assert "may not be empty" in done.err
+    assert rlaifd("resume", "judging", "-r", "look", cwd=waiting).out == "judging was not halted\n"

@@ -51,7 +51,7 @@ class Site:
                     name=published.name,
                     digest=published.digest,
                     path=str(published.path),
-                    base_model="base",
+                    base_model=self.parts.settings.policy.base_model,
                     run_id=None,
                     parent=None,
                     manifest=published.manifest.model_dump(mode="json"),

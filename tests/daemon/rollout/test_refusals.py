@@ -52,6 +52,11 @@ def refused_for_another_comparison(world: World) -> None:
     world.publish(A, against=B)
 
 
+def refused_for_another_base_model(world: World) -> None:
+    world.publish(A)
+    world.base_model = "another"
+
+
 def refused_for_a_halt(world: World) -> None:
     world.publish(A)
     world.latch.halt(Scope.PROMOTION, reason="people disagree", source="operator", actor="bob")
@@ -67,6 +72,7 @@ REFUSALS = [
     (refused_for_a_hold, "undecided", AdapterRefusedError, "held by the gate: only 12 prompts"),
     (refused_for_quarantine, "quarantined", AdapterRefusedError, "quarantined: poisoned"),
     (refused_for_another_comparison, "stale", AdapterRefusedError, f"compared with {B}, and the base model"),
+    (refused_for_another_base_model, "foreign", AdapterRefusedError, "was trained on base, and policy.base_"),
     (refused_for_a_halt, "halted", HaltedError, "promotion is halted (people disagree)"),
 ]
 
@@ -109,3 +115,11 @@ def test_an_edit_is_refused_for_the_same_reasons(
     assert small.value("rollout_refused_total", reason=why) == 1
     assert len([line for line in logs if line["event"] == "rollout_condition"]) == 1
     assert [says in condition.message for condition in small.rollout().status().conditions] == [True]
+
+
+def test_a_base_model_that_only_moved_is_the_same(small: World) -> None:
+    """The state directory came to another machine with the model beside it."""
+    small.base_model = "/new/models/base"
+    small.publish(A)
+    small.store.write(lambda c: c.execute(text("UPDATE adapter SET base_model = '/old/base'")))
+    assert small.rollout().promote(A, **WHO).stable == A

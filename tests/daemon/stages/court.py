@@ -96,7 +96,7 @@ class Court:
             self.clock.advance(seconds)
         await asyncio.sleep(seconds if self.real_time else 0)
 
-    def stage(self) -> JudgeStage:
+    def stage(self, **changes: Any) -> JudgeStage:
         return JudgeStage(
             store=self.store,
             judges={self.role: self.judge},
@@ -113,6 +113,7 @@ class Court:
             claim_batch=self.claim_batch,
             sleep=self._sleep,
             seed=7,
+            **changes,
         )
 
     def step(self, stage: JudgeStage | None = None) -> int:

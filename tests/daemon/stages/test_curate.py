@@ -333,6 +333,13 @@ def test_a_limit_keeps_the_newest(world: World) -> None:
     assert (frozen.pairs, frozen.left_out) == (2, 1)
 
 
+def test_a_snapshot_has_a_bound_of_its_own(world: World) -> None:
+    """What a scheduled run takes does not grow with the age of the daemon."""
+    prepared(world, ["one", "two", "three"])
+    stage = world.stage(spec(curation=SPEC.curation.model_copy(update={"max_pairs": 2})))
+    assert stage.freeze().pairs == stage.freeze(3).pairs == 2
+
+
 def test_a_pair_whose_prompt_left_the_train_split_is_never_frozen(world: World) -> None:
     """Even a row that should not exist does not reach a snapshot."""
     stage = prepared(world, ["one", "two"])

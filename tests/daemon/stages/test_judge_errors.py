@@ -97,3 +97,23 @@ def test_a_judgement_that_breaks_the_code_is_given_up(store: Store, clock: FakeC
     (row,) = court.judgements
     assert (row.state, row.token) == ("failed", None)
     assert court.step() == 0
+
+
+def test_what_cannot_be_shown_stops_no_other_judgement(store: Store) -> None:
+    """One case that cannot be rendered goes back with its error; the rest of the batch has verdicts."""
+    numbers = iter(range(100))
+
+    def nonce() -> str:
+        number = next(numbers)
+        if number == 0:
+            raise RuntimeError("cannot be shown")
+        return f"{number:0>16}"
+
+    court = Court(store, rule=JudgingRule(samples=1))
+    court.want_scores("a", "bb", "ccc")
+    with pytest.raises(RuntimeError, match="cannot be shown"):
+        court.step(court.stage(nonce=nonce))
+    first, *others = court.judgements
+    assert (first.state, first.token, first.error) == ("open", None, "cannot be shown")
+    assert [row.state for row in others] == ["done", "done"]
+    assert len(court.verdicts) == 2
