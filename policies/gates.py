@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from policies.agreement import Alignment, Standing
+from policies.agreement import COVERAGE_FLOOR, Alignment, Standing
 from policies.intervals import Interval, needed, win_rate
 from policies.policy import GateRule
 from policies.records import Role
@@ -122,7 +122,7 @@ def same_stable(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
 
 
 def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
-    """The candidate wins more often than the limit, surely, on enough prompts."""
+    """The candidate wins more often than the limit, surely, on enough prompts and not just the easy ones."""
     if not evidence.gate_judge:
         yield Finding("hold", "win rate: no gate judge is configured (judges.gate)")
     decided = sum(one.result != "undecided" for one in evidence.comparisons)
@@ -135,6 +135,12 @@ def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         yield Finding(
             "hold",
             f"win rate: {decided} of {asked} gate prompts were decided; {limits.min_prompts} are needed",
+        )
+    elif decided < COVERAGE_FLOOR * len(evidence.comparisons):
+        yield Finding(
+            "hold",
+            f"win rate: the judge decided {decided} of {len(evidence.comparisons)} gate prompts, fewer than "
+            f"{COVERAGE_FLOOR:.0%}: what it decides is what is easy for it",
         )
     if interval is not None and interval.lower <= limits.min_win_rate <= interval.upper:
         yield Finding(

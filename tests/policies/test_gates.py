@@ -88,6 +88,7 @@ def test_no_evidence_holds_and_names_each_missing_thing() -> None:
         ({"alignment": {Role.SMALL: aligned(169, 31)}}, "hold", "is not above 80.0%"),
         ({"comparisons": compared(30, 0, 9)}, "hold", "39 of 39 gate prompts were decided; 40"),
         ({"comparisons": compared(30, 0, 5, 60)}, "hold", "35 of 95 gate prompts"),
+        ({"comparisons": compared(60, 0, 10, 300)}, "hold", "decided 70 of 370 gate prompts, fewer than 20%"),
         ({"comparisons": compared(30, 10, 60)}, "reject", "is below 0.5"),
         ({"comparisons": compared(52, 0, 48)}, "hold", "more decided pairs would decide"),
         ({"comparisons": compared(50, 0, 50)}, "hold", "too close"),
