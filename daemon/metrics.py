@@ -20,7 +20,9 @@ SLOTS = ("stable", "candidate")
 DECISIONS = ("promote", "hold", "reject")
 HALT_SOURCES = ("guard", "alert", "operator", "rollback")
 REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted")
-CONDITIONS = ("file_invalid", "refused", "quarantined", "corrupted", "unserved", "fenced", "store_lost")
+CONDITIONS = (
+    *("file_invalid", "refused", "quarantined", "corrupted", "foreign", "unserved", "fenced", "store_lost"),
+)
 RUN_RESULTS = ("done", "failed", "halted", "stopped")
 ALERT_RESULTS = (
     "halted",
@@ -116,6 +118,11 @@ class Metrics:
         self.alignment_coverage = self._gauge(
             "human_judge_alignment_coverage_ratio", "Decided verdicts among those asked for.", "judge"
         )
+        self.version_since = self._gauge(
+            "human_judge_version_since_timestamp_seconds",
+            "First verdict of the judge's version, whose alignment this is.",
+            "judge",
+        )
         self.alignment_limit = self._gauge(
             "human_judge_alignment_limit_ratio", "Below it training halts, and the bound must be above it."
         )
@@ -142,6 +149,9 @@ class Metrics:
         self.win_rate_lower = self._gauge("gate_win_rate_lower_bound_ratio", "Its lower bound.")
         self.promotions = self._counter("rollouts_total", "Changes of the adapter in force.", "kind")
         self.rollout_epoch = self._gauge("rollout_epoch", "Fencing epoch of the state in force.")
+        self.rollout_changed = self._gauge(
+            "rollout_changed_timestamp_seconds", "When the adapter in force last changed."
+        )
         self.rollout_ok = self._gauge("rollout_in_sync", "1 when the target serves what is wanted.")
         self.adapter_info = self._gauge("adapter_info", "1, with the adapter in force.", "slot", "adapter")
         self.rollout_refused = self._counter("rollout_refused_total", "Adapters refused, by why.", "reason")

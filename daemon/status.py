@@ -1,6 +1,6 @@
 """The state as one object: what `rlaifd status --json`, `/` and `/api/v1/status` show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,13 +21,13 @@ class Status:
         store: Store,
         clock: Clock,
         policy: PolicySpec,
-        roles: frozenset[Role],
+        versions: Mapping[Role, str],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
-        self._roles = tuple(role for role in Role if role in roles)
+        self._versions = versions
         self._conditions = conditions
 
     def __call__(self) -> dict[str, Any]:
@@ -39,11 +39,12 @@ class Status:
     def _alignment(self) -> dict[str, dict[str, Any]]:
         limits = self._policy.halts
         found = {}
-        for role in self._roles:
+        for role, version in self._versions.items():
             measured = self._store.read(
-                lambda connection, role=role: alignment.measure(  # type: ignore[misc]
+                lambda connection, role=role, version=version: alignment.measure(  # type: ignore[misc]
                     connection,
                     role,
+                    version,
                     limit=limits.min_alignment,
                     min_labels=limits.alignment_min_labels,
                     window=limits.alignment_window,

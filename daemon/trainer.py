@@ -30,6 +30,7 @@ from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.store import adapters as adapter_rows
 from daemon.store import halts, ledger, rollouts, runs, snapshots
+from daemon.store.rollouts import Base
 from daemon.store.runs import Run
 from daemon.store.store import Store
 from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
@@ -163,7 +164,11 @@ class Trainer:
         parent = None if from_base else self._store.read(rollouts.in_force).stable
         if parent is not None:
             digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
-            adapters.verify(self.adapters_dir / parent, parent, digest=digest)
+            made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
+            ours = Base(self._policy.base_model, self._policy.revision)
+            why = ours.refusal(parent, Base(made.base_model, made.revision))
+            if why is not None:
+                raise AdapterRefusedError(f"{why}; `rlaifd rollback --to base` first")
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
         job = TrainJob(

@@ -17,6 +17,7 @@ from daemon import log, version
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
+from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.policywork import PolicyWork
@@ -27,11 +28,13 @@ from daemon.stages.promote import Promote
 from daemon.stages.watch import Watch
 from daemon.status import Status
 from daemon.store import adapters as adapter_rows
+from daemon.store.rollouts import Base
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
 from policies.records import Role
 
 if TYPE_CHECKING:
+    from daemon.adapters import Manifest
     from daemon.review import Review
     from daemon.rollout.rollout import Rollout
     from daemon.stages.audit import Plan
@@ -48,6 +51,7 @@ class Wiring:
         self.clock = clock or SystemClock()
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.roles = frozenset(settings.judges)
+        self.base = Base(settings.policy.base_model, settings.policy.revision)
         self._digests: dict[str, str] = {}
 
     def prepare_store(self) -> None:
@@ -137,6 +141,12 @@ class Wiring:
         return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, roles=self.roles)
 
     @cached_property
+    def versions(self) -> Mapping[Role, str]:
+        from daemon.stages.versions import versions
+
+        return versions(self.settings.judges, self.settings.policy)
+
+    @cached_property
     def judge_stage(self) -> "JudgeStage":
         from daemon.stages.judge import JudgeStage
         from policies.constitution import load as load_constitution
@@ -162,11 +172,12 @@ class Wiring:
     @cached_property
     def recheck(self) -> "Recheck":
         from daemon.stages.recheck import Recheck
+        from daemon.store.alignment import NEWEST_LABELS
 
         # A judge that is of use decides a third of the pairs or more.
         most = 3 * max(self.settings.policy.halts.alignment_window, self.settings.policy.gate.min_labels)
-        versions = {role: self.judge_stage.version(role) for role in Role if role in self.roles}
-        return Recheck(store=self.store, clock=self.clock, versions=versions, most=most)
+        most = min(most, NEWEST_LABELS)
+        return Recheck(store=self.store, clock=self.clock, versions=self.versions, most=most)
 
     @cached_property
     def policy_work(self) -> PolicyWork:
@@ -232,7 +243,7 @@ class Wiring:
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            roles=self.roles,
+            versions=self.versions,
             compare=self.policy_work.compare,
             verify=self._verified_path,
             halts=self.latch,
@@ -242,10 +253,13 @@ class Wiring:
     def _verified_path(self, adapter: str) -> Path:
         """The adapter's directory, verified. Raises AdapterRefusedError."""
         directory = self.adapters_dir / adapter
-        self._verify(directory, adapter)
+        found = self._verify(directory, adapter)
+        why = self.base.refusal(adapter, Base(found.base_model, found.revision))
+        if why is not None:
+            raise AdapterRefusedError(why)
         return directory
 
-    def _verify(self, directory: Path, adapter: str) -> object:
+    def _verify(self, directory: Path, adapter: str) -> "Manifest":
         """Against the whole digest that the store has. It never changes, so it is read once."""
         from daemon.adapters import verify
 
@@ -264,7 +278,7 @@ class Wiring:
             file=self.settings.rollout.file,
             target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
             adapters_dir=self.adapters_dir,
-            base_model=self.settings.policy.base_model,
+            base=self.base,
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
@@ -282,7 +296,7 @@ class Wiring:
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            roles=self.roles,
+            versions=self.versions,
             latch=self.latch,
             budget=self.budget,
         )
@@ -299,7 +313,7 @@ class Wiring:
             store=self.store,
             clock=self.clock,
             policy=self.settings.policy,
-            roles=self.roles,
+            versions=self.versions,
             conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
         )
 

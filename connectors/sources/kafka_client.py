@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from connectors.errors import FatalError
@@ -72,12 +72,19 @@ def keep_join(consumer: KafkaConsumer) -> None:
 
 
 class _Unspent:
-    """A join's future that never looks done, so that the coordinator waits for it whether it is or not."""
+    """A join's future that does not look done, so that the coordinator waits for it whether it is or not.
 
-    is_done = False
+    Except where it failed by a timeout of its own: the coordinator takes that for one of the poll's and would
+    wait for it again for ever.
+    """
 
     def __init__(self, join: Any) -> None:
+        self._join = join
         self.add_callback, self.add_errback = join.add_callback, join.add_errback
+
+    @property
+    def is_done(self) -> bool:
+        return isinstance(self._join.exception, errors.KafkaTimeoutError)
 
 
 def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.store import halts, rollouts
-from daemon.store.rollouts import InForce
+from daemon.store.rollouts import Base, InForce
 from policies.records import Scope
 
 Kind = Literal["unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted"]
@@ -38,13 +38,13 @@ class Admission:
         self,
         *,
         adapters_dir: Path,
-        base_model: str,
+        base: Base,
         verify: Verify,
         clock: Clock,
         reverify_s: float = 300.0,
     ) -> None:
         self._adapters_dir = adapters_dir
-        self._base_model = base_model
+        self._base = base
         self._verify = verify
         self._clock = clock
         self._reverify_s = reverify_s
@@ -65,12 +65,9 @@ class Admission:
             return Refusal("unknown", f"{adapter} is unknown: `rlaifd adapters` lists the published ones")
         if found.quarantine is not None:
             return Refusal("quarantined", f"{adapter} is quarantined: {found.quarantine}")
-        if not _same_base(found.base_model, self._base_model):
-            return Refusal(
-                "foreign",
-                f"{adapter} was trained on {found.base_model}, and policy.base_model is {self._base_model}: "
-                "an adapter fits no other base model",
-            )
+        refusal = self.foreign(adapter, found.base)
+        if refusal is not None:
+            return refusal
         refusal = self._judged(connection, adapter, state)
         if refusal is not None:
             return refusal
@@ -79,6 +76,11 @@ class Admission:
             reasons = "; ".join(halt.reason for halt in active)
             return Refusal("halted", f"promotion is halted ({reasons}): `rlaifd resume promotion` first")
         return None
+
+    def foreign(self, adapter: str, base: Base) -> Refusal | None:
+        """Whether the adapter was made for another base model than the policy's."""
+        why = self._base.refusal(adapter, base)
+        return None if why is None else Refusal("foreign", why)
 
     def _judged(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
         judged = rollouts.judged(connection, adapter)
@@ -113,13 +115,6 @@ class Admission:
             refusal = Refusal("corrupted", str(error))
         self._verified[adapter] = (seen, now, refusal)
         return refusal
-
-
-def _same_base(one: str, other: str) -> bool:
-    """A hub's id is compared whole, a directory by its last name: it may have moved with the machine."""
-    if Path(one).is_absolute() and Path(other).is_absolute():
-        return Path(one).name == Path(other).name
-    return one == other
 
 
 def _named(adapter: str | None) -> str:

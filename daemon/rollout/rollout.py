@@ -24,7 +24,7 @@ from daemon.rollout.file import RolloutFile
 from daemon.rollout.mirror import Condition, Mirror
 from daemon.rollout.told import Reconciliation, Told
 from daemon.store import ledger, rollouts
-from daemon.store.rollouts import Change, InForce
+from daemon.store.rollouts import Base, Change, InForce
 from daemon.store.store import Store, StoreError
 from policies.records import Scope
 from policies.rollout import RolloutSpec, Wanted, state_in_force
@@ -46,6 +46,8 @@ class _Seen:
     state: InForce
     last_good: str | None
     quarantined: Mapping[str, str]
+    foreign: Mapping[str, str]
+    """Adapters of another base model than the policy's, each with what that says."""
 
 
 class Rollout:
@@ -60,7 +62,7 @@ class Rollout:
         file: Path,
         target: ServingTarget,
         adapters_dir: Path,
-        base_model: str,
+        base: Base,
         latch: Latch,
         clock: Clock,
         metrics: Metrics,
@@ -71,9 +73,7 @@ class Rollout:
         self._latch = latch
         self._clock = clock
         self._told = Told(metrics)
-        self._admission = Admission(
-            adapters_dir=adapters_dir, base_model=base_model, verify=verify, clock=clock
-        )
+        self._admission = Admission(adapters_dir=adapters_dir, base=base, verify=verify, clock=clock)
         self._mirror = Mirror(target=target, admission=self._admission)
         self._remembered: InForce | None = None
         self._log = log.get("rollout")
@@ -94,7 +94,7 @@ class Rollout:
         """What `reconcile` would find, changing nothing: for a command beside a running daemon."""
         conditions: list[Condition] = []
         wish = self._wish(conditions)
-        seen = self._reading(_look)
+        seen = self._reading(self._look)
         wanted = self._wanted(wish, seen, conditions)
         if wanted.problem is None and wanted.stable != seen.state.stable:
             refusal = self._refusal(wanted.stable, seen.state)
@@ -165,7 +165,7 @@ class Rollout:
         conditions: list[Condition] = []
         wish = self._wish(conditions)
         try:
-            seen = self._store.read(_look)
+            seen = self._store.read(self._look)
             wanted = self._wanted(wish, seen, conditions)
             try:
                 state = self._settle(seen, wanted, conditions)
@@ -193,7 +193,26 @@ class Rollout:
         if wish is not None and wish.stable is not None and wish.stable in seen.quarantined:
             why = seen.quarantined[wish.stable]
             conditions.append(Condition("quarantined", f"{self._file.path}: {wanted.problem}: {why}"))
+        foreign = seen.foreign.get(seen.state.stable or BASE)
+        if foreign is not None:
+            fix = "`rlaifd rollback --to base`, or the configuration as it was"
+            conditions.append(Condition("foreign", f"in force: {foreign}: {fix}"))
         return wanted
+
+    def _look(self, connection: Connection) -> _Seen:
+        """What is in force stays when the policy's base model changes; nothing goes back to another one's."""
+        quarantined = rollouts.quarantined(connection)
+        state = rollouts.in_force(connection)
+        foreign = {
+            name: refusal.message
+            for name, base in rollouts.bases(connection).items()
+            if (refusal := self._admission.foreign(name, base)) is not None
+        }
+        unfit = {*quarantined, *foreign} - {state.stable} | quarantined.keys()
+        last_good = next(
+            (change.stable for change in rollouts.changes(connection) if change.stable not in unfit), None
+        )
+        return _Seen(state, last_good, quarantined, foreign)
 
     def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
@@ -287,12 +306,14 @@ class Rollout:
             raise RefusedError("the base model is in force: there is nothing to go back from")
         if to == BASE:
             return None
-        seen = self._reading(_look)
+        seen = self._reading(self._look)
         for change in self._reading(rollouts.changes):
             former = change.previous
             if former is None:
                 return None
-            if former == state.stable or former in seen.quarantined or self._admission.intact(former):
+            if former == state.stable or former in {*seen.quarantined, *seen.foreign}:
+                continue
+            if self._admission.intact(former):
                 continue
             return former
         return None
@@ -305,7 +326,7 @@ class Rollout:
             raise AdapterRefusedError(f"{to} was never in force: `rlaifd promote {to}` asks the gate")
         if found.quarantine is not None:
             raise AdapterRefusedError(f"{to} is quarantined: {found.quarantine}")
-        refusal = self._admission.intact(to)
+        refusal = self._admission.foreign(to, found.base) or self._admission.intact(to)
         if refusal is not None:
             raise refusal.error()
         return to
@@ -335,15 +356,6 @@ class Rollout:
                 f"{' '.join(str(error).split())[:300]}; where `rlaifd run` is still up, `stable: null` in "
                 f"{self._file.path} brings back the base model without the store"
             ) from error
-
-
-def _look(connection: Connection) -> _Seen:
-    quarantined = rollouts.quarantined(connection)
-    state = rollouts.in_force(connection)
-    last_good = next(
-        (change.stable for change in rollouts.changes(connection) if change.stable not in quarantined), None
-    )
-    return _Seen(state, last_good, quarantined)
 
 
 def _name(adapter: str | None) -> str:

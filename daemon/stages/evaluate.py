@@ -9,7 +9,7 @@ An adapter that was held is looked at again as the evidence about it changes: la
 resumed. Its answers and verdicts stay what they were; nobody is asked twice until a comparison is won.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -69,8 +69,8 @@ class Advance:
 class Evaluate:
     """Takes published adapters through the gate.
 
-    `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `roles` are
-    the configured judges; each needs alignment. Without a gate judge every adapter is held.
+    `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `versions`
+    are the configured judges; each needs alignment. Without a gate judge every adapter is held.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Evaluate:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        roles: frozenset[Role],
+        versions: Mapping[Role, str],
         compare: Compare,
         verify: Callable[[str], object],
         halts: Halts,
@@ -91,7 +91,7 @@ class Evaluate:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._roles = tuple(role for role in Role if role in roles)
+        self._versions = versions
         self._compare = compare
         self._verify = verify
         self._halts = halts
@@ -112,7 +112,7 @@ class Evaluate:
         if evaluation.state == "open":
             return self._sample(self._rebased(evaluation))
         # Without a gate judge nobody will make what is open: the attempt is held, and others have their turn.
-        if Role.GATE in self._roles and self._store.read(
+        if Role.GATE in self._versions and self._store.read(
             lambda c: open_count(c, evaluation_id=evaluation.id)
         ):
             return Advance(evaluation.id, evaluation.adapter, "waiting")
@@ -157,7 +157,7 @@ class Evaluate:
 
     def _sample(self, evaluation: Evaluation) -> Advance:
         refused = self._refusal(evaluation.adapter)
-        if refused is not None or Role.GATE not in self._roles:
+        if refused is not None or Role.GATE not in self._versions:
             return self._decide(evaluation)
         try:
             self._halts.check(Scope.JUDGING)
@@ -234,14 +234,14 @@ class Evaluate:
             return False
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later
-        evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._roles, refused=None))
+        evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._versions, refused=None))
         return decide(evidence, self._spec.gate).kind != "hold"
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None
     ) -> Decision | None:
         """Decides on what this transaction sees; None if the attempt is not what it was."""
-        evidence = gather(connection, evaluation, self._spec, self._roles, refused=refused)
+        evidence = gather(connection, evaluation, self._spec, self._versions, refused=refused)
         decision = decide(evidence, self._spec.gate)
         failure = evaluation.evidence.get("failure")
         if failure and evidence.kl_sequence is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -24,20 +24,20 @@ def gather(
     connection: Connection,
     evaluation: Evaluation,
     spec: PolicySpec,
-    roles: Sequence[Role],
+    versions: Mapping[Role, str],
     *,
     refused: str | None,
 ) -> Evidence:
-    """All that is known now. `roles` are the configured judges; `refused` says what does not verify."""
+    """All that is known now. `versions` are the configured judges; `refused` says what does not verify."""
     known = rollouts.known(connection, evaluation.adapter)
     return Evidence(
         comparisons=_comparisons(connection, evaluation.id),
-        gate_judge=Role.GATE in roles,
+        gate_judge=Role.GATE in versions,
         kl_sequence=_number(evaluation.evidence, "kl_sequence_nats"),
         entropy_candidate=_number(evaluation.evidence, "entropy_candidate_nats"),
         entropy_stable=_number(evaluation.evidence, "entropy_stable_nats"),
         halts=tuple(halt.reason for halt in halts.active(connection, Scope.PROMOTION)),
-        alignment={role: _alignment(connection, spec, role) for role in roles},
+        alignment={role: _alignment(connection, spec, role, of) for role, of in versions.items()},
         verified=refused is None,
         verification=refused or "",
         quarantined=None if known is None else known.quarantine,
@@ -45,10 +45,11 @@ def gather(
     )
 
 
-def _alignment(connection: Connection, spec: PolicySpec, role: Role) -> Alignment:
+def _alignment(connection: Connection, spec: PolicySpec, role: Role, version: str) -> Alignment:
     return measure(
         connection,
         role,
+        version,
         limit=spec.gate.min_alignment,
         min_labels=spec.gate.min_labels,
         window=spec.halts.alignment_window,

@@ -29,6 +29,7 @@ from daemon.stages.asking import Answer, Asker, Question, Sitting
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
 from daemon.stages.purse import Purse
+from daemon.stages.versions import version_of
 from daemon.store import calls, claims, judgements, verdicts
 from daemon.store.candidates import storable
 from daemon.store.claims import Claim
@@ -37,7 +38,7 @@ from daemon.store.store import Store, StoreError
 from policies.constitution import Constitution
 from policies.grammar import Invalid, ScoreReply
 from policies.policy import PolicySpec
-from policies.prompts import Case, judge_version, render, system_text, turns_of
+from policies.prompts import Case, render, system_text, turns_of
 from policies.records import Role, Scope
 from policies.rubric import Rubric
 from policies.verdicts import Abstained, Verdict, scored
@@ -140,16 +141,7 @@ class JudgeStage:
             config=config,
             system=self._system,
             dimensions=self._rubric.names,
-            version=judge_version(
-                model=config.model,
-                constitution=constitution,
-                rubric=self._rubric,
-                temperature=config.temperature,
-                max_tokens=config.max_tokens,
-                samples=self._rule.samples,
-                logprobs=config.logprobs,
-                structured=config.structured,
-            ),
+            version=version_of(config, self._rule, constitution, self._rubric),
             tariff=known,
             pacing=Pacing(
                 concurrency=config.concurrency,
@@ -163,10 +155,6 @@ class JudgeStage:
             sleep=self._sleep,
             random=self._random,
         )
-
-    def version(self, role: Role) -> str:
-        """The version under which the role's verdicts are stored now."""
-        return self._askers[role].version
 
     async def step(self, role: Role) -> int:
         """One batch of the role's judgements."""
@@ -275,7 +263,8 @@ class JudgeStage:
             await self._put_back(sitting, case.claim, _Later(self._clock.now(), str(error)))
             raise
         except Exception as error:
-            if await self._broke(sitting, asker.role, case.claim, error):
+            ours = await self._broke(sitting, asker.role, case.claim, error)
+            if ours and error is not case.broken:
                 raise
             return False
         row = verdict_row(

@@ -32,29 +32,40 @@ class Recheck:
         self._most = most
 
     def step(self) -> int:
-        asked = self._store.write(self._request)
-        for role, count in asked.items():
-            if count:
-                log.info("labelled_pairs_rechecked", role=role.value, judgements=count)
-        return sum(asked.values())
+        wanted = self._store.read(self._look)
+        if not wanted:
+            return 0
+        count = self._store.write(lambda connection: request(connection, wanted, self._clock.now()))
+        if count:
+            log.info("labelled_pairs_rechecked", judgements=count)
+        return count
 
-    def _request(self, connection: Connection) -> dict[Role, int]:
+    def _look(self, connection: Connection) -> list[Wanted]:
         pairs = labelled_pairs(connection, limit=self._most)
-        now = self._clock.now()
-        return {
-            role: request(connection, _wanted(connection, role, version, pairs), now)
+        return [
+            wanted
             for role, version in self._versions.items()
-        }
+            for wanted in _wanted(connection, role, version, pairs)
+        ]
 
 
 def _wanted(connection: Connection, role: Role, version: str, pairs: list[LabelledPair]) -> list[Wanted]:
     """The small judge is asked for scores, the others for comparisons, as they are about unlabelled ones."""
     if role is Role.SMALL:
         return [
-            Wanted(role, "score", "audit", trace_id, candidate_id, version=version)
-            for trace_id, candidate_id in unjudged_answers(connection, role, version, pairs)
+            Wanted(role, "score", "audit", pair.trace_id, one, probability=pair.probability, version=version)
+            for one, pair in unjudged_answers(connection, role, version, pairs)
         ]
     return [
-        Wanted(role, "pair", "audit", pair.trace_id, pair.low, pair.high, version=version)
+        Wanted(
+            role,
+            "pair",
+            "audit",
+            pair.trace_id,
+            pair.low,
+            pair.high,
+            probability=pair.probability,
+            version=version,
+        )
         for pair in unjudged_pairs(connection, role, version, pairs)
     ]

@@ -9,6 +9,7 @@ The ledger's head is logged once an hour: kept with the logs, it shows a tail th
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.evidence import show_figures
-from daemon.store import alignment, evaluations, ledger, preferences
+from daemon.store import alignment, evaluations, ledger, preferences, rollouts
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
 from daemon.store.store import Store
@@ -66,6 +67,7 @@ class _Seen:
     measured: _Measured
     counts: _Counts
     evaluations: list[Evaluation]
+    changed_at: float | None
     head: Head
 
 
@@ -82,7 +84,7 @@ class Watch:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        roles: frozenset[Role],
+        versions: Mapping[Role, str],
         latch: Latch,
         budget: Budget,
     ) -> None:
@@ -90,7 +92,9 @@ class Watch:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._roles = tuple(role for role in Role if role in roles)
+        self._versions = versions
+        self._roles = tuple(role for role in Role if role in versions)
+        self._first: dict[Role, float] = {}
         self._latch = latch
         self._budget = budget
         self._rules = rules_for(spec.halts, self._roles)
@@ -121,6 +125,7 @@ class Watch:
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
             counts=self._count(connection),
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
+            changed_at=next((change.at for change in rollouts.changes(connection, limit=1)), None),
             head=ledger.head(connection),
         )
 
@@ -139,16 +144,24 @@ class Watch:
     def _measure(self, connection: Connection, mark: tuple[Any, ...]) -> _Measured:
         scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
         comparing: list[Role] = [role for role in self._roles if role is not Role.SMALL]
-        window = self._spec.halts.reward_window
         aligned = {role: self._alignment(connection, role, since=None) for role in self._roles}
+        self._note_first(connection, [role for role in self._roles if aligned[role].labels])
         rewards = {role: self._spread(connection, role, since=None) for role in scoring}
         return _Measured(
             mark=mark,
             alignment=aligned,
             rewards=rewards,
-            flips={role: alignment.flip_ratio(connection, role, window=window) for role in comparing},
+            flips={role: self._flips(connection, role) for role in comparing},
             evidence=self._evidence(connection, aligned, rewards),
         )
+
+    def _note_first(self, connection: Connection, roles: Sequence[Role]) -> None:
+        """When each judge's version began to judge. It never changes, so it is looked for once."""
+        for role in roles:
+            if role not in self._first:
+                found = alignment.first_at(connection, role, self._versions[role])
+                if found is not None:
+                    self._first[role] = found
 
     def _evidence(
         self, connection: Connection, aligned: dict[Role, Alignment], rewards: dict[Role, Spread]
@@ -166,14 +179,20 @@ class Watch:
                 rewards[role] = self._spread(connection, role, since=since)
         return HaltEvidence(alignment=aligned, rewards=rewards)
 
+    def _flips(self, connection: Connection, role: Role) -> float | None:
+        window = self._spec.halts.reward_window
+        return alignment.flip_ratio(connection, role, self._versions[role], window=window)
+
     def _spread(self, connection: Connection, role: Role, *, since: float | None) -> Spread:
-        return alignment.spread(connection, role, window=self._spec.halts.reward_window, since=since)
+        window = self._spec.halts.reward_window
+        return alignment.spread(connection, role, self._versions[role], window=window, since=since)
 
     def _alignment(self, connection: Connection, role: Role, *, since: float | None) -> Alignment:
         limits = self._spec.halts
         return alignment.measure(
             connection,
             role,
+            self._versions[role],
             limit=limits.min_alignment,
             min_labels=limits.alignment_min_labels,
             window=limits.alignment_window,
@@ -195,6 +214,10 @@ class Watch:
             metrics.reward_sd.labels(role).set(_or_nan(spread.deviation))
         for role, flips in seen.measured.flips.items():
             metrics.flips.labels(role).set(_or_nan(flips))
+        for role, at in self._first.items():
+            metrics.version_since.labels(role).set(at)
+        if seen.changed_at is not None:
+            metrics.rollout_changed.set(seen.changed_at)
         self._show_evaluations(seen.evaluations)
 
     def _show_alignment(self, role: Role, found: Alignment) -> None:

@@ -1,6 +1,6 @@
 """What the store knows of the judges: labelled pairs, reward spread, flips, and since when to count.
 
-Everything is of a judge's newest version: a new model, prompt or rubric is a new judge, and has to earn its
+Everything is of one version of a judge: a new model, prompt or rubric is a new judge, and has to earn its
 alignment anew.
 """
 
@@ -40,6 +40,7 @@ class _Verdict:
 def measure(
     connection: Connection,
     role: Role,
+    version: str,
     *,
     limit: float,
     min_labels: int,
@@ -48,22 +49,22 @@ def measure(
     since: float | None = None,
 ) -> Alignment:
     """The judge's alignment on labels given after `since` (seconds since the epoch; None: on all)."""
-    rows = labelled(connection, role, min_gap=min_gap, since=since)
+    rows = labelled(connection, role, version, min_gap=min_gap, since=since)
     return alignment(rows, limit=limit, min_labels=min_labels, window=window)
 
 
 def labelled(
-    connection: Connection, role: Role, *, min_gap: float, since: float | None = None
+    connection: Connection, role: Role, version: str, *, min_gap: float, since: float | None = None
 ) -> list[Labelled]:
-    """Labelled audit pairs that the judge's newest version was asked about, newest label first.
+    """Labelled audit pairs that the judge's version was asked about, newest label first.
 
     The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
     """
     humans, clusters = _humans(connection, since)
     if role is Role.SMALL:
-        verdicts = _by_score(connection, role, humans, min_gap)
+        verdicts = _by_score(connection, role, version, humans, min_gap)
     else:
-        verdicts = _by_pair(connection, role, humans)
+        verdicts = _by_pair(connection, role, version, humans)
     lengths = _lengths(connection, {one for pair in verdicts for one in pair})
     return [
         Labelled(
@@ -79,12 +80,13 @@ def labelled(
     ]
 
 
-def spread(connection: Connection, role: Role, *, window: int, since: float | None = None) -> Spread:
+def spread(
+    connection: Connection, role: Role, version: str, *, window: int, since: float | None = None
+) -> Spread:
     """The sample standard deviation of the judge's last `window` rewards given after `since`.
 
     Rewards of gate evaluations are left out: they are of other prompts and of two policies.
     """
-    version = _newest_version(connection, role, "score")
     query = (
         select(VERDICT.c.reward)
         .where(*_of(role, "score", version), VERDICT.c.reward.is_not(None), VERDICT.c.purpose != "gate")
@@ -100,9 +102,8 @@ def spread(connection: Connection, role: Role, *, window: int, since: float | No
     return Spread(len(rewards), float(variance) ** 0.5)
 
 
-def flip_ratio(connection: Connection, role: Role, *, window: int) -> float | None:
+def flip_ratio(connection: Connection, role: Role, version: str, *, window: int) -> float | None:
     """The share of the judge's last comparisons whose orders contradict each other; None without any."""
-    version = _newest_version(connection, role, "pair")
     query = (
         select(VERDICT.c.flipped)
         .where(*_of(role, "pair", version))
@@ -157,14 +158,13 @@ def _humans(connection: Connection, since: float | None) -> tuple[dict[Pair, lis
 
 
 def _by_score(
-    connection: Connection, role: Role, pairs: Iterable[Pair], min_gap: float
+    connection: Connection, role: Role, version: str, pairs: Iterable[Pair], min_gap: float
 ) -> dict[Pair, _Verdict]:
     """Pairs whose answers both were judged; the newest verdict on an answer counts, an abstention too."""
     wanted = list(pairs)
-    version = _newest_version(connection, role, "score")
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.reward)
-        .where(*_of(role, "score", version))
+        .where(*_of(role, "score", version, plain=True))
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -176,13 +176,12 @@ def _by_score(
     }
 
 
-def _by_pair(connection: Connection, role: Role, pairs: Iterable[Pair]) -> dict[Pair, _Verdict]:
+def _by_pair(connection: Connection, role: Role, version: str, pairs: Iterable[Pair]) -> dict[Pair, _Verdict]:
     """Pairs that the judge compared, its choice turned into the label's order."""
     wanted = set(pairs)
-    version = _newest_version(connection, role, "pair")
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped)
-        .where(*_of(role, "pair", version), VERDICT.c.purpose == "audit")
+        .where(*_of(role, "pair", version, plain=True), VERDICT.c.purpose == "audit")
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -201,14 +200,20 @@ def _lengths(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
     return {each[0]: each[1] for each in connection.execute(query)}
 
 
-def _newest_version(connection: Connection, role: Role, kind: str) -> str:
-    query = select(VERDICT.c.version).where(VERDICT.c.role == role.value, VERDICT.c.kind == kind)
-    return connection.scalar(query.order_by(*NEWEST_FIRST).limit(1)) or ""
+def first_at(connection: Connection, role: Role, version: str) -> float | None:
+    """When the judge's version gave its first verdict, in seconds since the epoch. Reads all of its role."""
+    query = select(func.min(VERDICT.c.created_at))
+    found: float | None = connection.scalar(
+        query.where(VERDICT.c.role == role.value, VERDICT.c.version == version)
+    )
+    return found
 
 
 def _after(column: ColumnElement[float], since: float | None) -> ColumnElement[bool]:
     return true() if since is None else column > since
 
 
-def _of(role: Role, kind: str, version: str) -> Sequence[ColumnElement[Any]]:
-    return (VERDICT.c.role == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)
+def _of(role: Role, kind: str, version: str, *, plain: bool = False) -> Sequence[ColumnElement[Any]]:
+    """`plain`: not to be found by role, but by a list of candidates; SQLite would read all of the role."""
+    column = VERDICT.c.role.concat("") if plain else VERDICT.c.role
+    return (column == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)

@@ -30,11 +30,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two candidates of a trace of which a person preferred one. `low` < `high`, both candidate ids."""
+    """Two candidates of a trace of which a person preferred one. `low` < `high`, both candidate ids.
+    `probability` is that with which the pair was drawn.
+    """
 
     trace_id: int
     low: int
     high: int
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +133,23 @@ def labelled_pairs(connection: Connection, *, limit: int) -> list[LabelledPair]:
     """Pairs of the audit split that somebody labelled, each once, newest label first, at most `limit`."""
     pair = (_L.trace_id, _L.candidate_id, _L.other_id)
     query = (
-        select(*pair)
+        select(*pair, func.max(_L.probability))
         .join(TRACE, TRACE.c.id == _L.trace_id)
-        .where(TRACE.c.split == Split.AUDIT.value)
+        .where(TRACE.c.split.concat("") == Split.AUDIT.value)  # SQLite would begin with the split's traces
         .group_by(*pair)
         .order_by(func.max(_L.id).desc())
         .limit(limit)
     )
-    return [LabelledPair(row[0], row[1], row[2]) for row in connection.execute(query)]
+    return [LabelledPair(*row) for row in connection.execute(query)]
 
 
 def unjudged_answers(
     connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
-) -> list[tuple[int, int]]:
-    """Trace and candidate of the answers that the judge's version has not scored and is not about to."""
-    answers = {one: pair.trace_id for pair in pairs for one in (pair.low, pair.high)}
+) -> list[tuple[int, LabelledPair]]:
+    """Candidates, with their pair, that the judge's version has not scored and is not about to."""
+    answers = {one: pair for pair in pairs for one in (pair.low, pair.high)}
     known = {one for one, _ in _known(connection, role, "score", version, answers)}
-    return [(trace_id, one) for one, trace_id in answers.items() if one not in known]
+    return [(one, pair) for one, pair in answers.items() if one not in known]
 
 
 def unjudged_pairs(
@@ -165,11 +168,15 @@ def _known(
     a score's other is 0.
     """
     v, j = VERDICT.c, JUDGEMENT.c
+    # By the candidates, not by the role: SQLite would read all that the role ever judged.
     judged = select(v.candidate_id, v.other_id).where(
-        v.role == role.value, v.kind == kind, v.version == version, v.candidate_id.in_(ids)
+        v.candidate_id.in_(ids), v.role.concat("") == role.value, v.kind == kind, v.version == version
     )
     waiting = select(j.candidate_id, j.other_id).where(
-        j.role == role.value, j.kind == kind, j.state == "open", j.candidate_id.in_(ids)
+        j.candidate_id.in_(ids),
+        j.role.concat("") == role.value,
+        j.state.concat("") == "open",
+        j.kind == kind,
     )
     if kind == "pair":
         judged, waiting = judged.where(v.purpose == "audit"), waiting.where(j.purpose == "audit")

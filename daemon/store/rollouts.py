@@ -5,6 +5,7 @@ only on top of the epoch that its maker saw.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, insert, inspect, select, update
@@ -39,12 +40,35 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """A base model: a hub's id with its commit, or a directory."""
+
+    model: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return self.model if self.revision is None else f"{self.model} at {self.revision[:12]}"
+
+    def refusal(self, adapter: str, made_for: "Base") -> str | None:
+        """Why an adapter does not fit this base model; None: it does. A hub's id is compared with its commit,
+        a directory by its last name: it may have moved with all the rest.
+        """
+        if Path(self.model).is_absolute() and Path(made_for.model).is_absolute():
+            fits = Path(self.model).name == Path(made_for.model).name
+        else:
+            fits = self == made_for
+        if fits:
+            return None
+        return f"{adapter} was trained on {made_for}, and the policy's base model is {self}: it fits no other"
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """A published adapter. `quarantine` is the reason it may not serve, None if it may."""
 
     name: str
     path: str
-    base_model: str
+    base: Base
     quarantine: str | None
 
 
@@ -98,14 +122,24 @@ def advance(
 
 def known(connection: Connection, name: str) -> Known | None:
     """A published adapter by its name."""
-    columns = ("name", "path", "base_model", "quarantined_at", "quarantine_reason")
+    columns = ("name", "path", "base_model", "manifest", "quarantined_at", "quarantine_reason")
     found = connection.execute(
         select(*(ADAPTER.c[each] for each in columns)).where(ADAPTER.c.name == name)
     ).one_or_none()
     if found is None:
         return None
     reason = None if found.quarantined_at is None else found.quarantine_reason or NO_REASON
-    return Known(found.name, found.path, found.base_model, reason)
+    return Known(found.name, found.path, _base(found), reason)
+
+
+def bases(connection: Connection) -> dict[str, Base]:
+    """What each published adapter was trained on."""
+    columns = (ADAPTER.c.name, ADAPTER.c.base_model, ADAPTER.c.manifest)
+    return {row.name: _base(row) for row in connection.execute(select(*columns))}
+
+
+def _base(row: Any) -> Base:
+    return Base(row.base_model, row.manifest.get("revision"))
 
 
 def quarantined(connection: Connection) -> dict[str, str]:

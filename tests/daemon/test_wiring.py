@@ -8,8 +8,9 @@ import pytest
 from daemon import adapters
 from daemon.errors import AdapterRefusedError
 from daemon.store import adapters as adapter_rows
+from daemon.store.rollouts import Base
 from daemon.wiring import Wiring
-from tests.daemon.adapterfiles import manifest, source
+from tests.daemon.adapterfiles import BASE, manifest, source
 from tests.daemon.configuration import settings
 
 
@@ -55,8 +56,17 @@ def test_another_manifest_whose_name_is_the_same_is_refused(
     assert "MANIFEST.json: its SHA-256" in told
 
 
+def test_an_adapter_of_another_base_model_is_not_loaded(parts: Wiring, tmp_path: Path) -> None:
+    """Neither by the gate nor to sample from: shapes may fit where weights do not."""
+    name = published(parts, tmp_path)
+    assert "fits no other" in (parts.evaluate._refusal(name) or "")
+    with pytest.raises(AdapterRefusedError, match=f"{name} was trained on {BASE}"):
+        parts.policy_work.sample([], count=1, adapter=name, seed=0)
+
+
 def test_what_the_store_knows_verifies(parts: Wiring, tmp_path: Path) -> None:
     """The whole digest is the manifest's."""
+    parts.base = Base(BASE)
     name = published(parts, tmp_path)
     assert parts.rollout._admission.intact(name) is None
     assert parts.evaluate._refusal(name) is None

@@ -24,7 +24,7 @@ METRIC = re.compile(r"\brlaifd_\w+")
 GROUPING = re.compile(r"\b(?:by|on|ignoring|without|group_left)\s*\(([^)]*)\)")
 MATCHERS = re.compile(r"\{([^}]*)\}")
 ADDED_LABELS = {"job", "instance", "le", "alertname", "alertstate"}
-UNITS = {"none", "short", "percentunit", "currencyUSD", "s", "reqps"}
+UNITS = {"none", "short", "percentunit", "currencyUSD", "s", "reqps", "dateTimeFromNow"}
 
 
 def families() -> dict[str, Metric]:

@@ -3,12 +3,14 @@
 import dataclasses
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 from kafka import errors as kafka_errors
+from kafka.future import Future
 
 from connectors.errors import ConnectorError, FatalError, TransientError
-from connectors.sources.kafka_client import KafkaOptions
+from connectors.sources.kafka_client import KafkaOptions, keep_join
 from connectors.sources.kafka_errors import classified, last_reason
 
 
@@ -81,3 +83,17 @@ def test_the_password_is_not_shown() -> None:
     options = KafkaOptions(bootstrap_servers="b:1", topics=("t",), sasl_password="hunter2")
     assert "hunter2" not in repr(options)
     assert dataclasses.replace(options, group_id="h").sasl_password == "hunter2"
+
+
+def test_a_join_that_failed_by_its_own_timeout_is_begun_anew() -> None:
+    """The coordinator takes such an error for the poll's own and would wait for the same join for ever."""
+    joins = [
+        Future().failure(kafka_errors.KafkaTimeoutError()),
+        Future().failure(kafka_errors.NotCoordinatorError()),
+    ]
+    looks_done = []
+    for join in [*joins, Future().success(b"assigned"), Future()]:
+        coordinator = SimpleNamespace(_join_task=join, request_rejoin=lambda: None)
+        keep_join(SimpleNamespace(_coordinator=coordinator))
+        looks_done.append(coordinator._join_task.is_done)
+    assert looks_done == [True, False, False, False]

@@ -72,7 +72,7 @@ REFUSALS = [
     (refused_for_a_hold, "undecided", AdapterRefusedError, "held by the gate: only 12 prompts"),
     (refused_for_quarantine, "quarantined", AdapterRefusedError, "quarantined: poisoned"),
     (refused_for_another_comparison, "stale", AdapterRefusedError, f"compared with {B}, and the base model"),
-    (refused_for_another_base_model, "foreign", AdapterRefusedError, "was trained on base, and policy.base_"),
+    (refused_for_another_base_model, "foreign", AdapterRefusedError, "was trained on base, and the policy"),
     (refused_for_a_halt, "halted", HaltedError, "promotion is halted (people disagree)"),
 ]
 
@@ -123,3 +123,29 @@ def test_a_base_model_that_only_moved_is_the_same(small: World) -> None:
     small.publish(A)
     small.store.write(lambda c: c.execute(text("UPDATE adapter SET base_model = '/old/base'")))
     assert small.rollout().promote(A, **WHO).stable == A
+
+
+def test_a_hub_model_at_another_commit_is_another_one(small: World) -> None:
+    """The commit is pinned so that the weights cannot change under the adapters."""
+    small.revision = "c" * 40
+    small.publish(A)
+    with pytest.raises(
+        AdapterRefusedError, match="trained on base, and the policy's base model is base at ccccc"
+    ):
+        small.rollout().promote(A, **WHO)
+
+
+def test_nothing_goes_back_to_another_base_model(small: World) -> None:
+    """What is in force stays there, with a condition that says so; a rollback passes over the others."""
+    for name in (A, B):
+        small.publish(name)
+        small.judge(name, "promote", against=small.rollout().in_force().stable)
+        small.rollout().promote(name, **WHO)
+    small.base_model = "another"
+    rollout = small.rollout()
+    found = rollout.reconcile()
+    assert (found.stable, [condition.kind for condition in found.conditions]) == (B, ["foreign"])
+    with pytest.raises(AdapterRefusedError, match=f"{A} was trained on base"):
+        rollout.rollback(to=A, **WHO)
+    rollout.rollback(**WHO)
+    assert rollout.in_force().stable is None

@@ -15,7 +15,7 @@ from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.rollout.rollout import Condition, Rollout
-from daemon.store.rollouts import ADAPTER, EVALUATION
+from daemon.store.rollouts import ADAPTER, EVALUATION, Base
 from daemon.store.store import Store
 from policies.rollout import render
 
@@ -44,6 +44,7 @@ class World:
         self.file = directory / "rollout.yaml"
         self.adapters = directory / "state" / "adapters"
         self.base_model = "base"
+        self.revision: str | None = None
         self.memory = MemoryTarget()
         self.target = target or self.memory
         self.clock = FakeClock()
@@ -58,7 +59,7 @@ class World:
             file=self.file,
             target=self.target,
             adapters_dir=self.adapters,
-            base_model=self.base_model,
+            base=Base(self.base_model, self.revision),
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,

@@ -48,7 +48,7 @@ def test_what_it_answers_is_its_alignment(store: Store, recheck: Recheck) -> Non
 
     judge(store, second)
     for role in Role:
-        found = store.read(partial(labelled, role=role, min_gap=1.0))
+        found = store.read(partial(labelled, role=role, version=MINE[role], min_gap=1.0))
         assert [(pair.judge, pair.humans) for pair in found] == [("a", ("a",))] * 4
     assert recheck.step() == 0
 

@@ -44,13 +44,13 @@ class World:
         self.latch = Latch(self.store, self.clock, self.metrics)
         self.budget = Budget(self.store, self.clock, self.metrics)
 
-    def stage(self, roles: frozenset[Role] = ROLES) -> Watch:
+    def stage(self, roles: frozenset[Role] = ROLES, *, version: str = "v1") -> Watch:
         return Watch(
             store=self.store,
             clock=self.clock,
             metrics=self.metrics,
             spec=lenient(),
-            roles=roles,
+            versions=dict.fromkeys(roles, version),
             latch=self.latch,
             budget=self.budget,
         )
@@ -120,12 +120,13 @@ def test_only_audit_prompts_count(world: World) -> None:
 
 
 def test_a_new_judge_version_starts_from_nothing(world: World) -> None:
-    """Labels on pairs that only the old version judged do not speak for the new one."""
+    """Labels on pairs that only the old version judged do not speak for the new one, nor the other way."""
     world.label(30, 0, version="v1")
     world.label(4, 1, version="v2")
-    world.stage().step()
-    for judge in ("small", "large"):
-        assert world.gauge("human_judge_alignment_labels", judge) == 5
+    for version, labels in (("v2", 5), ("v1", 30), ("v3", 0)):
+        world.stage(version=version).step()
+        for judge in ("small", "large"):
+            assert world.gauge("human_judge_alignment_labels", judge) == labels
 
 
 def test_the_order_in_which_a_judge_was_asked_does_not_matter(world: World) -> None:

@@ -41,8 +41,8 @@ def _steps(store: Store, work: Callable[[Connection], object]) -> int:
         lambda c: candidates.waiting(c, most=8),
         lambda c: preferences.uncurated(c, limit=8),
         lambda c: evaluations.arms(c, 1),
-        lambda c: alignment.flip_ratio(c, Role.SMALL, window=8),
-        lambda c: alignment.spread(c, Role.SMALL, window=8),
+        lambda c: alignment.flip_ratio(c, Role.SMALL, "v1", window=8),
+        lambda c: alignment.spread(c, Role.SMALL, "v1", window=8),
     ],
     ids=["waiting", "uncurated", "arms", "flip_ratio", "spread"],
 )

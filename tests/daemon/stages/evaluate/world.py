@@ -87,7 +87,7 @@ class World:
             clock=self.clock,
             metrics=self.metrics,
             spec=policy or lenient(),
-            roles=roles,
+            versions=dict.fromkeys(roles, "v1"),
             compare=self.comparer,
             verify=self.verify,
             halts=self.halts,
