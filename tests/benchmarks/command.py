@@ -39,7 +39,7 @@ def idle_resident_mb() -> float:
             status = Path(f"/proc/{daemon.pid}/status").read_text(encoding="utf-8")
         finally:
             daemon.send_signal(signal.SIGTERM)
-            daemon.wait(30)
+            daemon.wait(60)
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
 

@@ -50,7 +50,7 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -135,7 +135,7 @@ time.sleep(600)
     started = threading.Event()
 
     def stop_when_started() -> None:
-        started.wait(20)
+        started.wait(60)
         child.stop()
 
     child = Child(train_job(tmp_path), on_progress=lambda _: started.set(), command=script(body))

@@ -187,7 +187,7 @@ def test_a_halt_goes_ahead_of_a_busy_writer(store: Store, latch: Latch) -> None:
     def slow(number: int) -> None:
         def work(connection: object) -> None:
             started.set()
-            release.wait(10)
+            release.wait(60)
             done.append(number)
 
         store.write(work)
@@ -195,19 +195,19 @@ def test_a_halt_goes_ahead_of_a_busy_writer(store: Store, latch: Latch) -> None:
     threads = [threading.Thread(target=slow, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     halted = threading.Thread(target=alert, args=(latch,))
     halted.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not store._urgent.locked() and halted.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
     before = len(done)
     release.set()
-    halted.join(10)
+    halted.join(60)
     assert not halted.is_alive()
     assert before == 0
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(latch.active()) == 1
     assert len(done) == 8
 

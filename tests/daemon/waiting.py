@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(true: Callable[[], object], *, timeout_s: float = 15.0) -> None:
+def until(true: Callable[[], object], *, timeout_s: float = 60.0) -> None:
     """Returns once `true()` holds; fails after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not true():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 VERSION = "4.1.1"
 PASSWORD = "correct-horse"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
  <groupId>rlaifd.tests</groupId><artifactId>kafka-broker</artifactId><version>1</version>

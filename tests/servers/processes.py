@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-START_S = 30.0
+START_S = 120.0
 
 
 def free_port() -> int:
@@ -40,7 +40,7 @@ def running(command: Sequence[str], *, folder: Path, ready: str) -> Iterator[Non
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
@@ -52,7 +52,7 @@ def _await(process: "subprocess.Popen[bytes]", ready: str, log: Path) -> None:
         if process.poll() is not None:
             break
         try:
-            get(ready, timeout_s=2)
+            get(ready, timeout_s=10)
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
         else:

@@ -51,7 +51,7 @@ class AlertPath:
         return {halt.scope: halt for halt in self.latch.active()}
 
     def wait(self, true: Callable[[], object]) -> None:
-        until(true, timeout_s=60)
+        until(true, timeout_s=120)
 
 
 def routes(port: int, token: Path) -> dict[str, Any]:
@@ -74,6 +74,8 @@ def path(sqlite_store: Store, tmp_path: Path) -> Iterator[AlertPath]:
     metrics.refresh_timestamp.set_to_current_time()
     metrics.alignment_limit.set(0.8)
     metrics.alignment_labels.labels("small").set(200)
+    metrics.version_since.labels("small").set(1000)
+    metrics.rollout_changed.set(2000)
     with (
         Site(latch, metrics=metrics).running() as site,
         alertmanager.routing(routes(site.port, token), folder=tmp_path / "alertmanager") as address,

@@ -151,17 +151,17 @@ def test_a_held_lock_is_waited_for_and_then_given_up(tmp_path: Path, adapters: d
 
     def hold(_: str) -> None:
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     slow = DirectoryTarget(serving, at_step=hold)
     thread = threading.Thread(target=slow.serve, args=("agent-aaa", adapters["agent-aaa"], 1))
     thread.start()
     try:
-        assert inside.wait(10)
+        assert inside.wait(60)
         with pytest.raises(TransientError, match="locked"):
             DirectoryTarget(serving, lock_timeout_s=0.05).serve("agent-bbb", adapters["agent-bbb"], 2)
     finally:
         go_on.set()
-        thread.join(10)
+        thread.join(60)
     DirectoryTarget(serving).serve("agent-bbb", adapters["agent-bbb"], 2)
     assert DirectoryTarget(serving).served().adapter == "agent-bbb"

@@ -144,7 +144,7 @@ def test_an_unreachable_broker(open_source: Open) -> None:
     assert "efused" in line or "111" in line
     before = time.monotonic()
     source.close()
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 30
 
 
 def test_a_long_outage_uses_up_no_descriptors(open_source: Open) -> None:

@@ -116,7 +116,7 @@ def member(kafka_broker: Broker) -> Iterator[KafkaConsumer]:
 
 def poll_briefly(member: KafkaConsumer, until: Callable[[], bool]) -> None:
     """Polls of a millisecond with pauses between them, in which a join may end."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + DEADLINE_S
     while not until():
         assert time.monotonic() < deadline
         keep_join(member)

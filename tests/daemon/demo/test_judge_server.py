@@ -42,7 +42,7 @@ def port() -> Iterator[int]:
         said = json.loads(process.stdout.readline())
         yield said["port"]
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert "SIMULATION" in process.stderr.read()
 
 
@@ -109,7 +109,7 @@ def test_an_unknown_model_is_refused_as_a_provider_would(port: int) -> None:
 )
 def test_what_is_no_completion_request_is_refused(port: int, path: str, body: bytes, status: int) -> None:
     """With the status that says whose fault it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, body)
         response = connection.getresponse()

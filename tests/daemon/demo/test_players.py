@@ -23,7 +23,7 @@ from policies.training.agent import Answers
 
 def ended(pid: int) -> bool:
     """Whether a process is gone within some seconds."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)

@@ -50,7 +50,7 @@ class Bench:
     def end(self, *, stop: bool = True) -> int | None:
         if stop:
             self.service.stop()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.code
 

