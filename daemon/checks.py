@@ -10,6 +10,7 @@ from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load,
 from daemon.errors import ConfigError
 from daemon.rollout.file import RolloutFile
 from policies import constitution, library, rubric
+from policies.policy import EndpointSampling
 from policies.records import Role
 
 WITHOUT = {
@@ -30,6 +31,8 @@ def check(config: Path) -> dict[str, Any]:
     except library.LibraryError as error:
         raise ConfigError(f"{config}: policy: {error}") from None
     secret(settings.web.token, settings.web.token_file)
+    if isinstance(settings.policy.sampling, EndpointSampling):
+        secret(None, settings.policy.sampling.api_key_file)
     return {"config": str(config), "ok": True, "notes": notes}
 
 
@@ -61,9 +64,18 @@ def _sources(config: Path, settings: Settings) -> list[str]:
             raise ConfigError(f"{config}: sources.{number}.decoder: {error}") from None
         if isinstance(source, KafkaConfig):
             secret(None, source.sasl_password_file)
+            _readable(source.ssl_cafile, source.ssl_certfile, source.ssl_keyfile)
         elif isinstance(source, JsonlConfig) and not source.path.exists():
             notes.append(f"sources.{number}.path: {source.path} does not exist yet: it will be waited for")
     return notes
+
+
+def _readable(*files: Path | None) -> None:
+    for file in filter(None, files):
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}") from None
 
 
 def _rollout(settings: Settings) -> list[str]:

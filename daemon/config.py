@@ -10,14 +10,15 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from daemon.errors import ConfigError
 from daemon.yamlfile import read_yaml
+from policies import library
 from policies.policy import PolicySpec
 from policies.records import Frozen, Role
 
@@ -298,46 +299,31 @@ def _first(path: Path, error: ValidationError) -> str:
 
 def _anchored(settings: Settings, base: Path) -> Settings:
     """The same settings with every path made absolute from the file's directory."""
-
-    def under(path: Path | None) -> Path | None:
-        return None if path is None else (base / path)
-
-    sources = tuple(
-        source.model_copy(update={"path": base / source.path})
-        if isinstance(source, JsonlConfig)
-        else source.model_copy(
-            update={
-                name: under(getattr(source, name))
-                for name in ("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile")
-            }
-        )
-        for source in settings.sources
-    )
-    judges = {
-        role: judge.model_copy(update={"api_key_file": under(judge.api_key_file)})
-        for role, judge in settings.judges.items()
+    settings = settings.model_copy(update={name: _under(base, each) for name, each in settings})
+    policy, local = settings.policy, base / settings.policy.base_model
+    named = {
+        "base_model": str(local) if local.is_dir() else policy.base_model,
+        "constitution": library.anchored(policy.constitution, base),
+        "rubric": library.anchored(policy.rubric, base),
     }
-    rollout = settings.rollout.model_copy(
-        update={"file": base / settings.rollout.file, "directory": base / settings.rollout.directory}
-    )
-    web = settings.web.model_copy(update={"token_file": under(settings.web.token_file)})
-    local = base / settings.policy.base_model
-    base_model = str(local) if local.is_dir() else settings.policy.base_model
-    policy = settings.policy.model_copy(update={"base_model": base_model})
-    return settings.model_copy(
-        update={
-            "state_dir": base / settings.state_dir,
-            "store": settings.store.model_copy(update={"url": _under(base, settings.store.url)}),
-            "sources": sources,
-            "judges": judges,
-            "rollout": rollout,
-            "web": web,
-            "policy": policy,
-        }
-    )
+    store = settings.store.model_copy(update={"url": _file_under(base, settings.store.url)})
+    return settings.model_copy(update={"store": store, "policy": policy.model_copy(update=named)})
 
 
-def _under(base: Path, url: SecretStr | None) -> SecretStr | None:
+def _under(base: Path, value: Any) -> Any:
+    """The value with every `Path` in it resolved against the directory."""
+    if isinstance(value, Path):
+        return base / value
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: _under(base, each) for name, each in value})
+    if isinstance(value, tuple):
+        return tuple(_under(base, each) for each in value)
+    if isinstance(value, dict):
+        return {key: _under(base, each) for key, each in value.items()}
+    return value
+
+
+def _file_under(base: Path, url: SecretStr | None) -> SecretStr | None:
     """A SQLite file by relative path is in the configuration's directory, wherever the command runs."""
     start, _, file = ("" if url is None else url.get_secret_value()).partition(":///")
     if not start.startswith("sqlite") or not file or file.startswith(("/", ":", "file:")):

@@ -198,7 +198,7 @@ class Wiring:
         return EndpointSampler(
             base_url=sampling.base_url,
             model=sampling.model,
-            api_key=secret(None, Path(sampling.api_key_file) if sampling.api_key_file else None),
+            api_key=secret(None, sampling.api_key_file),
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,
         )

@@ -4,6 +4,7 @@ A policy is the `policy:` section of rlaifd.yaml. Thresholds that decide what re
 values that were vetted; `family` has no default, because a guessed family could let a model judge itself.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -59,7 +60,7 @@ class EndpointSampling(Frozen):
     type: Literal["openai"]
     base_url: str
     model: str
-    api_key_file: str | None = None
+    api_key_file: Path | None = None
     candidates: int = Field(default=3, ge=0, le=16)
     temperature: PositiveFloat = 1.0
     max_new_tokens: PositiveInt = 256

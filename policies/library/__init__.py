@@ -44,8 +44,17 @@ def load(kind: Kind, name: str, model: type[Document]) -> Document:
         raise LibraryError(f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}") from None
 
 
+def anchored(name: str, base: Path) -> str:
+    """A path made absolute from that directory; a shipped document's name as it is."""
+    return str(base / name) if _is_path(name) else name
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith((".yaml", ".yml"))
+
+
 def _find(kind: Kind, name: str) -> Path:
-    if "/" in name or name.endswith((".yaml", ".yml")):
+    if _is_path(name):
         return Path(name)
     if name not in names(kind):
         raise LibraryError(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import load, secret
+from daemon.config import JsonlConfig, KafkaConfig, load, secret
 from daemon.errors import ConfigError
+from policies.policy import EndpointSampling
 from tests.daemon.configuration import TEXT, settings, write
 
 
@@ -26,6 +27,24 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert loaded.rollout.file == tmp_path / "rollout.yaml"
     assert loaded.store_url == f"sqlite:///{tmp_path}/state/rlaifd.db"
     assert loaded.policy.base_model == str(tmp_path / "base")
+
+
+def test_paths_in_the_sections_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Logs, secrets and one's own documents too; a shipped document's name stays one."""
+    sampling = (
+        '  sampling: {type: openai, base_url: "http://127.0.0.1:1/v1", model: m, api_key_file: keys/s}\n'
+    )
+    text = TEXT.replace("  base_model: base\n", "  base_model: base\n  rubric: ./ours.yaml\n" + sampling)
+    kafka = "{type: kafka, name: k, bootstrap_servers: b, topics: [t], ssl_cafile: ca.pem}"
+    loaded = settings(tmp_path, text.replace("policy:\n", f"  - {kafka}\npolicy:\n"))
+    assert isinstance(loaded.policy.sampling, EndpointSampling)
+    assert loaded.policy.sampling.api_key_file == tmp_path / "keys" / "s"
+    assert loaded.policy.rubric == str(tmp_path / "ours.yaml")
+    assert loaded.policy.constitution == "helpful"
+    logs, topic = loaded.sources
+    assert isinstance(logs, JsonlConfig)
+    assert isinstance(topic, KafkaConfig)
+    assert (logs.path, topic.ssl_cafile, topic.ssl_keyfile) == (tmp_path / "logs", tmp_path / "ca.pem", None)
 
 
 def test_a_typo_is_refused_with_its_place(tmp_path: Path) -> None:
