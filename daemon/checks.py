@@ -9,7 +9,7 @@ from connectors.judges.prices import Tariff, required, tariff
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load, secret
 from daemon.errors import ConfigError
 from daemon.rollout.file import RolloutFile
-from policies import constitution, library, rubric
+from daemon.stages.versions import documents
 from policies.policy import EndpointSampling
 from policies.records import Role
 
@@ -25,11 +25,7 @@ def check(config: Path) -> dict[str, Any]:
     """What holds, with notes on what to expect. Raises ConfigError for the first thing that is wrong."""
     settings = load(config)
     notes = [*_judges(config, settings), *_sources(config, settings), *_rollout(settings)]
-    try:
-        constitution.load(settings.policy.constitution)
-        rubric.load(settings.policy.rubric)
-    except library.LibraryError as error:
-        raise ConfigError(f"{config}: policy: {error}") from None
+    documents(settings.policy)
     secret(settings.web.token, settings.web.token_file)
     if isinstance(settings.policy.sampling, EndpointSampling):
         secret(None, settings.policy.sampling.api_key_file)

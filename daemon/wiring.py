@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from daemon.stages.judge import JudgeStage
     from daemon.stages.recheck import Recheck
     from daemon.trainer import Trainer
+    from policies.constitution import Constitution
+    from policies.rubric import Rubric
 
 
 class Wiring:
@@ -141,25 +143,30 @@ class Wiring:
         return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, roles=self.roles)
 
     @cached_property
+    def documents(self) -> "tuple[Constitution, Rubric]":
+        from daemon.stages.versions import documents
+
+        return documents(self.settings.policy)
+
+    @cached_property
     def versions(self) -> Mapping[Role, str]:
         from daemon.stages.versions import versions
 
-        return versions(self.settings.judges, self.settings.policy)
+        return versions(self.settings.judges, self.settings.policy.judging, *self.documents)
 
     @cached_property
     def judge_stage(self) -> "JudgeStage":
         from daemon.stages.judge import JudgeStage
-        from policies.constitution import load as load_constitution
-        from policies.rubric import load as load_rubric
 
         policy, stages = self.settings.policy, self.settings.stages
+        constitution, rubric = self.documents
         return JudgeStage(
             store=self.store,
             judges=self.judges,
             configs=self.settings.judges,
             policy=policy,
-            constitution=load_constitution(policy.constitution),
-            rubric=load_rubric(policy.rubric),
+            constitution=constitution,
+            rubric=rubric,
             budget=self.budget,
             latch=self.latch,
             metrics=self.metrics,

@@ -24,7 +24,8 @@ judges:
     type: openai
     model: gpt-5-mini
     family: gpt
-    temperature: null      # reasoning models take none
+    temperature: null      # reasoning models take none,
+    max_tokens: 4096       # and what they reason counts
     api_key_file: secrets/openai
     daily_budget_usd: 5
   large:                   # audits a sample
@@ -32,6 +33,7 @@ judges:
     model: gpt-5
     family: gpt
     temperature: null
+    max_tokens: 4096
     api_key_file: secrets/openai
     daily_budget_usd: 10
   gate:                    # compares adapters; of another family than small

@@ -133,7 +133,8 @@ def _judges(port: int, real: str | None) -> Document:
             "family": REAL_FAMILY,
             "daily_budget_usd": DAILY_BUDGET_USD,
             "concurrency": 32,
-            "temperature": None,  # models that reason refuse one
+            "temperature": None,  # models that reason refuse one,
+            "max_tokens": 4096,  # and what they reason counts
         }
 
     return {

@@ -26,10 +26,16 @@ def version_of(judge: JudgeConfig, rule: JudgingRule, constitution: Constitution
     )
 
 
-def versions(judges: Mapping[Role, JudgeConfig], policy: PolicySpec) -> dict[Role, str]:
-    """The version of each configured judge. Raises ConfigError where a document cannot be read."""
+def documents(policy: PolicySpec) -> tuple[Constitution, Rubric]:
+    """What the judges read beside the case. Raises ConfigError for what cannot be read, one line."""
     try:
-        law, scale = constitution.load(policy.constitution), rubric.load(policy.rubric)
+        return constitution.load(policy.constitution), rubric.load(policy.rubric)
     except library.LibraryError as error:
         raise ConfigError(f"policy: {error}") from None
-    return {role: version_of(judges[role], policy.judging, law, scale) for role in Role if role in judges}
+
+
+def versions(
+    judges: Mapping[Role, JudgeConfig], rule: JudgingRule, constitution: Constitution, rubric: Rubric
+) -> dict[Role, str]:
+    """The version of each configured judge."""
+    return {role: version_of(judges[role], rule, constitution, rubric) for role in Role if role in judges}

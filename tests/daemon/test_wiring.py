@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from daemon import adapters
-from daemon.errors import AdapterRefusedError
+from daemon.errors import AdapterRefusedError, ConfigError
 from daemon.store import adapters as adapter_rows
 from daemon.store.rollouts import Base
 from daemon.wiring import Wiring
 from tests.daemon.adapterfiles import BASE, manifest, source
-from tests.daemon.configuration import settings
+from tests.daemon.configuration import TEXT, settings
 
 
 @pytest.fixture
@@ -70,3 +70,12 @@ def test_what_the_store_knows_verifies(parts: Wiring, tmp_path: Path) -> None:
     name = published(parts, tmp_path)
     assert parts.rollout._admission.intact(name) is None
     assert parts.evaluate._refusal(name) is None
+
+
+@pytest.mark.parametrize("part", ["judge_stage", "recheck", "evaluate", "status"])
+def test_a_document_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, part: str) -> None:
+    """Whatever is built first from it."""
+    parts = Wiring(settings(tmp_path, TEXT.replace("policy:\n", "policy:\n  rubric: ./absent.yaml\n")))
+    with pytest.raises(ConfigError, match=f"policy: {tmp_path}/absent.yaml: No such file"):
+        getattr(parts, part)
+    parts.close()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from daemon.cli import templates
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load
 from daemon.yamlfile import read_yaml
 from policies.rollout import RolloutSpec, parse
@@ -27,6 +28,16 @@ def test_the_configurations_are_valid(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(text)
     assert load(path).judges
+
+
+@pytest.mark.parametrize("name", ["rlaifd.example.yaml", "compose.rlaifd.yaml", "init"])
+def test_the_judges_that_reason_are_asked_as_they_can_be(name: str, tmp_path: Path) -> None:
+    """A temperature is refused by the provider, and a small limit is used up before the answer begins."""
+    path = DEPLOY / name if name != "init" else templates.write(tmp_path)[0]
+    judges = [JudgeConfig.model_validate(judge) for judge in read_yaml(path)["judges"].values()]
+    reasoning = [judge for judge in judges if judge.model.startswith("gpt-5")]
+    assert len(reasoning) == 2
+    assert all(judge.temperature is None and judge.max_tokens >= 4096 for judge in reasoning)
 
 
 def test_the_example_rollout_is_valid() -> None:
