@@ -6,10 +6,11 @@ from typing import Any
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
 from connectors.judges.prices import Tariff, required, tariff
-from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load, secret
-from daemon.errors import ConfigError
+from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, load, secret
+from daemon.errors import ConfigError, RlaifdError
 from daemon.rollout.file import RolloutFile
 from daemon.stages.versions import documents
+from daemon.store.store import parsed
 from policies.policy import EndpointSampling
 from policies.records import Role
 
@@ -24,24 +25,35 @@ WITHOUT = {
 def check(config: Path) -> dict[str, Any]:
     """What holds, with notes on what to expect. Raises ConfigError for the first thing that is wrong."""
     settings = load(config)
-    notes = [*_judges(config, settings), *_sources(config, settings), *_rollout(settings)]
+    try:
+        startable(settings)
+    except RlaifdError as error:
+        raise ConfigError(f"{config}: {error}") from None
+    return {"config": str(config), "ok": True, "notes": [*_absent(settings), *_rollout(settings)]}
+
+
+def startable(settings: Settings) -> None:
+    """Raises an error of exit code 2 for the first setting with which the daemon could not work."""
+    parsed(settings.store_url)
+    if settings.state_dir.exists() and not settings.state_dir.is_dir():
+        raise ConfigError(f"state_dir: {settings.state_dir} is not a directory")
+    for role, judge in settings.judges.items():
+        _judge(role, judge)
+    for number, source in enumerate(settings.sources):
+        _source(f"sources.{number}", source)
     documents(settings.policy)
     secret(settings.web.token, settings.web.token_file)
     if isinstance(settings.policy.sampling, EndpointSampling):
         secret(None, settings.policy.sampling.api_key_file)
-    return {"config": str(config), "ok": True, "notes": notes}
 
 
-def _judges(config: Path, settings: Settings) -> list[str]:
-    for role, judge in settings.judges.items():
-        if secret(judge.api_key, judge.api_key_file) is None and judge.base_url is None:
-            raise ConfigError(f"{config}: judges.{role}: no key: set api_key_file")
-        try:
-            required(role, judge.model, price_of(judge), judge.daily_budget_usd)
-        except ConnectorError as error:
-            raise ConfigError(f"{config}: {error}") from None
-    missing = [role for role in Role if role not in settings.judges]
-    return [f"judges.{role} is not configured: {WITHOUT[role]}" for role in missing]
+def _judge(role: Role, judge: JudgeConfig) -> None:
+    if secret(judge.api_key, judge.api_key_file) is None and judge.base_url is None:
+        raise ConfigError(f"judges.{role}: no key: set api_key_file")
+    try:
+        required(role, judge.model, price_of(judge), judge.daily_budget_usd)
+    except ConnectorError as error:
+        raise ConfigError(str(error)) from None
 
 
 def price_of(judge: JudgeConfig) -> Tariff | None:
@@ -51,19 +63,16 @@ def price_of(judge: JudgeConfig) -> Tariff | None:
     return tariff(judge.type, judge.model, base_url=judge.base_url, configured=configured)
 
 
-def _sources(config: Path, settings: Settings) -> list[str]:
-    notes = []
-    for number, source in enumerate(settings.sources):
-        try:
-            Decoders(source.decoder)
-        except ConnectorError as error:
-            raise ConfigError(f"{config}: sources.{number}.decoder: {error}") from None
-        if isinstance(source, KafkaConfig):
-            secret(None, source.sasl_password_file)
-            _readable(source.ssl_cafile, source.ssl_certfile, source.ssl_keyfile)
-        elif isinstance(source, JsonlConfig) and not source.path.exists():
-            notes.append(f"sources.{number}.path: {source.path} does not exist yet: it will be waited for")
-    return notes
+def _source(place: str, source: SourceConfig) -> None:
+    try:
+        Decoders(source.decoder)
+    except ConnectorError as error:
+        raise ConfigError(f"{place}.decoder: {error}") from None
+    if isinstance(source, KafkaConfig):
+        secret(None, source.sasl_password_file)
+        _readable(source.ssl_cafile, source.ssl_certfile, source.ssl_keyfile)
+    elif source.path.exists() and not source.path.is_dir():
+        raise ConfigError(f"{place}.path: {source.path} is not a directory")
 
 
 def _readable(*files: Path | None) -> None:
@@ -72,6 +81,15 @@ def _readable(*files: Path | None) -> None:
             file.open("rb").close()
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}") from None
+
+
+def _absent(settings: Settings) -> list[str]:
+    missing = [role for role in Role if role not in settings.judges]
+    notes = [f"judges.{role} is not configured: {WITHOUT[role]}" for role in missing]
+    for number, source in enumerate(settings.sources):
+        if isinstance(source, JsonlConfig) and not source.path.exists():
+            notes.append(f"sources.{number}.path: {source.path} does not exist yet: it will be waited for")
+    return notes
 
 
 def _rollout(settings: Settings) -> list[str]:

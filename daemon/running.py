@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from connectors.errors import FatalError, TransientError
+from daemon.checks import startable
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
@@ -11,6 +12,7 @@ from daemon.loops import AsyncLoop, Loop
 from daemon.schedule import Facts, Schedule
 from daemon.service import Closer, Service
 from daemon.stages.ingest import Ingest
+from daemon.stages.judge import JudgeStage
 from daemon.store import preferences, runs
 from daemon.store.store import ping
 from daemon.web.alerts import Alerts
@@ -30,7 +32,7 @@ def service(parts: Wiring) -> Service:
     """The daemon, ready to run. Clears up after one that was killed, once the state directory is its own."""
     settings = parts.settings
     heartbeats = Heartbeats(parts.clock)
-    assert parts.judge_stage  # built now: a budget without a price ends here, in one line
+    startable(settings)
     stages = {f"ingest:{source.name}": parts.ingest(source) for source in settings.sources}
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
     leader = Leader(lease, parts.clock)
@@ -89,19 +91,19 @@ def _loops(
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
     bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
-        step = partial(_judge, parts, role)
+        step = partial(_judge, parts.judge_stage, role)
         loops.append(AsyncLoop(f"judge:{role}", step, poll_s, bound_s=bound_s))
         closers.append((f"judge:{role}", parts.judges[role].close))
     closers.append(("leader", leader.release))
     return loops, closers
 
 
-async def _judge(parts: Wiring, role: Role) -> int:
+async def _judge(stage: JudgeStage, role: Role) -> int:
     """One step of a judge. A judge that refuses us stops judging, not the daemon: a key that was rotated must
     not keep records from being stored. The loop shows as failing and tries again.
     """
     try:
-        return await parts.judge_stage.step(role)
+        return await stage.step(role)
     except FatalError as error:
         raise TransientError(str(error)) from error
 
