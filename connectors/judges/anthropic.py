@@ -10,7 +10,7 @@ BASE_URL = "https://api.anthropic.com"
 
 
 class AnthropicJudge(SdkJudge):
-    """A Judge over messages. Models before 2026 take no schema: set `structured` off for them."""
+    """A Judge over messages. Models before Claude 4.5 take no schema: set `structured` off for them."""
 
     path = "/v1/messages"
 
