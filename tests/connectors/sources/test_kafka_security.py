@@ -9,13 +9,7 @@ from connectors.errors import FatalError, TransientError
 from tests.connectors.sources.reading import Open, patient, trouble, values
 from tests.servers.kafka import PASSWORD, PrivateBroker, keytool
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.kafka,
-    pytest.mark.filterwarnings(
-        "ignore:unclosed <:ResourceWarning"
-    ),  # refused sockets are left to the collector
-]
+pytestmark = [pytest.mark.alone, pytest.mark.kafka]
 
 
 def secure(broker: PrivateBroker, **other: Any) -> dict[str, Any]:
