@@ -21,7 +21,14 @@ DECISIONS = ("promote", "hold", "reject")
 HALT_SOURCES = ("guard", "alert", "operator", "rollback")
 REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted")
 CONDITIONS = (
-    *("file_invalid", "refused", "quarantined", "corrupted", "foreign", "unserved", "fenced", "store_lost"),
+    "file_invalid",
+    "refused",
+    "quarantined",
+    "corrupted",
+    "foreign",
+    "unserved",
+    "fenced",
+    "store_lost",
 )
 RUN_RESULTS = ("done", "failed", "halted", "stopped")
 ALERT_RESULTS = (
