@@ -1,4 +1,8 @@
-"""Initial."""
+"""Initial: every table, in the order in which they refer to each other.
+
+`upgrade` is long because it is a list, one call a table, as Alembic makes it; the schema's tests hold it
+against the models. What a database was made with is not rewritten.
+"""
 
 import sqlalchemy as sa
 from alembic import op
