@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
+from policies.basemodel import Base
 from policies.records import Frozen, canonical
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
 
@@ -48,6 +49,11 @@ class Manifest(Frozen):
     recipe: dict[str, Any]
     code_version: str
     files: dict[str, AdapterFile]
+
+    @property
+    def base(self) -> Base:
+        """What the adapter was trained on."""
+        return Base(self.base_model, self.revision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from typing import Any
 
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
-from connectors.judges.prices import Tariff, required, tariff
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, load, secret
 from daemon.errors import ConfigError, RlaifdError
+from daemon.pricing import price_of
 from daemon.rollout.file import RolloutFile
 from daemon.stages.versions import documents
-from daemon.store.store import parsed
+from daemon.store.store import database_url
 from policies.policy import EndpointSampling
 from policies.records import Role
 
@@ -33,8 +33,8 @@ def check(config: Path) -> dict[str, Any]:
 
 
 def startable(settings: Settings) -> None:
-    """Raises an error of exit code 2 for the first setting with which the daemon could not work."""
-    parsed(settings.store_url)
+    """Raises ConfigError or UsageError for the first setting with which the daemon could not work."""
+    database_url(settings.store_url)
     if settings.state_dir.exists() and not settings.state_dir.is_dir():
         raise ConfigError(f"state_dir: {settings.state_dir} is not a directory")
     for role, judge in settings.judges.items():
@@ -50,17 +50,7 @@ def startable(settings: Settings) -> None:
 def _judge(role: Role, judge: JudgeConfig) -> None:
     if secret(judge.api_key, judge.api_key_file) is None and judge.base_url is None:
         raise ConfigError(f"judges.{role}: no key: set api_key_file")
-    try:
-        required(role, judge.model, price_of(judge), judge.daily_budget_usd)
-    except ConnectorError as error:
-        raise ConfigError(str(error)) from None
-
-
-def price_of(judge: JudgeConfig) -> Tariff | None:
-    """The judge's price, from the configuration or the list."""
-    written = judge.price
-    configured = Tariff(written.input_per_million, written.output_per_million) if written else None
-    return tariff(judge.type, judge.model, base_url=judge.base_url, configured=configured)
+    price_of(role, judge)
 
 
 def _source(place: str, source: SourceConfig) -> None:
@@ -69,18 +59,19 @@ def _source(place: str, source: SourceConfig) -> None:
     except ConnectorError as error:
         raise ConfigError(f"{place}.decoder: {error}") from None
     if isinstance(source, KafkaConfig):
-        secret(None, source.sasl_password_file)
-        _readable(source.ssl_cafile, source.ssl_certfile, source.ssl_keyfile)
+        _kafka(place, source)
     elif source.path.exists() and not source.path.is_dir():
         raise ConfigError(f"{place}.path: {source.path} is not a directory")
 
 
-def _readable(*files: Path | None) -> None:
-    for file in filter(None, files):
-        try:
-            file.open("rb").close()
-        except OSError as error:
-            raise ConfigError(f"{file}: {error.strerror}") from None
+def _kafka(place: str, source: KafkaConfig) -> None:
+    from connectors.sources.kafka_client import check_files
+
+    secret(None, source.sasl_password_file)
+    try:
+        check_files(place, source.ssl_cafile, source.ssl_certfile, source.ssl_keyfile)
+    except ConnectorError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _absent(settings: Settings) -> list[str]:

@@ -242,6 +242,16 @@ class Settings(BaseSettings):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _claims_outlive_calls(self) -> "Settings":
+        for role, judge in self.judges.items():
+            if self.stages.claim_s <= judge.deadline_s:
+                raise ValueError(
+                    f"stages.claim_s ({self.stages.claim_s:g}) must be longer than judges.{role}.deadline_s "
+                    f"({judge.deadline_s:g}): every claim would end before its first answer"
+                )
+        return self
+
 
 def load(path: Path) -> Settings:
     """Reads, checks and resolves the configuration. Raises ConfigError, one line."""

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
-from daemon.checks import startable
 from daemon.errors import UsageError
 from daemon.stages.ingest import ingest_file
 from daemon.store import preferences, rollouts
@@ -23,7 +22,6 @@ from policies.records import Role
 
 def ingest(parts: Wiring, file: Path) -> Counts:
     """Stores one file through the first source's decoder."""
-    startable(parts.settings)
     return ingest_file(
         file,
         decoders=Decoders(parts.settings.sources[0].decoder),
@@ -36,7 +34,6 @@ def ingest(parts: Wiring, file: Path) -> Counts:
 
 def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, int]:
     """Plans and makes every judgement that is due; answers how many by role."""
-    startable(parts.settings)
     while parts.plan.step():
         pass
     parts.recheck.step()

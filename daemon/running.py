@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from connectors.errors import FatalError, TransientError
-from daemon.checks import startable
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
@@ -32,7 +31,6 @@ def service(parts: Wiring) -> Service:
     """The daemon, ready to run. Clears up after one that was killed, once the state directory is its own."""
     settings = parts.settings
     heartbeats = Heartbeats(parts.clock)
-    startable(settings)
     stages = {f"ingest:{source.name}": parts.ingest(source) for source in settings.sources}
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
     leader = Leader(lease, parts.clock)

@@ -30,7 +30,6 @@ from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.store import adapters as adapter_rows
 from daemon.store import halts, ledger, rollouts, runs, snapshots
-from daemon.store.rollouts import Base
 from daemon.store.runs import Run
 from daemon.store.store import Store
 from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
@@ -165,8 +164,7 @@ class Trainer:
         if parent is not None:
             digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
             made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
-            ours = Base(self._policy.base_model, self._policy.revision)
-            why = ours.refusal(parent, Base(made.base_model, made.revision))
+            why = self._policy.base.refusal(parent, made.base)
             if why is not None:
                 raise AdapterRefusedError(f"{why}; `rlaifd rollback --to base` first")
         now = self._clock.now()

@@ -28,7 +28,6 @@ from daemon.stages.promote import Promote
 from daemon.stages.watch import Watch
 from daemon.status import Status
 from daemon.store import adapters as adapter_rows
-from daemon.store.rollouts import Base
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
 from policies.records import Role
@@ -53,7 +52,6 @@ class Wiring:
         self.clock = clock or SystemClock()
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.roles = frozenset(settings.judges)
-        self.base = Base(settings.policy.base_model, settings.policy.revision)
         self._digests: dict[str, str] = {}
 
     def prepare_store(self) -> None:
@@ -164,6 +162,7 @@ class Wiring:
             store=self.store,
             judges=self.judges,
             configs=self.settings.judges,
+            versions=self.versions,
             policy=policy,
             constitution=constitution,
             rubric=rubric,
@@ -261,7 +260,7 @@ class Wiring:
         """The adapter's directory, verified. Raises AdapterRefusedError."""
         directory = self.adapters_dir / adapter
         found = self._verify(directory, adapter)
-        why = self.base.refusal(adapter, Base(found.base_model, found.revision))
+        why = self.settings.policy.base.refusal(adapter, found.base)
         if why is not None:
             raise AdapterRefusedError(why)
         return directory
@@ -285,7 +284,7 @@ class Wiring:
             file=self.settings.rollout.file,
             target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
             adapters_dir=self.adapters_dir,
-            base=self.base,
+            base=self.settings.policy.base,
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,

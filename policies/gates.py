@@ -125,21 +125,21 @@ def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate wins more often than the limit, surely, on enough prompts and not just the easy ones."""
     if not evidence.gate_judge:
         yield Finding("hold", "win rate: no gate judge is configured (judges.gate)")
+    asked = len(evidence.comparisons)
     decided = sum(one.result != "undecided" for one in evidence.comparisons)
     interval = rate_of(evidence.comparisons, limits)
     if interval is not None and decided >= limits.min_prompts and interval.upper < limits.min_win_rate:
         yield Finding("reject", f"win rate: {_figures(evidence, interval)} is below {limits.min_win_rate:g}")
         return
     if decided < limits.min_prompts:
-        asked = len(evidence.comparisons)
         yield Finding(
             "hold",
             f"win rate: {decided} of {asked} gate prompts were decided; {limits.min_prompts} are needed",
         )
-    elif decided < COVERAGE_FLOOR * len(evidence.comparisons):
+    elif decided < COVERAGE_FLOOR * asked:
         yield Finding(
             "hold",
-            f"win rate: the judge decided {decided} of {len(evidence.comparisons)} gate prompts, fewer than "
+            f"win rate: the judge decided {decided} of {asked} gate prompts, fewer than "
             f"{COVERAGE_FLOOR:.0%}: what it decides is what is easy for it",
         )
     if interval is not None and interval.lower <= limits.min_win_rate <= interval.upper:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from policies.basemodel import Base
 from policies.records import Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -179,3 +180,8 @@ class PolicySpec(Frozen):
     guards: TrainingGuards = TrainingGuards()
     halts: HaltRules = HaltRules()
     gate: GateRule = GateRule()
+
+    @property
+    def base(self) -> Base:
+        """The base model with its commit."""
+        return Base(self.base_model, self.revision)

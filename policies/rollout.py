@@ -10,7 +10,7 @@ spec:
 ```
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,6 +96,23 @@ def top_comments(text: str) -> str:
             break
         kept.append(line + "\n")
     return "".join(kept)
+
+
+def last_good(
+    history: Iterable[str | None],
+    *,
+    in_force: str | None,
+    quarantined: Collection[str],
+    foreign: Collection[str],
+) -> str | None:
+    """The newest of what was in force, newest first, that may serve; None: the base model.
+
+    What is in force stays when the policy's base model changes, but nothing goes back to another one's.
+    """
+    for stable in history:
+        if stable not in quarantined and (stable == in_force or stable not in foreign):
+            return stable
+    return None
 
 
 def state_in_force(spec: RolloutSpec | None, quarantined: Collection[str], last_good: str | None) -> Wanted:

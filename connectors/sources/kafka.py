@@ -138,7 +138,9 @@ class KafkaSource:
 
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
-        check_files(self._options)
+        options = self._options
+        place = f"kafka {options.bootstrap_servers}"
+        check_files(place, options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile)
         client_id = f"rlaifd-{self.name}"
         with last_reason(client_id) as reason:
             try:

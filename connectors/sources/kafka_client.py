@@ -124,14 +124,15 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
         raise
 
 
-def check_files(options: KafkaOptions) -> None:
-    """The client would try for ever to connect without them."""
-    for path in (options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile):
+def check_files(place: str, *files: Path | None) -> None:
+    """Raises FatalError, which names the place, for a file that cannot be read: the client would try for ever
+    to connect without it.
+    """
+    for path in filter(None, files):
         try:
-            if path is not None:
-                path.open("rb").close()
+            path.open("rb").close()
         except OSError as error:
-            raise FatalError(f"kafka {options.bootstrap_servers}: {path}: {error.strerror}") from None
+            raise FatalError(f"{place}: {path}: {error.strerror}") from None
 
 
 def _text(path: Path | None) -> str | None:

@@ -37,14 +37,20 @@ DEFAULT_CONFIG = Path("rlaifd.yaml")
 
 
 @contextmanager
-def wired(config: Path, *, ready: bool = True) -> "Iterator[Wiring]":
-    """The parts, built from the configuration; the store is migrated when new and verified otherwise."""
+def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterator[Wiring]":
+    """The parts, built from the configuration; the store is migrated when new and verified otherwise.
+
+    `working`: for the daemon's own work, which does not begin with what `rlaifd check` refuses.
+    """
     from daemon import log
+    from daemon.checks import startable
     from daemon.config import load
     from daemon.wiring import Wiring
 
     settings = load(config)
     log.configure(settings.log.level, settings.log.format)
+    if working:
+        startable(settings)
     parts = Wiring(settings)
     try:
         if ready:

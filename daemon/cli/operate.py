@@ -15,7 +15,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the daemon: ingest, judge, curate, train, gate, roll out, until it is told to stop."""
     from daemon.running import service
 
-    with wired(config) as parts:
+    with wired(config, working=True) as parts:
         code = service(parts).run()
     raise typer.Exit(code)
 

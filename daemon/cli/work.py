@@ -18,7 +18,7 @@ def ingest(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Store one JSONL file of agent logs. Doing it again adds nothing."""
     from daemon import drain
 
-    with wired(config) as parts:
+    with wired(config, working=True) as parts:
         counts = drain.ingest(parts, file)
     print(
         f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
@@ -54,7 +54,7 @@ def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from daemon import drain
     from daemon.store.judgements import waiting
 
-    with wired(config) as parts:
+    with wired(config, working=True) as parts:
         parts.latch.check(Scope.JUDGING)
         counts = drain.judge(parts)
         left = parts.store.read(waiting)
@@ -70,7 +70,7 @@ def curate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Sample and judge candidates where they are missing, and store the preferences that follow."""
     from daemon import drain
 
-    with wired(config) as parts:
+    with wired(config, working=True) as parts:
         print(f"{drain.curate(parts)} preferences are stored")
 
 
@@ -84,7 +84,7 @@ def train(
     """Train one adapter now. Exit 3 while training is halted."""
     from daemon import drain
 
-    with wired(config) as parts:
+    with wired(config, working=True) as parts:
         outcome = drain.train(parts, snapshot=snapshot, actor=actor)
     print(f"run {outcome.run} {outcome.state}: {outcome.adapter or outcome.reason}")
     if outcome.adapter is None:
@@ -99,7 +99,7 @@ def evaluate(
     """Gather the gate's evidence on published adapters and decide (exit 3 unless all pass)."""
     from daemon import drain
 
-    with wired(config) as parts:
+    with wired(config, working=True) as parts:
         decisions = drain.evaluate(parts, adapter)
     emit(
         decisions,

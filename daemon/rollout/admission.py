@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.store import halts, rollouts
-from daemon.store.rollouts import Base, InForce
+from daemon.store.rollouts import InForce
+from policies.basemodel import Base
 from policies.records import Scope
 
 Kind = Literal["unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted"]

@@ -24,10 +24,11 @@ from daemon.rollout.file import RolloutFile
 from daemon.rollout.mirror import Condition, Mirror
 from daemon.rollout.told import Reconciliation, Told
 from daemon.store import ledger, rollouts
-from daemon.store.rollouts import Base, Change, InForce
+from daemon.store.rollouts import Change, InForce
 from daemon.store.store import Store, StoreError
+from policies.basemodel import Base
 from policies.records import Scope
-from policies.rollout import RolloutSpec, Wanted, state_in_force
+from policies.rollout import RolloutSpec, Wanted, last_good, state_in_force
 
 __all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
 
@@ -208,11 +209,9 @@ class Rollout:
             for name, base in rollouts.bases(connection).items()
             if (refusal := self._admission.foreign(name, base)) is not None
         }
-        unfit = {*quarantined, *foreign} - {state.stable} | quarantined.keys()
-        last_good = next(
-            (change.stable for change in rollouts.changes(connection) if change.stable not in unfit), None
-        )
-        return _Seen(state, last_good, quarantined, foreign)
+        history = (change.stable for change in rollouts.changes(connection))
+        good = last_good(history, in_force=state.stable, quarantined=quarantined, foreign=foreign)
+        return _Seen(state, good, quarantined, foreign)
 
     def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""

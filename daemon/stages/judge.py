@@ -16,20 +16,19 @@ from sqlalchemy import Connection
 from connectors.base import Judge
 from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError
 from connectors.judges.pacing import Pacing
-from connectors.judges.prices import Tariff, required, tariff
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
 from daemon.config import JudgeConfig
-from daemon.errors import ConfigError, HaltedError
+from daemon.errors import HaltedError
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.loops import line_of
 from daemon.metrics import Metrics
+from daemon.pricing import price_of
 from daemon.stages.asking import Answer, Asker, Question, Sitting
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
 from daemon.stages.purse import Purse
-from daemon.stages.versions import version_of
 from daemon.store import calls, claims, judgements, verdicts
 from daemon.store.candidates import storable
 from daemon.store.claims import Claim
@@ -90,6 +89,7 @@ class JudgeStage:
         store: Store,
         judges: Mapping[Role, Judge],
         configs: Mapping[Role, JudgeConfig],
+        versions: Mapping[Role, str],
         policy: PolicySpec,
         constitution: Constitution,
         rubric: Rubric,
@@ -119,21 +119,12 @@ class JudgeStage:
         self._nonce = nonce
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
-        self._askers = {
-            role: self._asker(role, judge, configs[role], constitution) for role, judge in judges.items()
-        }
+        self._versions = versions
+        self._askers = {role: self._asker(role, judge, configs[role]) for role, judge in judges.items()}
 
-    def _asker(self, role: Role, judge: Judge, config: JudgeConfig, constitution: Constitution) -> Asker:
-        if self._claim_s <= config.deadline_s:
-            raise ConfigError(
-                f"stages.claim_s ({self._claim_s:g}) must be longer than judges.{role}.deadline_s "
-                f"({config.deadline_s:g}): every claim would end before its first answer"
-            )
-        written = config.price
-        price = Tariff(written.input_per_million, written.output_per_million) if written else None
-        found = tariff(config.type, config.model, base_url=config.base_url, configured=price)
-        known = required(role.value, config.model, found, config.daily_budget_usd)
-        if known is None:
+    def _asker(self, role: Role, judge: Judge, config: JudgeConfig) -> Asker:
+        price = price_of(role, config)
+        if price is None:
             log.warning("judge_price_unknown", role=role.value, model=config.model, counted_as_usd=0)
         return Asker(
             role=role,
@@ -141,8 +132,8 @@ class JudgeStage:
             config=config,
             system=self._system,
             dimensions=self._rubric.names,
-            version=version_of(config, self._rule, constitution, self._rubric),
-            tariff=known,
+            version=self._versions[role],
+            tariff=price,
             pacing=Pacing(
                 concurrency=config.concurrency,
                 requests_per_minute=config.requests_per_minute,

@@ -12,20 +12,6 @@ from policies.records import Role
 from policies.rubric import Rubric
 
 
-def version_of(judge: JudgeConfig, rule: JudgingRule, constitution: Constitution, rubric: Rubric) -> str:
-    """The version of one judge."""
-    return judge_version(
-        model=judge.model,
-        constitution=constitution,
-        rubric=rubric,
-        temperature=judge.temperature,
-        max_tokens=judge.max_tokens,
-        samples=rule.samples,
-        logprobs=judge.logprobs,
-        structured=judge.structured,
-    )
-
-
 def documents(policy: PolicySpec) -> tuple[Constitution, Rubric]:
     """What the judges read beside the case. Raises ConfigError for what cannot be read, one line."""
     try:
@@ -38,4 +24,17 @@ def versions(
     judges: Mapping[Role, JudgeConfig], rule: JudgingRule, constitution: Constitution, rubric: Rubric
 ) -> dict[Role, str]:
     """The version of each configured judge."""
-    return {role: version_of(judges[role], rule, constitution, rubric) for role in Role if role in judges}
+    return {
+        role: judge_version(
+            model=judges[role].model,
+            constitution=constitution,
+            rubric=rubric,
+            temperature=judges[role].temperature,
+            max_tokens=judges[role].max_tokens,
+            samples=rule.samples,
+            logprobs=judges[role].logprobs,
+            structured=judges[role].structured,
+        )
+        for role in Role
+        if role in judges
+    }

@@ -93,11 +93,10 @@ class Watch:
         self._metrics = metrics
         self._spec = spec
         self._versions = versions
-        self._roles = tuple(role for role in Role if role in versions)
         self._first: dict[Role, float] = {}
         self._latch = latch
         self._budget = budget
-        self._rules = rules_for(spec.halts, self._roles)
+        self._rules = rules_for(spec.halts, tuple(versions))
         self._measured: _Measured | None = None
         self._counts: _Counts | None = None
         self._head_logged_at: float | None = None
@@ -142,10 +141,10 @@ class Watch:
             log.info("ledger_head_noted", entries=head.seq, hash=head.hash)
 
     def _measure(self, connection: Connection, mark: tuple[Any, ...]) -> _Measured:
-        scoring: list[Role] = [role for role in self._roles if role is not Role.GATE]
-        comparing: list[Role] = [role for role in self._roles if role is not Role.SMALL]
-        aligned = {role: self._alignment(connection, role, since=None) for role in self._roles}
-        self._note_first(connection, [role for role in self._roles if aligned[role].labels])
+        scoring: list[Role] = [role for role in self._versions if role is not Role.GATE]
+        comparing: list[Role] = [role for role in self._versions if role is not Role.SMALL]
+        aligned = {role: self._alignment(connection, role, since=None) for role in self._versions}
+        self._note_first(connection, [role for role in self._versions if aligned[role].labels])
         rewards = {role: self._spread(connection, role, since=None) for role in scoring}
         return _Measured(
             mark=mark,

@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, func, inspect, select, true
 from sqlalchemy.sql import ColumnElement
 
+from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, HaltRow, JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.agreement import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
@@ -164,7 +165,7 @@ def _by_score(
     wanted = list(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.reward)
-        .where(*_of(role, "score", version, plain=True))
+        .where(*_of(role, "score", version, listed=True))
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -181,7 +182,7 @@ def _by_pair(connection: Connection, role: Role, version: str, pairs: Iterable[P
     wanted = set(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped)
-        .where(*_of(role, "pair", version, plain=True), VERDICT.c.purpose == "audit")
+        .where(*_of(role, "pair", version, listed=True), VERDICT.c.purpose == "audit")
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -213,7 +214,7 @@ def _after(column: ColumnElement[float], since: float | None) -> ColumnElement[b
     return true() if since is None else column > since
 
 
-def _of(role: Role, kind: str, version: str, *, plain: bool = False) -> Sequence[ColumnElement[Any]]:
-    """`plain`: not to be found by role, but by a list of candidates; SQLite would read all of the role."""
-    column = VERDICT.c.role.concat("") if plain else VERDICT.c.role
+def _of(role: Role, kind: str, version: str, *, listed: bool = False) -> Sequence[ColumnElement[Any]]:
+    """`listed`: a list of candidates goes with it, by which the verdicts are to be found."""
+    column = unindexed(VERDICT.c.role) if listed else VERDICT.c.role
     return (column == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)

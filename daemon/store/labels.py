@@ -7,6 +7,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.records import Role, Split
 
@@ -135,7 +136,7 @@ def labelled_pairs(connection: Connection, *, limit: int) -> list[LabelledPair]:
     query = (
         select(*pair, func.max(_L.probability))
         .join(TRACE, TRACE.c.id == _L.trace_id)
-        .where(TRACE.c.split.concat("") == Split.AUDIT.value)  # SQLite would begin with the split's traces
+        .where(unindexed(TRACE.c.split) == Split.AUDIT.value)
         .group_by(*pair)
         .order_by(func.max(_L.id).desc())
         .limit(limit)
@@ -168,14 +169,13 @@ def _known(
     a score's other is 0.
     """
     v, j = VERDICT.c, JUDGEMENT.c
-    # By the candidates, not by the role: SQLite would read all that the role ever judged.
     judged = select(v.candidate_id, v.other_id).where(
-        v.candidate_id.in_(ids), v.role.concat("") == role.value, v.kind == kind, v.version == version
+        v.candidate_id.in_(ids), unindexed(v.role) == role.value, v.kind == kind, v.version == version
     )
     waiting = select(j.candidate_id, j.other_id).where(
         j.candidate_id.in_(ids),
-        j.role.concat("") == role.value,
-        j.state.concat("") == "open",
+        unindexed(j.role) == role.value,
+        unindexed(j.state) == "open",
         j.kind == kind,
     )
     if kind == "pair":

@@ -5,13 +5,13 @@ only on top of the epoch that its maker saw.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, insert, inspect, select, update
 
 from daemon.store import ledger
 from daemon.store.tables import AdapterRow, EvaluationRow, RolloutRow
+from policies.basemodel import Base
 
 ROLLOUT = cast(Table, inspect(RolloutRow).local_table)
 ADAPTER = cast(Table, inspect(AdapterRow).local_table)
@@ -37,29 +37,6 @@ class Change:
     actor: str
     reason: str
     at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """A base model: a hub's id with its commit, or a directory."""
-
-    model: str
-    revision: str | None = None
-
-    def __str__(self) -> str:
-        return self.model if self.revision is None else f"{self.model} at {self.revision[:12]}"
-
-    def refusal(self, adapter: str, made_for: "Base") -> str | None:
-        """Why an adapter does not fit this base model; None: it does. A hub's id is compared with its commit,
-        a directory by its last name: it may have moved with all the rest.
-        """
-        if Path(self.model).is_absolute() and Path(made_for.model).is_absolute():
-            fits = Path(self.model).name == Path(made_for.model).name
-        else:
-            fits = self == made_for
-        if fits:
-            return None
-        return f"{adapter} was trained on {made_for}, and the policy's base model is {self}: it fits no other"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = parsed(url)
+        self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         make = _sqlite_engine if self.is_sqlite else _postgres_engine
         self.engine = make(url, pool_size=10, max_overflow=20)
@@ -228,7 +228,7 @@ def _first_line(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
-def parsed(url: str) -> URL:
+def database_url(url: str) -> URL:
     """The URL of a database that is known here. Raises UsageError, which never shows what was written."""
     try:
         parsed = make_url(url)

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 
 from daemon.checks import check
-from daemon.config import load
+from daemon.cli.context import wired
 from daemon.errors import ConfigError, RlaifdError
-from daemon.running import service
-from daemon.wiring import Wiring
 from tests.daemon.configuration import TEXT, write
 
 
@@ -51,8 +49,8 @@ def test_the_daemon_refuses_what_check_refuses(tmp_path: Path, was: str, now: st
         return
     with pytest.raises(ConfigError, match=f"^{path}: {said}"):
         check(path)
-    with pytest.raises(RlaifdError, match=f"^{said}") as caught:
-        service(Wiring(load(path)))
+    with pytest.raises(RlaifdError, match=f"^{said}") as caught, wired(path, working=True):
+        pass
     assert caught.value.exit_code == 2
 
 

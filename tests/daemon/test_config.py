@@ -93,6 +93,12 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, cut: int) -> None:
     assert "cut off" in refused(tmp_path, TEXT[:cut])
 
 
+def test_claims_shorter_than_a_call_are_refused(tmp_path: Path) -> None:
+    """Nothing would ever be judged."""
+    message = refused(tmp_path, TEXT.replace("web:", "stages: {claim_s: 5}\nweb:"))
+    assert "stages.claim_s (5) must be longer than judges.small.deadline_s (60)" in message
+
+
 def test_a_non_loopback_bind_needs_a_token(tmp_path: Path) -> None:
     """An open alert webhook may only listen on loopback."""
     message = refused(tmp_path, TEXT.replace("web: {port: 0}", "web: {host: 0.0.0.0, port: 0}"))

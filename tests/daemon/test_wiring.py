@@ -8,7 +8,6 @@ import pytest
 from daemon import adapters
 from daemon.errors import AdapterRefusedError, ConfigError
 from daemon.store import adapters as adapter_rows
-from daemon.store.rollouts import Base
 from daemon.wiring import Wiring
 from tests.daemon.adapterfiles import BASE, manifest, source
 from tests.daemon.configuration import TEXT, settings
@@ -66,7 +65,8 @@ def test_an_adapter_of_another_base_model_is_not_loaded(parts: Wiring, tmp_path:
 
 def test_what_the_store_knows_verifies(parts: Wiring, tmp_path: Path) -> None:
     """The whole digest is the manifest's."""
-    parts.base = Base(BASE)
+    policy = parts.settings.policy.model_copy(update={"base_model": BASE})
+    parts.settings = parts.settings.model_copy(update={"policy": policy})
     name = published(parts, tmp_path)
     assert parts.rollout._admission.intact(name) is None
     assert parts.evaluate._refusal(name) is None

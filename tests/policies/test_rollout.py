@@ -10,6 +10,7 @@ from policies.rollout import (
     RolloutSpec,
     RolloutSpecError,
     Wanted,
+    last_good,
     parse,
     render,
     state_in_force,
@@ -79,3 +80,28 @@ def test_the_state_in_force_is_the_file_minus_the_quarantine(
 ) -> None:
     """A quarantined or unreadable wish leaves the last good state, else the base model."""
     assert state_in_force(spec, quarantined, last_good) == wanted
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "foreign", "good"),
+    [
+        (set(), set(), "c"),
+        ({"c"}, set(), "b"),
+        (set(), {"c", "b"}, "c"),
+        ({"c"}, {"b"}, "a"),
+        ({"c"}, {"c", "b"}, "a"),
+        ({"c", "b"}, {"a"}, None),
+    ],
+)
+def test_the_last_good_one_is_the_newest_that_may_serve(
+    quarantined: set[str], foreign: set[str], good: str | None
+) -> None:
+    """An adapter of another base model stays where it is in force, and nothing goes back to one."""
+    found = last_good(["c", "b", "a"], in_force="c", quarantined=quarantined, foreign=foreign)
+    assert found == good
+
+
+def test_going_back_may_end_at_the_base_model() -> None:
+    """It was in force as well, and it is what there is where nothing ever was."""
+    assert last_good(["b", None, "a"], in_force="b", quarantined={"b"}, foreign=()) is None
+    assert last_good([], in_force=None, quarantined=(), foreign=()) is None

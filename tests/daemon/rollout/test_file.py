@@ -64,9 +64,7 @@ def test_a_command_that_was_killed_after_writing_the_file_is_carried_on(small: W
 @pytest.mark.parametrize("broken", ["missing", "cut", "wrong", "binary", "empty"])
 def test_an_invalid_file_leaves_the_last_good_state(small: World, broken: str) -> None:
     """Missing, cut off or wrong: what is in force stays, and a condition says why."""
-    small.publish(A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
+    rollout = small.promoted(A)
     whole = small.file.read_bytes()
     content = {"cut": whole[:-5], "wrong": b"spec: {stabel: x}\n...\n", "binary": b"\xff\xfe", "empty": b""}
     if broken == "missing":

@@ -6,9 +6,7 @@ from tests.daemon.rollout.world import WHO, A, B, C, World, kinds
 
 def test_a_target_that_forgot_is_told_again(small: World) -> None:
     """After a server's restart the next look makes it serve what is in force."""
-    small.publish(A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
+    rollout = small.promoted(A)
     small.memory.restart()
     assert kinds(small.rollout().status().conditions) == ["unserved"]
     assert rollout.reconcile().in_sync
@@ -30,9 +28,7 @@ def test_an_unreachable_target_is_a_condition(small: World) -> None:
 
 def test_a_damaged_adapter_in_force_is_reported_and_never_served_anew(small: World) -> None:
     """It stays where it serves; a target that lost it is not given damaged files."""
-    small.publish(A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
+    rollout = small.promoted(A)
     small.damage(A)
     found = rollout.reconcile()
     assert (found.in_sync, found.stable, kinds(found.conditions)) == (False, A, ["corrupted"])
@@ -58,11 +54,7 @@ def test_damage_that_keeps_size_and_times_is_found_in_time(small: World) -> None
 
 def test_an_adapter_in_force_that_is_quarantined_gives_way(small: World) -> None:
     """Whoever quarantines it, the next look falls back to the newest adapter that may serve."""
-    small.publish(A)
-    small.publish(B, against=A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
-    rollout.promote(B, **WHO)
+    rollout = small.promoted(A, B)
     small.store.write(lambda c: rollouts.quarantine(c, B, reason="its snapshot was poisoned", at=2.0))
     found = rollout.reconcile()
     assert (found.in_sync, found.stable, found.epoch) == (True, A, 3)

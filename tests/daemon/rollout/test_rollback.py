@@ -11,11 +11,7 @@ from tests.daemon.rollout.world import WHO, A, B, C, World, kinds, wished
 
 def test_rollback_goes_to_the_adapter_before(world: World) -> None:
     """It re-points, quarantines what it goes back from and halts promotion; git cannot undo it."""
-    world.publish(A)
-    world.publish(B, against=A)
-    rollout = world.rollout()
-    rollout.promote(A, **WHO)
-    rollout.promote(B, **WHO)
+    rollout = world.promoted(A, B)
     found = rollout.rollback(actor="ann", reason="customers complain")
     assert (found.in_sync, found.stable, found.epoch) == (True, A, 3)
     assert wished(world) == A
@@ -32,11 +28,7 @@ def test_rollback_goes_to_the_adapter_before(world: World) -> None:
 
 def test_rollbacks_walk_back_to_the_base_model(small: World) -> None:
     """Each goes one adapter further back, past those in quarantine, and the last has nowhere to go."""
-    small.publish(A)
-    small.publish(B, against=A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
-    rollout.promote(B, **WHO)
+    rollout = small.promoted(A, B)
     assert rollout.rollback(**WHO).stable == A
     assert rollout.rollback(**WHO).stable is None
     with pytest.raises(RefusedError, match="nothing to go back from") as caught:
@@ -46,9 +38,7 @@ def test_rollbacks_walk_back_to_the_base_model(small: World) -> None:
 
 def test_rollback_works_during_a_halt_and_without_a_readable_file(small: World) -> None:
     """Neither a halt nor a file that is gone or cannot be written keeps it from happening."""
-    small.publish(A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
+    rollout = small.promoted(A)
     small.latch.halt(Scope.PROMOTION, reason="x", source="operator", actor="bob")
     small.file.unlink()
     small.file.mkdir()  # nothing can be written there
@@ -62,11 +52,7 @@ def test_rollback_works_during_a_halt_and_without_a_readable_file(small: World) 
 
 def test_rollback_skips_a_damaged_adapter(small: World) -> None:
     """It never re-points to files that are not what was published."""
-    small.publish(A)
-    small.publish(B, against=A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
-    rollout.promote(B, **WHO)
+    rollout = small.promoted(A, B)
     small.damage(A)
     assert rollout.rollback(**WHO).stable is None
 

@@ -14,9 +14,7 @@ def lose_the_store(rollout: Rollout, world: World) -> None:
 
 def test_the_way_back_stays_open_without_the_store(small: World) -> None:
     """A running daemon obeys `stable: null` without its database, and goes on with it when it is back."""
-    small.publish(A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
+    rollout = small.promoted(A)
     lose_the_store(rollout, small)
     found = rollout.reconcile()
     assert (found.in_sync, found.stable, kinds(found.conditions)) == (False, A, ["store_lost"])
@@ -31,9 +29,7 @@ def test_the_way_back_stays_open_without_the_store(small: World) -> None:
 
 def test_a_command_without_the_store_says_what_to_do(small: World) -> None:
     """One line, exit 1, with the way back to the base model."""
-    small.publish(A)
-    rollout = small.rollout()
-    rollout.promote(A, **WHO)
+    rollout = small.promoted(A)
     small.store.write(lambda c: c.execute(text("ALTER TABLE rollout RENAME TO rollout_gone")))
     with pytest.raises(StoreError, match="`stable: null` in") as caught:
         rollout.rollback(**WHO)

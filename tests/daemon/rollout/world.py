@@ -15,8 +15,9 @@ from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.rollout.rollout import Condition, Rollout
-from daemon.store.rollouts import ADAPTER, EVALUATION, Base
+from daemon.store.rollouts import ADAPTER, EVALUATION
 from daemon.store.store import Store
+from policies.basemodel import Base
 from policies.rollout import render
 
 A, B, C = "agent-aaaaaaaaaaaa", "agent-bbbbbbbbbbbb", "agent-cccccccccccc"
@@ -91,6 +92,14 @@ class World:
         }
         self.store.write(lambda c: c.execute(insert(ADAPTER).values(row)))
         self.judge(name, decision, against=against, reasons=reasons)
+
+    def promoted(self, *names: str) -> Rollout:
+        """Publishes and promotes the adapters, each compared with the one before."""
+        rollout = self.rollout()
+        for name, against in zip(names, (None, *names), strict=False):
+            self.publish(name, against=against)
+            rollout.promote(name, **WHO)
+        return rollout
 
     def judge(
         self,

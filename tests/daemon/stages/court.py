@@ -15,6 +15,7 @@ from daemon.config import JudgeConfig, Price
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.stages.judge import JudgeStage
+from daemon.stages.versions import versions
 from daemon.store import judgements
 from daemon.store.judgements import Wanted
 from daemon.store.store import Store
@@ -97,13 +98,15 @@ class Court:
         await asyncio.sleep(seconds if self.real_time else 0)
 
     def stage(self, **changes: Any) -> JudgeStage:
+        configs, law, scale = {self.role: self.config}, constitution.load("helpful"), rubric.load("support")
         return JudgeStage(
             store=self.store,
             judges={self.role: self.judge},
-            configs={self.role: self.config},
+            configs=configs,
+            versions=versions(configs, self.rule, law, scale),
             policy=seeding.spec(judging=self.rule),
-            constitution=constitution.load("helpful"),
-            rubric=rubric.load("support"),
+            constitution=law,
+            rubric=scale,
             budget=self.budget,
             latch=self.latch,
             metrics=self.metrics,

@@ -4,9 +4,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.errors import PoisonError, TransientError
-from connectors.judges.prices import PriceUnknownError
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
+from daemon.errors import ConfigError
 from daemon.stages.judge import next_day
 from daemon.store.store import Store
 from policies.policy import JudgingRule
@@ -59,7 +59,7 @@ def test_money_that_is_only_reserved_is_waited_for(store: Store, clock: FakeCloc
 def test_a_budget_without_a_price_is_refused_at_the_start(store: Store) -> None:
     """Unknown is not zero."""
     court = Court(store, config=config(model="own", price=None, daily_budget_usd=1.0))
-    with pytest.raises(PriceUnknownError, match=r"judges\.small\.price"):
+    with pytest.raises(ConfigError, match=r"judges\.small\.price"):
         court.stage()
 
 

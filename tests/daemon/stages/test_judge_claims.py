@@ -1,12 +1,10 @@
 """The judge stage works on what it has claimed, as long as it has it and may."""
 
-import pytest
 from sqlalchemy import delete
 
 from connectors.base import JudgeRequest
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
-from daemon.errors import ConfigError
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
 from policies.policy import JudgingRule
@@ -74,12 +72,6 @@ def test_no_call_is_started_that_could_outlive_the_claim(store: Store) -> None:
     assert court.step() == 0
     assert len(asked(court.judge)) == 1
     assert (court.judgements[0].state, court.judgements[0].token) == ("open", None)
-
-
-def test_claims_shorter_than_a_call_are_refused_at_the_start(store: Store) -> None:
-    """Nothing would ever be judged."""
-    with pytest.raises(ConfigError, match=r"stages\.claim_s \(5\).*judges\.small\.deadline_s"):
-        Court(store, claim_s=5.0).stage()
 
 
 def test_no_more_is_claimed_than_the_rate_lets_through(store: Store) -> None:
