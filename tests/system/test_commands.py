@@ -35,6 +35,17 @@ def test_an_unknown_decoder_is_a_usage_error(tmp_path: Path) -> None:
     assert "unknown decoder 'foo': use auto or one of" in one_line(done, 2)
 
 
+@pytest.mark.parametrize("command", ["check", "run", "ingest", "judge", "curate", "train", "evaluate"])
+def test_no_work_begins_with_what_check_refuses(tmp_path: Path, command: str) -> None:
+    """One line and exit 2; a look at the state is not refused."""
+    write(tmp_path, TEXT.replace("path: logs", "path: logs, decoder: foo"))
+    arguments = ["rlaifd.yaml"] if command == "ingest" else []
+    said = one_line(rlaifd(command, *arguments, cwd=tmp_path), 2)
+    assert "sources.0.decoder: unknown decoder 'foo'" in said
+    if command == "check":
+        assert rlaifd("status", cwd=tmp_path).code == 0
+
+
 @pytest.fixture
 def waiting(tmp_path: Path) -> Path:
     """A configuration whose judges are not there, with a trace to be judged."""
