@@ -1,7 +1,7 @@
 """Children that load torch: started, followed, stopped, and never left behind.
 
-The daemon itself never imports torch. A child runs `python -m policies.training.job JOB.json` in a session of
-its own with an environment of allowed names only (no judge keys, no database URL), says what it does in
+The daemon itself never imports torch. A child runs `python -m policies.training.child JOB.json` in a session
+of its own with an environment of allowed names only (no judge keys, no database URL), says what it does in
 progress.jsonl, and answers in result.json. Its standard input is a pipe that we hold open: when this process
 dies, however it dies, the child's input closes and it exits.
 """
@@ -57,7 +57,7 @@ class ChildFailedError(RlaifdError):
 
 def command(job_file: Path) -> list[str]:
     """How a job is run."""
-    return [sys.executable, "-P", "-m", "policies.training.job", str(job_file)]
+    return [sys.executable, "-P", "-m", "policies.training.child", str(job_file)]
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from daemon.demo.players import PlayError
-from policies.training.agent import Answers
+from policies.training.toy.agent import Answers
 
 MODEL: Final = "shop-agent"
 KAFKA_WAIT_S: Final = 30.0

@@ -26,7 +26,7 @@ from daemon.demo.screen import Screen
 from daemon.demo.villains import Villains
 from daemon.demo.watcher import Daemon, Status
 from policies import rollout
-from policies.training.agent import ResidentJob, TinySpec
+from policies.training.toy.agent import ResidentJob, TinySpec
 
 BEFORE: Final = 850
 AFTER: Final = 300

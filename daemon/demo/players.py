@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from pydantic import TypeAdapter
 
-from policies.training.agent import Answers, Ask, Failed, Ready, Said, Trained
+from policies.training.toy.agent import Answers, Ask, Failed, Ready, Said, Trained
 
 GRACE_S: Final = 10.0
 SAID: Final[TypeAdapter[Trained | Ready | Answers | Failed]] = TypeAdapter(Said)
@@ -114,7 +114,7 @@ class Agent:
     """The production agent: a resident process that answers with the adapter it is told to serve."""
 
     def __init__(self, job: Path, *, log: Path) -> None:
-        command = [sys.executable, "-P", "-m", "policies.training.resident", str(job)]
+        command = [sys.executable, "-P", "-m", "policies.training.toy.resident", str(job)]
         self.player = Player("the agent", command, log=log)
         self._asked = 0
 

@@ -74,11 +74,12 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    from policies.training import dpo, lora
-    from policies.training.dataset import prepare
+    from policies.training.engines import batches, dpo
+    from policies.training.model import lora
+    from policies.training.model.dataset import prepare
 
     loaded = lora.load(base, None, "cpu")
-    rows = dpo.rows(prepare(pairs, loaded.tokenizer, 4096).examples)
+    rows = batches.rows(prepare(pairs, loaded.tokenizer, 4096).examples)
     trainer = dpo.PairTrainer(
         sft_weight=RECIPE.sft_weight,
         check_margin=True,
@@ -87,7 +88,7 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
         args=dpo.arguments(RECIPE, out, loaded, 0),
         train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer,
-        data_collator=dpo.Collator(loaded.tokenizer.pad_token_id),
+        data_collator=batches.Collator(loaded.tokenizer.pad_token_id),
     )
     trainer.model.delete_adapter("ref")
     trainer.remove_callback(PrinterCallback)
@@ -106,7 +107,7 @@ def _theirs(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
     from transformers import PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
-    from policies.training import lora
+    from policies.training.model import lora
 
     loaded = lora.load(base, None, "cpu")
     plain = DPOConfig(

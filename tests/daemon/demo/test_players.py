@@ -18,7 +18,7 @@ from daemon.demo.players import Player, PlayError, environment, on_leash
 from daemon.demo.screen import Screen
 from daemon.demo.watcher import Daemon
 from policies.records import Trace
-from policies.training.agent import Answers
+from policies.training.toy.agent import Answers
 
 
 def ended(pid: int) -> bool:

@@ -39,7 +39,7 @@ def pair(
 @pytest.fixture(scope="session")
 def base(tiny_model: Path) -> Any:
     """The tiny model, loaded. Tests leave it as they found it."""
-    from policies.training import lora
+    from policies.training.model import lora
 
     return lora.load(str(tiny_model), None, "cpu")
 
@@ -77,7 +77,7 @@ def train() -> Callable[..., TrainResult]:
 
     def run(job: TrainJob, *, stop_at: int | None = None) -> TrainResult:
         from policies.training.progress import Reporter
-        from policies.training.train import train as real
+        from policies.training.run import train as real
 
         def stopping() -> bool:
             return stop_at is not None and _reached(job.out / PROGRESS, stop_at)

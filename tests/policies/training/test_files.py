@@ -7,8 +7,8 @@ import pytest
 
 from policies import snapshot
 from policies.snapshot import SnapshotError
-from policies.training import checkpoints
 from policies.training.jobs import JOBS, RESULTS, CompareJob, SampleJob, TrainJob, TrainResult
+from policies.training.model import checkpoints
 from tests.policies.training.conftest import pair
 
 PAIRS = [pair(number) for number in range(5)]

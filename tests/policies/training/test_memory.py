@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from policies.policy import Lora
-from policies.training import lora, train
+from policies.training import run
+from policies.training.errors import JobError
 from policies.training.jobs import PROGRESS, TrainJob, TrainResult
-from policies.training.lora import JobError
+from policies.training.model import lora
 from policies.training.progress import Reporter
 from tests.policies.training.conftest import RECIPE
 
@@ -45,11 +46,11 @@ def test_a_batch_that_does_not_fit_is_tried_smaller_with_the_memory_free(
             raise torch.OutOfMemoryError("full")
         return TrainResult(state="done")
 
-    monkeypatch.setattr(train, "_train", attempt)
+    monkeypatch.setattr(run, "_train", attempt)
     gc.disable()
     try:
         with Reporter(job.out / PROGRESS) as reporter:
-            assert train.train(job, reporter, lambda: False).state == "done"
+            assert run.train(job, reporter, lambda: False).state == "done"
     finally:
         gc.enable()
     assert tried == [(6, 2), (3, 4), (1, 12)]
@@ -62,7 +63,7 @@ def test_a_disk_without_room_is_told_before_the_first_step(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     job = job_for()
     with Reporter(job.out / PROGRESS) as reporter, pytest.raises(JobError, match=r"0\.0 GB are free"):
-        train.train(job, reporter, lambda: False)
+        run.train(job, reporter, lambda: False)
 
 
 def test_saving_asks_no_hub(base: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The child process: `python -m policies.training.job JOB.json`.
+"""The child process: `python -m policies.training.child JOB.json`.
 
 It reads the job, holds the training lock, works, and writes `result.json` beside the job file. It exits at
 once when its standard input closes or its parent dies, so that it never outlives a killed daemon; on SIGTERM
@@ -76,9 +76,9 @@ def _stop_on_request(job: AnyJob, reporter: Reporter) -> threading.Event:
 def _run(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> AnyResult:
     """The result, also where the job could not be done for a reason that can be told."""
     # Imported here: the environment must be set before torch is, and a broken job needs no torch to say so.
-    from policies.training.answer import run_compare, run_sample
-    from policies.training.lora import JobError
-    from policies.training.train import StoppedError, train
+    from policies.training.compare import run_compare, run_sample
+    from policies.training.errors import JobError, StoppedError
+    from policies.training.run import train
 
     failed = RESULT_OF[job.kind]
     try:

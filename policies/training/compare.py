@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from policies.records import Message
-from policies.training import lora, score
+from policies.training.errors import JobError, StoppedError
 from policies.training.jobs import CompareJob, CompareResult, Messages, SampleJob, SampleResult
-from policies.training.lora import JobError
+from policies.training.model import lora
 from policies.training.progress import Reporter
-from policies.training.sample import Answer, sample
-from policies.training.train import StoppedError
+from policies.training.sampling import distance
+from policies.training.sampling.generate import Answer, sample
 
 STABLE, CANDIDATE = "stable", "candidate"
 
@@ -72,14 +72,14 @@ def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool
     # Seeds differ: with the same numbers both arms would share their luck, and equal answers decide nothing.
     theirs, ours = answers_of(stable, 2 * job.seed), answers_of(CANDIDATE, 2 * job.seed + 1)
     pad = base.tokenizer.pad_token_id
-    apart = score.distances(model, pad, ours, policy=CANDIDATE, reference=stable, between=between)
-    alone = score.distances(model, pad, theirs, policy=stable, reference=stable, between=between)
-    candidate, reference = score.mean(apart), score.mean(alone)
+    apart = distance.distances(model, pad, ours, policy=CANDIDATE, reference=stable, between=between)
+    alone = distance.distances(model, pad, theirs, policy=stable, reference=stable, between=between)
+    candidate, reference = distance.mean(apart), distance.mean(alone)
     return CompareResult(
         state="done",
         stable=tuple(answer.messages for answer in theirs),
         candidate=tuple(answer.messages for answer in ours),
-        kl_per_prompt=tuple(distance.kl for distance in apart),
+        kl_per_prompt=tuple(each.kl for each in apart),
         kl_sequence=candidate.kl_sequence,
         kl_token=candidate.kl_token,
         entropy_stable=reference.entropy,

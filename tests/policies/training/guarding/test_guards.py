@@ -3,7 +3,7 @@
 import pytest
 
 from policies.policy import Guard, TrainingGuards
-from policies.training import guards
+from policies.training.guarding import guards
 from policies.training.jobs import GuardReading
 
 LIMITS = TrainingGuards()

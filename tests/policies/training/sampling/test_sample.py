@@ -20,7 +20,7 @@ def adapted(tiny_model: Path) -> Any:
     """The tiny model with an adapter that changes it a little."""
     import torch
 
-    from policies.training import lora
+    from policies.training.model import lora
 
     loaded = lora.load(str(tiny_model), None, "cpu")
     torch.manual_seed(1)
@@ -32,7 +32,7 @@ def adapted(tiny_model: Path) -> Any:
 
 def test_a_seed_gives_the_same_answers_in_any_batch(base: Any) -> None:
     """Alone, in pairs or all at once, forwards or backwards: each prompt's answers are its own."""
-    from policies.training.sample import sample
+    from policies.training.sampling.generate import sample
 
     def answers(prompts: list[tuple[Message, ...]], batch_size: int) -> list[list[str]]:
         found = sample(
@@ -48,7 +48,7 @@ def test_a_seed_gives_the_same_answers_in_any_batch(base: Any) -> None:
 
 def test_another_seed_gives_other_answers(base: Any) -> None:
     """Seeds matter, and so does the number of the sample."""
-    from policies.training.sample import sample
+    from policies.training.sampling.generate import sample
 
     one = sample(base.model, base.tokenizer, PROMPTS, seed=1, max_new_tokens=8)
     two = sample(base.model, base.tokenizer, PROMPTS, seed=2, max_new_tokens=8)
@@ -57,7 +57,7 @@ def test_another_seed_gives_other_answers(base: Any) -> None:
 
 def test_an_answer_ends_with_its_end_token_or_is_called_truncated(base: Any) -> None:
     """Tokens stop at the end of the turn, never go past the limit, and the text shows no special token."""
-    from policies.training.sample import sample
+    from policies.training.sampling.generate import sample
 
     rows = sample(base.model, base.tokenizer, PROMPTS, count=20, seed=3, max_new_tokens=30)
     answers = [answer for row in rows for answer in row]
@@ -73,8 +73,8 @@ def test_tokens_are_drawn_with_the_models_probabilities(base: Any) -> None:
     """4,000 first tokens to one prompt: frequencies are within 5 standard errors of the softmax."""
     import torch
 
-    from policies.training.dataset import render
-    from policies.training.sample import sample
+    from policies.training.model.dataset import render
+    from policies.training.sampling.generate import sample
 
     rows = sample(
         base.model, base.tokenizer, PROMPTS[:1], count=4000, temperature=0.7, max_new_tokens=1,
@@ -92,11 +92,11 @@ def test_tokens_are_drawn_with_the_models_probabilities(base: Any) -> None:
 
 def test_a_policy_is_at_no_distance_from_itself(adapted: Any, base: Any) -> None:
     """KL is 0 for the same adapter, and entropy is that of its own distributions."""
-    from policies.training import score
-    from policies.training.sample import sample
+    from policies.training.sampling import distance
+    from policies.training.sampling.generate import sample
 
     answers = [row[0] for row in sample(adapted, base.tokenizer, PROMPTS, max_new_tokens=10)]
-    same = score.distances(adapted, 0, answers, policy="default", reference="default")
+    same = distance.distances(adapted, 0, answers, policy="default", reference="default")
     assert [distance.kl for distance in same] == pytest.approx([0] * len(PROMPTS), abs=1e-6)
     assert all(0 < d.entropy / d.tokens < math.log(base.model.config.vocab_size) for d in same)
 
@@ -105,12 +105,12 @@ def test_distances_are_the_sums_one_gets_by_hand(adapted: Any, base: Any) -> Non
     """Batched and padded KL and entropy equal those of one unpadded sequence at a time."""
     import torch
 
-    from policies.training import score
-    from policies.training.sample import sample
+    from policies.training.sampling import distance
+    from policies.training.sampling.generate import sample
 
     answers = [row[0] for row in sample(adapted, base.tokenizer, PROMPTS, max_new_tokens=10)]
-    found = score.distances(adapted, 0, answers, policy="default", reference=None)
-    for answer, distance in zip(answers, found, strict=True):
+    found = distance.distances(adapted, 0, answers, policy="default", reference=None)
+    for answer, one in zip(answers, found, strict=True):
         ids = torch.tensor([answer.prompt + answer.tokens])
         start = len(answer.prompt) - 1
         with torch.no_grad():
@@ -118,21 +118,21 @@ def test_distances_are_the_sums_one_gets_by_hand(adapted: Any, base: Any) -> Non
             with adapted.disable_adapter():
                 other = adapted(input_ids=ids).logits[0, start:-1].log_softmax(-1)
         kl = (ours.exp() * (ours - other)).sum().item()
-        assert distance.kl == pytest.approx(kl, rel=1e-4, abs=1e-4)
-        assert distance.entropy == pytest.approx(-(ours.exp() * ours).sum().item(), rel=1e-4)
-        assert distance.tokens == len(answer.tokens)
-        assert distance.kl > 0
+        assert one.kl == pytest.approx(kl, rel=1e-4, abs=1e-4)
+        assert one.entropy == pytest.approx(-(ours.exp() * ours).sum().item(), rel=1e-4)
+        assert one.tokens == len(answer.tokens)
+        assert one.kl > 0
 
 
 def test_the_estimate_of_kl_agrees_with_plain_log_ratios(adapted: Any, base: Any) -> None:
     """Over 400 samples both estimates have the same mean, and the full-distribution one varies less."""
     import torch
 
-    from policies.training import score
-    from policies.training.sample import sample
+    from policies.training.sampling import distance
+    from policies.training.sampling.generate import sample
 
     answers = sample(adapted, base.tokenizer, PROMPTS[:1], count=400, max_new_tokens=6, batch_size=200)[0]
-    found = score.distances(adapted, 0, answers, policy="default", reference=None)
+    found = distance.distances(adapted, 0, answers, policy="default", reference=None)
     ratios = []
     for answer in answers:
         ids = torch.tensor([answer.prompt + answer.tokens])
@@ -151,7 +151,7 @@ def test_the_estimate_of_kl_agrees_with_plain_log_ratios(adapted: Any, base: Any
 def test_pairs_become_tokens_with_the_prompt_and_tool_results_as_context(base: Any) -> None:
     """Only what the assistant wrote is trained on: not the prompt, and not a tool's result in the answer."""
     from policies.snapshot import Pair
-    from policies.training.dataset import tokenise
+    from policies.training.model.dataset import tokenise
 
     one = Pair(
         preference=1,
@@ -174,7 +174,7 @@ def test_pairs_become_tokens_with_the_prompt_and_tool_results_as_context(base: A
 
 def test_a_tokenizer_without_a_template_gets_a_plain_one(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A base model without chat template can be trained: roles are written out."""
-    from policies.training.dataset import tokenise
+    from policies.training.model.dataset import tokenise
 
     monkeypatch.setattr(base.tokenizer, "chat_template", None)
     example = tokenise(pair(0), base.tokenizer)
@@ -187,9 +187,9 @@ def test_comparing_answers_everything_the_gate_asks(tiny_model: Path, base: Any,
     """One answer of each policy to a prompt, in order; against the base an untouched adapter has KL 0."""
     import torch
 
-    from policies.training import lora
-    from policies.training.answer import run_compare
+    from policies.training.compare import run_compare
     from policies.training.jobs import CompareJob
+    from policies.training.model import lora
     from policies.training.progress import Reporter
 
     loaded = lora.load(str(tiny_model), None, "cpu")

@@ -113,7 +113,7 @@ def test_training_goes_on_from_a_parent_to_one_clean_adapter(job_for: JobFor, tr
 
 def test_a_parent_of_another_shape_is_refused(job_for: JobFor, train: Train) -> None:
     """Weights of another rank cannot be continued; the message says what to change."""
-    from policies.training.lora import JobError
+    from policies.training.errors import JobError
 
     first = job_for("first", recipe=changed(max_steps=2))
     train(first)
@@ -172,7 +172,7 @@ def test_pairs_that_teach_nothing_are_counted(job_for: JobFor, train: Train) -> 
 
 def test_nothing_to_learn_from_is_a_reason(job_for: JobFor, train: Train) -> None:
     """A snapshot whose pairs all fall out fails by name."""
-    from policies.training.lora import JobError
+    from policies.training.errors import JobError
 
     with pytest.raises(JobError, match="nothing to learn from: 0 pairs, 1 identical"):
         train(job_for(pairs=[pair(0, rejected="of course we can check that for you")]))
@@ -184,8 +184,9 @@ def test_the_loss_is_trls_own_where_weights_are_one(job_for: JobFor, base: Any, 
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    from policies.training import dpo, lora
-    from policies.training.dataset import prepare
+    from policies.training.engines import batches, dpo
+    from policies.training.model import lora
+    from policies.training.model.dataset import prepare
 
     torch.manual_seed(0)
     fresh = lora.load(base.name, None, "cpu")
@@ -193,7 +194,7 @@ def test_the_loss_is_trls_own_where_weights_are_one(job_for: JobFor, base: Any, 
     for value in lora.trainable(model).values():
         torch.nn.init.normal_(value, std=0.05)
     pairs = [pair(n) for n in range(6)]
-    rows = dpo.rows(prepare(pairs, base.tokenizer, 200).examples)
+    rows = batches.rows(prepare(pairs, base.tokenizer, 200).examples)
     arguments = {
         "output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
         "report_to": [], "beta": 0.3, "per_device_train_batch_size": 6, "disable_tqdm": True,
@@ -206,7 +207,7 @@ def test_the_loss_is_trls_own_where_weights_are_one(job_for: JobFor, base: Any, 
         args=DPOConfig(**arguments, remove_unused_columns=False),
         train_dataset=Dataset.from_list(rows),
         processing_class=base.tokenizer,
-        data_collator=dpo.Collator(base.tokenizer.pad_token_id),
+        data_collator=batches.Collator(base.tokenizer.pad_token_id),
     )
     ours.model.delete_adapter("ref")
     batch = ours.data_collator(rows)
@@ -222,7 +223,7 @@ def test_weights_and_soft_labels_change_the_loss() -> None:
     """A pair of weight 0 adds nothing; a soft label of one half is indifferent to the direction."""
     import torch
 
-    from policies.training.dpo import dpo_loss
+    from policies.training.engines.losses import dpo_loss
 
     good, bad = torch.tensor([-2.0, -9.0]), torch.tensor([-5.0, -1.0])
     zero, tokens = torch.zeros(2), torch.tensor([4, 4])
@@ -246,7 +247,7 @@ def test_batches_hold_like_lengths_and_every_pair_once(job_for: JobFor) -> None:
     """The order is a function of seed and epoch, covers all, and pads less than a random one."""
     import random
 
-    from policies.training.dpo import LengthBuckets
+    from policies.training.engines.batches import LengthBuckets
 
     rng = random.Random(0)
     lengths = [rng.randrange(10, 500) for _ in range(203)]

@@ -8,12 +8,12 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from policies.policy import TrainingGuards
-from policies.training import guards as rules
-from policies.training import score
+from policies.training.guarding import guards as rules
 from policies.training.jobs import GuardReading, Messages
-from policies.training.lora import POLICY
+from policies.training.model.lora import POLICY
 from policies.training.progress import Reporter
-from policies.training.sample import sample
+from policies.training.sampling import distance
+from policies.training.sampling.generate import sample
 
 STEP_METRICS = (
     "loss",
@@ -120,7 +120,7 @@ class Watch(TrainerCallback):
         answers = sample(
             model, self._tokenizer, self._prompts, max_new_tokens=self._max_new_tokens, seed=self._seed
         )
-        found = score.distances(
+        found = distance.distances(
             model,
             self._tokenizer.pad_token_id,
             [answer for row in answers for answer in row],
@@ -128,7 +128,7 @@ class Watch(TrainerCallback):
             reference=self._reference,
         )
         model.train(was_training)
-        means = score.mean(found)
+        means = distance.mean(found)
         window = self._drift[-rules.WINDOW :]
         reading = GuardReading(
             step=step,

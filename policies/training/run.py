@@ -14,20 +14,18 @@ from transformers import PrinterCallback, set_seed
 
 from policies import snapshot
 from policies.policy import DpoRecipe
-from policies.training import checkpoints, dpo, lora
-from policies.training.dataset import Prepared, prepare
+from policies.training.engines import batches, dpo
+from policies.training.errors import JobError, StoppedError
+from policies.training.guarding.monitor import Watch
 from policies.training.jobs import ADAPTER, CHECKPOINTS, Messages, TrainJob, TrainResult
-from policies.training.lora import Base, JobError
+from policies.training.model import checkpoints, lora
+from policies.training.model.dataset import Prepared, prepare
+from policies.training.model.lora import Base
 from policies.training.progress import Reporter
-from policies.training.watch import Watch
 
 BYTES_KEPT = 4 * (3 * 4 + 2)
 """A trainable weight on disk: with its optimiser's two moments and the reference's copy in three checkpoints
 (two are kept while the next is written), in the run's adapter and in the published one; four bytes each."""
-
-
-class StoppedError(Exception):
-    """The job was asked to stop before it had anything to leave behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
 def _trainer(
     job: TrainJob, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
 ) -> dpo.PairTrainer:
-    rows = dpo.rows(setup.prepared.examples)
+    rows = batches.rows(setup.prepared.examples)
     recipe = job.recipe
     trainer = dpo.PairTrainer(
         sft_weight=recipe.sft_weight,
@@ -152,7 +150,7 @@ def _trainer(
         args=dpo.arguments(recipe, job.out / CHECKPOINTS, setup.base, job.seed),
         train_dataset=Dataset.from_list(rows),
         processing_class=setup.base.tokenizer,
-        data_collator=dpo.Collator(setup.base.tokenizer.pad_token_id),
+        data_collator=batches.Collator(setup.base.tokenizer.pad_token_id),
         callbacks=[setup.watch],
     )
     trainer.remove_callback(PrinterCallback)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from policies.records import Frozen
-from policies.training.agent import Answers, Ask, Failed, Ready, ResidentJob, TinySpec, Trained
+from policies.training.toy.agent import Answers, Ask, Failed, Ready, ResidentJob, TinySpec, Trained
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -23,7 +23,7 @@ LESSONS = [(f"Say {word}.", f"{word} it is.") for word in ("red", "blue", "green
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any, list[float]]:
     """A model trained on the lessons: its directory, the model, its tokenizer and the losses."""
-    from policies.training import tiny
+    from policies.training.toy import tiny
 
     directory = tmp_path_factory.mktemp("tiny") / "base"
     losses: list[float] = []
@@ -51,7 +51,7 @@ def test_it_learns_its_lessons(built: tuple[Path, Any, Any, list[float]]) -> Non
 
 def test_the_directory_is_an_ordinary_model(built: tuple[Path, Any, Any, list[float]]) -> None:
     """It loads as any base model does, with a chat template that ends each answer."""
-    from policies.training import lora
+    from policies.training.model import lora
 
     directory, _, tokenizer, _ = built
     base = lora.load(str(directory), None, "cpu")
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_model(
     built: tuple[Path, Any, Any, list[float]], tmp_path: Path
 ) -> None:
     """Bit for bit, and another seed another one."""
-    from policies.training import tiny
+    from policies.training.toy import tiny
 
     tokenizer = built[2]
     spec = SPEC.model_copy(update={"steps": 3})
@@ -87,7 +87,7 @@ def adapter_of(directory: Path, built: tuple[Path, Any, Any, list[float]]) -> Pa
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from policies.training import lora
+    from policies.training.model import lora
 
     base = lora.load(str(built[0]), None, "cpu")
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
@@ -117,7 +117,8 @@ def test_the_agent_serves_what_the_pointer_names(
     built: tuple[Path, Any, Any, list[float]], tmp_path: Path
 ) -> None:
     """Base, adapter, base again: the answers follow, and name who gave them."""
-    from policies.training import lora, resident
+    from policies.training.model import lora
+    from policies.training.toy import resident
 
     base = lora.load(str(built[0]), None, "cpu")
     job = job_at(tmp_path, built[0])
@@ -141,7 +142,8 @@ def test_a_pointer_that_cannot_be_read_fails_the_question_and_not_the_agent(
     built: tuple[Path, Any, Any, list[float]], tmp_path: Path
 ) -> None:
     """The next question is answered again."""
-    from policies.training import lora, resident
+    from policies.training.model import lora
+    from policies.training.toy import resident
 
     base = lora.load(str(built[0]), None, "cpu")
     job = job_at(tmp_path, built[0])
@@ -163,7 +165,7 @@ def process(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     job = tmp_path / "job.json"
     job.write_text(job_at(tmp_path, tmp_path / "base").model_dump_json())
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "policies.training.resident", str(job)],
+        [sys.executable, "-P", "-m", "policies.training.toy.resident", str(job)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -177,7 +179,7 @@ def test_the_process_trains_answers_and_ends_with_its_stdin(process: "subprocess
     """Only the protocol is on its stdout."""
     from pydantic import TypeAdapter
 
-    from policies.training.agent import Said
+    from policies.training.toy.agent import Said
 
     said: TypeAdapter[Any] = TypeAdapter(Said)
     assert process.stdout is not None

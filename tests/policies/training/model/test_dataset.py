@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from policies.records import Message
-from policies.training.dataset import PLAIN_TEMPLATE, prepare, question, render
+from policies.training.model.dataset import PLAIN_TEMPLATE, prepare, question, render
 from tests.policies.training.conftest import pair, said
 
 pytestmark = [pytest.mark.training]

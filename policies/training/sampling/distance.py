@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from policies.training.lora import using
-from policies.training.sample import Answer, accepted, left_padded, positions
+from policies.training.model.lora import using
+from policies.training.sampling.generate import Answer, accepted, left_padded, positions
 
 LOGIT_BYTES = 256 << 20
 """Most that one batch's logits may take."""

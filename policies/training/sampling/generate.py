@@ -15,8 +15,8 @@ import torch
 from transformers import DynamicCache
 
 from policies.records import Message
-from policies.training.dataset import question
 from policies.training.jobs import Messages, Tools
+from policies.training.model.dataset import question
 
 
 @dataclass(frozen=True, slots=True)

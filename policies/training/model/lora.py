@@ -19,13 +19,10 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policies.policy import Lora
+from policies.training.errors import JobError
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Device
 
 POLICY = "default"
-
-
-class JobError(Exception):
-    """The job cannot be done as asked. The message is one line for a person."""
 
 
 @dataclass(frozen=True, slots=True)

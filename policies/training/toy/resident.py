@@ -1,4 +1,4 @@
-"""A resident agent: `python -m policies.training.resident JOB.json`.
+"""A resident agent: `python -m policies.training.toy.resident JOB.json`.
 
 It trains a tiny base model from nothing, writes it, then answers prompts until its stdin ends, one JSON
 object a line each way (see `agent.py`). Before each question it looks at the directory target and serves the
@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from policies.records import Frozen, Message
-from policies.training import tiny
-from policies.training.agent import Answers, Ask, Failed, Lesson, Ready, ResidentJob, Trained
-from policies.training.sample import sample
+from policies.training.sampling.generate import sample
+from policies.training.toy import tiny
+from policies.training.toy.agent import Answers, Ask, Failed, Lesson, Ready, ResidentJob, Trained
 
 LESSONS: TypeAdapter[list[Lesson]] = TypeAdapter(list[Lesson])
 EVERY_STEPS = 10

@@ -1,0 +1,1 @@
+"""The ways to train. Each trains the adapter of one run."""

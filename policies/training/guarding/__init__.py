@@ -1,0 +1,1 @@
+"""What is measured during a run, and when that ends it."""

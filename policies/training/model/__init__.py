@@ -1,0 +1,1 @@
+"""The base model with its adapters, its tokenizer and what is made of messages."""

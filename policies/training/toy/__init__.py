@@ -1,0 +1,1 @@
+"""A tiny agent from nothing, for the demo and the tests."""
