@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from policies.records import Message, Trace
+from policies.records import Message, Sampled, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +175,16 @@ class ServingTarget(Protocol):
 class Sampler(Protocol):
     """Samples answers from a policy.
 
-    `sample(prompts, count)` answers, per prompt, `count` outputs in prompt order; none for a prompt that is
-    refused for what it is, so that one costs the others nothing. Raises FatalError where it refuses all of
-    several, TransientError and FatalError for the rest.
+    `sample(prompts, count, tools)` returns, per prompt, `count` answers in prompt order; none for a prompt
+    that is refused for what it is, so that one costs the others nothing. `tools` are the tool definitions of
+    each prompt, or empty: none for any. Raises FatalError where it refuses all of several, TransientError and
+    FatalError for the rest.
     """
 
     async def sample(
-        self, prompts: Sequence[tuple[Message, ...]], count: int
-    ) -> list[list[tuple[Message, ...]]]: ...
+        self,
+        prompts: Sequence[tuple[Message, ...]],
+        count: int,
+        *,
+        tools: Sequence[tuple[Mapping[str, Any], ...]] = (),
+    ) -> list[list[Sampled]]: ...

@@ -5,10 +5,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from connectors.base import JudgeReply, JudgeRequest, Partition, Record, Resume, Served, Usage
 from connectors.errors import ConnectorError, FatalError, PoisonError, TransientError
-from policies.records import Message
+from policies.records import Message, Sampled
 
 
 class MemorySource:
@@ -191,26 +192,33 @@ class MemoryJudge:
 class MemorySampler:
     """A Sampler in memory. `answer(prompt, number)` gives the text of one answer, or raises.
 
-    `asked` keeps every prompt that was sampled.
+    `asked` keeps every prompt that was sampled, `tools` the tool definitions that came with them.
     """
 
     def __init__(self, answer: Callable[[tuple[Message, ...], int], str]) -> None:
         self.asked: list[tuple[Message, ...]] = []
+        self.tools: list[tuple[Mapping[str, Any], ...]] = []
         self._answer = answer
 
     async def sample(
-        self, prompts: Sequence[tuple[Message, ...]], count: int
-    ) -> list[list[tuple[Message, ...]]]:
+        self,
+        prompts: Sequence[tuple[Message, ...]],
+        count: int,
+        *,
+        tools: Sequence[tuple[Mapping[str, Any], ...]] = (),
+    ) -> list[list[Sampled]]:
         self.asked.extend(prompts)
+        self.tools.extend(tools)
         rows = [self._row(prompt, count) for prompt in prompts]
         if count and len(rows) > 1 and not any(rows):
             raise FatalError("all prompts are refused")
         return rows
 
-    def _row(self, prompt: tuple[Message, ...], count: int) -> list[tuple[Message, ...]]:
+    def _row(self, prompt: tuple[Message, ...], count: int) -> list[Sampled]:
         try:
             return [
-                (Message(role="assistant", content=self._answer(prompt, number)),) for number in range(count)
+                Sampled(messages=(Message(role="assistant", content=self._answer(prompt, number)),))
+                for number in range(count)
             ]
         except PoisonError:
             return []

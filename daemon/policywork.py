@@ -17,8 +17,9 @@ from connectors.errors import TransientError
 from daemon.children import Child, ChildFailedError
 from daemon.config import TrainingConfig
 from daemon.errors import AdapterRefusedError
-from daemon.store.candidates import Output, Prompt
+from daemon.store.candidates import Prompt
 from policies.policy import PolicySpec
+from policies.records import Sampled
 from policies.training.jobs import CompareJob, CompareResult, SampleJob, SampleResult
 
 R = TypeVar("R", SampleResult, CompareResult)
@@ -50,7 +51,7 @@ class PolicyWork:
 
     def sample(
         self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
-    ) -> Sequence[Sequence[Output]]:
+    ) -> Sequence[Sequence[Sampled]]:
         """`count` answers to each prompt from the policy with an adapter (None: the base model).
 
         Raises TransientError where the child failed: the prompts stay unsampled and are tried again; and
@@ -58,7 +59,8 @@ class PolicyWork:
         """
         if self._endpoint is not None:
             messages = [prompt.messages for prompt in prompts]
-            return asyncio.run(self._endpoint.sample(messages, count))
+            tools = [prompt.tools for prompt in prompts]
+            return asyncio.run(self._endpoint.sample(messages, count, tools=tools))
         with self._directory_of_its_own() as out:
             job = SampleJob(
                 **self._common(out, prompts, seed),

@@ -7,12 +7,13 @@ version saw both. Only prompts of the train split give any: what calibrates, aud
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol, TypeVar
 
 from policies.policy import CurationRule
+from policies.prompts import MAX_ANSWER
 from policies.records import Role, Split
 
 SOFT_SCALE = 2.0
@@ -36,6 +37,13 @@ class Judged:
     candidate_id: int
     text: str
     scores: tuple[Score, ...] = ()
+    truncated: bool = False
+    """It was cut off by a limit of length."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the judges saw all of it: a longer one is shown to them in part."""
+        return len(self.text) <= MAX_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +83,31 @@ def preference_of(prompt: JudgedPrompt, rule: CurationRule) -> Preference | NoPr
     """The prompt's preference: best against worst, if they differ enough in reward and in text.
 
     Where the large judge scored both answers of a pair its scores count, else the small judge's. Ties between
-    pairs go to the lower candidate ids, so that the same scores always give the same pair.
+    pairs go to the lower candidate ids, so that the same scores always give the same pair. An answer that was
+    cut off may lose and never wins: its end, in the middle of a sentence, would be taught. One that the
+    judges saw only in part is in no pair.
     """
     if prompt.split is not Split.TRAIN:
         return NoPreference(f"the cluster is in the {prompt.split.value} split")
-    best: tuple[Judged, Judged, Score, Score] | None = None
+    scored = list(_pairs(prompt))
+    if not scored:
+        return NoPreference("no two candidates were scored by the same judge version")
+    usable = [pair for pair in scored if not pair[0].truncated and pair[0].whole and pair[1].whole]
+    if not usable:
+        return NoPreference("every better answer was cut off, or was shown to the judges only in part")
+    return _checked(prompt, rule, max(usable, key=_margin))
+
+
+def _pairs(prompt: JudgedPrompt) -> Iterator[tuple[Judged, Judged, Score, Score]]:
+    """Every two candidates that one judge version scored, the better one first."""
     for one, other in combinations(sorted(prompt.candidates, key=lambda judged: judged.candidate_id), 2):
         scores = _same_judge(one, other)
         if scores is None:
             continue
-        pair = (one, other, *scores) if scores[0].reward >= scores[1].reward else (other, one, *scores[::-1])
-        if best is None or _margin(pair) > _margin(best):
-            best = pair
-    if best is None:
-        return NoPreference("no two candidates were scored by the same judge version")
-    return _checked(prompt, rule, best)
+        if scores[0].reward >= scores[1].reward:
+            yield one, other, *scores
+        else:
+            yield other, one, *scores[::-1]
 
 
 def difference(one: str, other: str) -> float:

@@ -30,9 +30,32 @@ class Message(Frozen):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
+    reasoning: str = ""
+    """What the model thought before it answered. It is no part of the answer: `content` is."""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+
+
+class Tokens(Frozen):
+    """An answer's tokens as they were sampled, with the token that ended it, unless it was cut.
+
+    They mean something only under the rendering they were sampled with: `rendering` is the digest of
+    tokenizer and chat template.
+    """
+
+    ids: tuple[int, ...]
+    rendering: str
+
+
+class Sampled(Frozen):
+    """One sampled answer: the messages that follow the prompt, and what the sampler knows beyond them."""
+
+    messages: tuple[Message, ...] = Field(min_length=1)
+    truncated: bool = False
+    """It was cut off by a limit of length: what is there is not the whole answer."""
+    tokens: Tokens | None = None
+    """None where the sampler shows no tokens."""
 
 
 class Feedback(Frozen):
@@ -64,6 +87,8 @@ class Trace(Frozen):
     tools: tuple[dict[str, Any], ...] = ()
     feedback: tuple[Feedback, ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
+    truncated: bool = False
+    """The answer was cut off by a limit of length."""
 
     @property
     def digest(self) -> str:
@@ -72,7 +97,15 @@ class Trace(Frozen):
         The time is left out: where an event carries none it is the transport's, and a repeated delivery
         of the same content is a duplicate, whenever it comes.
         """
-        return digest(self.model_dump(mode="json", exclude={"source", "ts"}))
+        content = self.model_dump(mode="json", exclude={"source", "ts"})
+        # Younger than stores that hold digests: where they say nothing, the digest is what it was without
+        # them.
+        if not self.truncated:
+            del content["truncated"]
+        for message in (*content["messages"], *content["output"]):
+            if not message["reasoning"]:
+                del message["reasoning"]
+        return digest(content)
 
 
 class Origin(StrEnum):

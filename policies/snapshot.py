@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from policies.records import Frozen, Message, canonical
+from policies.records import Frozen, Message, Tokens, canonical
 
 FORMAT: Literal["rlaifd-snapshot-1"] = "rlaifd-snapshot-1"
 T = TypeVar("T", bound=Frozen)
@@ -35,7 +35,9 @@ class Pair(Frozen):
     """One preference: `chosen` is a better continuation of `prompt` than `rejected`.
 
     `weight` scales the pair's part of the loss; `soft` is the estimated probability that chosen really is the
-    better one. `tools` are the definitions the agent had, in the shape of OpenAI's chat requests.
+    better one. `tools` are the definitions the agent had, in the shape of OpenAI's chat requests. Tokens are
+    those that were sampled, where they are known. A rejected answer may be `truncated`; a chosen one never
+    is.
     """
 
     preference: int
@@ -45,6 +47,9 @@ class Pair(Frozen):
     weight: float = Field(default=1.0, ge=0)
     soft: float = Field(default=1.0, gt=0.5, le=1)
     tools: tuple[dict[str, Any], ...] = ()
+    chosen_tokens: Tokens | None = None
+    rejected_tokens: Tokens | None = None
+    rejected_truncated: bool = False
 
 
 class Snapshot(Frozen):

@@ -6,11 +6,19 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
+from connectors.decoders.chat import message_of
+from connectors.errors import (
+    ConnectorError,
+    DecodeError,
+    FatalError,
+    PoisonError,
+    RateLimitedError,
+    TransientError,
+)
 from connectors.judges.failures import retry_after
-from policies.records import Message, ToolCall
+from policies.records import Message, Sampled
 
-Output = tuple[Message, ...]
+Tools = tuple[Mapping[str, Any], ...]
 Post = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
@@ -47,7 +55,9 @@ class EndpointSampler:
         self._attempts = attempts
         self._backoff_s = backoff_s
 
-    async def sample(self, prompts: Sequence[tuple[Message, ...]], count: int) -> list[list[Output]]:
+    async def sample(
+        self, prompts: Sequence[tuple[Message, ...]], count: int, *, tools: Sequence[Tools] = ()
+    ) -> list[list[Sampled]]:
         """`count` answers to each prompt. See the contract of `Sampler`."""
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
@@ -62,30 +72,36 @@ class EndpointSampler:
             places = asyncio.Semaphore(self._concurrency)
             post = _poster(client, self._base_url, self._deadline_s)
 
-            async def one(prompt: tuple[Message, ...]) -> Output | PoisonError:
+            async def one(body: Mapping[str, Any]) -> Sampled | PoisonError:
                 async with places:
                     try:
-                        return await self._answer(post, prompt)
+                        return await self._answer(post, body)
                     except PoisonError as refusal:
                         return refusal
 
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [[group.create_task(one(prompt)) for _ in range(count)] for prompt in prompts]
+                    bodies = [
+                        self._body(*each) for each in zip(prompts, tools or [()] * len(prompts), strict=True)
+                    ]
+                    tasks = [[group.create_task(one(body)) for _ in range(count)] for body in bodies]
             except* ConnectorError as errors:
                 raise _first(errors) from None
         return _rows([[task.result() for task in row] for row in tasks])
 
-    async def _answer(self, post: Post, prompt: tuple[Message, ...]) -> Output:
-        body = {
+    def _body(self, prompt: tuple[Message, ...], tools: Tools) -> dict[str, Any]:
+        body: dict[str, Any] = {
             "model": self._model,
             "messages": [_as_dict(message) for message in prompt],
             "max_tokens": self._max_new_tokens,
             "temperature": self._temperature,
         }
+        return body | ({"tools": list(tools)} if tools else {})
+
+    async def _answer(self, post: Post, body: Mapping[str, Any]) -> Sampled:
         for attempt in range(1, self._attempts + 1):
             try:
-                return _output(await post(body), self._base_url)
+                return _sampled(await post(body), self._base_url)
             except TransientError as error:
                 asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
                 wait = self._backoff_s * 2 ** (attempt - 1) if asked is None else asked
@@ -133,7 +149,7 @@ def _failure(url: str, status: int, headers: Mapping[str, str], message: str) ->
     return PoisonError(text) if status in REFUSED else FatalError(text)
 
 
-def _rows(answers: Sequence[Sequence[Output | PoisonError]]) -> list[list[Output]]:
+def _rows(answers: Sequence[Sequence[Sampled | PoisonError]]) -> list[list[Sampled]]:
     """The answers; none where one of a prompt's was refused. Raises FatalError where several prompts were
     asked and all are refused: then it is not the prompts.
     """
@@ -146,21 +162,21 @@ def _rows(answers: Sequence[Sequence[Output | PoisonError]]) -> list[list[Output
     ]
 
 
-def _output(response: Mapping[str, Any], url: str) -> Output:
-    """The answer as one message. Raises TransientError where the response is no chat completion."""
+def _sampled(response: Mapping[str, Any], url: str) -> Sampled:
+    """The answer as one message. Raises TransientError where the response is no chat completion, and
+    PoisonError where the answer is none: asked again, the server would say the same of the prompt.
+    """
     try:
-        message = response["choices"][0]["message"]
-        calls = tuple(
-            ToolCall(
-                name=call["function"]["name"],
-                arguments=json.loads(call["function"]["arguments"] or "{}"),
-                id=call.get("id"),
-            )
-            for call in message.get("tool_calls") or ()
-        )
-        return (Message(role="assistant", content=message.get("content") or "", tool_calls=calls),)
-    except (LookupError, TypeError, AttributeError, ValueError):
+        choice = response["choices"][0]
+        message = choice["message"]
+        finish = choice.get("finish_reason")
+    except (LookupError, TypeError, AttributeError):
         raise TransientError(f"{url}: the response is no chat completion") from None
+    try:
+        answer = message_of(message, "choices[0].message")
+    except DecodeError as error:
+        raise PoisonError(f"{url}: the answer cannot be read: {error}") from None
+    return Sampled(messages=(answer,), truncated=finish == "length")
 
 
 def _as_dict(message: Message) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from daemon.errors import HaltedError, RlaifdError
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.store import candidates, preferences, rollouts
-from daemon.store.candidates import Output, Prompt
+from daemon.store.candidates import Prompt
 from daemon.store.judgements import Wanted, request
 from daemon.store.store import Store
 from policies import snapshot
 from policies.curation import NoPreference, Preference, capped, preference_of, review_pairs
 from policies.policy import PolicySpec
-from policies.records import Origin, Role, Scope, Split, digest
+from policies.records import Origin, Role, Sampled, Scope, Split, digest
 
 log = get("curate")
 
@@ -34,12 +34,13 @@ CURATED_AT_ONCE = 500
 class Sample(Protocol):
     """Samples `count` answers to each prompt, in prompt order, from the base model with an adapter.
 
-    It blocks, may take minutes, and raises ConnectorError or RlaifdError; never fewer answers than asked.
+    A prompt that cannot be answered has none. It blocks, may take minutes, and raises ConnectorError or
+    RlaifdError.
     """
 
     def __call__(
         self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
-    ) -> Sequence[Sequence[Output]]: ...
+    ) -> Sequence[Sequence[Sampled]]: ...
 
 
 class Halts(Protocol):
@@ -178,12 +179,12 @@ class Curate:
         self,
         connection: Connection,
         prompts: Sequence[Prompt],
-        answers: Sequence[Sequence[Output]],
+        answers: Sequence[Sequence[Sampled]],
         adapter: str,
         batch: str,
     ) -> tuple[int, int]:
         now = self._clock.now()
-        given = [(prompt.trace_id, outputs) for prompt, outputs in zip(prompts, answers, strict=True)]
+        given = [(prompt.trace_id, answered) for prompt, answered in zip(prompts, answers, strict=True)]
         fresh = candidates.store_sampled(connection, given, adapter=adapter, batch=batch, now=now)
         by_id = {prompt.trace_id: prompt for prompt in prompts}
         wanted = self._wanted(connection, [by_id[trace_id] for trace_id in fresh])
@@ -221,6 +222,6 @@ def _seed(seed: int, batch: str) -> int:
     return int(digest({"seed": seed, "batch": batch})[:8], 16)
 
 
-def _check(answers: Sequence[Sequence[Output]], *, prompts: int, count: int) -> None:
+def _check(answers: Sequence[Sequence[Sampled]], *, prompts: int, count: int) -> None:
     if len(answers) != prompts or any(len(each) not in {0, count} for each in answers):
         raise RlaifdError(f"the sampler answered other than {count} answers to each of {prompts} prompts")

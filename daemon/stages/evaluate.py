@@ -198,7 +198,11 @@ class Evaluate:
             return 0
         now = self._clock.now()
         answers = zip(prompts, result.candidate, result.stable, strict=True)
-        rows = [(prompt.trace_id, candidate, stable) for prompt, candidate, stable in answers]
+        rows = [
+            (prompt.trace_id, candidate, stable)
+            for prompt, candidate, stable in answers
+            if candidate is not None and stable is not None
+        ]
         evaluations.store_answers(connection, evaluation, rows, now=now)
         arms = evaluations.arms(connection, evaluation.id)
         return request(connection, [asking(evaluation.id, each) for each in arms if not each.same], now)

@@ -90,6 +90,7 @@ def figures(result: CompareResult) -> dict[str, float | int | str]:
         **{name: value if math.isfinite(value) else str(value) for name, value in measured.items()},
         "truncated_candidate": result.truncated_candidate,
         "truncated_stable": result.truncated_stable,
+        "refused": len(result.refused),
     }
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, Table, inspect, select, update
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow
-from policies.records import Message, Origin, Role, Split, Trace, text_of
+from policies.records import Message, Origin, Role, Sampled, Split, Trace, text_of
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -16,8 +16,6 @@ JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 
 SAMPLED_SPLITS = (Split.TRAIN.value, Split.AUDIT.value)
 """What is learned from, and what people label. Gate prompts are answered in evaluations only."""
-
-Output = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def unsampled(connection: Connection, *, limit: int) -> list[Prompt]:
 
 def store_sampled(
     connection: Connection,
-    answers: Sequence[tuple[int, Sequence[Output]]],
+    answers: Sequence[tuple[int, Sequence[Sampled]]],
     *,
     adapter: str,
     batch: str,
@@ -95,21 +93,20 @@ def store_sampled(
         connection,
         CANDIDATE,
         [
-            row(trace_id, output, adapter=adapter, batch=batch, sample=sample, now=now)
-            for trace_id, outputs in answers
+            row(trace_id, sampled, adapter=adapter, batch=batch, sample=sample, now=now)
+            for trace_id, answered in answers
             if trace_id in marked
-            for sample, output in enumerate(outputs)
-            if output
+            for sample, sampled in enumerate(answered)
         ],
     )
     return fresh
 
 
 def row(
-    trace_id: int, output: Output, *, adapter: str, batch: str, sample: int, now: float
+    trace_id: int, sampled: Sampled, *, adapter: str, batch: str, sample: int, now: float
 ) -> dict[str, Any]:
     """A sampled answer's columns. What a database cannot hold is replaced by U+FFFD: a model may say it."""
-    clean = [storable(message.model_dump(mode="json")) for message in output]
+    clean = [storable(message.model_dump(mode="json")) for message in sampled.messages]
     return {
         "trace_id": trace_id,
         "origin": Origin.SAMPLED.value,
@@ -117,7 +114,9 @@ def row(
         "batch": batch,
         "sample": sample,
         "output": clean,
-        "text": storable(text_of(output)),
+        "text": storable(text_of(sampled.messages)),
+        "truncated": sampled.truncated,
+        "tokens": None if sampled.tokens is None else sampled.tokens.model_dump(mode="json"),
         "created_at": now,
     }
 

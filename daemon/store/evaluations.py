@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, exists, func, insert, inspect, select, update
 
-from daemon.store.candidates import Output, Prompt, prompts, row
+from daemon.store.candidates import Prompt, prompts, row
 from daemon.store.inserts import insert_new
 from daemon.store.tables import AdapterRow, CandidateRow, EvaluationRow, TraceRow, VerdictRow
-from policies.records import Role, Split
+from policies.records import Role, Sampled, Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -203,7 +203,7 @@ def gate_prompts(connection: Connection, *, salt: str, limit: int) -> list[Promp
 def store_answers(
     connection: Connection,
     evaluation: Evaluation,
-    answers: Sequence[tuple[int, Output, Output]],
+    answers: Sequence[tuple[int, Sampled, Sampled]],
     *,
     now: float,
 ) -> None:
@@ -211,11 +211,11 @@ def store_answers(
     batch = batch_of(evaluation.id)
     rows = []
     for trace_id, candidate, stable in answers:
-        for arm, adapter, output in (
+        for arm, adapter, sampled in (
             (CANDIDATE_ARM, evaluation.adapter, candidate),
             (STABLE_ARM, evaluation.stable or "", stable),
         ):
-            rows.append(row(trace_id, output, adapter=adapter, batch=batch, sample=arm, now=now))
+            rows.append(row(trace_id, sampled, adapter=adapter, batch=batch, sample=arm, now=now))
     insert_new(connection, CANDIDATE, rows)
 
 

@@ -17,7 +17,7 @@ from daemon.store.tables import (
 )
 from policies import snapshot
 from policies.curation import Judged, JudgedPrompt, Preference, Score
-from policies.records import Message, Role, Split, Trace
+from policies.records import Message, Role, Split, Tokens, Trace
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -126,6 +126,8 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
         select(
             *(PREFERENCE.c.id, PREFERENCE.c.weight, PREFERENCE.c.soft, TRACE.c.payload),
             *(chosen.c.output.label("chosen"), rejected.c.output.label("rejected")),
+            *(chosen.c.tokens.label("chosen_tokens"), rejected.c.tokens.label("rejected_tokens")),
+            rejected.c.truncated.label("rejected_truncated"),
         )
         .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
         .join(chosen, chosen.c.id == PREFERENCE.c.chosen_id)
@@ -166,13 +168,14 @@ def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[
         score = Score(row.id, Role(row.role), row.version, row.reward)
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
-        select(CANDIDATE.c.id, CANDIDATE.c.trace_id, CANDIDATE.c.text)
+        select(CANDIDATE.c.id, CANDIDATE.c.trace_id, CANDIDATE.c.text, CANDIDATE.c.truncated)
         .where(CANDIDATE.c.trace_id.in_(trace_ids))
         .order_by(CANDIDATE.c.id)
     )
     found: dict[int, list[Judged]] = {trace_id: [] for trace_id in trace_ids}
     for answer in connection.execute(candidates):
-        found[answer.trace_id].append(Judged(answer.id, answer.text, tuple(scores.get(answer.id, ()))))
+        given = tuple(scores.get(answer.id, ()))
+        found[answer.trace_id].append(Judged(answer.id, answer.text, given, truncated=answer.truncated))
     return found
 
 
@@ -186,4 +189,11 @@ def _pair(row: Any) -> snapshot.Pair:
         weight=row.weight,
         soft=row.soft,
         tools=trace.tools,
+        chosen_tokens=_tokens(row.chosen_tokens),
+        rejected_tokens=_tokens(row.rejected_tokens),
+        rejected_truncated=row.rejected_truncated,
     )
+
+
+def _tokens(stored: dict[str, Any] | None) -> Tokens | None:
+    return None if stored is None else Tokens.model_validate(stored)

@@ -6,7 +6,7 @@ Natural keys carry the idempotence: every write that may be repeated after a kil
 from typing import Any
 
 from sqlalchemy import JSON as _JSON
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Text, UniqueConstraint, false
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -92,6 +92,12 @@ class CandidateRow(SQLModel, table=True):
     sample: int = 0
     output: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     text: str = Field(sa_column=Column(Text, nullable=False))
+    truncated: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
+    )
+    """It was cut off by a limit of length."""
+    tokens: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """A sampled answer's tokens, as `Tokens.model_dump(mode="json")`; None where they are not known."""
     created_at: float
 
 

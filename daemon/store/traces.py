@@ -209,6 +209,7 @@ def _insert_traces(connection: Connection, source: str, batch: _Batch, now: floa
             "sample": 0,
             "output": row["payload"]["output"],
             "text": text_of(trace.output),
+            "truncated": trace.truncated,
             "created_at": now,
         }
         for row, trace in zip(batch.traces, batch.outputs, strict=True)

@@ -38,9 +38,8 @@ def run_sample(job: SampleJob, reporter: Reporter, stopping: Callable[[], bool])
     flat = [answer for row in answers for answer in row]
     return SampleResult(
         state="done",
-        answers=tuple(tuple(answer.messages for answer in row) for row in answers),
+        answers=tuple(tuple(answer.sampled for answer in row) for row in answers),
         tokens=sum(len(answer.tokens) for answer in flat),
-        truncated=sum(answer.truncated for answer in flat),
     )
 
 
@@ -77,8 +76,8 @@ def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool
     candidate, reference = distance.mean(apart), distance.mean(alone)
     return CompareResult(
         state="done",
-        stable=tuple(answer.messages for answer in theirs),
-        candidate=tuple(answer.messages for answer in ours),
+        stable=tuple(answer.sampled for answer in theirs),
+        candidate=tuple(answer.sampled for answer in ours),
         kl_per_prompt=tuple(each.kl for each in apart),
         kl_sequence=candidate.kl_sequence,
         kl_token=candidate.kl_token,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
 
 from policies.policy import DpoRecipe, TrainingGuards
-from policies.records import Frozen, Message
+from policies.records import Frozen, Message, Sampled
 
 JOB = "job.json"
 PROGRESS = "progress.jsonl"
@@ -130,19 +130,21 @@ class TrainResult(Frozen):
 
 
 class SampleResult(Frozen):
-    """`answers[p][s]` is sample `s` to prompt `p`: the messages that follow the prompt."""
+    """`answers[p][s]` is sample `s` to prompt `p`. A prompt that could not be answered has none, and its
+    reason is in `refused`, by its index: one prompt costs the others nothing.
+    """
 
     kind: Literal["sample"] = "sample"
     state: Literal["done", "failed", "stopped"]
     reason: str = ""
-    answers: tuple[tuple[Messages, ...], ...] = ()
+    answers: tuple[tuple[Sampled, ...], ...] = ()
+    refused: dict[int, str] = Field(default_factory=dict)
     tokens: NonNegativeInt = 0
-    truncated: NonNegativeInt = 0
-    """Answers cut at max_new_tokens."""
 
 
 class CompareResult(Frozen):
-    """One answer of each policy to every prompt, in prompt order, and their distance.
+    """One answer of each policy to every prompt, in prompt order, and their distance. A prompt that could not
+    be answered has no answers (None, None), and its reason is in `refused`, by its index.
 
     KL is candidate against stable on the candidate's fresh answers: the full-distribution KL of every token,
     summed over the sequence. Entropies are per token, each policy on its own answers. All in nats, at
@@ -152,8 +154,9 @@ class CompareResult(Frozen):
     kind: Literal["compare"] = "compare"
     state: Literal["done", "failed", "stopped"]
     reason: str = ""
-    stable: tuple[Messages, ...] = ()
-    candidate: tuple[Messages, ...] = ()
+    stable: tuple[Sampled | None, ...] = ()
+    candidate: tuple[Sampled | None, ...] = ()
+    refused: dict[int, str] = Field(default_factory=dict)
     kl_per_prompt: tuple[float, ...] = ()
     kl_sequence: float = 0.0
     kl_token: float = 0.0

@@ -40,10 +40,10 @@ def sampler(request: pytest.FixtureRequest) -> Iterator[Sampler]:
 def test_answers_come_in_prompt_order_as_many_as_asked(sampler: Sampler) -> None:
     """Each prompt's answers stand at its place, all from the assistant."""
     rows = asyncio.run(sampler.sample(PROMPTS, 3))
-    assert [[output[0].content for output in row] for row in rows] == [
+    assert [[sampled.messages[0].content for sampled in row] for row in rows] == [
         [f"answer to question {number}"] * 3 for number in range(7)
     ]
-    assert {output[-1].role for row in rows for output in row} == {"assistant"}
+    assert {sampled.messages[-1].role for row in rows for sampled in row} == {"assistant"}
 
 
 def test_nothing_asked_is_nothing_answered(sampler: Sampler) -> None:

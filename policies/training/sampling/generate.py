@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from policies.records import Message
+from policies.records import Message, Sampled
 from policies.training.jobs import Messages, Tools
 from policies.training.model.dataset import question
 
@@ -29,9 +29,10 @@ class Answer:
     truncated: bool
 
     @property
-    def messages(self) -> Messages:
-        """The answer as the messages that follow the prompt."""
-        return (Message(role="assistant", content=self.text),)
+    def sampled(self) -> Sampled:
+        """The answer as the other rooms know it."""
+        message = Message(role="assistant", content=self.text)
+        return Sampled(messages=(message,), truncated=self.truncated)
 
 
 def sample(

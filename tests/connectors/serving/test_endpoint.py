@@ -9,7 +9,7 @@ import pytest
 
 from connectors.errors import FatalError, TransientError
 from connectors.serving.endpoint import EndpointSampler
-from policies.records import Message, ToolCall
+from policies.records import Message, Sampled, ToolCall
 from tests.connectors.serving.chat import ChatEndpoint, Reply
 
 PROMPT = (Message(role="user", content="hello"),)
@@ -17,7 +17,7 @@ PROMPT = (Message(role="user", content="hello"),)
 
 def run(
     reply: Callable[[int, dict[str, Any]], Reply], *, prompts: int = 1, count: int = 1, **options: Any
-) -> tuple[list[list[tuple[Message, ...]]], ChatEndpoint]:
+) -> tuple[list[list[Sampled]], ChatEndpoint]:
     with ChatEndpoint(reply) as endpoint:
         settings: dict[str, Any] = {"base_url": endpoint.url, "model": "agent", "backoff_s": 0.01} | options
         sampler = EndpointSampler(**settings)
@@ -47,7 +47,7 @@ def test_a_tool_call_is_an_answer() -> None:
     """Arguments are decoded to an object."""
     call = {"id": "c9", "type": "function", "function": {"name": "refund", "arguments": '{"order": 5}'}}
     answers, _ = run(lambda *_: Reply(None, tool_calls=[call]))
-    assert answers[0][0][0].tool_calls == (ToolCall(name="refund", arguments={"order": 5}, id="c9"),)
+    assert answers[0][0].messages[0].tool_calls == (ToolCall(name="refund", arguments={"order": 5}, id="c9"),)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_passing_failure_is_tried_again(bad: Reply) -> None:
     """The first answer fails and the second is taken; when all fail the error says the last reason."""
     deadline_s = 2.0 if bad.delay_s else 60.0  # an answer on a slow machine is not a late one
     answers, endpoint = run(lambda number, _: bad if number == 0 else Reply("fine"), deadline_s=deadline_s)
-    assert answers[0][0][0].content == "fine"
+    assert answers[0][0].messages[0].content == "fine"
     assert len(endpoint.seen) == 2
     with pytest.raises(TransientError):
         run(lambda *_: bad, deadline_s=deadline_s, attempts=2)

@@ -17,7 +17,7 @@ from daemon.store.tables import (
     VerdictRow,
 )
 from policies.policy import CurationRule, GateRule, HaltRules, PolicySpec
-from policies.records import Message, Role, Split, Trace
+from policies.records import Message, Role, Sampled, Split, Trace
 
 T = TypeVar("T")
 
@@ -69,6 +69,11 @@ def put(store: Writes, row: type[Any], **values: Any) -> int:
     key = next(iter(made.primary_key.columns))
     found = store.write(lambda c: c.execute(insert(made).values(values).returning(key)).scalar_one())
     return found if isinstance(found, int) else 0
+
+
+def sampled(text: str, **facts: Any) -> Sampled:
+    """A sampled answer of one message."""
+    return Sampled(messages=answer(text), **facts)
 
 
 def answer(text: str) -> tuple[Message, ...]:

@@ -11,12 +11,12 @@ from daemon.clock import FakeClock
 from daemon.errors import RlaifdError
 from daemon.metrics import Metrics
 from daemon.stages.curate import Curate, NoPreferencesError
-from daemon.store.candidates import Output, Prompt
+from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgementRow, PreferenceRow, SnapshotRow, TraceRow
 from policies import snapshot
 from policies.policy import ChildSampling, JudgingRule, PolicySpec
-from policies.records import Role, Scope, Split
+from policies.records import Role, Sampled, Scope, Split
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import (
     ROLES,
@@ -24,12 +24,12 @@ from tests.daemon.stages.seeding import (
     add_candidate,
     add_trace,
     add_verdict,
-    answer,
     by_length,
     count,
     judge,
     put_in_force,
     rows,
+    sampled,
     spec,
     table,
 )
@@ -45,13 +45,13 @@ class FakeSampler:
 
     def __call__(
         self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
-    ) -> Sequence[Sequence[Output]]:
+    ) -> Sequence[Sequence[Sampled]]:
         self.calls.append(([prompt.event_id for prompt in prompts], adapter, seed))
         if self.error is not None:
             raise self.error
         return [
             [
-                answer(" ".join(f"{self.words}{sample}" for _ in range(3 * sample + 1)))
+                sampled(" ".join(f"{self.words}{sample}" for _ in range(3 * sample + 1)))
                 for sample in range(count)
             ]
             for _ in prompts
@@ -193,7 +193,7 @@ def test_too_few_answers_are_refused(world: World) -> None:
     """A sampler that breaks its word is an error, not a short list."""
     add_trace(world.store, "one", Split.TRAIN)
     stage = world.stage()
-    stage._sample = lambda *_args, **_kwargs: [[answer("alone")]]
+    stage._sample = lambda *_args, **_kwargs: [[sampled("alone")]]
     with pytest.raises(RlaifdError, match="other than 3 answers"):
         stage.sample()
 
@@ -203,7 +203,7 @@ def test_a_refused_prompt_is_done_with(world: World) -> None:
     for name in ("odd", "even"):
         add_trace(world.store, name, Split.TRAIN)
     stage = world.stage()
-    stage._sample = lambda *_args, **_kwargs: [[], [answer(word) for word in "abc"]]
+    stage._sample = lambda *_args, **_kwargs: [[], [sampled(word) for word in "abc"]]
     assert stage.sample() == 2
     assert stage.sample() == 0
     assert [row.text for row in rows(world.store, CandidateRow) if row.origin == "sampled"] == ["a", "b", "c"]

@@ -14,7 +14,7 @@ from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import HaltRow
 from policies.policy import PolicySpec
-from policies.records import Message, Role, Split
+from policies.records import Role, Sampled, Split
 from policies.training.jobs import CompareResult
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import (
@@ -23,12 +23,12 @@ from tests.daemon.stages.seeding import (
     Within,
     add_labelled,
     add_traces,
-    answer,
     at_once,
     by_length,
     judge,
     lenient,
     put,
+    sampled,
     table,
 )
 
@@ -64,10 +64,8 @@ class FakeComparer:
             candidate=self._answers(prompts, self.candidate),
         )
 
-    def _answers(
-        self, prompts: Sequence[Prompt], said: Callable[[int], str]
-    ) -> tuple[tuple[Message, ...], ...]:
-        return tuple(answer(said(index)) for index, _ in enumerate(prompts))
+    def _answers(self, prompts: Sequence[Prompt], said: Callable[[int], str]) -> tuple[Sampled, ...]:
+        return tuple(sampled(said(index)) for index, _ in enumerate(prompts))
 
 
 @dataclass
