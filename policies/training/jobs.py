@@ -4,6 +4,7 @@ A job runs in a directory of its own: `job.json` (this), `progress.jsonl`, `log.
 training `checkpoints/` and `adapter/`. All paths are absolute.
 """
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,8 @@ class TrainJob(_Job):
     recipe: DpoRecipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     guard_max_new_tokens: PositiveInt = 128
+    day: date | None = None
+    """The date that chat templates may write into the system message; None: the day of the run."""
     lock: Path
     lock_wait_s: float = Field(default=5.0, ge=0)
 
