@@ -106,6 +106,8 @@ def _answer(
         tokens = rendering.encode_after(segment.text)
         last = number == len(shown.segments) - 1
         own = _own(tokens, rendering.ends, cut=cut and last) if segment.own else 0
+        if any(token in rendering.ends for token in tokens[: max(own - 1, 0)]):
+            raise UnrenderableError("the template ends the turn in the middle of this answer")
         ids += tokens
         mask += [1] * own + [0] * (len(tokens) - own)
     if not any(mask):

@@ -172,7 +172,11 @@ class Rendering:
             if index:
                 segments.append(Segment(_after(asked, shown), own=False))
             whole = self._whole(spelling, (*before, message), tools, ask=False)
+            if not whole.startswith(asked):
+                whole = _rejoined(asked, self._whole(spelling, before, tools, ask=False), whole)
             given = self._answer(asked, whole, message)
+            if message.content.strip() not in given[-1].text:
+                raise UnrenderableError("the chat template leaves out the text of this answer")
             segments += given
             shown = _as_history(asked, whole, given)
         return Continuation(start, tuple(segments))
@@ -221,6 +225,15 @@ class Rendering:
         return total.hexdigest()
 
 
+def _rejoined(asked: str, before: str, whole: str) -> str:
+    """The answer behind the prompt as it was asked, for templates that show earlier turns otherwise once
+    there is an answer: what counts is what the model saw. As it was where the generation prompt is not found.
+    """
+    opening = asked[len(before) :] if asked.startswith(before) else ""
+    at = whole.rfind(opening) if opening else -1
+    return whole if at < 0 else asked + whole[at + len(opening) :]
+
+
 def _as_history(asked: str, whole: str, given: list[Segment]) -> list[str]:
     """How a conversation may read once its last answer is a turn among others: without an empty thought."""
     opened = OPENED.search(asked)
@@ -241,14 +254,17 @@ PROBE_ANSWER = Message(role="assistant", content="yes")
 
 
 def _first(render: Callable[[Spelling], T], messages: Messages) -> T:
-    """What the first spelling gives that renders. Raises UnrenderableError with the first one's words."""
-    refusal: UnrenderableError | None = None
+    """What the first spelling gives that renders. Raises UnrenderableError with the words for the messages as
+    they are, and for the most changed ones where those differ.
+    """
+    refusals: list[str] = []
     for spelling in _worth_trying(messages):
         try:
             return render(spelling)
         except UnrenderableError as error:
-            refusal = refusal or error
-    raise refusal or UnrenderableError("there is nothing to show")
+            refusals.append(str(error))
+    first, last = refusals[0], refusals[-1]
+    raise UnrenderableError(first if first == last else f"{first} (otherwise spelled: {last})")
 
 
 def _worth_trying(messages: Messages) -> list[Spelling]:

@@ -21,14 +21,14 @@ UNCLOSED = re.compile(r"\s*<think>(?P<thought>.*)\Z", re.DOTALL)
 
 MISTRAL = {
     "defaults": {"role": "assistant"},
-    "start_anchor": "[/INST]",
+    "start_anchor_pattern": r"\[/INST\]|\[/TOOL_RESULTS\]",
     "fields": {
         "tool_calls": {
             "open_pattern": r"\[TOOL_CALLS\]\s*",
             "close_pattern": r"</s>\s*|$",
             "content": "json",
             "transform_each": True,
-            "transform": {"type": "function", "function": "{content}"},
+            "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{arguments}"}},
         },
         "content": {"close_pattern": r"</s>\s*|$", "content": "text"},
     },
@@ -37,7 +37,7 @@ MISTRAL = {
 
 DEEPSEEK = {
     "defaults": {"role": "assistant"},
-    "start_anchor": "<\uff5cAssistant\uff5c>",
+    "start_anchor_pattern": "<\uff5cAssistant\uff5c>|<\uff5ctool▁outputs▁end\uff5c>",
     "fields": {
         "reasoning_content": {
             "open_pattern": r"<think>|(?=[\s\S]*?</think>)",
