@@ -152,7 +152,7 @@ def _asked(job: SampleJob | CompareJob, base: lora.Base, prompts: Sequence[Messa
     rendering = Rendering(base.tokenizer, generation=base.model.generation_config)
     responses = Responses(rendering)
     notes = selftest.require(rendering, responses, base.name)
-    found = questions(rendering, prompts, job.tools, positions_of(base.model, base.tokenizer))
+    found = questions(rendering, prompts, job.tools, positions_of(base.model.config, base.tokenizer))
     return _Asked(rendering, responses, found, notes)
 
 

@@ -144,7 +144,7 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
 
 def _most_tokens(job: TrainJob, base: Base) -> int:
     """The longest sequence: the recipe's, and never more than the model takes."""
-    positions = positions_of(base.model, base.tokenizer)
+    positions = positions_of(base.model.config, base.tokenizer)
     return job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)
 
 

@@ -116,7 +116,7 @@ def _attempt(batch: Sequence[_Row], answer: Callable[[Sequence[_Row]], list[Answ
 
 
 def _answers(model: Any, rendering: Rendering, batch: Sequence[_Row], settings: Settings) -> list[Answer]:
-    positions = positions_of(model, rendering.tokenizer)
+    positions = positions_of(model.config, rendering.tokenizer)
     room = [settings.max_new_tokens if positions is None else positions - len(row.ids) for row in batch]
     limits = [min(settings.max_new_tokens, each) for each in room]
     uniforms = torch.stack(

@@ -37,12 +37,12 @@ def questions(
     ]
 
 
-def positions_of(model: Any, tokenizer: Any) -> int | None:
+def positions_of(config: Any, tokenizer: Any) -> int | None:
     """The most tokens of a sequence, by the model or its tokenizer, whichever is less; None: no limit."""
-    config = model.config.get_text_config()
+    text = config.get_text_config()
     limits = (
-        getattr(config, "max_position_embeddings", None),
-        getattr(config, "n_positions", None),
+        getattr(text, "max_position_embeddings", None),
+        getattr(text, "n_positions", None),
         getattr(tokenizer, "model_max_length", None),
     )
     return min((int(limit) for limit in limits if limit and 0 < limit < UNSET), default=None)

@@ -57,7 +57,7 @@ def sampled(model: Any, rendering: Any, prompts: Sequence[tuple[Message, ...]], 
     from policies.training.sampling.generate import Settings, sample
     from policies.training.sampling.questions import positions_of, questions
 
-    asked = questions(rendering, prompts, (), positions_of(model, rendering.tokenizer))
+    asked = questions(rendering, prompts, (), positions_of(model.config, rendering.tokenizer))
     return sample(model, rendering, asked, Settings(**settings))
 
 
