@@ -17,6 +17,9 @@ from policies.requirements import Asks, Lacks, Need, Requirement, stated, up
 from policies.stock import Stock
 from policies.waits import Demand, known, observed
 
+LABELS = "labels"
+"""What the requirements here are named by, before the judge."""
+
 
 def pairless(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> str | None:
     """Why no audit event brings a pair for people to label; None where it does."""
@@ -29,11 +32,25 @@ def pairless(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> str |
     return None
 
 
+def no_pair_yet(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> str:
+    """Why there is nothing to label, of a store in which there is no pair."""
+    why = pairless(stock, policy, judges)
+    if why is None and stock.unsampled:
+        why = f"{stock.unsampled} audit event(s) wait to be sampled and compared: `rlaifd curate`"
+    if why is None and stock.prompts.get(Split.AUDIT):
+        why = "the answers to the audit prompts are not compared yet: `rlaifd curate`"
+    share = policy.splits.audit
+    return (
+        why
+        or f"no audit prompt is stored: policy.splits.audit gives {share:.0%} of the new prompts to people"
+    )
+
+
 def labels(role: Role, stock: Stock, policy: PolicySpec, asks: Asks, crowding: float) -> Requirement:
     """The judge's decided labelled pairs. `crowding`: see `readiness`."""
     found = stock.alignment.get(role)
     have, asked = (found.labels, found.asked) if found else (0, 0)
-    what, need = f"labels: {role.value} judge", _needed(found, policy, crowding)
+    what, need = f"{LABELS}: {role.value} judge", _needed(found, policy, crowding)
     need = replace(need, stuck=need.stuck or _undecided(role, have, asked, stock))
     missing = max(0, need.count - have)
     if need.stuck is not None or not missing:
@@ -70,7 +87,7 @@ def _in_hand(stock: Stock, unjudged: int, beyond: float) -> tuple[Lacks, str]:
         return Lacks.WORK, f"{unjudged} labelled pairs wait for this judge: `rlaifd judge`"
     if beyond <= 0:
         return Lacks.PEOPLE, f"{stock.unlabelled} pairs wait for people: `rlaifd review export`"
-    return Lacks.WORK, f"{stock.unsampled} audit events wait to be sampled and compared: `rlaifd curate`"
+    return Lacks.WORK, f"{stock.unsampled} audit event(s) wait to be sampled and compared: `rlaifd curate`"
 
 
 def _undecided(role: Role, have: int, asked: int, stock: Stock) -> str | None:
@@ -126,4 +143,6 @@ def _at(found: Alignment, ratio: float, rule: GateRule, crowding: float) -> Need
     if alone is None:
         return Need(least, note, f"{said}: too close to {limit:.0%} for any number of labels to decide")
     count = max(least, found.labels + 1, up(alone * found.labels / found.effective * crowding))
-    return Need(count, f"{said}; the lower bound is to pass {limit:.0%}" if count > least else note)
+    return Need(
+        count, f"{said}; with about so many the lower bound passes {limit:.0%}" if count > least else note
+    )

@@ -133,7 +133,7 @@ def _from_train(what: str, stock: Stock, asked: Need, *, have: int, room: Rate) 
         )
         asked = replace(asked, stuck=why)
     demand = _demand(Split.TRAIN, missing, stock.uncurated, gives * room)
-    in_hand = f"{stock.uncurated} train events are in hand" if stock.uncurated else ""
+    in_hand = f"{stock.uncurated} train event(s) are in hand" if stock.uncurated else ""
     return stated(what, have, asked, demand, in_hand)
 
 
@@ -179,5 +179,7 @@ def _ungated(decides: Rate, count: int, policy: PolicySpec, asks: Asks) -> str |
 
 def _demand(split: Split, missing: int, in_hand: int, yields: Rate) -> Demand:
     """What further events must bring when those in hand bring what they usually do."""
-    counts = (max(0, up(missing - in_hand * each)) for each in (yields.estimate, yields.upper, yields.lower))
-    return Demand(split, *counts, yields)
+    hits, least, most = (
+        max(0, up(missing - in_hand * each)) for each in (yields.estimate, yields.upper, yields.lower)
+    )
+    return Demand(split, hits, least, most, yields)
