@@ -162,7 +162,7 @@ def humans(
     query = (
         select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, TRACE.c.cluster)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
-        .where(TRACE.c.split == Split.AUDIT.value, _after(LABEL.c.created_at, since))
+        .where(unindexed(TRACE.c.split) == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
         .limit(NEWEST_LABELS)
     )
