@@ -207,7 +207,7 @@ class Store:
             except (DBAPIError, PoolTimeoutError) as error:
                 attempt += 1
                 again = isinstance(error, DBAPIError) and _worth_retrying(error, attempt)
-                if not again or time.monotonic() > deadline:
+                if not again or time.monotonic() >= deadline:
                     raise self._explained(error) from error
             time.sleep(min(1.0, 0.05 * 2**attempt) * (0.5 + random.random()))
 
