@@ -12,17 +12,26 @@ import json
 import os
 import struct
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from daemon.errors import AdapterRefusedError
+from daemon.log import get
 from policies.basemodel import Base, WeightFile, digest_of_commit, digest_of_files
 from policies.checkpoint import CONFIG, INDEX, Checkpoint, CheckpointError, read
+
+log = get("basemodel")
 
 CACHE = "base-digests.json"
 """The file under the state directory."""
 WHOLE = 8 << 30
 """Weights up to so many bytes are hashed whole: some 20 seconds, once."""
+SETTLED_S = 2.0
+"""A file that was written within it is not remembered: the clock of a file system ticks too slowly to tell a
+second write from the first.
+"""
 SAMPLES = 8
 BLOCK = 4096
 
@@ -33,15 +42,18 @@ Look = tuple[int, int, int, int, int]
 class BaseOnDisk:
     """Answers the base model with its digest. May be asked from several threads.
 
-    `base` is what the configuration names. `whole` is the most bytes of weights that are hashed whole.
+    `base` is what the configuration names. `whole` is the most bytes of weights that are hashed whole, and
+    `settled_s` how old a write must be for what was read to be remembered.
     """
 
-    def __init__(self, base: Base, *, cache: Path, whole: int = WHOLE) -> None:
+    def __init__(self, base: Base, *, cache: Path, whole: int = WHOLE, settled_s: float = SETTLED_S) -> None:
         self._base = base
         self._cache = cache
         self._whole = whole
+        self._settled_s = settled_s
         self._lock = threading.Lock()
         self._known: tuple[tuple[Look, ...], str] | None = None
+        self._noted: set[str] = set()
 
     def now(self) -> Base:
         """The base model with the digest of what is there now, or with the reason why it has none."""
@@ -56,6 +68,26 @@ class BaseOnDisk:
             return replace(base, unread=str(error))
         except OSError as error:
             return replace(base, unread=f"{error.filename or directory}: {error.strerror}")
+
+    def check(self, adapter: str, made_for: Base, *, fix: str = "") -> None:
+        """Raises AdapterRefusedError where an adapter was made for another base model than what is there now;
+        `fix` ends the message. One that is held by its base model's name alone is told of, once.
+        """
+        base = self.now()
+        why = base.refusal(adapter, made_for)
+        if why is not None:
+            raise AdapterRefusedError(f"{why}; {fix}" if fix else why)
+        note = base.note(adapter, made_for)
+        if note is not None and adapter not in self._noted:
+            self._noted.add(adapter)
+            log.warning("base_model_by_name", adapter=adapter, note=note)
+
+    def require(self, digest: str | None) -> None:
+        """Raises AdapterRefusedError where the base model is not what had that digest any more."""
+        base = self.now()
+        if base.digest != digest:
+            why = f" ({base.unread})" if base.unread else ""
+            raise AdapterRefusedError(f"the base model {base}{why} was replaced under the run: train again")
 
     def _elsewhere(self) -> Base:
         if self._base.revision is None:
@@ -73,8 +105,14 @@ class BaseOnDisk:
                 raise CheckpointError(
                     f"{directory}: its files change while they are read: wait until they are"
                 )
-            self._known = (looks, digest_of_files(checkpoint.config, weights))
+            digest = digest_of_files(checkpoint.config, weights)
+            if not all(self._settled(look) for look in looks):
+                return digest
+            self._known = (looks, digest)
         return self._known[1]
+
+    def _settled(self, look: Look) -> bool:
+        return abs(time.time() - max(look[-2:]) / 1e9) > self._settled_s
 
     def _weights(self, checkpoint: Checkpoint) -> list[WeightFile]:
         kept = _kept(self._cache)
@@ -82,11 +120,13 @@ class BaseOnDisk:
         found: list[WeightFile] = []
         fresh: dict[str, Any] = {}
         for path in checkpoint.weights:
-            look = [*_look(path), sampled]
+            look = _look(path)
+            seen = [*look, sampled]
             entry = kept.get(str(path))
-            known = entry["sha256"] if isinstance(entry, dict) and entry.get("look") == look else None
+            known = entry["sha256"] if isinstance(entry, dict) and entry.get("look") == seen else None
             sha256 = known or (_sample if sampled else _hash)(path)
-            fresh[str(path)] = {"look": look, "sha256": sha256}
+            if self._settled(look):
+                fresh[str(path)] = {"look": seen, "sha256": sha256}
             found.append(WeightFile(path.name, path.stat().st_size, sha256))
         if any(kept.get(name) != entry for name, entry in fresh.items()):
             _keep(self._cache, {**kept, **fresh})

@@ -66,6 +66,7 @@ def _read_back(
     """Raises JobError unless the files, on the bare base, are the trained adapter: same weights, same
     answers.
     """
+    lora.require_own(base, directory)
     weights = lora.state(model)
     model.unload()
     again = lora.with_adapters(base, {POLICY: directory})

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, get_peft_model_state_dict
+from peft.utils import NoMatchingPeftModuleError
 from safetensors.torch import save_file
 
 from policies.policy import Lora
@@ -21,7 +22,7 @@ from policies.training.errors import JobError
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
 from policies.training.model import targets
 from policies.training.model.loading import UNLOADABLE, Base, load
-from policies.training.model.naming import Naming, listed
+from policies.training.model.naming import SAME, Naming, listed
 
 __all__ = ["POLICY", "Base", "load"]
 
@@ -69,7 +70,7 @@ def continued(base: Base, parent: Path, shape: Lora) -> Any:
     recipe = fresh(base, shape)
     wanted, names = recipe.peft_config[POLICY], _adapted(recipe)
     recipe.unload()
-    model = _loaded(base, base.model, parent, POLICY, trainable=True)
+    model = _loaded(base.model, parent, POLICY, base.naming, base.device, trainable=True)
     ours, theirs = _differences(wanted, model.peft_config[POLICY], names, _adapted(model))
     if len(ours) > 2 or ours != theirs:
         raise JobError(
@@ -116,39 +117,59 @@ def with_adapters(base: Base, adapters: dict[str, Path]) -> Any:
     """
     model = base.model
     for name, directory in adapters.items():
-        model = _loaded(base, model, directory, name, trainable=False)
+        model = _loaded(model, directory, name, base.naming, base.device)
     return model.eval()
 
 
-def _loaded(base: Base, model: Any, directory: Path, name: str, *, trainable: bool) -> Any:
-    """The model with one more adapter. What PEFT only warns of, or does not even tell, is an error here: a
-    name that matches nothing leaves the base model as it is.
+def require_own(base: Base, directory: Path) -> None:
+    """Loads the adapter as a server would: by plain PEFT onto the checkpoint's own class, which stands there
+    without weights. Raises JobError where it does not apply wholly.
     """
+    if not base.naming.same:
+        _loaded(base.naming.skeleton(), directory, POLICY, SAME, torch.device("cpu"), spare=True)
+
+
+def _loaded(
+    model: Any,
+    directory: Path,
+    name: str,
+    naming: Naming,
+    device: torch.device,
+    *,
+    trainable: bool = False,
+    spare: bool = False,
+) -> Any:
+    """The model with one more adapter. What PEFT only warns of, or does not even tell, is an error here: a
+    name that matches nothing leaves the base model as it is. `spare`: the weights take the place of what is
+    not there.
+    """
+    where = f"adapter {directory.name} does not fit {type(model).__name__}"
     try:
         config = LoraConfig.from_pretrained(str(directory))
-        config.target_modules = _inward(config.target_modules, base.naming)
+        config.target_modules = _inward(config.target_modules, naming)
         config.inference_mode = not trainable
         if isinstance(model, PeftModel):
+            where = f"adapter {directory.name} does not fit {type(model.get_base_model()).__name__}"
             model.add_adapter(name, config)
         else:
-            model = PeftModelForCausalLM(model, config, adapter_name=name)
+            model = PeftModelForCausalLM(model, config, adapter_name=name, low_cpu_mem_usage=spare)
         found = model.load_adapter(
             str(directory),
             name,
             is_trainable=trainable,
-            torch_device=str(base.device),
-            key_mapping=_key_mapping(base.naming),
+            torch_device=str(device),
+            key_mapping=_key_mapping(naming),
+            low_cpu_mem_usage=spare,
         )
     except torch.OutOfMemoryError:
         raise
+    except NoMatchingPeftModuleError as error:
+        raise JobError(f"{where}: none of its target modules is there") from error
     except UNLOADABLE as error:
-        said = " ".join(str(error).split())[:300]
-        raise JobError(f"adapter {directory.name} does not fit {base.name}: {said}") from error
+        raise JobError(f"{where}: {' '.join(str(error).split())[:300]}") from error
     for kind, keys in (("lacks", found.missing_keys), ("has unknown", found.unexpected_keys)):
         if keys:
-            raise JobError(
-                f"adapter {directory.name} does not fit {base.name}: it {kind} weights for {listed(keys, 2)}"
-            )
+            raise JobError(f"{where}: it {kind} weights for {listed(keys, 2)}")
     return model
 
 
@@ -156,7 +177,7 @@ def _inward(named: Any, naming: Naming) -> Any:
     return {naming.inward(name) for name in named} if isinstance(named, (set, list)) else named
 
 
-def _key_mapping(naming: Naming) -> dict[str, str] | None:
+def _key_mapping(naming: Naming) -> dict[str, str]:
     """In the form that PEFT takes: a pattern for names without its own prefix, and what replaces it."""
     if naming.same or not naming.own:
         return {}

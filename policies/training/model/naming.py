@@ -26,16 +26,25 @@ from policies.training.errors import JobError
 class Naming:
     """`own` is the path, in the checkpoint's own class, of the module that is at `loaded` in the loaded one.
 
-    Both are '' where the loaded class is the checkpoint's own.
+    Both are '' where the loaded class is the checkpoint's own. Otherwise `kind` is that class, and `config`
+    the checkpoint's whole configuration.
     """
 
     loaded: str = ""
     own: str = ""
+    kind: Any = None
+    config: Any = None
 
     @property
     def same(self) -> bool:
         """Whether both classes use the same names."""
         return self.loaded == self.own
+
+    def skeleton(self) -> Any:
+        """The checkpoint's own class without weights."""
+        # Building it may change the configuration: it gets one of its own.
+        with torch.device("meta"):
+            return self.kind(copy.deepcopy(self.config))
 
     def outward(self, module: str) -> str:
         """The name of a loaded module in the checkpoint's own class."""
@@ -63,19 +72,13 @@ def derive(name: str, model: Any, config: Any) -> Naming:
     refused = f"{name}: its own class {own} is not {type(model).__name__}, which was loaded"
     if kind is None:
         raise JobError(f"{refused}, and transformers does not know it: no server could be told the names")
-    place = _place(model, _skeleton(kind, config))
+    place = _place(model, Naming(kind=kind, config=config).skeleton())
     if place is None:
         raise JobError(f"{refused}, and where one is in the other cannot be told: take a text model")
-    return place
+    return Naming(*place, kind, config)
 
 
-def _skeleton(kind: Any, config: Any) -> Any:
-    """The class without weights. Building it may change the configuration: it gets one of its own."""
-    with torch.device("meta"):
-        return kind(copy.deepcopy(config))
-
-
-def _place(model: Any, whole: Any) -> Naming | None:
+def _place(model: Any, whole: Any) -> tuple[str, str] | None:
     """Where the outermost part of the model is that the other class has just once, made of the same parts."""
     modules = [
         (name, module) for name, module in model.named_modules() if isinstance(module, PreTrainedModel)
@@ -83,7 +86,7 @@ def _place(model: Any, whole: Any) -> Naming | None:
     for name, module in modules:
         alike = [(other, found) for other, found in whole.named_modules() if type(found) is type(module)]
         if len(alike) == 1 and _names(module) == _names(alike[0][1]):
-            return Naming(loaded=name, own=alike[0][0])
+            return name, alike[0][0]
     return None
 
 

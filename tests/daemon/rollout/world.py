@@ -60,7 +60,7 @@ class World:
             file=self.file,
             target=self.target,
             adapters_dir=self.adapters,
-            base=Base(self.base_model, self.revision),
+            base=lambda: Base(self.base_model, self.revision),
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
