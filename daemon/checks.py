@@ -35,7 +35,7 @@ def check(config: Path) -> dict[str, Any]:
     settings = load(config)
     try:
         startable(settings)
-        _base_model(settings.policy)
+        base_model(settings.policy)
     except RlaifdError as error:
         raise ConfigError(f"{config}: {error}") from None
     stock, notes = _stored(settings)
@@ -74,8 +74,10 @@ def _stored(settings: Settings) -> tuple[Stock, list[str]]:
         return Stock(), [f"{error}; what it holds is not counted here"]
 
 
-def _base_model(policy: PolicySpec) -> None:
-    """A directory is looked at without loading it; of a hub's model nothing is known before it is fetched."""
+def base_model(policy: PolicySpec) -> None:
+    """Raises ConfigError where the base model cannot be trained. A directory is looked at without loading it;
+    of a hub's model nothing is known before it is fetched.
+    """
     directory = Path(policy.base_model)
     if not directory.is_dir():
         return
