@@ -1,5 +1,6 @@
 """What happens after the last step: an adapter that is worth keeping, read back from disk, or a reason."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def end(
     """
     texts = probe.draw(examples, seed)
     scores = probe.score(model, texts, policy=POLICY, reference=reference)
+    if not all(map(math.isfinite, (*scores.policy, *scores.kl))):
+        raise JobError("the trained adapter answers with numbers that are not finite")
     found = probe.describe(texts, scores)
     same = lora.fingerprint(lora.trainable(model)) == before
     reason = unchanged(found, same_weights=same)

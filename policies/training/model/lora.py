@@ -55,6 +55,7 @@ def fresh(base: Base, shape: Lora) -> Any:
         lora_alpha=shape.alpha,
         lora_dropout=shape.dropout,
         target_modules=targets.resolve(base.model, shape.target_modules),
+        fan_in_fan_out=targets.transposed(base.model),
         task_type="CAUSAL_LM",
     )
     try:

@@ -21,6 +21,9 @@ from transformers import PreTrainedModel
 from policies import architectures
 from policies.training.errors import JobError
 
+UNBUILDABLE = (AttributeError, ImportError, KeyError, RuntimeError, TypeError, ValueError)
+"""What a class raises over a configuration that is not its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Naming:
@@ -72,7 +75,13 @@ def derive(name: str, model: Any, config: Any) -> Naming:
     refused = f"{name}: its own class {own} is not {type(model).__name__}, which was loaded"
     if kind is None:
         raise JobError(f"{refused}, and transformers does not know it: no server could be told the names")
-    place = _place(model, Naming(kind=kind, config=config).skeleton())
+    try:
+        whole = Naming(kind=kind, config=config).skeleton()
+    except UNBUILDABLE as error:
+        raise JobError(
+            f"{refused}, and cannot be built from this configuration: take a text model"
+        ) from error
+    place = _place(model, whole)
     if place is None:
         raise JobError(f"{refused}, and where one is in the other cannot be told: take a text model")
     return Naming(*place, kind, config)

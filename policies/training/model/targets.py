@@ -28,12 +28,12 @@ def resolve(model: Any, wanted: str | tuple[str, ...]) -> Targets:
     head = next((name for name, found in modules.items() if found is model.get_output_embeddings()), None)
     everything = isinstance(wanted, str) and wanted.lower() == ALL
     named = _linears(modules, head) if everything else _named(modules, wanted)
+    _refuse_embeddings(model, modules, named, head)
     meant = {name for name in named if not everything or _plain(model, name, modules[name])} & text
     if not meant:
         raise JobError(
             f"recipe.lora.target_modules {_said(wanted)}: nothing in {type(model).__name__} is that"
         )
-    _refuse_embeddings(model, modules, meant, head)
     if meant == named:
         return wanted if isinstance(wanted, str) else list(wanted)
     return sorted(meant)
@@ -56,6 +56,11 @@ def _plain(model: Any, name: str, module: Any) -> bool:
 def _named(modules: dict[str, Any], wanted: str | tuple[str, ...]) -> set[str]:
     config = LoraConfig(target_modules=wanted if isinstance(wanted, str) else list(wanted))
     return {name for name in modules if name and check_target_module_exists(config, name)}
+
+
+def transposed(model: Any) -> bool:
+    """Whether the model's layers hold their weights the other way round, as GPT-2's do."""
+    return any(isinstance(module, Conv1D) for module in model.modules())
 
 
 def _refuse_embeddings(model: Any, modules: dict[str, Any], meant: set[str], head: str | None) -> None:
