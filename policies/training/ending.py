@@ -53,7 +53,9 @@ def end(
     scores = probe.score(model, texts, policy=POLICY, reference=reference)
     if not all(map(math.isfinite, (*scores.policy, *scores.kl))):
         raise JobError("the trained adapter answers with numbers that are not finite")
-    found = probe.describe(texts, scores)
+    exact = base.model.dtype == torch.float32
+    noise = None if exact else probe.jitter(model, texts, policy=reference)
+    found = probe.describe(texts, scores, noise)
     same = lora.fingerprint(lora.trainable(model)) == before
     reason = unchanged(found, same_weights=same)
     if reason is not None:

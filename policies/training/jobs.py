@@ -141,6 +141,10 @@ class Probe(Frozen):
     kl_sequence: float
     """Mean over the sequences: KL of adapter against parent, over all tokens of one, in nats."""
     sequences: tuple[ProbeSequence, ...] = Field(min_length=1)
+    rounding_kl: float = Field(default=0.0, ge=0)
+    """KL per sequence that half precision makes by itself, out of nothing; 0 in float32."""
+    rounding_largest: float = Field(default=0.0, ge=0)
+    """The same for the largest difference of a sequence's log-probability."""
 
     @property
     def largest(self) -> float:

@@ -21,6 +21,8 @@ MOST = 16
 """Sequences of a probe: both answers of eight pairs."""
 TOKENS = 256
 """Tokens of an answer that are scored: the whole vocabulary's log-probabilities are held for each."""
+NEIGHBOURS = 0.01
+"""Share of the embedding's numbers that are moved to see what rounding does."""
 PLACES = 4
 """Decimals of what is kept, in nats."""
 
@@ -41,6 +43,16 @@ class Scores:
     reference: tuple[float, ...]
     kl: tuple[float, ...]
 
+    @property
+    def kl_sequence(self) -> float:
+        """Mean KL of a sequence."""
+        return sum(self.kl) / len(self.kl)
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a sequence's log-probability."""
+        return max(abs(ours - theirs) for ours, theirs in zip(self.policy, self.reference, strict=True))
+
 
 def draw(examples: Sequence[Example], seed: int) -> tuple[ProbeText, ...]:
     """Both answers of a few pairs: the same ones for the same pairs and seed. Raises ValueError for none."""
@@ -53,7 +65,7 @@ def draw(examples: Sequence[Example], seed: int) -> tuple[ProbeText, ...]:
             (example.rejected, example.rejected_mask),
         )
     ]
-    scored = tuple(sequence for sequence in drawn if sequence.scored)
+    scored = tuple(text for text in drawn if text.scored)
     if not scored:
         raise ValueError("no answer has a token to score")
     return scored
@@ -67,50 +79,82 @@ def _sequence(prompt: Sequence[int], answer: Sequence[int], mask: Sequence[int])
 
 
 @torch.inference_mode()
-def score(model: Any, sequences: Sequence[ProbeText], *, policy: str | None, reference: str | None) -> Scores:
+def score(model: Any, texts: Sequence[ProbeText], *, policy: str | None, reference: str | None) -> Scores:
     """Scores every sequence under both adapters of the model (None: the base), and leaves it as it was."""
     training = model.training
     model.eval()
-    ours: list[float] = []
-    theirs: list[float] = []
-    apart: list[float] = []
-    for sequence in sequences:
+    rows = []
+    for text in texts:
         with using(model, policy):
-            own = _log_probabilities(model, sequence)
+            own = _log_probabilities(model, text)
         other = own
         if policy != reference:
             with using(model, reference):
-                other = _log_probabilities(model, sequence)
-        tokens = torch.tensor([sequence.ids[index] for index in sequence.scored], device=own.device)[:, None]
-        ours.append(own.gather(1, tokens).sum().item())
-        theirs.append(other.gather(1, tokens).sum().item())
-        apart.append((own.exp() * (own - other)).sum().item())
+                other = _log_probabilities(model, text)
+        rows.append(_compared(text, own, other))
     model.train(training)
-    return Scores(tuple(ours), tuple(theirs), tuple(apart))
+    return Scores(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
-def _log_probabilities(model: Any, sequence: ProbeText) -> torch.Tensor:
+@torch.inference_mode()
+def jitter(model: Any, texts: Sequence[ProbeText], *, policy: str | None) -> Scores:
+    """The adapter against itself with roundings that fell another way.
+
+    One in a hundred of the embedding's numbers is moved to its neighbour in the model's own precision. That
+    changes less than any layer's own rounding does, and in half precision as much as any other nothing: all
+    that follows is rounded anew.
+    """
+    training = model.training
+    model.eval()
+    rows = []
+    for text in texts:
+        with using(model, policy):
+            plain = _log_probabilities(model, text)
+            hook = model.get_input_embeddings().register_forward_hook(_neighbours)
+            try:
+                moved = _log_probabilities(model, text)
+            finally:
+                hook.remove()
+        rows.append(_compared(text, moved, plain))
+    model.train(training)
+    return Scores(*(tuple(column) for column in zip(*rows, strict=True)))
+
+
+def _neighbours(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    del module, inputs
+    generator = torch.Generator().manual_seed(0)
+    chosen = (torch.rand(output.shape, generator=generator) < NEIGHBOURS).to(output.device)
+    return torch.where(chosen, output.nextafter(torch.full_like(output, torch.inf)), output)
+
+
+def _compared(text: ProbeText, own: torch.Tensor, other: torch.Tensor) -> tuple[float, float, float]:
+    tokens = torch.tensor([text.ids[index] for index in text.scored], device=own.device)[:, None]
+    ours, theirs = own.gather(1, tokens).sum().item(), other.gather(1, tokens).sum().item()
+    return ours, theirs, (own.exp() * (own - other)).sum().item()
+
+
+def _log_probabilities(model: Any, text: ProbeText) -> torch.Tensor:
     """Of the whole vocabulary where each scored token is said, [scored tokens, vocabulary], float32."""
     device = next(model.parameters()).device
-    ids = torch.tensor([sequence.ids], device=device)
-    first = sequence.scored[0]
-    extra = accepted(model, logits_to_keep=len(sequence.ids) - first + 1)
+    ids = torch.tensor([text.ids], device=device)
+    first = text.scored[0]
+    extra = accepted(model, logits_to_keep=len(text.ids) - first + 1)
     logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **extra).logits[0]
-    offset = len(sequence.ids) - logits.shape[0]
-    before = torch.tensor([index - 1 - offset for index in sequence.scored], device=device)
+    offset = len(text.ids) - logits.shape[0]
+    before = torch.tensor([index - 1 - offset for index in text.scored], device=device)
     return logits[before].float().log_softmax(dim=-1)
 
 
-def describe(sequences: Sequence[ProbeText], scores: Scores) -> Probe:
-    """The probe as it is kept with the adapter."""
-    told = [{"ids": list(each.ids), "scored": list(each.scored)} for each in sequences]
+def describe(texts: Sequence[ProbeText], scores: Scores, noise: Scores | None = None) -> Probe:
+    """The probe as it is kept with the adapter. `noise` is what rounding alone does, where that is seen."""
+    told = [{"ids": list(each.ids), "scored": list(each.scored)} for each in texts]
     return Probe(
         tokens_sha256=digest(told),
-        kl_sequence=round(sum(scores.kl) / len(scores.kl), PLACES),
+        kl_sequence=round(scores.kl_sequence, PLACES),
         sequences=tuple(
-            ProbeSequence(
-                tokens=len(sequence.scored), parent=round(theirs, PLACES), adapter=round(ours, PLACES)
-            )
-            for sequence, ours, theirs in zip(sequences, scores.policy, scores.reference, strict=True)
+            ProbeSequence(tokens=len(text.scored), parent=round(theirs, PLACES), adapter=round(ours, PLACES))
+            for text, ours, theirs in zip(texts, scores.policy, scores.reference, strict=True)
         ),
+        rounding_kl=round(max(noise.kl_sequence, 0.0), PLACES) if noise else 0.0,
+        rounding_largest=round(noise.largest, PLACES) if noise else 0.0,
     )

@@ -85,7 +85,9 @@ def test_the_probe_is_what_anybody_gets_from_the_files(job_for: JobFor, train: T
 class Trained:
     """An adapter that a training could have made, at its end."""
 
-    def __init__(self, base_model: Path, directory: Path) -> None:
+    def __init__(
+        self, base_model: Path, directory: Path, *, std: float = 0.1, dtype: str = "float32"
+    ) -> None:
         import torch
 
         from policies.training.model import lora
@@ -93,11 +95,12 @@ class Trained:
         from policies.training.model.rendering import Rendering
 
         self.base = lora.load(str(base_model), None, "cpu")
+        self.base.model.to(getattr(torch, dtype))
         self.model = lora.fresh(self.base, RECIPE.lora)
         self.before = lora.fingerprint(lora.trainable(self.model))
         torch.manual_seed(0)
         for value in lora.trainable(self.model).values():
-            torch.nn.init.normal_(value, std=0.1)
+            torch.nn.init.normal_(value, std=std)
         rendering = Rendering(self.base.tokenizer, generation=self.base.model.generation_config)
         self.examples = prepare([pair(n) for n in range(4)], rendering, 200).examples
         self.directory = directory
@@ -123,6 +126,19 @@ def test_what_is_written_is_what_was_trained(trained: Trained) -> None:
     assert ending.reason is None
     assert len(ending.files) == 2
     assert ending.probe.largest > 0.1
+
+
+def test_half_precision_is_told_from_a_change(tiny_model: Path, tmp_path: Path) -> None:
+    """An adapter far below rounding is none, although its answers differ by roundings; a real one is kept,
+    and is read back.
+    """
+    nothing = Trained(tiny_model, tmp_path / "nothing", std=3e-3, dtype="bfloat16").end()
+    learned = Trained(tiny_model, tmp_path / "learned", dtype="bfloat16").end()
+    assert nothing.reason is not None
+    assert nothing.probe.rounding_largest > 0
+    assert nothing.probe.largest > 0
+    assert learned.reason is None
+    assert learned.probe.largest > 10 * learned.probe.rounding_largest
 
 
 def test_names_of_another_class_are_not_published(trained: Trained) -> None:

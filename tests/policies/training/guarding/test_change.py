@@ -36,6 +36,17 @@ def test_what_nobody_can_see_is_none(found: Probe) -> None:
     assert said.endswith("raise policy.recipe.learning_rate or epochs")
 
 
+def test_what_rounding_alone_does_is_no_change() -> None:
+    """In half precision nothing looks like something: what is seen must be more than twice that."""
+    rounded = {"rounding_kl": 0.02, "rounding_largest": 0.3}
+    nothing = probe(0.04, 0.6).model_copy(update=rounded)
+    told = unchanged(nothing, same_weights=False)
+    assert told is not None
+    assert "KL 0.0400 nats (least 0.05) and log-probabilities within 0.6000 (least 0.7)" in told
+    assert unchanged(probe(0.06, 0.6).model_copy(update=rounded), same_weights=False) is None
+    assert unchanged(probe(0.04, 0.8).model_copy(update=rounded), same_weights=False) is None
+
+
 def test_the_same_weights_are_no_change_whatever_the_numbers() -> None:
     """Numbers may be noise; bits are not."""
     said = unchanged(probe(1.0, 1.0), same_weights=True)
