@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon import adapters
+from daemon import adapters, drain
+from daemon.cli.rollout import _adapters_text
 from daemon.errors import AdapterRefusedError, ConfigError
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts
@@ -115,6 +116,14 @@ def test_the_same_base_model_elsewhere_is_accepted(parts: Wiring, tmp_path: Path
     moved = Wiring(settings(tmp_path, TEXT.replace("base_model: base", "base_model: renamed")))
     assert told(moved, name, place) == ""
     moved.close()
+
+
+def test_an_adapter_that_is_held_by_a_name_alone_is_listed_so(parts: Wiring, tmp_path: Path) -> None:
+    """Older adapters are accepted by the old rule, and people see which those are."""
+    named, known = published(parts, tmp_path), published(parts, tmp_path, ours=True)
+    lines = dict(line.split("  ", 1) for line in _adapters_text(drain.adapters(parts)).splitlines())
+    assert lines[named].endswith("undecided  base model told by its name alone")
+    assert lines[known].endswith("undecided")
 
 
 def test_what_the_store_knows_verifies(parts: Wiring, tmp_path: Path) -> None:
