@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from connectors.errors import TransientError
 from daemon.errors import AdapterRefusedError
 from daemon.log import get
 from policies.basemodel import Base, WeightFile, digest_of_commit, digest_of_files
@@ -71,10 +72,13 @@ class BaseOnDisk:
 
     def check(self, adapter: str, made_for: Base, *, fix: str = "") -> None:
         """Raises AdapterRefusedError where an adapter was made for another base model than what is there now;
-        `fix` ends the message. One that is held by its base model's name alone is told of, once.
+        `fix` ends the message. One that is held by its base model's name alone is told of, once. Raises
+        TransientError where the base model cannot be read: that says nothing of the adapter, and may pass.
         """
         base = self.now()
         why = base.refusal(adapter, made_for)
+        if why is not None and base.digest is None and made_for.digest is not None:
+            raise TransientError(why)
         if why is not None:
             raise AdapterRefusedError(f"{why}; {fix}" if fix else why)
         note = base.note(adapter, made_for)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.errors import TransientError
 from daemon import adapters, drain
 from daemon.cli.rollout import _adapters_text
 from daemon.errors import AdapterRefusedError, ConfigError
@@ -105,6 +106,23 @@ def test_another_base_model_under_the_same_name_is_refused(parts: Wiring, tmp_pa
     )
     assert f"(sha256 {str(after.digest)[:12]})" in str(after)
     assert before.digest != after.digest
+
+
+def test_a_base_model_that_cannot_be_read_says_nothing_of_the_adapter(parts: Wiring, tmp_path: Path) -> None:
+    """It is not rejected for good because a disk is away: the work is tried again, and nothing comes into
+    force meanwhile.
+    """
+    name = published(parts, tmp_path, ours=True)
+    (tmp_path / "base" / "config.json").unlink()
+    with pytest.raises(TransientError, match=r"cannot be told: .*base: no config.json"):
+        parts.evaluate._refusal(name)
+    with pytest.raises(TransientError):
+        parts.policy_work.compare([], candidate=name, stable=None, seed=0)
+    assert "cannot be told" in told(parts, name, "rollout")
+    write_base(tmp_path / "base")
+    parts.rollout._admission.look()
+    assert parts.evaluate._refusal(name) is None
+    assert told(parts, name, "rollout") == ""
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER, TrainJob, TrainResult
+from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainJob, TrainResult
+from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE, pair
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -55,6 +56,34 @@ def test_an_adapter_that_is_its_parent_is_not_published(job_for: JobFor, train: 
     assert [each.parent for each in result.probe.sequences] == pytest.approx(
         [each.adapter for each in done.probe.sequences], abs=1e-3
     ), "the same answers of the same snapshot: the parent's numbers are the first run's adapter's"
+
+
+@pytest.mark.filterwarnings("ignore:.*_pattern keys did not match")
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("qwen3.5", "model.language_model.layers.1.self_attn.q_proj"),
+        ("mixtral", "model.layers.1.mlp.experts"),
+    ],
+)
+def test_a_whole_run_ends_under_the_names_of_the_checkpoints_own_class(
+    job_for: JobFor, train: Train, tmp_path: Path, name: str, key: str
+) -> None:
+    """A multimodal checkpoint, and one of experts: trained, scored, written, read back, and continued."""
+    from safetensors.torch import load_file
+
+    base_model = str(build(FAMILIES[name], tmp_path / "model"))
+    recipe = RECIPE.model_copy(update={"max_steps": 2, "learning_rate": 3e-2, "warmup_ratio": 0.0})
+    pairs = [pair(number) for number in range(8)]
+    job = job_for("first", base_model=base_model, recipe=recipe, pairs=pairs)
+    assert train(job).state == "done"
+    keys = load_file(job.out / ADAPTER / ADAPTER_WEIGHTS).keys()
+    assert any(each.startswith(f"base_model.model.{key}") for each in keys)
+    again = train(
+        job_for("second", base_model=base_model, recipe=recipe, pairs=pairs, parent=job.out / ADAPTER)
+    )
+    assert again.state == "done"
+    assert again.readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
 
 
 def test_the_probe_is_what_anybody_gets_from_the_files(job_for: JobFor, train: Train) -> None:
