@@ -170,6 +170,9 @@ class PolicySpec(Frozen):
     """A local directory or a hub id."""
     revision: str | None = None
     """Commit of a hub model. A hub id without one is refused: its weights could change under the adapters."""
+    served_as: str | None = Field(default=None, min_length=1)
+    """The name under which the server knows the base model; an adapter's configuration carries it. None: the
+    directory's path, or the hub id."""
     constitution: str = "helpful"
     rubric: str = "support"
     splits: Splits = Splits()

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, set_seed
 
 from policies import snapshot
 from policies.policy import DpoRecipe
+from policies.training.ending import end
 from policies.training.engines import batches, dpo
 from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
@@ -103,9 +104,31 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
         return result.model_copy(
             update={"state": "stopped", "reason": f"asked to stop at step {step} of {steps}"}
         )
-    if lora.fingerprint(lora.trainable(setup.model)) == before:
-        raise JobError("training changed no weight: the learning rate or the data teach nothing")
-    return result.model_copy(update={"files": lora.save(setup.model, job.out / ADAPTER, setup.base)})
+    # Its mixed precision goes with the trainer: what is scored is the model that others will load.
+    trainer.accelerator.unwrap_model(setup.model, keep_fp32_wrapper=False)
+    return result.model_copy(update=_ended(job, setup, before))
+
+
+def _ended(job: TrainJob, setup: _Setup, before: str) -> dict[str, Any]:
+    """What the result says of a training that went to its end."""
+    ending = end(
+        setup.model,
+        setup.base,
+        setup.prepared.examples,
+        job.out / ADAPTER,
+        reference=_reference(job),
+        before=before,
+        seed=job.seed,
+        served_as=job.served_as,
+    )
+    if ending.reason is not None:
+        return {"state": "unchanged", "reason": ending.reason, "probe": ending.probe}
+    return {"files": ending.files, "probe": ending.probe}
+
+
+def _reference(job: TrainJob) -> str | None:
+    """The adapter on the model that the loss compares with: a frozen copy of the parent; None: the base."""
+    return "ref" if job.parent else None
 
 
 def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> _Setup:
@@ -128,7 +151,7 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
         rendering=rendering,
         questions=_choose(prepared, job),
         guards=job.guards,
-        reference="ref" if job.parent else None,
+        reference=_reference(job),
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
         reporter=reporter,
