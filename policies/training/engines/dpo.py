@@ -52,10 +52,10 @@ class PairTrainer(DPOTrainer):
         self._check_margin = check_margin
         self._extra_state = extra_state
         self._pad = pad
-        self._rows = list(rows)
+        self.rows = list(rows)
         self._scoring: Scoring = WholeRows(pad)
         super().__init__(
-            train_dataset=Dataset.from_list(self._rows), data_collator=self._scoring.collate, **kwargs
+            train_dataset=Dataset.from_list(self.rows), data_collator=self._scoring.collate, **kwargs
         )
 
     def share(self) -> str:
@@ -64,10 +64,10 @@ class PairTrainer(DPOTrainer):
         found = sharing.decide(
             model,
             model.base_model,
-            self._rows,
-            self._pad,
-            self.args.per_device_train_batch_size,
+            self.rows,
             self._probing,
+            pad=self._pad,
+            batch=self.args.per_device_train_batch_size,
         )
         self._scoring = found.scoring
         self.data_collator = found.scoring.collate
@@ -80,14 +80,14 @@ class PairTrainer(DPOTrainer):
         """
         adapter = REFERENCE if REFERENCE in self.model.peft_config else None
         references = References(f"{base.name}@{base.revision} {adapter}")
-        self._rows = references.fill(
-            self._rows,
+        self.rows = references.fill(
+            self.rows,
             length=self._scoring.length,
             batch=self.args.per_device_train_batch_size,
             score=self._reference_of,
             between=between,
         )
-        self.train_dataset = Dataset.from_list(self._rows)
+        self.train_dataset = Dataset.from_list(self.rows)
         self.precompute_ref_logps = True
 
     def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
@@ -96,7 +96,7 @@ class PairTrainer(DPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         del train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        lengths = [row[self._scoring.length] for row in self._rows]
+        lengths = [row[self._scoring.length] for row in self.rows]
         return LengthBuckets(lengths, batch, self.args.seed)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ARG002
@@ -133,6 +133,10 @@ class PairTrainer(DPOTrainer):
     def _reference_of(self, rows: Sequence[dict[str, Any]]) -> Answers:
         chosen, rejected = self._refer(self._scoring, self._placed(self._scoring.collate(rows))).answers
         return chosen.tolist(), rejected.tolist()
+
+    def scores(self, rows: Sequence[dict[str, Any]]) -> Scores:
+        """What the model says of rows of the dataset as it stands, with whichever adapter is on."""
+        return self._scoring.score(self.model, self._placed(self._scoring.collate(rows)))
 
     def _probing(self, scoring: Scoring, batch: Batch) -> Scores:
         """Without dropout, so that two ways to score can be compared."""

@@ -120,4 +120,6 @@ def attention_of(model: Any) -> Attention | str:
         return f"layers of kind {unknown[0]} see a row in a way of their own"
     if "sliding_attention" in kinds and window is None:
         return "the configuration has sliding attention and no window"
-    return Attention(kinds, window, model.dtype if how == "eager" else None)
+    # Of truth values torch makes numbers anew in every layer, and on a CPU it keeps them for the gradients.
+    numbers = how == "eager" or model.device.type == "cpu"
+    return Attention(kinds, window, model.dtype if numbers else None)
