@@ -102,13 +102,12 @@ def test_half_precision_is_held_to_what_its_rounding_explains(
     import torch
 
     from policies.training.engines import prefix, sharing
+    from policies.training.engines.scoring import WholeRows
 
     model = family("qwen3").to(torch.bfloat16)
     shared = decided(model, rows)
     assert shared.shared
-    apart = [
-        sharing._tokens(scoring, rows, scorer(model)) for scoring in (shared.scoring, sharing.WholeRows(0))
-    ]
+    apart = [sharing._tokens(scoring, rows, scorer(model)) for scoring in (shared.scoring, WholeRows(0))]
     assert (apart[0] - apart[1]).abs().max() > sharing.LIMIT
     monkeypatch.setattr(
         prefix, "seen", lambda batch, _: torch.ones_like(batch["segments"][:, :, None] == 0).tril()

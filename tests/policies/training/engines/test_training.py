@@ -38,11 +38,10 @@ def test_sharing_is_another_way_to_the_same_adapter(job_for: JobFor, train: Trai
     one, two = lines(ours, "step"), lines(theirs, "step")
     assert len(one) == len(two) == 8
     for mine, stock in zip(one, two, strict=True):
+        # Of a margin of 0 rounding alone says whether it is above.
+        assert mine["metrics"].pop("accuracy") == stock["metrics"].pop("accuracy") or mine["step"] == 1
         assert mine["metrics"] == pytest.approx(stock["metrics"], rel=1e-3, abs=1e-4)
-    weights = [
-        safetensors.load_file(job.out / ADAPTER / ADAPTER_WEIGHTS)  # type: ignore[no-untyped-call]
-        for job in (ours, theirs)
-    ]
+    weights = [safetensors.load_file(job.out / ADAPTER / ADAPTER_WEIGHTS) for job in (ours, theirs)]
     for name, weight in weights[0].items():
         assert abs(weight - weights[1][name]).max() < 1e-3, name
 
