@@ -97,6 +97,10 @@ class DpoRecipe(Frozen):
     """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow."""
 
     method: Literal["dpo"] = "dpo"
+    trainer: Literal["shared", "trl"] = "shared"
+    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
+    computation, each answer behind its prompt.
+    """
     lora: Lora = Lora()
     beta: PositiveFloat = 0.1
     sft_weight: float = Field(default=1.0, ge=0)

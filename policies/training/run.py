@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 
 from policies import snapshot
 from policies.policy import DpoRecipe
 from policies.training.ending import end
 from policies.training.engines import batches, dpo
+from policies.training.engines.reference import pays
 from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
 from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob, TrainResult
@@ -42,6 +42,7 @@ class _Setup:
     prepared: Prepared
     watch: Watch
     trainable: int
+    notes: tuple[str, ...]
 
 
 def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
@@ -157,12 +158,7 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
         reporter=reporter,
         stopping=stopping,
     )
-    reporter.report(
-        "ready",
-        metrics={"trainable": trainable, "pairs": len(prepared.examples)},
-        note="; ".join([prepared.told, *notes]),
-    )
-    return _Setup(base, rendering, model, prepared, watch, trainable)
+    return _Setup(base, rendering, model, prepared, watch, trainable, notes)
 
 
 def _most_tokens(job: TrainJob, base: Base) -> int:
@@ -174,26 +170,27 @@ def _most_tokens(job: TrainJob, base: Base) -> int:
 def _trainer(
     job: TrainJob, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
 ) -> dpo.PairTrainer:
-    rows = batches.rows(setup.prepared.examples)
-    recipe = job.recipe
+    recipe, pairs = job.recipe, len(setup.prepared.examples)
     trainer = dpo.PairTrainer(
         sft_weight=recipe.sft_weight,
         check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
         extra_state=setup.watch.state,
+        pad=setup.rendering.pad,
+        rows=batches.rows(setup.prepared.examples),
         model=setup.model,
         args=dpo.arguments(recipe, job.out / CHECKPOINTS, setup.base, job.seed),
-        train_dataset=Dataset.from_list(rows),
         processing_class=setup.base.tokenizer,
-        data_collator=batches.Collator(setup.rendering.pad),
         callbacks=[setup.watch],
     )
     trainer.remove_callback(PrinterCallback)
     if job.parent is None:
         # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
-        trainer.model.delete_adapter("ref")
-    if recipe.epochs >= 2 and recipe.max_steps < 0:
-        trainer.train_dataset = dpo.with_reference(trainer, rows, _passes(reporter, stopping))
-        trainer.precompute_ref_logps = True
+        trainer.model.delete_adapter(dpo.REFERENCE)
+    notes = [setup.prepared.told, *setup.notes, *([trainer.share()] if recipe.trainer == "shared" else [])]
+    reporter.report("ready", metrics={"trainable": setup.trainable, "pairs": pairs}, note="; ".join(notes))
+    step = recipe.batch_size * recipe.gradient_accumulation
+    if pays(pairs, epochs=recipe.epochs, max_steps=recipe.max_steps, step=step):
+        trainer.keep_reference(setup.base, _passes(reporter, stopping))
     return trainer
 
 
