@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.dialects import DIALECTS, Dialect, tokenizer_of
 
-POSITIONS = 1024
+POSITIONS = 2048
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
