@@ -12,9 +12,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
-    """An immutable value. Unknown keys are refused: they are typos until shown otherwise."""
+    """An immutable value. Unknown keys are refused: they are typos until shown otherwise.
+
+    It is hashable, also where a field holds free JSON (a tool's arguments or definition, an event's tags):
+    equal values have equal hashes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(_hashable(getattr(self, name)) for name in type(self).model_fields)))
+
+
+def _hashable(value: Any) -> Any:
+    """The same value without dictionaries, lists and sets; equal ones stay equal."""
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(item) for item in value)
+    return frozenset(value) if isinstance(value, set) else value
 
 
 class ToolCall(Frozen):
@@ -35,6 +51,11 @@ class Message(Frozen):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether it is the assistant's thought alone, neither text nor call: its answer never came."""
+        return self.role == "assistant" and bool(self.reasoning) and not (self.content or self.tool_calls)
 
 
 class Tokens(Frozen):
