@@ -43,6 +43,8 @@ class JudgingRule(Frozen):
     """No reward is above it, whatever the judge said (0-10 scale)."""
     review_pairs: PositiveInt = 4
     """Most answer pairs of one audit prompt that are put to people."""
+    show_reasoning: bool = False
+    """Whether judges see what the agent thought, apart from what it said. It makes them other judges."""
 
 
 class ChildSampling(Frozen):

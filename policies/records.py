@@ -5,6 +5,8 @@ All are frozen; all are data. Identity and digests are computed here so that eve
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -184,10 +186,52 @@ def digest(value: Any) -> str:
 
 
 def text_of(output: tuple[Message, ...]) -> str:
-    """The answer as people read it: the text of the assistant's messages, tool calls in brackets."""
+    """The answer as people read it: what the assistant said, its tool calls and their results in brackets.
+
+    What it thought is no part of it.
+    """
     parts: list[str] = []
-    for message in output:
+    for message, answered in zip(output, calls_answered(output), strict=True):
+        if message.role == "tool":
+            parts.append(f"[result{_of(message, answered)}: {message.content}]")
+            continue
         if message.role == "assistant" and message.content:
             parts.append(message.content)
-        parts.extend(f"[{call.name} {canonical(call.arguments).decode()}]" for call in message.tool_calls)
+        parts.extend(call_text(call) for call in message.tool_calls)
     return "\n".join(parts)
+
+
+def reasoning_of(output: Sequence[Message]) -> str:
+    """What the assistant thought on the way to its answer."""
+    return "\n".join(message.reasoning for message in output if message.reasoning)
+
+
+def call_text(call: ToolCall) -> str:
+    """A tool call as people read it."""
+    return f"[{call.name} {canonical(call.arguments).decode()}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call that a tool's result answers. `parallel`: it was one of several in its message."""
+
+    call: ToolCall
+    parallel: bool
+
+
+def calls_answered(messages: Sequence[Message]) -> list[Answered | None]:
+    """Of each message the call that it is the result of; None: of none, or the messages do not say."""
+    known: dict[str | None, Answered] = {}
+    found: list[Answered | None] = []
+    for message in messages:
+        parallel = len(message.tool_calls) > 1
+        known |= {call.id: Answered(call, parallel) for call in message.tool_calls if call.id}
+        found.append(known.get(message.tool_call_id) if message.role == "tool" else None)
+    return found
+
+
+def _of(result: Message, answered: Answered | None) -> str:
+    if answered is not None and answered.parallel:
+        return f" of {call_text(answered.call)[1:-1]}"
+    name = result.name or (answered.call.name if answered else "")
+    return f" of {name}" if name else ""

@@ -111,7 +111,7 @@ class JudgeStage:
         self._clock = clock
         self._rule = policy.judging
         self._rubric = rubric
-        self._system = system_text(constitution, rubric)
+        self._system = system_text(constitution, rubric, reasoning=policy.judging.show_reasoning)
         self._owner = owner
         self._claim_s = claim_s
         self._claim_batch = claim_batch
@@ -161,7 +161,10 @@ class JudgeStage:
         if not mine:
             return 0
         sitting = self._sitting(asker, expires_at)
-        found = await asyncio.to_thread(self._store.read, lambda c: judgements.material(c, mine))
+        thoughts = self._rule.show_reasoning
+        found = await asyncio.to_thread(
+            self._store.read, lambda c: judgements.material(c, mine, reasoning=thoughts)
+        )
         cases = [self._prepared(asker, claim, found[claim.id]) for claim in mine if claim.id in found]
         keys = [asker.reuse_key(each) for case in cases for each in case.questions]
         sitting.stored = await asyncio.to_thread(self._store.read, lambda c: calls.reusable(c, keys))
@@ -219,7 +222,8 @@ class JudgeStage:
 
     def _questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[Question, ...]:
         """Everything that may have to be asked: both orders, or all samples of the score."""
-        case = Case(turns_of(material.messages), material.answers, material.reference)
+        turns = turns_of(material.messages, reasoning=self._rule.show_reasoning)
+        case = Case(turns, material.answers, material.reference, material.reasoning)
         temperature = asker.config.temperature
         if claim.kind == "pair":
             return (
