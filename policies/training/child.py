@@ -23,8 +23,11 @@ from policies.training.jobs import (
     JOBS,
     PROGRESS,
     RESULT,
-    CompareJob,
+    AnyJob,
+    AnyResult,
     CompareResult,
+    InspectJob,
+    InspectResult,
     SampleJob,
     SampleResult,
     TrainJob,
@@ -39,9 +42,12 @@ PR_SET_PDEATHSIG = 1
 ORPHANED = 75
 """Exit code of a child whose parent is gone."""
 
-AnyJob = TrainJob | SampleJob | CompareJob
-AnyResult = TrainResult | SampleResult | CompareResult
-RESULT_OF = {"train": TrainResult, "sample": SampleResult, "compare": CompareResult}
+RESULT_OF = {
+    "train": TrainResult,
+    "sample": SampleResult,
+    "compare": CompareResult,
+    "inspect": InspectResult,
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -78,6 +84,7 @@ def _run(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> Any
     # Imported here: the environment must be set before torch is, and a broken job needs no torch to say so.
     from policies.training.compare import run_compare, run_sample
     from policies.training.errors import JobError, StoppedError
+    from policies.training.inspection import run_inspect
     from policies.training.run import train
 
     failed = RESULT_OF[job.kind]
@@ -87,6 +94,8 @@ def _run(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> Any
                 return train(job, reporter, stopping)
         if isinstance(job, SampleJob):
             return run_sample(job, reporter, stopping)
+        if isinstance(job, InspectJob):
+            return run_inspect(job)
         return run_compare(job, reporter, stopping)
     except StoppedError as error:
         return failed(state="stopped", reason=str(error))

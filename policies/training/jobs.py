@@ -4,6 +4,7 @@ A job runs in a directory of its own: `job.json` (this), `progress.jsonl`, `log.
 training `checkpoints/` and `adapter/`. All paths are absolute.
 """
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,8 @@ class TrainJob(_Job):
     recipe: DpoRecipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     guard_max_new_tokens: PositiveInt = 128
+    day: date | None = None
+    """The date that chat templates may write into the system message; None: the day of the run."""
     lock: Path
     lock_wait_s: float = Field(default=5.0, ge=0)
 
@@ -81,7 +84,14 @@ class CompareJob(_Sampling):
     candidate: Path
 
 
-Job = Annotated[TrainJob | SampleJob | CompareJob, Field(discriminator="kind")]
+class InspectJob(_Job):
+    """Try out the base model's tokenizer and chat template. No weights are loaded."""
+
+    kind: Literal["inspect"] = "inspect"
+
+
+AnyJob = TrainJob | SampleJob | CompareJob | InspectJob
+Job = Annotated[AnyJob, Field(discriminator="kind")]
 
 
 class AdapterFile(Frozen):
@@ -168,10 +178,22 @@ class CompareResult(Frozen):
     truncated_candidate: NonNegativeInt = 0
 
 
-Result = Annotated[TrainResult | SampleResult | CompareResult, Field(discriminator="kind")]
+class InspectResult(Frozen):
+    """What the family cannot do, in lines for a person. `failed`: it cannot be trained rightly, and why."""
 
-JOBS: TypeAdapter[TrainJob | SampleJob | CompareJob] = TypeAdapter(Job)
-RESULTS: TypeAdapter[TrainResult | SampleResult | CompareResult] = TypeAdapter(Result)
+    kind: Literal["inspect"] = "inspect"
+    state: Literal["done", "failed", "stopped"]
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    positions: NonNegativeInt | None = None
+    """The most tokens of a sequence; None: the model does not say."""
+
+
+AnyResult = TrainResult | SampleResult | CompareResult | InspectResult
+Result = Annotated[AnyResult, Field(discriminator="kind")]
+
+JOBS: TypeAdapter[AnyJob] = TypeAdapter(Job)
+RESULTS: TypeAdapter[AnyResult] = TypeAdapter(Result)
 
 
 Event = Literal["started", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"]

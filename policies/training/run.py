@@ -17,11 +17,14 @@ from policies.policy import DpoRecipe
 from policies.training.engines import batches, dpo
 from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
-from policies.training.jobs import ADAPTER, CHECKPOINTS, Messages, TrainJob, TrainResult
-from policies.training.model import checkpoints, lora
+from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob, TrainResult
+from policies.training.model import checkpoints, lora, selftest
 from policies.training.model.dataset import Prepared, prepare
 from policies.training.model.lora import Base
+from policies.training.model.rendering import Rendering
+from policies.training.model.responses import Responses
 from policies.training.progress import Reporter
+from policies.training.sampling.questions import Question, positions_of
 
 BYTES_KEPT = 4 * (3 * 4 + 2)
 """A trainable weight on disk: with its optimiser's two moments and the reference's copy in three checkpoints
@@ -33,6 +36,7 @@ class _Setup:
     """What a run needs, made once."""
 
     base: Base
+    rendering: Rendering
     model: Any
     prepared: Prepared
     watch: Watch
@@ -86,9 +90,9 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
         steps=step,
         resumed_from=resumed,
         pairs=len(setup.prepared.examples),
-        identical=setup.prepared.identical,
-        too_long=setup.prepared.too_long,
-        unfit=setup.prepared.unfit,
+        identical=setup.prepared.left_out["identical"],
+        too_long=setup.prepared.left_out["too_long"],
+        unfit=setup.prepared.left_out["unfit"],
         trainable=setup.trainable,
         metrics=_metrics(watch, outcome.training_loss),
         readings=tuple(watch.readings),
@@ -108,13 +112,11 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     frozen = snapshot.read(job.snapshot, job.snapshot_id)
     base = lora.load(job.base_model, job.revision, job.device)
     _check(stopping)
-    prepared = prepare(frozen.pairs, base.tokenizer, job.recipe.max_length)
-    note = (
-        f"{len(prepared.examples)} pairs, {prepared.identical} identical, {prepared.too_long} too long, "
-        f"{prepared.unfit} unfit"
-    )
+    rendering = Rendering(base.tokenizer, generation=base.model.generation_config, day=job.day)
+    notes = selftest.require(rendering, Responses(rendering), base.name)
+    prepared = prepare(frozen.pairs, rendering, _most_tokens(job, base))
     if not prepared.examples:
-        raise JobError(f"nothing to learn from: {note} (max_length {job.recipe.max_length})")
+        raise JobError(f"nothing to learn from: {prepared.told}")
     set_seed(job.seed)
     shape = job.recipe.lora
     model = lora.continued(base, job.parent, shape) if job.parent else lora.fresh(base, shape)
@@ -122,10 +124,9 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     if trainable == 0:
         raise JobError("the adapter has no trainable weight: recipe.lora.target_modules matches nothing")
     _make_sure_of_space(job, trainable)
-    prompts = list(dict.fromkeys(pair.prompt for pair in frozen.pairs))
     watch = Watch(
-        tokenizer=base.tokenizer,
-        prompts=_choose(prompts, job),
+        rendering=rendering,
+        questions=_choose(prepared, job),
         guards=job.guards,
         reference="ref" if job.parent else None,
         max_new_tokens=job.guard_max_new_tokens,
@@ -133,8 +134,18 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
         reporter=reporter,
         stopping=stopping,
     )
-    reporter.report("ready", metrics={"trainable": trainable, "pairs": len(prepared.examples)}, note=note)
-    return _Setup(base, model, prepared, watch, trainable)
+    reporter.report(
+        "ready",
+        metrics={"trainable": trainable, "pairs": len(prepared.examples)},
+        note="; ".join([prepared.told, *notes]),
+    )
+    return _Setup(base, rendering, model, prepared, watch, trainable)
+
+
+def _most_tokens(job: TrainJob, base: Base) -> int:
+    """The longest sequence: the recipe's, and never more than the model takes."""
+    positions = positions_of(base.model.config, base.tokenizer)
+    return job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)
 
 
 def _trainer(
@@ -150,7 +161,7 @@ def _trainer(
         args=dpo.arguments(recipe, job.out / CHECKPOINTS, setup.base, job.seed),
         train_dataset=Dataset.from_list(rows),
         processing_class=setup.base.tokenizer,
-        data_collator=batches.Collator(setup.base.tokenizer.pad_token_id),
+        data_collator=batches.Collator(setup.rendering.pad),
         callbacks=[setup.watch],
     )
     trainer.remove_callback(PrinterCallback)
@@ -181,9 +192,11 @@ def _make_sure_of_space(job: TrainJob, trainable: int) -> None:
         )
 
 
-def _choose(prompts: list[Messages], job: TrainJob) -> list[Messages]:
-    """The prompts that the guards sample answers to: the same ones all through the run."""
-    return random.Random(job.seed).sample(prompts, min(job.guards.samples, len(prompts)))
+def _choose(prepared: Prepared, job: TrainJob) -> list[Question]:
+    """The prompts that the guards sample answers to: the same ones all through the run, each once."""
+    prompts = list(dict.fromkeys(tuple(example.prompt) for example in prepared.examples))
+    chosen = random.Random(job.seed).sample(prompts, min(job.guards.samples, len(prompts)))
+    return [Question(ids) for ids in chosen]
 
 
 def _metrics(watch: Watch, mean_loss: float) -> dict[str, float]:

@@ -77,9 +77,10 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
     from policies.training.engines import batches, dpo
     from policies.training.model import lora
     from policies.training.model.dataset import prepare
+    from policies.training.model.rendering import Rendering
 
     loaded = lora.load(base, None, "cpu")
-    rows = batches.rows(prepare(pairs, loaded.tokenizer, 4096).examples)
+    rows = batches.rows(prepare(pairs, Rendering(loaded.tokenizer), 4096).examples)
     trainer = dpo.PairTrainer(
         sft_weight=RECIPE.sft_weight,
         check_margin=True,

@@ -9,11 +9,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from policies.policy import TrainingGuards
 from policies.training.guarding import guards as rules
-from policies.training.jobs import GuardReading, Messages
+from policies.training.jobs import GuardReading
 from policies.training.model.lora import POLICY
+from policies.training.model.rendering import Rendering
 from policies.training.progress import Reporter
 from policies.training.sampling import distance
-from policies.training.sampling.generate import sample
+from policies.training.sampling.generate import Settings, sample
+from policies.training.sampling.questions import Question, Refused
 
 STEP_METRICS = (
     "loss",
@@ -34,8 +36,8 @@ class Watch(TrainerCallback):
     def __init__(
         self,
         *,
-        tokenizer: Any,
-        prompts: Sequence[Messages],
+        rendering: Rendering,
+        questions: Sequence[Question],
         guards: TrainingGuards,
         reference: str | None,
         max_new_tokens: int,
@@ -43,8 +45,8 @@ class Watch(TrainerCallback):
         reporter: Reporter,
         stopping: Callable[[], bool],
     ) -> None:
-        self._tokenizer = tokenizer
-        self._prompts = prompts
+        self._rendering = rendering
+        self._questions = questions
         self._guards = guards
         self._reference = reference
         self._max_new_tokens = max_new_tokens
@@ -117,13 +119,12 @@ class Watch(TrainerCallback):
         """Samples answers now and reads KL and entropy from them."""
         was_training = model.training
         model.eval()
-        answers = sample(
-            model, self._tokenizer, self._prompts, max_new_tokens=self._max_new_tokens, seed=self._seed
-        )
+        settings = Settings(max_new_tokens=self._max_new_tokens, seed=self._seed)
+        rows = sample(model, self._rendering, self._questions, settings)
         found = distance.distances(
             model,
-            self._tokenizer.pad_token_id,
-            [answer for row in answers for answer in row],
+            self._rendering.pad,
+            [answer for row in rows if not isinstance(row, Refused) for answer in row],
             policy=POLICY if step else self._reference,
             reference=self._reference,
         )

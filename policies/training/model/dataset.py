@@ -1,24 +1,22 @@
-"""Messages to tokens: what is trained on, and what is only context.
+"""Pairs to tokens: what is trained on, and what is only context.
 
-A message list is rendered by the tokenizer's own chat template, else by a plain one. Of a completion only the
-assistant's messages are trained on; tool results inside it are context, like everything in the prompt.
+Of an answer only the assistant's own tokens are trained on; tool results inside it are context, like
+everything in the prompt. An answer that was sampled under this very rendering is trained as the tokens that
+were sampled.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
 
-from jinja2 import TemplateError
-
-from policies.records import Message
+from policies.records import Tokens
 from policies.snapshot import Pair
-from policies.training.jobs import Messages, Tools
+from policies.training.model.rendering import Continuation, Rendering, UnrenderableError
 
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
+LeftOut = Literal["identical", "too_long", "unfit"]
+"""Why a pair is not trained on: both answers are the same, it is longer than the recipe or the model takes,
+or the chat template cannot show it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,150 +39,88 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The pairs that can be learned from, and how many could not."""
+    """The pairs that can be learned from, and those that cannot: how many of each kind, and one's own
+    words.
+    """
 
     examples: list[Example]
-    identical: int
-    too_long: int
-    unfit: int = 0
+    left_out: dict[LeftOut, int]
+    words: dict[LeftOut, str] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """All of it in one line."""
+        parts = [f"{len(self.examples)} pairs", *(f"{count} {kind}" for kind, count in self.left_out.items())]
+        reasons = "; ".join(f"{kind}: {words}" for kind, words in self.words.items())
+        return ", ".join(parts) + (f" ({reasons})" if reasons else "")
 
 
-def prepare(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> Prepared:
-    """Tokenises the pairs. Those with equal answers, those longer than `max_length`, and those whose messages
-    the chat template refuses, are counted out.
-    """
-    examples: list[Example] = []
-    identical = too_long = unfit = 0
+def prepare(pairs: Sequence[Pair], rendering: Rendering, max_length: int) -> Prepared:
+    """Tokenises the pairs; what cannot be trained on is counted out with its reason."""
+    prepared = Prepared([], {"identical": 0, "too_long": 0, "unfit": 0})
     for pair in pairs:
         try:
-            example = tokenise(pair, tokenizer)
-        except TemplateError:
-            unfit += 1
+            example = tokenise(pair, rendering)
+        except UnrenderableError as error:
+            prepared.left_out["unfit"] += 1
+            prepared.words.setdefault("unfit", f"preference {pair.preference}: {error}")
             continue
-        if example.chosen == example.rejected:
-            identical += 1
+        if pair.chosen == pair.rejected or example.chosen == example.rejected:
+            prepared.left_out["identical"] += 1
         elif example.length > max_length:
-            too_long += 1
+            prepared.left_out["too_long"] += 1
+            prepared.words.setdefault("too_long", f"{example.length} tokens, and {max_length} is the most")
         else:
-            examples.append(example)
-    return Prepared(examples, identical, too_long, unfit)
+            prepared.examples.append(example)
+    return prepared
 
 
-def tokenise(pair: Pair, tokenizer: Any) -> Example:
-    """One pair as tokens.
+def tokenise(pair: Pair, rendering: Rendering) -> Example:
+    """One pair as tokens. The prompt is what sampling sees; both answers continue it.
 
-    The completion starts where prompt and prompt with answer part: some templates render the prompt alone
-    differently, and both answers must share one context. Raises TemplateError.
+    Raises UnrenderableError where the chat template cannot show the pair, or an answer has no token to learn.
     """
-    messages = fitted(tokenizer, pair.prompt, pair.tools)
-    prompt = render(tokenizer, messages, pair.tools, ask=True)
-    chosen, chosen_mask = _completion(tokenizer, messages, pair.chosen, pair.tools)
-    rejected, rejected_mask = _completion(tokenizer, messages, pair.rejected, pair.tools)
-    start = min(_shared(prompt, chosen), _shared(prompt, rejected))
+    chosen, rejected = rendering.continuations(pair.prompt, (pair.chosen, pair.rejected), pair.tools)
+    good = _answer(rendering, chosen, pair.chosen_tokens, cut=False)
+    bad = _answer(rendering, rejected, pair.rejected_tokens, cut=pair.rejected_truncated)
     return Example(
-        prompt=prompt[:start],
-        chosen=chosen[start:],
-        chosen_mask=chosen_mask[start:],
-        rejected=rejected[start:],
-        rejected_mask=rejected_mask[start:],
+        prompt=rendering.encode(chosen.prompt),
+        chosen=good[0],
+        chosen_mask=good[1],
+        rejected=bad[0],
+        rejected_mask=bad[1],
         weight=pair.weight,
         soft=pair.soft,
     )
 
 
-def question(tokenizer: Any, messages: Messages, tools: Tools = ()) -> list[int]:
-    """The tokens of a prompt that is to be answered.
-
-    Logs are anybody's: a prompt that the chat template refuses is asked by the plain one, and costs the
-    others nothing.
-    """
-    try:
-        return render(tokenizer, fitted(tokenizer, messages, tools), tools, ask=True)
-    except TemplateError:
-        return render(tokenizer, messages, tools, ask=True, template=PLAIN_TEMPLATE)
-
-
-def fitted(tokenizer: Any, messages: Messages, tools: Tools = ()) -> Messages:
-    """The messages as the chat template takes them: where it has no system role, that text opens the first
-    user message.
-    """
-    try:
-        render(tokenizer, messages, tools, ask=True)
-    except TemplateError:
-        return _without_system(messages)
-    return messages
-
-
-def _without_system(messages: Messages) -> Messages:
-    told = [message.content for message in messages if message.role == "system"]
-    rest = [message for message in messages if message.role != "system"]
-    first = next((index for index, message in enumerate(rest) if message.role == "user"), None)
-    if not told or first is None:
-        return messages
-    rest[first] = rest[first].model_copy(update={"content": "\n\n".join([*told, rest[first].content])})
-    return tuple(rest)
-
-
-def render(
-    tokenizer: Any, messages: Messages, tools: Tools = (), *, ask: bool, template: str | None = None
-) -> list[int]:
-    """The tokens of a conversation; with `ask` it ends where the assistant's answer begins.
-
-    Raises TemplateError where the template refuses the messages.
-    """
-    return list(
-        tokenizer.apply_chat_template(
-            [_as_dict(message) for message in messages],
-            tools=list(tools) or None,
-            chat_template=template or (None if tokenizer.chat_template else PLAIN_TEMPLATE),
-            add_generation_prompt=ask,
-            tokenize=True,
-            return_dict=False,
-        )
-    )
-
-
-def _completion(
-    tokenizer: Any, prompt: Messages, completion: Messages, tools: Tools
+def _answer(
+    rendering: Rendering, shown: Continuation, sampled: Tokens | None, *, cut: bool
 ) -> tuple[list[int], list[int]]:
-    """Tokens of prompt and completion together, and the mask of those the assistant wrote."""
-    whole = render(tokenizer, prompt + completion, tools, ask=False)
-    mask = [0] * len(whole)
-    for index, message in enumerate(completion):
-        if message.role != "assistant":
-            continue
-        before = render(tokenizer, prompt + completion[:index], tools, ask=True)
-        last = index == len(completion) - 1
-        after = whole if last else render(tokenizer, prompt + completion[: index + 1], tools, ask=False)
-        for position in range(_shared(before, whole), _shared(after, whole)):
-            mask[position] = 1
-    return whole, mask
+    """Tokens and mask of an answer. `cut`: it was cut off, so that nothing says where it would have ended."""
+    if sampled is not None and sampled.rendering == rendering.digest and sampled.ids:
+        return list(sampled.ids), [1] * len(sampled.ids)
+    ids: list[int] = []
+    mask: list[int] = []
+    for number, segment in enumerate(shown.segments):
+        tokens = rendering.encode_after(segment.text)
+        last = number == len(shown.segments) - 1
+        own = _own(tokens, rendering.ends, cut=cut and last) if segment.own else 0
+        if any(token in rendering.ends for token in tokens[: max(own - 1, 0)]):
+            raise UnrenderableError("the template ends the turn in the middle of this answer")
+        ids += tokens
+        mask += [1] * own + [0] * (len(tokens) - own)
+    if not any(mask):
+        raise UnrenderableError("the answer is empty: it has no token to learn")
+    return ids, mask
 
 
-def _shared(first: list[int], second: list[int]) -> int:
-    """Length of the common beginning."""
-    count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+def _own(tokens: Sequence[int], ends: frozenset[int], *, cut: bool) -> int:
+    """How many of an answer's tokens are trained on: up to its end token, and without that where it was cut.
 
-
-def _as_dict(message: Message) -> dict[str, Any]:
-    """A message in the shape that chat templates expect, tool arguments as objects."""
-    shaped: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        shaped["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call.id,
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        shaped["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        shaped["name"] = message.name
-    return shaped
+    What templates write after the end token (a newline, as a rule) is nothing that the model ever says.
+    """
+    end = max((index for index, token in enumerate(tokens) if token in ends), default=None)
+    if end is None:
+        return len(tokens)
+    return end if cut else end + 1

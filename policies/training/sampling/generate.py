@@ -3,20 +3,22 @@
 Every answer draws its own stream of uniform numbers from (seed, prompt, sample number) and turns them into
 tokens by the inverse of the cumulative distribution. The distribution is the model's whole one at the given
 temperature: nothing is cut off by top-k or top-p, as KL and entropy of the answers are measured against it.
+
+One prompt never decides over others: a batch on which the model fails is halved until the culprit is alone.
 """
 
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
-from policies.records import Message, Sampled
-from policies.training.jobs import Messages, Tools
-from policies.training.model.dataset import question
+from policies.training.errors import JobError
+from policies.training.model.rendering import Rendering
+from policies.training.sampling.questions import Question, Refused, positions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,52 +27,112 @@ class Answer:
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
-    text: str
     truncated: bool
 
-    @property
-    def sampled(self) -> Sampled:
-        """The answer as the other rooms know it."""
-        message = Message(role="assistant", content=self.text)
-        return Sampled(messages=(message,), truncated=self.truncated)
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How answers are sampled."""
+
+    count: int = 1
+    temperature: float = 1.0
+    max_new_tokens: int = 256
+    seed: int = 0
+    batch_size: int = 32
 
 
 def sample(
     model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Messages],
+    rendering: Rendering,
+    questions: Sequence[Question | Refused],
+    settings: Settings,
     *,
-    count: int = 1,
-    temperature: float = 1.0,
-    max_new_tokens: int = 256,
-    seed: int = 0,
-    batch_size: int = 32,
-    tools: Sequence[Tools] = (),
     between: Callable[[int, int], None] | None = None,
-) -> list[list[Answer]]:
-    """Answers, per prompt and in prompt order, `count` answers.
+) -> list[list[Answer] | Refused]:
+    """`count` answers to each question, in their order; the reason where there are none.
 
     `between(done, total)` is called after every batch; what it raises ends the sampling. The model must be in
-    evaluation mode and is left as it was.
+    evaluation mode and is left as it was. Raises JobError where the model answers none of several questions:
+    then it is not the questions.
     """
-    tokens = [
-        question(tokenizer, messages, tools[index] if tools else ()) for index, messages in enumerate(prompts)
-    ]
-    rows = [(index, number) for index in range(len(prompts)) for number in range(count)]
-    rows.sort(key=lambda row: len(tokens[row[0]]))
-    answers: list[list[Answer | None]] = [[None] * count for _ in prompts]
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        ids = [tokens[index] for index, _ in batch]
-        uniforms = torch.stack([_uniforms(seed, tokens[i], n, max_new_tokens) for i, n in batch])
-        for (index, number), new in zip(
-            batch, generate(model, tokenizer, ids, uniforms, temperature=temperature), strict=True
-        ):
-            text = tokenizer.decode(new.tokens, skip_special_tokens=True).strip()
-            answers[index][number] = Answer(tuple(tokens[index]), new.tokens, text, new.truncated)
+    asked = [(index, each.ids) for index, each in enumerate(questions) if isinstance(each, Question)]
+    rows = [_Row(index, number, ids) for index, ids in asked for number in range(settings.count)]
+    rows.sort(key=lambda row: len(row.ids))
+    out = _Outcomes()
+    for start in range(0, len(rows), settings.batch_size):
+        batch = rows[start : start + settings.batch_size]
+        _attempt(batch, lambda some: _answers(model, rendering, some, settings), out)
         if between is not None:
             between(start + len(batch), len(rows))
-    return [[answer for answer in row if answer is not None] for row in answers]
+    if len(out.failed) > 1 and len(out.failed) == len(asked):
+        raise JobError(f"the model answers none of {len(asked)} prompts: {next(iter(out.failed.values()))}")
+
+    def row(index: int, question: Question | Refused) -> list[Answer] | Refused:
+        if isinstance(question, Refused):
+            return question
+        if index in out.failed:
+            return Refused(out.failed[index])
+        return [out.answers[index, number] for number in range(settings.count)]
+
+    return [row(index, question) for index, question in enumerate(questions)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One answer to be sampled: of which question, which sample, and the prompt's tokens."""
+
+    index: int
+    number: int
+    ids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """What became of the rows: answers by question and sample, and the questions that failed."""
+
+    answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def _attempt(batch: Sequence[_Row], answer: Callable[[Sequence[_Row]], list[Answer]], out: _Outcomes) -> None:
+    """Samples the batch, by halves where it fails as a whole; a row that fails alone fails its question."""
+    batch = [row for row in batch if row.index not in out.failed]
+    if not batch:
+        return
+    try:
+        answers = answer(batch)
+    except Exception as error:  # noqa: BLE001 - models raise whatever they like on what they cannot take
+        if len(batch) == 1:
+            out.failed[batch[0].index] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            return
+    else:
+        out.answers.update({(row.index, row.number): each for row, each in zip(batch, answers, strict=True)})
+        return
+    # Only out here is the error gone, and with it what holds the failed attempt's tensors.
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    for part in (batch[:half], batch[half:]):
+        _attempt(part, answer, out)
+
+
+def _answers(model: Any, rendering: Rendering, batch: Sequence[_Row], settings: Settings) -> list[Answer]:
+    positions = positions_of(model.config, rendering.tokenizer)
+    room = [settings.max_new_tokens if positions is None else positions - len(row.ids) for row in batch]
+    limits = [min(settings.max_new_tokens, each) for each in room]
+    uniforms = torch.stack(
+        [_uniforms(settings.seed, row.ids, row.number, settings.max_new_tokens) for row in batch]
+    )
+    made = generate(
+        model,
+        rendering,
+        [row.ids for row in batch],
+        uniforms[:, : max(limits)],
+        limits=limits,
+        temperature=settings.temperature,
+    )
+    return [
+        Answer(row.ids, new.tokens, truncated=new.truncated) for row, new in zip(batch, made, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,42 +145,50 @@ class Generated:
 
 @torch.inference_mode()
 def generate(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], uniforms: torch.Tensor, *, temperature: float
+    model: Any,
+    rendering: Rendering,
+    prompts: Sequence[Sequence[int]],
+    uniforms: torch.Tensor,
+    *,
+    limits: Sequence[int],
+    temperature: float,
 ) -> list[Generated]:
-    """Goes on from each prompt until an end token or the width of `uniforms` ([sequences, new tokens]).
+    """Goes on from each prompt until an end token, or until it has as many new tokens as its limit.
 
-    Prompts are padded on the left, so that all new tokens lie in one column. Finished sequences leave the
-    batch where the cache allows it.
+    `uniforms` is [sequences, most new tokens]. Prompts are padded on the left, so that all new tokens lie in
+    one column. Finished sequences leave the batch where the cache allows it.
     """
     device = next(model.parameters()).device
-    ids, mask = left_padded(prompts, tokenizer.pad_token_id, device)
-    ends = torch.tensor(sorted(_end_tokens(model, tokenizer)), device=device)
+    ids, mask = left_padded(prompts, rendering.pad, device)
+    ends = torch.tensor(sorted(rendering.ends), device=device)
     uniforms = uniforms.to(device)
     alive = list(range(len(prompts)))
     out: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
+    finished = [False] * len(prompts)
     cache: Any = None
     for step in range(uniforms.shape[1]):
         extra = accepted(model, position_ids=positions(mask)[:, -ids.shape[1] :], logits_to_keep=1)
         result = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
         cache = result.past_key_values
         chosen = _draw(result.logits[:, -1].float() / temperature, uniforms[alive, step])
-        done = torch.isin(chosen, ends)
-        for row, (token, finished) in enumerate(zip(chosen.tolist(), done.tolist(), strict=True)):
-            if not ended[alive[row]]:
-                out[alive[row]].append(token)
-                ended[alive[row]] = finished
-        if all(ended):
+        stops = torch.isin(chosen, ends).tolist()
+        for sequence, token, stop in zip(alive, chosen.tolist(), stops, strict=True):
+            if not finished[sequence]:
+                out[sequence].append(token)
+                ended[sequence] = stop
+                finished[sequence] = stop or len(out[sequence]) >= limits[sequence]
+        if all(finished):
             break
         ids = chosen[:, None]
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-        keep = [row for row, sequence in enumerate(alive) if not ended[sequence]]
+        keep = [row for row, sequence in enumerate(alive) if not finished[sequence]]
         if len(keep) <= len(alive) // 2 and type(cache) is DynamicCache:
-            chosen_rows = torch.tensor(keep, device=device)
-            cache.batch_select_indices(chosen_rows)
-            ids, mask = ids[chosen_rows], mask[chosen_rows]
+            kept = torch.tensor(keep, device=device)
+            cache.batch_select_indices(kept)
+            ids, mask = ids[kept], mask[kept]
             alive = [alive[row] for row in keep]
-    return [Generated(tuple(new), not end) for new, end in zip(out, ended, strict=True)]
+    return [Generated(tuple(new), truncated=not end) for new, end in zip(out, ended, strict=True)]
 
 
 def left_padded(
@@ -161,15 +231,3 @@ def _uniforms(seed: int, prompt: Sequence[int], number: int, width: int) -> torc
     key = hashlib.sha256(f"{seed}:{number}:{','.join(map(str, prompt))}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big") >> 1)
     return torch.rand(width, dtype=torch.float64, generator=generator)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Every token that ends a turn: the tokenizer's and those of the model's generation settings."""
-    ends: set[int] = set()
-    config = getattr(model, "generation_config", None)
-    for value in (tokenizer.eos_token_id, getattr(config, "eos_token_id", None)):
-        if isinstance(value, int):
-            ends.add(value)
-        elif value is not None:
-            ends.update(value)
-    return ends

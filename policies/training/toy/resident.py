@@ -19,7 +19,10 @@ from pydantic import TypeAdapter
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from policies.records import Frozen, Message
-from policies.training.sampling.generate import sample
+from policies.training.model.rendering import Rendering
+from policies.training.model.responses import Responses
+from policies.training.sampling.generate import Answer, Settings, sample
+from policies.training.sampling.questions import Refused, questions
 from policies.training.toy import tiny
 from policies.training.toy.agent import Answers, Ask, Failed, Lesson, Ready, ResidentJob, Trained
 
@@ -34,7 +37,8 @@ class Agent:
     def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, job: ResidentJob) -> None:
         self._base: Any = model
         self._model: Any = model
-        self._tokenizer = tokenizer
+        self._rendering = Rendering(tokenizer, generation=model.generation_config)
+        self._responses = Responses(self._rendering)
         self._job = job
         self.adapter: str | None = None
 
@@ -58,16 +62,21 @@ class Agent:
 
     def answer(self, prompts: tuple[str, ...], seed: int) -> tuple[str, ...]:
         """One sampled answer per prompt, the same for the same seed and prompt."""
-        sampled = sample(
-            self._model,
-            self._tokenizer,
-            [(Message(role="user", content=prompt),) for prompt in prompts],
+        messages = [(Message(role="user", content=prompt),) for prompt in prompts]
+        settings = Settings(
             temperature=self._job.temperature,
             max_new_tokens=self._job.max_new_tokens,
             seed=seed,
             batch_size=self._job.batch_size,
         )
-        return tuple(answer.text for (answer,) in sampled)
+        asked = questions(self._rendering, messages, (), self._job.spec.positions)
+        return tuple(self._said(row) for row in sample(self._model, self._rendering, asked, settings))
+
+    def _said(self, row: list[Answer] | Refused) -> str:
+        """The answer's text. Raises ValueError where there is none."""
+        if isinstance(row, Refused):
+            raise ValueError(row.reason)  # noqa: TRY004 - the prompt is wrong, not its type
+        return self._responses.read(row[0].prompt, row[0].tokens, truncated=row[0].truncated).content
 
 
 def serve(agent: Agent, questions: TextIO, say: Callable[[Frozen], None]) -> None:

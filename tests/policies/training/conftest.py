@@ -1,7 +1,7 @@
 """What the training tests share: the tiny model loaded once, pairs to learn from, and jobs."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,23 @@ def base(tiny_model: Path) -> Any:
     from policies.training.model import lora
 
     return lora.load(str(tiny_model), None, "cpu")
+
+
+@pytest.fixture(scope="session")
+def rendering(base: Any) -> Any:
+    """The tiny model's tokenizer with its chat template."""
+    from policies.training.model.rendering import Rendering
+
+    return Rendering(base.tokenizer, generation=base.model.generation_config)
+
+
+def sampled(model: Any, rendering: Any, prompts: Sequence[tuple[Message, ...]], **settings: Any) -> list[Any]:
+    """The answers to each prompt, `Refused` where there are none."""
+    from policies.training.sampling.generate import Settings, sample
+    from policies.training.sampling.questions import positions_of, questions
+
+    asked = questions(rendering, prompts, (), positions_of(model.config, rendering.tokenizer))
+    return sample(model, rendering, asked, Settings(**settings))
 
 
 @pytest.fixture

@@ -178,7 +178,9 @@ def test_nothing_to_learn_from_is_a_reason(job_for: JobFor, train: Train) -> Non
         train(job_for(pairs=[pair(0, rejected="of course we can check that for you")]))
 
 
-def test_the_loss_is_trls_own_where_weights_are_one(job_for: JobFor, base: Any, tmp_path: Path) -> None:
+def test_the_loss_is_trls_own_where_weights_are_one(
+    job_for: JobFor, base: Any, rendering: Any, tmp_path: Path
+) -> None:
     """On the same batch and the same adapter our loss equals TRL's sigmoid plus sft to 1e-5."""
     import torch
     from datasets import Dataset
@@ -194,7 +196,7 @@ def test_the_loss_is_trls_own_where_weights_are_one(job_for: JobFor, base: Any, 
     for value in lora.trainable(model).values():
         torch.nn.init.normal_(value, std=0.05)
     pairs = [pair(n) for n in range(6)]
-    rows = batches.rows(prepare(pairs, base.tokenizer, 200).examples)
+    rows = batches.rows(prepare(pairs, rendering, 200).examples)
     arguments = {
         "output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
         "report_to": [], "beta": 0.3, "per_device_train_batch_size": 6, "disable_tqdm": True,

@@ -8,7 +8,7 @@ import pytest
 
 from policies.policy import Lora
 from policies.records import Message
-from tests.policies.training.conftest import pair, said
+from tests.policies.training.conftest import pair, sampled
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -30,15 +30,14 @@ def adapted(tiny_model: Path) -> Any:
     return model.eval()
 
 
-def test_a_seed_gives_the_same_answers_in_any_batch(base: Any) -> None:
+def test_a_seed_gives_the_same_answers_in_any_batch(base: Any, rendering: Any) -> None:
     """Alone, in pairs or all at once, forwards or backwards: each prompt's answers are its own."""
-    from policies.training.sampling.generate import sample
 
     def answers(prompts: list[tuple[Message, ...]], batch_size: int) -> list[list[str]]:
-        found = sample(
-            base.model, base.tokenizer, prompts, count=3, seed=4, max_new_tokens=12, batch_size=batch_size
+        found = sampled(
+            base.model, rendering, prompts, count=3, seed=4, max_new_tokens=12, batch_size=batch_size
         )
-        return [[answer.text for answer in row] for row in found]
+        return [[rendering.tokenizer.decode(answer.tokens) for answer in row] for row in found]
 
     whole = answers(PROMPTS, 32)
     assert answers(PROMPTS, 2) == whole
@@ -46,69 +45,59 @@ def test_a_seed_gives_the_same_answers_in_any_batch(base: Any) -> None:
     assert len({text for row in whole for text in row}) > 12
 
 
-def test_another_seed_gives_other_answers(base: Any) -> None:
+def test_another_seed_gives_other_answers(base: Any, rendering: Any) -> None:
     """Seeds matter, and so does the number of the sample."""
-    from policies.training.sampling.generate import sample
-
-    one = sample(base.model, base.tokenizer, PROMPTS, seed=1, max_new_tokens=8)
-    two = sample(base.model, base.tokenizer, PROMPTS, seed=2, max_new_tokens=8)
+    one = sampled(base.model, rendering, PROMPTS, seed=1, max_new_tokens=8)
+    two = sampled(base.model, rendering, PROMPTS, seed=2, max_new_tokens=8)
     assert [row[0].tokens for row in one] != [row[0].tokens for row in two]
 
 
-def test_an_answer_ends_with_its_end_token_or_is_called_truncated(base: Any) -> None:
-    """Tokens stop at the end of the turn, never go past the limit, and the text shows no special token."""
-    from policies.training.sampling.generate import sample
-
-    rows = sample(base.model, base.tokenizer, PROMPTS, count=20, seed=3, max_new_tokens=30)
+def test_an_answer_ends_with_its_end_token_or_is_called_truncated(base: Any, rendering: Any) -> None:
+    """Tokens stop at the end of the turn, and never go past the limit."""
+    rows = sampled(base.model, rendering, PROMPTS, count=20, seed=3, max_new_tokens=30)
     answers = [answer for row in rows for answer in row]
     end = base.tokenizer.eos_token_id
     assert {answer.truncated for answer in answers} == {True, False}
     for answer in answers:
         assert len(answer.tokens) == 30 if answer.truncated else answer.tokens[-1] == end
         assert end not in answer.tokens[:-1]
-        assert "<|" not in answer.text
 
 
-def test_tokens_are_drawn_with_the_models_probabilities(base: Any) -> None:
+def test_tokens_are_drawn_with_the_models_probabilities(base: Any, rendering: Any) -> None:
     """4,000 first tokens to one prompt: frequencies are within 5 standard errors of the softmax."""
     import torch
 
-    from policies.training.model.dataset import render
-    from policies.training.sampling.generate import sample
-
-    rows = sample(
-        base.model, base.tokenizer, PROMPTS[:1], count=4000, temperature=0.7, max_new_tokens=1,
+    rows = sampled(
+        base.model, rendering, PROMPTS[:1], count=4000, temperature=0.7, max_new_tokens=1,
         batch_size=1000,
     )  # fmt: skip
     counts = torch.zeros(base.model.config.vocab_size)
     for answer in rows[0]:
         counts[answer.tokens[0]] += 1
-    ids = torch.tensor([render(base.tokenizer, PROMPTS[0], ask=True)])
+    ids = torch.tensor([rendering.encode(rendering.ask(PROMPTS[0]))])
     with torch.no_grad():
         expected = (base.model(input_ids=ids).logits[0, -1] / 0.7).softmax(-1)
     errors = (counts / 4000 - expected).abs() / (expected * (1 - expected) / 4000).sqrt()
     assert errors.max() < 5
 
 
-def test_a_policy_is_at_no_distance_from_itself(adapted: Any, base: Any) -> None:
+def test_a_policy_is_at_no_distance_from_itself(adapted: Any, base: Any, rendering: Any) -> None:
     """KL is 0 for the same adapter, and entropy is that of its own distributions."""
     from policies.training.sampling import distance
-    from policies.training.sampling.generate import sample
 
-    answers = [row[0] for row in sample(adapted, base.tokenizer, PROMPTS, max_new_tokens=10)]
+    answers = [row[0] for row in sampled(adapted, rendering, PROMPTS, max_new_tokens=10)]
     same = distance.distances(adapted, 0, answers, policy="default", reference="default")
     assert [distance.kl for distance in same] == pytest.approx([0] * len(PROMPTS), abs=1e-6)
     assert all(0 < d.entropy / d.tokens < math.log(base.model.config.vocab_size) for d in same)
 
 
-def test_distances_are_the_sums_one_gets_by_hand(adapted: Any, base: Any) -> None:
+def test_distances_are_the_sums_one_gets_by_hand(adapted: Any, base: Any, rendering: Any) -> None:
     """Batched and padded KL and entropy equal those of one unpadded sequence at a time."""
     import torch
 
     from policies.training.sampling import distance
-    from policies.training.sampling.generate import sample
 
-    answers = [row[0] for row in sample(adapted, base.tokenizer, PROMPTS, max_new_tokens=10)]
+    answers = [row[0] for row in sampled(adapted, rendering, PROMPTS, max_new_tokens=10)]
     found = distance.distances(adapted, 0, answers, policy="default", reference=None)
     for answer, one in zip(answers, found, strict=True):
         ids = torch.tensor([answer.prompt + answer.tokens])
@@ -124,14 +113,13 @@ def test_distances_are_the_sums_one_gets_by_hand(adapted: Any, base: Any) -> Non
         assert one.kl > 0
 
 
-def test_the_estimate_of_kl_agrees_with_plain_log_ratios(adapted: Any, base: Any) -> None:
+def test_the_estimate_of_kl_agrees_with_plain_log_ratios(adapted: Any, base: Any, rendering: Any) -> None:
     """Over 400 samples both estimates have the same mean, and the full-distribution one varies less."""
     import torch
 
     from policies.training.sampling import distance
-    from policies.training.sampling.generate import sample
 
-    answers = sample(adapted, base.tokenizer, PROMPTS[:1], count=400, max_new_tokens=6, batch_size=200)[0]
+    answers = sampled(adapted, rendering, PROMPTS[:1], count=400, max_new_tokens=6, batch_size=200)[0]
     found = distance.distances(adapted, 0, answers, policy="default", reference=None)
     ratios = []
     for answer in answers:
@@ -146,41 +134,6 @@ def test_the_estimate_of_kl_agrees_with_plain_log_ratios(adapted: Any, base: Any
     error = (plain.std() / math.sqrt(len(answers))).item()
     assert abs(plain.mean() - full.mean()).item() < 4 * error
     assert full.std() < plain.std()
-
-
-def test_pairs_become_tokens_with_the_prompt_and_tool_results_as_context(base: Any) -> None:
-    """Only what the assistant wrote is trained on: not the prompt, and not a tool's result in the answer."""
-    from policies.snapshot import Pair
-    from policies.training.model.dataset import tokenise
-
-    one = Pair(
-        preference=1,
-        prompt=(said("user", "where is my order"), said("assistant", "yes"), said("user", "now please")),
-        chosen=(
-            said("assistant", "we can check"),
-            said("tool", "refund refund"),
-            said("assistant", "thank you"),
-        ),
-        rejected=(said("assistant", "no"),),
-    )
-    example = tokenise(one, base.tokenizer)
-    words = base.tokenizer.convert_ids_to_tokens
-    trained = [token for token, mask in zip(words(example.chosen), example.chosen_mask, strict=True) if mask]
-    assert trained == ["we", "can", "check", "<|end|>", "thank", "you", "<|end|>"]
-    assert "refund" in words(example.chosen)
-    assert words(example.prompt)[-1] == "<|assistant|>"
-    assert words(example.rejected) == ["no", "<|end|>"]
-
-
-def test_a_tokenizer_without_a_template_gets_a_plain_one(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A base model without chat template can be trained: roles are written out."""
-    from policies.training.model.dataset import tokenise
-
-    monkeypatch.setattr(base.tokenizer, "chat_template", None)
-    example = tokenise(pair(0), base.tokenizer)
-    text = base.tokenizer.convert_ids_to_tokens(example.chosen)
-    assert text[:3] == ["of", "course", "we"]
-    assert sum(example.chosen_mask) == len(example.chosen)
 
 
 def test_comparing_answers_everything_the_gate_asks(tiny_model: Path, base: Any, tmp_path: Path) -> None:
