@@ -27,7 +27,8 @@ TESTS = "RLAIFD_TEST_"
 NO_SETTING = "RLAIFD_CONFIG"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     if host == "localhost":
         return True
     try:
@@ -152,7 +153,7 @@ class WebConfig(Frozen):
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> "WebConfig":
-        if self.token is None and self.token_file is None and not _is_loopback(self.host):
+        if self.token is None and self.token_file is None and not is_loopback(self.host):
             raise ValueError(f"host {self.host} is not loopback and no token is set: set token_file")
         return self
 

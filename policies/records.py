@@ -80,6 +80,11 @@ class Sampled(Frozen):
     tokens: Tokens | None = None
     """None where the sampler shows no tokens."""
 
+    @property
+    def cut(self) -> bool:
+        """Whether it is not the whole answer: cut off, or a thought after which none came."""
+        return self.truncated or self.messages[-1].unanswered
+
 
 class Feedback(Frozen):
     """What a user said of an answer in the log. It may train; it never counts as a label."""

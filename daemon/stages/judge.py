@@ -24,7 +24,7 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.loops import line_of
 from daemon.metrics import Metrics
-from daemon.pricing import price_of
+from daemon.pricing import Tariffs
 from daemon.stages.asking import Answer, Asker, Question, Sitting
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
@@ -79,8 +79,7 @@ class JudgeStage:
 
     `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
     finished. 0: nothing was due, judging is halted, or nothing could be finished now. It raises FatalError
-    after putting its claims back. Constructing it raises PriceUnknownError for a budget without a price, and
-    ConfigError where claims are shorter than a call.
+    after putting its claims back. What a judge without a price costs is counted as nothing.
     """
 
     def __init__(
@@ -90,6 +89,7 @@ class JudgeStage:
         judges: Mapping[Role, Judge],
         configs: Mapping[Role, JudgeConfig],
         versions: Mapping[Role, str],
+        prices: Tariffs,
         policy: PolicySpec,
         constitution: Constitution,
         rubric: Rubric,
@@ -120,12 +120,10 @@ class JudgeStage:
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
         self._versions = versions
+        self._prices = prices
         self._askers = {role: self._asker(role, judge, configs[role]) for role, judge in judges.items()}
 
     def _asker(self, role: Role, judge: Judge, config: JudgeConfig) -> Asker:
-        price = price_of(role, config)
-        if price is None:
-            log.warning("judge_price_unknown", role=role.value, model=config.model, counted_as_usd=0)
         return Asker(
             role=role,
             judge=judge,
@@ -133,7 +131,7 @@ class JudgeStage:
             system=self._system,
             dimensions=self._rubric.names,
             version=self._versions[role],
-            tariff=price,
+            tariff=self._prices[role],
             pacing=Pacing(
                 concurrency=config.concurrency,
                 requests_per_minute=config.requests_per_minute,
