@@ -82,7 +82,7 @@ class Curate:
         )
 
     def step(self, *, at_once: bool = False) -> int:
-        """Samples once and curates once, as far as there is something to do; answers how much was done.
+        """Samples once and curates once, as far as there is something to do; returns how much was done.
 
         `at_once`: without waiting for more prompts to sample with.
         """
@@ -105,8 +105,9 @@ class Curate:
             lambda c: preferences.store_preferences(c, made, looked_at=looked_at, now=now)
         )
         self._metrics.preferences.set(self._store.read(preferences.count))
-        refused = sum(isinstance(each, NoPreference) for each in found)
-        log.info("preferences_stored", prompts=len(prompts), new=new, without=refused)
+        without = [each.reason for each in found if isinstance(each, NoPreference)]
+        told = {"reason": without[0]} if without else {}
+        log.info("preferences_stored", prompts=len(prompts), new=new, without=len(without), **told)
         return len(prompts)
 
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:

@@ -111,7 +111,7 @@ class Sampling:
         self.totals = Batch()
 
     def step(self, *, at_once: bool = False) -> int:
-        """Samples answers to prompts that lack them and asks for their judgements; answers how much was done.
+        """Samples answers to prompts that lack them and asks for their judgements; returns how much was done.
 
         Nothing is sampled while judging is halted: nobody would look at it.
         """

@@ -66,7 +66,7 @@ class Bench:
         )
 
     def run(self) -> int:
-        """Steps until there is nothing to do; answers how many steps it took."""
+        """Steps until there is nothing to do; returns how many steps it took."""
         steps = 0
         while self.stage().sample():
             steps += 1
