@@ -8,11 +8,14 @@ from connectors.errors import ConnectorError
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, load, secret
 from daemon.errors import ConfigError, RlaifdError
 from daemon.pricing import price_of
+from daemon.readiness import as_object, stock_of
 from daemon.rollout.file import RolloutFile
-from daemon.stages.versions import documents
-from daemon.store.store import database_url
+from daemon.stages.versions import documents, versions
+from daemon.store.existing import existing
+from daemon.store.store import StoreError, database_url
 from policies.policy import EndpointSampling
 from policies.records import Role
+from policies.stock import Stock
 
 WITHOUT = {
     Role.SMALL: "no answers are scored, so there is nothing to train on",
@@ -23,13 +26,23 @@ WITHOUT = {
 
 
 def check(config: Path) -> dict[str, Any]:
-    """What holds, with notes on what to expect. Raises ConfigError for the first thing that is wrong."""
+    """What holds, with notes and what is missing until the gate decides.
+
+    Raises ConfigError for the first thing that is wrong. A store that cannot be read is a note: what it holds
+    is not counted then.
+    """
     settings = load(config)
     try:
         startable(settings)
     except RlaifdError as error:
         raise ConfigError(f"{config}: {error}") from None
-    return {"config": str(config), "ok": True, "notes": [*_absent(settings), *_rollout(settings)]}
+    stock, notes = _stored(settings)
+    return {
+        "config": str(config),
+        "ok": True,
+        "notes": [*_absent(settings), *_rollout(settings), *notes],
+        **as_object(stock, settings),
+    }
 
 
 def startable(settings: Settings) -> None:
@@ -45,6 +58,18 @@ def startable(settings: Settings) -> None:
     secret(settings.web.token, settings.web.token_file)
     if isinstance(settings.policy.sampling, EndpointSampling):
         secret(None, settings.policy.sampling.api_key_file)
+
+
+def _stored(settings: Settings) -> tuple[Stock, list[str]]:
+    """What the store holds, without making or changing one; nothing where there is none."""
+    judges = versions(settings.judges, settings.policy.judging, *documents(settings.policy))
+    try:
+        with existing(settings.store_url) as store:
+            if store is None:
+                return Stock(), []
+            return store.read(lambda connection: stock_of(connection, settings, judges)), []
+    except StoreError as error:
+        return Stock(), [f"{error}; what it holds is not counted here"]
 
 
 def _judge(role: Role, judge: JudgeConfig) -> None:

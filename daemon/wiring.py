@@ -332,7 +332,7 @@ class Wiring:
         return Status(
             store=self.store,
             clock=self.clock,
-            policy=self.settings.policy,
+            settings=self.settings,
             versions=self.versions,
             conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
         )

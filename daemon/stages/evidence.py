@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from daemon.metrics import Metrics
 from daemon.store import evaluations, halts, rollouts
-from daemon.store.alignment import measure
+from daemon.store.alignment import at_gate
 from daemon.store.evaluations import Arms, Cut, Evaluation
 from daemon.store.judgements import Wanted
 from policies.agreement import Alignment
@@ -41,23 +41,11 @@ def gather(
         entropy_candidate=_number(evaluation.evidence, "entropy_candidate_nats"),
         entropy_stable=_number(evaluation.evidence, "entropy_stable_nats"),
         halts=tuple(halt.reason for halt in halts.active(connection, Scope.PROMOTION)),
-        alignment={role: _alignment(connection, spec, role, of) for role, of in versions.items()},
+        alignment={role: at_gate(connection, spec, role, of) for role, of in versions.items()},
         verified=refused is None,
         verification=refused or "",
         quarantined=None if known is None else known.quarantine,
         stable_moved=_moved(connection, evaluation),
-    )
-
-
-def _alignment(connection: Connection, spec: PolicySpec, role: Role, version: str) -> Alignment:
-    return measure(
-        connection,
-        role,
-        version,
-        limit=spec.gate.min_alignment,
-        min_labels=spec.gate.min_labels,
-        window=spec.halts.alignment_window,
-        min_gap=spec.curation.min_margin,
     )
 
 

@@ -55,6 +55,19 @@ def waiting(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_is_missing_is_said_before_it_is_paid_for(waiting: Path) -> None:
+    """`check` and `status` print the same lines, and an export without pairs says why there are none."""
+    checked, looked = rlaifd("check", cwd=waiting), rlaifd("status", cwd=waiting)
+    lines = checked.out.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("to the gate  about "))
+    assert "  gate prompts " in checked.out
+    assert "\n".join(lines[start:]) in looked.out
+    exported = rlaifd("review", "export", "pairs.jsonl", cwd=waiting)
+    assert exported.code == 0
+    assert exported.out.startswith("wrote 0 pairs to pairs.jsonl\nno pair to label: ")
+    assert "  audit prompts " in exported.out
+
+
 def test_judge_does_not_pass_off_an_outage_as_done(waiting: Path) -> None:
     """Exit 1, with how many wait and why."""
     done = rlaifd("judge", cwd=waiting)
