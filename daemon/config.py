@@ -28,7 +28,8 @@ NO_SETTING = "RLAIFD_CONFIG"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     if host == "localhost":
         return True
     try:
@@ -153,7 +154,7 @@ class WebConfig(Frozen):
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> "WebConfig":
-        if self.token is None and self.token_file is None and not _is_loopback(self.host):
+        if self.token is None and self.token_file is None and not is_loopback(self.host):
             raise ValueError(f"host {self.host} is not loopback and no token is set: set token_file")
         return self
 

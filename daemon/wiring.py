@@ -34,6 +34,7 @@ from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
+    from daemon.pricing import Tariffs
     from daemon.review import Review
     from daemon.rollout.rollout import Rollout
     from daemon.stages.audit import Plan
@@ -157,6 +158,18 @@ class Wiring:
         return versions(self.settings.judges, self.settings.policy.judging, *self.documents)
 
     @cached_property
+    def prices(self) -> "Tariffs":
+        """What the judges' calls cost. Says once of which that is not known and may be money."""
+        from daemon.pricing import tariffs, uncounted
+
+        judges = self.settings.judges
+        found = tariffs(judges)
+        for role in uncounted(judges, found):
+            model = judges[role].model
+            log.get("judge").warning("judge_price_unknown", role=role.value, model=model, counted_as_usd=0)
+        return found
+
+    @cached_property
     def judge_stage(self) -> "JudgeStage":
         from daemon.stages.judge import JudgeStage
 
@@ -167,6 +180,7 @@ class Wiring:
             judges=self.judges,
             configs=self.settings.judges,
             versions=self.versions,
+            prices=self.prices,
             policy=policy,
             constitution=constitution,
             rubric=rubric,

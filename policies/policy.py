@@ -43,6 +43,8 @@ class JudgingRule(Frozen):
     """No reward is above it, whatever the judge said (0-10 scale)."""
     review_pairs: PositiveInt = 4
     """Most answer pairs of one audit prompt that are put to people."""
+    show_reasoning: bool = False
+    """Whether judges see what the agent thought, apart from what it said. It makes them other judges."""
 
 
 class ChildSampling(Frozen):
@@ -159,6 +161,8 @@ class GateRule(Frozen):
     """Ceiling of mean KL to the stable policy, per sequence, on fresh samples."""
     min_entropy_ratio: Share = 0.5
     max_entropy_ratio: PositiveFloat = 2.0
+    max_cut_excess: Share = 0.2
+    """Most by which the share of the candidate's answers that were cut off may exceed the stable policy's."""
     min_alignment: Share = 0.80
     """The lower bound of each judge's alignment must be above it."""
     min_labels: PositiveInt = 50

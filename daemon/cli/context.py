@@ -64,3 +64,13 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
 def emit(state: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Prints a state, for a script or for a person."""
     print(json.dumps(state, indent=2, sort_keys=True, default=str) if as_json else text(state))
+
+
+def cut_off(counts: dict[str, int] | None) -> str:
+    """How many of a gate attempt's answers were cut off, or "" where none was."""
+    if counts is None or not (counts["candidate"] or counts["stable"]):
+        return ""
+    of = counts["answered"]
+    return (
+        f"cut off: {counts['candidate']} of {of} answers, {counts['stable']} of {of} of the stable policy's"
+    )

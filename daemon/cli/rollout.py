@@ -11,6 +11,7 @@ from daemon.cli.context import (
     ConfigOption,
     JsonOption,
     ReasonOption,
+    cut_off,
     emit,
     wired,
 )
@@ -81,5 +82,6 @@ def _adapters_text(found: list[dict[str, Any]]) -> str:
         f"{'  quarantined: ' + row['quarantine_reason'] if row['quarantine_reason'] else ''}"
         f"{'' if row['base_digest'] else '  base model told by its name alone'}"
         f"{'  ' + '; '.join(row['reasons']) if row['reasons'] else ''}"
+        f"{'  ' + cut if (cut := cut_off(row['cut_off'])) else ''}"
         for row in found
     )
