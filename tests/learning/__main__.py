@@ -39,9 +39,10 @@ def main(arguments: list[str]) -> int:
         return 1
     report.write(directory / "summary.json", outcome)
     report.show(screen.console, outcome)
-    if not outcome.better:
-        screen.say(f"failed: the lower bound of the gain is {outcome.lower_bound:+.3f}, not above 0")
+    if outcome.failure:
+        screen.say(f"failed: {outcome.failure}")
         return 1
+    screen.say("the promoted adapter is better than the base")
     return 0
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from daemon.demo.watcher import Attempt
 from policies.intervals import quantile
+from tests.learning import strawmen
 from tests.learning.checker import Checked, check
 from tests.learning.task import Request
 
@@ -41,9 +42,14 @@ class Outcome:
         return paired_lower(self.scores_before, self.scores_after)
 
     @property
-    def better(self) -> bool:
-        """Whether the adapter is surely better than the base."""
-        return self.lower_bound > 0
+    def failure(self) -> str | None:
+        """Why this is no success; None: the adapter surely beats the base, and every strawman."""
+        if self.lower_bound <= 0:
+            return f"the lower bound of the gain is {self.lower_bound:+.3f}, not above 0"
+        name, score = strawmen.best(self.requests)
+        if fmean(self.scores_after) <= score:
+            return f"always answering {name} scores {score:.3f}, the adapter {fmean(self.scores_after):.3f}"
+        return None
 
     def summary(self) -> dict[str, Any]:
         """The object that scripts read."""
@@ -75,7 +81,7 @@ def write(path: Path, outcome: Outcome) -> None:
 def show(console: Console, outcome: Outcome) -> None:
     """The table and the first answers."""
     summary = outcome.summary()
-    table = Table(title=f"{len(outcome.requests)} held-out requests, sampled at temperature 1")
+    table = Table()
     for name in ("", "base", "promoted"):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("score, 0 to 1", f"{summary['score_before']:.3f}", f"{summary['score_after']:.3f}")
@@ -84,7 +90,10 @@ def show(console: Console, outcome: Outcome) -> None:
         table.add_row(demand.replace("_", " "), *(f"{share:.0%}" for share in met))
     console.print(table)
     gained = summary["score_after"] - summary["score_before"]
+    name, straw = strawmen.best(outcome.requests)
     for line in (
+        f"{len(outcome.requests)} held-out requests, answers sampled at temperature 1 (those below too)",
+        f"best policy that answers nothing in particular: {name}, {straw:.3f}",
         f"difference {gained:+.3f}, one-sided {CONFIDENCE:.0%} lower bound {outcome.lower_bound:+.3f}",
         f"KL {outcome.attempt.kl_sequence} nats per answer, win rate at the gate {outcome.attempt.win_rate}",
         f"training's peak {outcome.peak_mb:,.0f} MB; {outcome.seconds / 60:.1f} minutes in all",
