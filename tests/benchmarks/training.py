@@ -183,8 +183,8 @@ def _apart(ours: Any, theirs: Any) -> float:
         batch = theirs.data_collator([tokens[index] for index in part])
         labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, IGNORED)
         with torch.no_grad():
-            stock = theirs.model(**batch, labels=labels, fused_lm_head=True).log_probs.sum(dim=1)
-            own = ours.scores([ours.rows[index] for index in part]).log_probs.sum(dim=1)
+            stock = theirs.model(**batch, labels=labels, fused_lm_head=True).log_probs.double().sum(dim=1)
+            own = ours.scores([ours.rows[index] for index in part]).log_probs.double().sum(dim=1)
         largest = max(largest, (stock - own).abs().max().item())
     return largest
 

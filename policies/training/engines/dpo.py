@@ -24,7 +24,7 @@ from policies.training.engines.reference import Answers, References
 from policies.training.engines.scoring import Batch, Scores, Scoring, WholeRows
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
-from policies.training.model.lora import Base, using
+from policies.training.model.lora import Base, fingerprint, using
 
 ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 """Largest first margin that rounding explains: policy and reference are then the same weights."""
@@ -65,7 +65,7 @@ class PairTrainer(DPOTrainer):
             model,
             model.base_model,
             self.rows,
-            self._probing,
+            self._refer,
             pad=self._pad,
             batch=self.args.per_device_train_batch_size,
         )
@@ -78,8 +78,8 @@ class PairTrainer(DPOTrainer):
 
         `between(done, total)` is called before every batch.
         """
-        adapter = REFERENCE if REFERENCE in self.model.peft_config else None
-        references = References(f"{base.name}@{base.revision} {adapter}")
+        frozen = {name: value for name, value in self.model.named_parameters() if f".{REFERENCE}." in name}
+        references = References(f"{base.name}@{base.revision} {fingerprint(frozen)}")
         self.rows = references.fill(
             self.rows,
             length=self._scoring.length,
@@ -120,32 +120,35 @@ class PairTrainer(DPOTrainer):
         return terms.loss
 
     def _refer(self, scoring: Scoring, batch: Batch) -> Scores:
-        """What the reference says: the base, or the frozen copy of the adapter that is continued."""
-        adapter = REFERENCE if REFERENCE in self.model.peft_config else None
-        with (
-            torch.no_grad(),
-            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
-            using(self.model, adapter),
-            self.accelerator.autocast(),
-        ):
-            return scoring.score(self.model, batch)
+        """What the reference says: the base, or the frozen copy of the adapter that is continued.
+
+        Without dropout: a reference that says something else each time is none.
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            with (
+                torch.no_grad(),
+                disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
+                using(self.model, self._reference),
+                self.accelerator.autocast(),
+            ):
+                return scoring.score(self.model, self._placed(batch))
+        finally:
+            self.model.train(training)
+
+    @property
+    def _reference(self) -> str | None:
+        """The adapter that is the reference; None: the base."""
+        return REFERENCE if REFERENCE in self.model.peft_config else None
 
     def _reference_of(self, rows: Sequence[dict[str, Any]]) -> Answers:
-        chosen, rejected = self._refer(self._scoring, self._placed(self._scoring.collate(rows))).answers
+        chosen, rejected = self._refer(self._scoring, self._scoring.collate(rows)).answers
         return chosen.tolist(), rejected.tolist()
 
     def scores(self, rows: Sequence[dict[str, Any]]) -> Scores:
         """What the model says of rows of the dataset as it stands, with whichever adapter is on."""
         return self._scoring.score(self.model, self._placed(self._scoring.collate(rows)))
-
-    def _probing(self, scoring: Scoring, batch: Batch) -> Scores:
-        """Without dropout, so that two ways to score can be compared."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            return self._refer(scoring, self._placed(batch))
-        finally:
-            self.model.train(training)
 
     def _placed(self, batch: Batch) -> Batch:
         return {name: value.to(self.args.device) for name, value in batch.items()}

@@ -26,8 +26,8 @@ class PrefixCollator:
 
     `input_ids`, `position_ids` and `segments` are [B, T]. `asked` [2B, L] are the positions in a row whose
     outputs say an answer's tokens, and `targets` [2B, L] those tokens; first all chosen answers, then all
-    rejected. The first tokens of both are said where the prompt ends. A target that does not count is
-    IGNORED.
+    rejected. The first tokens of both are said where the prompt ends; without a prompt nothing says
+    them. A target that does not count is IGNORED.
     """
 
     pad: int
@@ -52,8 +52,10 @@ class PrefixCollator:
                 positions[line, start:end] = torch.arange(prompt, prompt + size)
                 segments[line, start:end] = CHOSEN + side
                 asked[side, line, :size] = torch.arange(start - 1, end - 1)
-                asked[side, line, 0] = prompt - 1
+                asked[side, line, 0] = max(prompt - 1, 0)
                 targets[side, line, :size] = answer.masked_fill(~own, IGNORED)
+                if prompt == 0:
+                    targets[side, line, 0] = IGNORED
                 start = end
         batch = {"input_ids": ids, "position_ids": positions, "segments": segments}
         batch |= {"asked": asked.flatten(0, 1), "targets": targets.flatten(0, 1)}

@@ -90,8 +90,9 @@ def spelled_out(model: Any, row: dict[str, Any], side: str) -> float:
     prompt, answer = row["prompt_ids"], row[f"{side}_ids"]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0].float()
-    said = logits.log_softmax(dim=-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(answer)[:, None])[:, 0]
-    return float((said * torch.tensor(row[f"{side}_mask"])).sum())
+    said = logits[:-1].log_softmax(dim=-1).gather(1, torch.tensor(prompt + answer)[1:, None])[:, 0]
+    counted = torch.tensor([0] * len(prompt) + row[f"{side}_mask"])[1:]
+    return float((said * counted).sum())
 
 
 def trainer_of(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.families import FAMILIES, build
+from tests.policies.training.conftest import RECIPE
 from tests.policies.training.engines.conftest import row_of, trainer_of
 
 pytestmark = [
@@ -22,14 +23,18 @@ WITH_OTHER_MASKS = ("llama", "gemma3-text", "gpt-oss", "qwen3-moe")
 """One mask as numbers, one for each kind of layer, one for attention that takes nothing else; and experts."""
 
 
-@pytest.fixture
-def parent(tiny_model: Path, tmp_path: Path, rows: list[Any]) -> Path:
-    """An adapter on the tiny model that is not the base."""
+def adapter(base: Path, folder: Path, rows: list[Any], **changes: Any) -> Path:
+    """An adapter that says something else than the base, saved."""
     from policies.training.model import lora
 
-    base = lora.load(str(tiny_model), None, "cpu")
-    lora.save(trainer_of(tiny_model, tmp_path / "parent-run", rows).model, tmp_path / "parent", base)
-    return tmp_path / "parent"
+    model = trainer_of(base, folder / "parent-run", rows, **changes).model
+    lora.save(model, folder / "parent", lora.load(str(base), None, "cpu"))
+    return folder / "parent"
+
+
+@pytest.fixture
+def parent(tiny_model: Path, tmp_path: Path, rows: list[Any]) -> Path:
+    return adapter(tiny_model, tmp_path, rows)
 
 
 def stepped(trainer: Any) -> tuple[float, dict[str, Any]]:
@@ -123,6 +128,23 @@ def test_a_reference_that_is_not_the_start_is_refused(
     trainer._check_margin = True
     with pytest.raises(JobError, match="the reference is not the start policy"):
         stepped(trainer)
+
+
+def test_the_reference_has_no_dropout(tiny_model: Path, tmp_path: Path, rows: list[Any]) -> None:
+    """The adapter is trained with dropout, and its frozen start answers the same each time."""
+    import torch
+
+    shape = RECIPE.lora.model_copy(update={"dropout": 0.5})
+    parent = adapter(tiny_model, tmp_path, rows, lora=shape)
+    trainer = trainer_of(tiny_model, tmp_path / "run", rows, parent=parent, lora=shape)
+    trainer.share()
+    trainer.model.train()
+    batch = trainer.data_collator(rows)
+    one, two = (trainer._refer(trainer._scoring, batch).log_probs for _ in range(2))
+    assert torch.equal(one, two)
+    assert trainer.model.training
+    mine, again = (trainer.scores(rows).log_probs for _ in range(2))
+    assert not torch.equal(mine, again)
 
 
 def test_batches_are_of_like_length_in_the_way_they_are_scored(

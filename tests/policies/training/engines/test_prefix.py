@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.policies.training.engines.conftest import row_of, scorer
+from tests.policies.training.engines.conftest import row_of, scorer, spelled_out
 
 pytestmark = [pytest.mark.training]
 
@@ -77,6 +77,23 @@ def test_other_chosen_tokens_leave_the_rejected_answer_bit_for_bit(family: Calla
     other = answers(row | {"rejected_ids": row_of(rng, (1, 1, 8))["rejected_ids"]})
     assert other[0] == chosen
     assert other[1] != rejected
+
+
+def test_an_answer_without_a_prompt_is_scored_from_its_second_token(family: Callable[..., Any]) -> None:
+    """Nothing says its first, in a row of its own as in a shared one."""
+    from policies.training.engines.prefix import attention_of
+    from policies.training.engines.scoring import SharedPrompts, WholeRows
+
+    rng = random.Random(2)
+    model, rows = family("llama"), [row_of(rng, (0, 6, 4)), row_of(rng, (7, 2, 3))]
+    attention = attention_of(model)
+    assert not isinstance(attention, str)
+    score = scorer(model)
+    for scoring in (SharedPrompts(0, attention, model.base_model), WholeRows(0)):
+        found = score(scoring, scoring.collate(rows))
+        assert found.counted.sum(dim=1).tolist() == [4, 2, 3, 3]
+        expected = [spelled_out(model, row, side) for side in ("chosen", "rejected") for row in rows]
+        assert found.log_probs.sum(dim=1).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_configuration_that_names_no_way_is_not_shared(family: Callable[..., Any]) -> None:
