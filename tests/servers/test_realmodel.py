@@ -40,9 +40,10 @@ def test_it_answers_like_an_instruct_model(loaded: Any) -> None:
     """The most likely answer to a plain question is right, and ends by itself."""
     import torch
 
-    from policies.training.model.dataset import question
+    from policies.training.model.rendering import Rendering
 
-    asked = question(loaded.tokenizer, (Message(role="user", content="What is the capital of France?"),))
+    rendering = Rendering(loaded.tokenizer)
+    asked = rendering.encode(rendering.ask((Message(role="user", content="What is the capital of France?"),)))
     ids = torch.tensor([asked])
     said = loaded.model.generate(
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24
@@ -55,11 +56,12 @@ def test_it_answers_like_an_instruct_model(loaded: Any) -> None:
 @pytest.mark.training
 def test_the_chat_template_is_the_models_own(loaded: Any) -> None:
     """ChatML with all three roles; the end of a turn ends an answer, and padding is a token of the model."""
-    from policies.training.model.dataset import render
+    from policies.training.model.rendering import Rendering
 
     tokenizer = loaded.tokenizer
-    tokens = render(tokenizer, TALK, ask=True)
-    assert tokenizer.decode(tokens) == RENDERED
+    rendering = Rendering(tokenizer)
+    assert rendering.ask(TALK) == RENDERED
+    assert tokenizer.decode(rendering.encode(RENDERED)) == RENDERED
     assert tokenizer.eos_token == END
     assert loaded.model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert 0 <= tokenizer.pad_token_id < loaded.model.config.vocab_size
