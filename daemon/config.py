@@ -25,6 +25,7 @@ from policies.records import Frozen, Role
 PREFIX = "RLAIFD_"
 TESTS = "RLAIFD_TEST_"
 NO_SETTING = "RLAIFD_CONFIG"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_loopback(host: str) -> bool:
@@ -274,8 +275,15 @@ def load(path: Path) -> Settings:
 
 
 def _require_pinned_model(path: Path, policy: PolicySpec) -> None:
-    if Path(policy.base_model).is_dir() or policy.revision is not None:
+    if Path(policy.base_model).is_dir():
         return
+    if policy.revision is not None:
+        if COMMIT.fullmatch(policy.revision):
+            return
+        raise ConfigError(
+            f"{path}: policy.revision: {policy.revision} is no commit (40 hexadecimal digits): a branch or a "
+            "tag moves, and its weights would change under the adapters"
+        )
     raise ConfigError(
         f"{path}: policy.base_model: {policy.base_model} is no directory; for a model of a hub set "
         "policy.revision to its commit, so that its weights cannot change under the adapters"
@@ -313,7 +321,7 @@ def _anchored(settings: Settings, base: Path) -> Settings:
     settings = settings.model_copy(update={name: _under(base, each) for name, each in settings})
     policy, local = settings.policy, base / settings.policy.base_model
     named = {
-        "base_model": str(local) if local.is_dir() else policy.base_model,
+        "base_model": str(local.resolve()) if local.is_dir() else policy.base_model,
         "constitution": library.anchored(policy.constitution, base),
         "rubric": library.anchored(policy.rubric, base),
     }

@@ -147,6 +147,7 @@ def _adapters(connection: Connection) -> list[dict[str, Any]]:
         found.append(
             {
                 **{name: getattr(adapter, name) for name in LISTED},
+                "base_digest": adapter.manifest.get("base_digest"),
                 "in_force": adapter.name == stable,
                 "decision": evaluation.decision if evaluation else None,
                 "reasons": list(evaluation.reasons) if evaluation else [],

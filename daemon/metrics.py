@@ -6,10 +6,12 @@ that an error ratio divides by have their children made at the start, so that th
 
 from collections.abc import Iterable
 from itertools import product
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from policies.records import Role, Scope
+from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
@@ -34,7 +36,7 @@ CONDITIONS = (
     "fenced",
     "store_lost",
 )
-RUN_RESULTS = ("done", "failed", "halted", "stopped")
+RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
 ALERT_RESULTS = (
     "halted",
     "repeated",

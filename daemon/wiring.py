@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from connectors.base import Judge, Sampler, Source
 from connectors.decoders.detect import Decoders
 from daemon import log, version
+from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
-from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.policywork import PolicyWork
@@ -95,6 +95,10 @@ class Wiring:
     @cached_property
     def budget(self) -> Budget:
         return Budget(self.store, self.clock, self.metrics)
+
+    @cached_property
+    def base_on_disk(self) -> BaseOnDisk:
+        return BaseOnDisk(self.settings.policy.base, cache=self.settings.state_dir / CACHE)
 
     @property
     def adapters_dir(self) -> Path:
@@ -274,9 +278,7 @@ class Wiring:
         """The adapter's directory, verified. Raises AdapterRefusedError."""
         directory = self.adapters_dir / adapter
         found = self._verify(directory, adapter)
-        why = self.settings.policy.base.refusal(adapter, found.base)
-        if why is not None:
-            raise AdapterRefusedError(why)
+        self.base_on_disk.check(adapter, found.base)
         return directory
 
     def _verify(self, directory: Path, adapter: str) -> "Manifest":
@@ -298,7 +300,7 @@ class Wiring:
             file=self.settings.rollout.file,
             target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
             adapters_dir=self.adapters_dir,
-            base=self.settings.policy.base,
+            base=self.base_on_disk.now,
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,

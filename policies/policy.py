@@ -99,6 +99,10 @@ class DpoRecipe(Frozen):
     """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow."""
 
     method: Literal["dpo"] = "dpo"
+    trainer: Literal["shared", "trl"] = "shared"
+    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
+    computation, each answer behind its prompt.
+    """
     lora: Lora = Lora()
     beta: PositiveFloat = 0.1
     sft_weight: float = Field(default=1.0, ge=0)
@@ -174,6 +178,9 @@ class PolicySpec(Frozen):
     """A local directory or a hub id."""
     revision: str | None = None
     """Commit of a hub model. A hub id without one is refused: its weights could change under the adapters."""
+    served_as: str | None = Field(default=None, min_length=1)
+    """The name under which the server knows the base model; an adapter's configuration carries it. None: the
+    directory's path, or the hub id."""
     constitution: str = "helpful"
     rubric: str = "support"
     splits: Splits = Splits()

@@ -40,7 +40,8 @@ DEFAULT_CONFIG = Path("rlaifd.yaml")
 def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterator[Wiring]":
     """The parts, built from the configuration; the store is migrated when new and verified otherwise.
 
-    `working`: for the daemon's own work, which does not begin with what `rlaifd check` refuses.
+    `working`: for the daemon's own work, which does not begin with a setting that `rlaifd check` refuses. A
+    base model that cannot be loaded is told by the work that loads it: the rest goes on without.
     """
     from daemon import log
     from daemon.checks import startable

@@ -265,7 +265,7 @@ class RunRow(SQLModel, table=True):
     snapshot_id: str = Field(foreign_key="snapshot.id")
     recipe: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     state: str
-    """running | done | failed | halted | stopped"""
+    """running | done | unchanged | failed | halted | stopped"""
     pid: int | None = None
     step: int = 0
     reason: str = ""
