@@ -13,7 +13,8 @@ from daemon.rollout.file import RolloutFile
 from daemon.stages.versions import documents, versions
 from daemon.store.existing import existing
 from daemon.store.store import StoreError, database_url
-from policies.policy import EndpointSampling
+from policies import checkpoint
+from policies.policy import EndpointSampling, PolicySpec
 from policies.records import Role
 from policies.stock import Stock
 
@@ -34,6 +35,7 @@ def check(config: Path) -> dict[str, Any]:
     settings = load(config)
     try:
         startable(settings)
+        base_model(settings.policy)
     except RlaifdError as error:
         raise ConfigError(f"{config}: {error}") from None
     stock, notes = _stored(settings)
@@ -70,6 +72,19 @@ def _stored(settings: Settings) -> tuple[Stock, list[str]]:
             return store.read(lambda connection: stock_of(connection, settings, judges)), []
     except StoreError as error:
         return Stock(), [f"{error}; what it holds is not counted here"]
+
+
+def base_model(policy: PolicySpec) -> None:
+    """Raises ConfigError where the base model cannot be trained. A directory is looked at without loading it;
+    of a hub's model nothing is known before it is fetched.
+    """
+    directory = Path(policy.base_model)
+    if not directory.is_dir():
+        return
+    try:
+        checkpoint.read(directory)
+    except checkpoint.CheckpointError as error:
+        raise ConfigError(f"policy.base_model: {error}") from None
 
 
 def _judge(role: Role, judge: JudgeConfig) -> None:

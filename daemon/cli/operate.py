@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, emit, wired
+from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
 
 db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
@@ -118,7 +118,9 @@ def _alignment(found: dict[str, Any]) -> str:
 
 def _evaluation(found: dict[str, Any]) -> str:
     decision = found["decision"] or found["state"]
-    return f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
+    line = f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
+    cut = cut_off(found["cut_off"])
+    return f"{line} ({cut})" if cut else line
 
 
 def _ago(at: float) -> str:

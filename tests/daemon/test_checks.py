@@ -122,3 +122,28 @@ def test_a_store_that_cannot_be_read_is_a_note(tmp_path: Path) -> None:
     (note,) = [note for note in found["notes"] if "is not a database that rlaifd made" in note]
     assert note.endswith("what it holds is not counted here")
     assert found["forecast"]["basis"].startswith("expected from the configuration alone")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "no config.json"),
+        ({"model.gguf": ""}, "a GGUF file and no config.json"),
+        ({"config.json": '{"model_type": "llama"}', "pytorch_model.bin": ""}, "weights as pickles"),
+        ({"config.json": '{"model_type": "mistral3", "vision_config": {"a": 1}}'}, "mistral3 is multimodal"),
+    ],
+)
+def test_a_base_model_that_cannot_be_trained_is_told(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    """Before a judge is paid: place, key and fix. What needs no base model is not refused for it."""
+    path = write(tmp_path)
+    for file in (tmp_path / "base").iterdir():
+        file.unlink()
+    for name, body in files.items():
+        (tmp_path / "base" / name).write_text(body)
+    with pytest.raises(ConfigError, match=f"^{path}: policy.base_model: {tmp_path}/base.*{said}") as caught:
+        check(path)
+    assert caught.value.exit_code == 2
+    with wired(path, working=True) as parts:
+        assert parts.settings.policy.base_model == str(tmp_path / "base")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.base import Samples
 from connectors.decoders.detect import Decoders
 from connectors.review.jsonl import Task
 from daemon.clock import FakeClock
@@ -24,7 +25,7 @@ from daemon.store.store import Store
 from policies.clusters import cluster_of, split_of
 from policies.policy import JudgingRule, PolicySpec, Splits
 from policies.readiness import Forecast, forecast
-from policies.records import Message, Sampled, Split
+from policies.records import Message, Split
 from policies.requirements import Asks
 from tests.daemon.stages.evaluate.world import NAME, FakeComparer
 from tests.daemon.stages.halts import FakeHalts
@@ -58,8 +59,8 @@ def splits_of(shop: str, numbers: range, splits: Splits) -> Counter[Split]:
     return Counter(split_of(cluster_of(each), splits) for each in asked)
 
 
-def sample(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> list[list[Sampled]]:
-    return [[sampled("word " * (3 * number + 1)) for number in range(count)] for _ in prompts]
+def sample(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    return Samples([[sampled("word " * (3 * number + 1)) for number in range(count)] for _ in prompts])
 
 
 @dataclass
