@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.dialects import DIALECTS, ends_of, tokenizer_of
+from tests.dialects import DIALECTS, Dialect, ends_of, tokenizer_of
 
 POSITIONS = 2048
 SHAPE: dict[str, Any] = {
@@ -219,14 +219,16 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(family: Family, directory: Path, *, seed: int = 0, **changes: Any) -> Path:
-    """Writes a model of the family into the directory, and answers the directory. `changes` are fields of its
-    (text) configuration.
+def build(
+    family: Family, directory: Path, *, seed: int = 0, dialect: Dialect | None = None, **changes: Any
+) -> Path:
+    """Writes a model of the family into the directory, and answers the directory. `dialect` replaces the
+    family's own; `changes` are fields of its (text) configuration.
     """
     import torch
     import transformers
 
-    dialect = DIALECTS[family.dialect]
+    dialect = dialect or DIALECTS[family.dialect]
     tokenizer = tokenizer_of(dialect)
     config = _config(family, tokenizer, changes)
     torch.manual_seed(seed)
