@@ -47,10 +47,9 @@ class Bench:
 
     def loss(self) -> Loss:
         """The trainer's loss of one row."""
-        from datasets import Dataset
         from trl import DPOConfig
 
-        from policies.training.engines import batches, dpo
+        from policies.training.engines import dpo
 
         trainer = dpo.PairTrainer(
             sft_weight=1.0,
@@ -65,9 +64,9 @@ class Bench:
                 report_to=[],
                 remove_unused_columns=False,
             ),
-            train_dataset=Dataset.from_list([self.row]),
+            pad=self.rendering.pad,
+            rows=[self.row],
             processing_class=self.base.tokenizer,
-            data_collator=batches.Collator(self.rendering.pad),
         )
         trainer.model.delete_adapter("ref")
 
