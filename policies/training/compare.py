@@ -18,7 +18,7 @@ STABLE, CANDIDATE = "stable", "candidate"
 def run_sample(job: SampleJob, reporter: Reporter, stopping: Callable[[], bool]) -> SampleResult:
     """Samples `count` answers to each prompt. Raises JobError."""
     prompts = read_prompts(job.prompts)
-    base = lora.load(job.base_model, job.revision, job.device)
+    base = lora.load(job.base_model, job.revision, job.device, job.bf16)
     model = base.model
     if job.adapter is not None:
         model = lora.with_adapters(base, {CANDIDATE: job.adapter}).merge_and_unload()
@@ -46,7 +46,7 @@ def run_sample(job: SampleJob, reporter: Reporter, stopping: Callable[[], bool])
 def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool]) -> CompareResult:
     """One answer of each policy to each prompt, with KL and entropies. Raises JobError."""
     prompts = read_prompts(job.prompts)
-    base = lora.load(job.base_model, job.revision, job.device)
+    base = lora.load(job.base_model, job.revision, job.device, job.bf16)
     adapters = {CANDIDATE: job.candidate} | ({STABLE: job.stable} if job.stable else {})
     model = lora.with_adapters(base, adapters)
     stable = STABLE if job.stable else None

@@ -11,11 +11,13 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdap
 
 from policies.policy import DpoRecipe, TrainingGuards
 from policies.records import Frozen, Message, Sampled
+from policies.training.planning.plan import Plan
 
 JOB = "job.json"
 PROGRESS = "progress.jsonl"
 LOG = "log.txt"
 RESULT = "result.json"
+PLAN = "plan.json"
 ADAPTER = "adapter"
 CHECKPOINTS = "checkpoints"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -24,6 +26,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 Messages = tuple[Message, ...]
 Tools = tuple[dict[str, Any], ...]
 Device = Literal["auto", "cuda", "cpu"]
+Bf16 = Literal["auto", "off"]
 
 
 class _Job(Frozen):
@@ -35,22 +38,36 @@ class _Job(Frozen):
     seed: int = 0
     threads: PositiveInt = 1
     device: Device = "auto"
+    bf16: Bf16 = "auto"
 
 
-class TrainJob(_Job):
-    """Train one adapter on a snapshot.
-
-    `parent` is the adapter directory to go on from (None: a new adapter on the base model); it is also the
-    reference of the loss. One process at a time holds `lock`.
-    """
-
-    kind: Literal["train"] = "train"
+class _Learning(_Job):
     parent: Path | None = None
+    """The adapter directory to go on from; None: a new adapter on the base model."""
     snapshot: Path
     snapshot_id: str
     recipe: DpoRecipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     guard_max_new_tokens: PositiveInt = 128
+    memory_gb: PositiveFloat | None = None
+    """What the run may take of the device (10^9 bytes); None: what is there."""
+
+
+class PlanJob(_Learning):
+    """Say what a training would do. No weight is loaded and no lock is taken."""
+
+    kind: Literal["plan"] = "plan"
+
+
+class TrainJob(_Learning):
+    """Train one adapter on a snapshot.
+
+    `parent`, where there is one, is also the reference of the loss. One process at a time holds `lock`. What
+    the recipe leaves open is decided before the first step, and kept as `plan.json` in the job's directory: a
+    run that is taken up goes on by the same plan.
+    """
+
+    kind: Literal["train"] = "train"
     lock: Path
     lock_wait_s: float = Field(default=5.0, ge=0)
 
@@ -81,7 +98,8 @@ class CompareJob(_Sampling):
     candidate: Path
 
 
-Job = Annotated[TrainJob | SampleJob | CompareJob, Field(discriminator="kind")]
+AnyJob = PlanJob | TrainJob | SampleJob | CompareJob
+Job = Annotated[AnyJob, Field(discriminator="kind")]
 
 
 class AdapterFile(Frozen):
@@ -126,7 +144,20 @@ class TrainResult(Frozen):
     trainable: NonNegativeInt = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     readings: tuple[GuardReading, ...] = ()
+    plan: Plan | None = None
+    """What was done, with every number of the recipe; None where the run ended before it was decided."""
+    rate: float | None = None
+    """Floating-point operations a second, by the plan's own count, of a run that was made in one go."""
     files: dict[str, AdapterFile] = Field(default_factory=dict)
+
+
+class PlanResult(Frozen):
+    """What a training would do. A plan that does not fit is `done`, and says so itself."""
+
+    kind: Literal["plan"] = "plan"
+    state: Literal["done", "failed", "stopped"]
+    reason: str = ""
+    plan: Plan | None = None
 
 
 class SampleResult(Frozen):
@@ -168,13 +199,16 @@ class CompareResult(Frozen):
     truncated_candidate: NonNegativeInt = 0
 
 
-Result = Annotated[TrainResult | SampleResult | CompareResult, Field(discriminator="kind")]
+AnyResult = PlanResult | TrainResult | SampleResult | CompareResult
+Result = Annotated[AnyResult, Field(discriminator="kind")]
 
-JOBS: TypeAdapter[TrainJob | SampleJob | CompareJob] = TypeAdapter(Job)
-RESULTS: TypeAdapter[TrainResult | SampleResult | CompareResult] = TypeAdapter(Result)
+JOBS: TypeAdapter[AnyJob] = TypeAdapter(Job)
+RESULTS: TypeAdapter[AnyResult] = TypeAdapter(Result)
 
 
-Event = Literal["started", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"]
+Event = Literal[
+    "started", "planned", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"
+]
 
 
 class Progress(Frozen):

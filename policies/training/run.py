@@ -4,6 +4,7 @@ import gc
 import math
 import random
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,18 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 
-from policies import snapshot
-from policies.policy import DpoRecipe
+from policies.training import lesson as lessons
+from policies.training.durable import write_whole
 from policies.training.engines import batches, dpo
 from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
-from policies.training.jobs import ADAPTER, CHECKPOINTS, Messages, TrainJob, TrainResult
+from policies.training.jobs import ADAPTER, CHECKPOINTS, PLAN, Messages, TrainJob, TrainResult
+from policies.training.lesson import Lesson
 from policies.training.model import checkpoints, lora
-from policies.training.model.dataset import Prepared, prepare
+from policies.training.model.dataset import Prepared
 from policies.training.model.lora import Base
+from policies.training.planning.memory import READ_AT_ONCE
+from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
 
 BYTES_KEPT = 4 * (3 * 4 + 2)
@@ -42,34 +46,35 @@ class _Setup:
 def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
     """Runs the job. Raises JobError or SnapshotError where it cannot be done as asked.
 
-    A run whose batch does not fit the device's memory is begun again with a smaller one and the more
-    accumulation, which is the same training.
+    A run whose batch does not fit the device's memory after all is begun again with a smaller one and the
+    more accumulation, which is the same training.
     """
+    lesson = lessons.read(job)
+    plan = lessons.taken_up(job, lesson)
     while True:
+        if plan.refusal:
+            raise JobError(plan.refusal)
+        write_whole(job.out / PLAN, plan)
+        reporter.report("planned", note=str(plan))
         try:
-            return _train(job, reporter, stopping)
+            return _train(job, plan, lesson, reporter, stopping)
         except torch.OutOfMemoryError:
-            if job.recipe.batch_size == 1:
+            if plan.recipe.batch_size == 1:
                 raise
         # Only out here is the error gone, and with it what holds the failed attempt's tensors.
         gc.collect()
         torch.cuda.empty_cache()
-        job = job.model_copy(update={"recipe": _smaller(job.recipe)})
-        reporter.report("started", note=f"out of memory: again with batches of {job.recipe.batch_size}")
+        plan = plan.smaller()
+        reporter.report("started", note=f"out of memory: again with batches of {plan.recipe.batch_size}")
 
 
-def _smaller(recipe: DpoRecipe) -> DpoRecipe:
-    """The largest batch up to half of the recipe's that divides it, accumulated to the same size."""
-    size = recipe.batch_size
-    smaller = max(part for part in range(1, size // 2 + 1) if size % part == 0)
-    accumulation = recipe.gradient_accumulation * (size // smaller)
-    return recipe.model_copy(update={"batch_size": smaller, "gradient_accumulation": accumulation})
-
-
-def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
-    setup = _prepare(job, reporter, stopping)
+def _train(
+    job: TrainJob, plan: Plan, lesson: Lesson, reporter: Reporter, stopping: Callable[[], bool]
+) -> TrainResult:
+    setup = _prepare(job, plan, lesson, reporter, stopping)
     _check(stopping)
-    trainer = _trainer(job, setup, reporter, stopping)
+    start = time.monotonic()
+    trainer = _trainer(job, plan, setup, reporter, stopping)
     before = lora.fingerprint(lora.trainable(setup.model))
     resume = checkpoints.newest(job.out / CHECKPOINTS)
     resumed = checkpoints.step_of(resume) or 0 if resume else 0
@@ -92,6 +97,8 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
         trainable=setup.trainable,
         metrics=_metrics(watch, outcome.training_loss),
         readings=tuple(watch.readings),
+        plan=plan,
+        rate=None if resumed else plan.flops / (time.monotonic() - start),
     )
     if watch.halted is not None:
         return result.model_copy(update={"state": "halted", "reason": watch.halted})
@@ -104,17 +111,11 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
     return result.model_copy(update={"files": lora.save(setup.model, job.out / ADAPTER, setup.base)})
 
 
-def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> _Setup:
-    frozen = snapshot.read(job.snapshot, job.snapshot_id)
-    base = lora.load(job.base_model, job.revision, job.device)
+def _prepare(
+    job: TrainJob, plan: Plan, lesson: Lesson, reporter: Reporter, stopping: Callable[[], bool]
+) -> _Setup:
+    base = lora.load(job.base_model, job.revision, job.device, job.bf16)
     _check(stopping)
-    prepared = prepare(frozen.pairs, base.tokenizer, job.recipe.max_length)
-    note = (
-        f"{len(prepared.examples)} pairs, {prepared.identical} identical, {prepared.too_long} too long, "
-        f"{prepared.unfit} unfit"
-    )
-    if not prepared.examples:
-        raise JobError(f"nothing to learn from: {note} (max_length {job.recipe.max_length})")
     set_seed(job.seed)
     shape = job.recipe.lora
     model = lora.continued(base, job.parent, shape) if job.parent else lora.fresh(base, shape)
@@ -122,28 +123,32 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     if trainable == 0:
         raise JobError("the adapter has no trainable weight: recipe.lora.target_modules matches nothing")
     _make_sure_of_space(job, trainable)
-    prompts = list(dict.fromkeys(pair.prompt for pair in frozen.pairs))
+    prompts = list(dict.fromkeys(pair.prompt for pair in lesson.pairs))
     watch = Watch(
         tokenizer=base.tokenizer,
-        prompts=_choose(prompts, job),
+        prompts=_choose(prompts, plan.samples, job.seed),
         guards=job.guards,
+        every_steps=plan.every_steps,
+        at_once=plan.recipe.batch_size * READ_AT_ONCE,
         reference="ref" if job.parent else None,
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
         reporter=reporter,
         stopping=stopping,
     )
-    reporter.report("ready", metrics={"trainable": trainable, "pairs": len(prepared.examples)}, note=note)
-    return _Setup(base, model, prepared, watch, trainable)
+    figures = {"trainable": trainable, "pairs": len(lesson.prepared.examples)}
+    reporter.report("ready", metrics=figures, note=lessons.noted(lesson))
+    return _Setup(base, model, lesson.prepared, watch, trainable)
 
 
 def _trainer(
-    job: TrainJob, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
+    job: TrainJob, plan: Plan, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
 ) -> dpo.PairTrainer:
     rows = batches.rows(setup.prepared.examples)
-    recipe = job.recipe
+    recipe = plan.recipe
     trainer = dpo.PairTrainer(
         sft_weight=recipe.sft_weight,
+        warmup_steps=recipe.warmup_steps,
         check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
         extra_state=setup.watch.state,
         model=setup.model,
@@ -157,7 +162,7 @@ def _trainer(
     if job.parent is None:
         # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
         trainer.model.delete_adapter("ref")
-    if recipe.epochs >= 2 and recipe.max_steps < 0:
+    if recipe.reference_once:
         trainer.train_dataset = dpo.with_reference(trainer, rows, _passes(reporter, stopping))
         trainer.precompute_ref_logps = True
     return trainer
@@ -181,9 +186,9 @@ def _make_sure_of_space(job: TrainJob, trainable: int) -> None:
         )
 
 
-def _choose(prompts: list[Messages], job: TrainJob) -> list[Messages]:
+def _choose(prompts: list[Messages], samples: int, seed: int) -> list[Messages]:
     """The prompts that the guards sample answers to: the same ones all through the run."""
-    return random.Random(job.seed).sample(prompts, min(job.guards.samples, len(prompts)))
+    return random.Random(seed).sample(prompts, min(samples, len(prompts)))
 
 
 def _metrics(watch: Watch, mean_loss: float) -> dict[str, float]:

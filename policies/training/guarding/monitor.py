@@ -29,7 +29,10 @@ STEP_METRICS = (
 
 
 class Watch(TrainerCallback):
-    """Called by the trainer after every step. `halted` says why the guards ended the run, or is None."""
+    """Called by the trainer after every step. `halted` says why the guards ended the run, or is None.
+
+    It measures every `every_steps` steps, and samples `at_once` answers at a time.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,8 @@ class Watch(TrainerCallback):
         tokenizer: Any,
         prompts: Sequence[Messages],
         guards: TrainingGuards,
+        every_steps: int,
+        at_once: int,
         reference: str | None,
         max_new_tokens: int,
         seed: int,
@@ -46,6 +51,8 @@ class Watch(TrainerCallback):
         self._tokenizer = tokenizer
         self._prompts = prompts
         self._guards = guards
+        self._every_steps = every_steps
+        self._at_once = at_once
         self._reference = reference
         self._max_new_tokens = max_new_tokens
         self._seed = seed
@@ -80,7 +87,7 @@ class Watch(TrainerCallback):
     ) -> None:
         """Measures when it is time; on request leaves a checkpoint and ends."""
         del args
-        if state.global_step % self._guards.every_steps == 0:
+        if state.global_step % self._every_steps == 0:
             self.measure(kwargs["model"], state.global_step, control)
         if self._stopping() and self.halted is None:
             control.should_save = True
@@ -118,7 +125,12 @@ class Watch(TrainerCallback):
         was_training = model.training
         model.eval()
         answers = sample(
-            model, self._tokenizer, self._prompts, max_new_tokens=self._max_new_tokens, seed=self._seed
+            model,
+            self._tokenizer,
+            self._prompts,
+            max_new_tokens=self._max_new_tokens,
+            seed=self._seed,
+            batch_size=self._at_once,
         )
         found = distance.distances(
             model,

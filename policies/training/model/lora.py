@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policies.policy import Lora
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Device
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Bf16, Device
+from policies.training.model.device import chosen, precision
 
 POLICY = "default"
 
@@ -36,29 +37,31 @@ class Base:
     revision: str | None
 
 
-def load(name: str, revision: str | None, device: Device) -> Base:
+def load(name: str, revision: str | None, device: Device, bf16: Bf16 = "auto") -> Base:
     """Loads a local directory or a pinned hub model. Only safetensors, never code from the model's files."""
-    where = _device(device)
-    dtype = torch.bfloat16 if where.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    local = Path(name).is_dir()
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    if not local:
-        common["revision"] = revision
-    tokenizer = AutoTokenizer.from_pretrained(name, **common)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **common)
+    where = chosen(device)
+    tokenizer = load_tokenizer(name, revision)
+    model = AutoModelForCausalLM.from_pretrained(
+        name, dtype=precision(where, bf16), use_safetensors=True, **source(name, revision)
+    )
     model.requires_grad_(requires_grad=False)
     os.environ["HF_HUB_OFFLINE"] = "1"  # all is here: no checkpoint may wait for, or fail with, the network
     return Base(model.to(where).eval(), tokenizer, where, name, revision)
 
 
-def _device(device: Device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise JobError("device is cuda and this machine has none: set training.device to auto or cpu")
-    return torch.device(device)
+def load_tokenizer(name: str, revision: str | None) -> Any:
+    """The base model's tokenizer. One without a padding token pads with its end token."""
+    tokenizer = AutoTokenizer.from_pretrained(name, **source(name, revision))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def source(name: str, revision: str | None) -> dict[str, Any]:
+    """How a base model's files are asked for: a directory without the network, a hub's at its commit."""
+    local = Path(name).is_dir()
+    asked: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
+    return asked if local else asked | {"revision": revision}
 
 
 def fresh(base: Base, shape: Lora) -> Any:
