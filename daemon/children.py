@@ -26,8 +26,11 @@ from policies.training.jobs import (
     PROGRESS,
     RESULT,
     RESULTS,
+    AnyJob,
     CompareJob,
     CompareResult,
+    PlanJob,
+    PlanResult,
     Progress,
     SampleJob,
     SampleResult,
@@ -47,7 +50,7 @@ SLACK_S = 2.0
 LOG_LINES = 3
 LOG_BYTES = 8192
 
-R = TypeVar("R", TrainResult, SampleResult, CompareResult)
+R = TypeVar("R", PlanResult, TrainResult, SampleResult, CompareResult)
 log = get("children")
 
 
@@ -76,6 +79,12 @@ class Child(Generic[R]):
 
     @overload
     def __init__(
+        self: "Child[PlanResult]", job: PlanJob, *, stall_s: float = ..., grace_s: float = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        command: Callable[[Path], Sequence[str]] = ...,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
         self: "Child[TrainResult]", job: TrainJob, *, stall_s: float = ..., grace_s: float = ...,
         on_progress: Callable[[Progress], None] | None = ...,
         command: Callable[[Path], Sequence[str]] = ...,
@@ -94,7 +103,7 @@ class Child(Generic[R]):
     ) -> None: ...  # fmt: skip
     def __init__(
         self,
-        job: TrainJob | SampleJob | CompareJob,
+        job: AnyJob,
         *,
         stall_s: float = 600.0,
         grace_s: float = 25.0,

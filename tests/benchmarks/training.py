@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from policies.policy import DpoRecipe, Lora
+from policies.policy import DpoRecipe, Lora, TrainingGuards
 from policies.records import Message
 from policies.snapshot import Pair
 
@@ -77,6 +77,8 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
     from policies.training.engines import batches, dpo
     from policies.training.model import lora
     from policies.training.model.dataset import prepare
+    from policies.training.planning.plan import decide
+    from tests.policies.training.planning.facts import facts
 
     loaded = lora.load(base, None, "cpu")
     rows = batches.rows(prepare(pairs, loaded.tokenizer, 4096).examples)
@@ -85,7 +87,7 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> Callable[[], Any]:
         check_margin=True,
         extra_state=str,
         model=lora.fresh(loaded, RECIPE.lora),
-        args=dpo.arguments(RECIPE, out, loaded, 0),
+        args=dpo.arguments(decide(RECIPE, TrainingGuards(), facts(PAIRS)).recipe, out, loaded, 0),
         train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer,
         data_collator=batches.Collator(loaded.tokenizer.pad_token_id),

@@ -1,5 +1,6 @@
 """A model's outline without its weights: how many there are, how wide it is, what an adapter adds."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -51,7 +52,8 @@ def _adapter(model: Any, lora: Lora) -> int:
     config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=targets, task_type="CAUSAL_LM")
     model.requires_grad_(requires_grad=False)
     try:
-        inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
+        with warnings.catch_warnings(action="ignore"):  # what is said here is said again at the training
+            inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except ValueError as error:
         raise JobError(f"recipe.lora.target_modules: {' '.join(str(error).split())}") from None
     return _count((name, value) for name, value in model.named_parameters() if value.requires_grad)

@@ -43,6 +43,15 @@ class Resolved(Frozen):
         """Whether the reference's log-probabilities are computed once, before the first step."""
         return self.epochs >= 2 and self.max_steps <= 0
 
+    def passes(self, pairs: int) -> float:
+        """How often each of so many pairs is seen."""
+        return passes_of(self.epochs, self.max_steps, self.batch_size * self.gradient_accumulation, pairs)
+
+
+def passes_of(epochs: float, max_steps: int, step: int, pairs: int) -> float:
+    """How often each pair is seen: a written number of steps goes before the epochs."""
+    return max_steps * step / pairs if max_steps > 0 else epochs
+
 
 class Facts(Frozen):
     """What a plan is decided from."""
@@ -108,9 +117,7 @@ def decide(asked: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
     """The plan. There must be a pair to learn from."""
     fit = fitted(asked, Room(facts.shape, facts.lengths, facts.setting, facts.there))
     recipe = _resolved(asked, facts, fit)
-    passes = recipe.epochs
-    if recipe.max_steps > 0:
-        passes = recipe.steps * fit.batch * fit.accumulation / facts.lengths.pairs
+    passes = recipe.passes(facts.lengths.pairs)
     run = work.steps(
         facts.shape,
         facts.lengths,
@@ -141,7 +148,11 @@ def _resolved(asked: DpoRecipe, facts: Facts, fit: Fit) -> Resolved:
     rate = asked.learning_rate
     if rate == "auto":
         rate = rules.learning_rate_of(
-            steps, hidden=facts.shape.hidden, answer=facts.lengths.answer, alpha=asked.lora.alpha
+            steps,
+            passes_of(epochs, asked.max_steps, step, pairs),
+            hidden=facts.shape.hidden,
+            answer=facts.lengths.answer,
+            alpha=asked.lora.alpha,
         )
     return Resolved(
         lora=asked.lora,
