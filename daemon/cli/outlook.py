@@ -78,7 +78,8 @@ def time_of(outlook: Outlook) -> str:
 
 def _data(outlook: Outlook) -> str:
     facts = outlook.plan.facts
-    left_out = ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in facts.left_out.items())
+    counts = [f"{count} {why.replace('_', ' ')}" for why, count in facts.left_out.items() if count]
+    left_out = ", ".join(counts) or "none"
     return (
         f"{facts.lengths.pairs} pairs of {facts.lengths.tokens:,} tokens, the longest sequence "
         f"{facts.lengths.longest} (max_length {outlook.plan.recipe.max_length}); left out: {left_out}; "
