@@ -23,7 +23,7 @@ QwenLM/Qwen3-VL#127), and near 1e-5 for a large set on a large base, the best Lo
 PR#4207)."""
 EPOCHS_POWER = 0.5
 """Where the pairs are seen more often than in the measured run: 16 of them, six times at 3.5e-4, made a KL of
-KL16 nats on their own prompts."""
+6.1 nats on their own prompts."""
 HIDDEN_POWER = 0.5
 """Schulman et al. 2025, "LoRA Without Regret", fits ten times full fine-tuning's rate, falling with the
 hidden size to the power of 0.78 for Llama and of 0.08 for Qwen: between the two."""

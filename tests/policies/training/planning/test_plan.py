@@ -60,7 +60,8 @@ def test_what_is_written_is_what_is_done() -> None:
     )  # fmt: skip
     found = decide(recipe, TrainingGuards(every_steps=40, samples=3), facts(100))
     assert found.recipe == Resolved(
-        trainer="shared", lora=Lora(r=4, alpha=8), beta=0.3, sft_weight=2.0, learning_rate=1e-3, epochs=4, batch_size=16,
+        trainer="shared",
+        lora=Lora(r=4, alpha=8), beta=0.3, sft_weight=2.0, learning_rate=1e-3, epochs=4, batch_size=16,
         gradient_accumulation=2, max_length=256, gradient_checkpointing=True, checkpoint_steps=9,
         warmup_steps=2, steps=16, max_steps=-1,
     )  # fmt: skip
