@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from policies.policy import DpoRecipe, Guard, Lora, TrainingGuards
 from policies.snapshot import Pair, write
@@ -17,6 +17,8 @@ from policies.training.jobs import (
     TrainJob,
     TrainResult,
 )
+
+T = TypeVar("T")
 
 RECIPE = DpoRecipe(
     learning_rate=1e-2, max_steps=2, batch_size=2, lora=Lora(r=2, alpha=8), warmup_ratio=0, max_length=2048
@@ -89,7 +91,7 @@ class Workbench:
         out.mkdir(exist_ok=True)
         return {"out": out, "base_model": str(self.base), "device": "cpu", "seed": 3}
 
-    def _reporting(self, run: str, work: Callable[[Any], Any]) -> Any:
+    def _reporting(self, run: str, work: Callable[[Any], T]) -> T:
         from policies.training.progress import Reporter
 
         with Reporter(self._folder / run / PROGRESS) as reporter:
