@@ -5,6 +5,7 @@ from typing import Any
 
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
+from daemon import family
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, load, secret
 from daemon.errors import ConfigError, RlaifdError
 from daemon.pricing import price_of
@@ -36,13 +37,14 @@ def check(config: Path) -> dict[str, Any]:
     try:
         startable(settings)
         base_model(settings.policy)
+        limits = family.notes(settings.policy)
     except RlaifdError as error:
         raise ConfigError(f"{config}: {error}") from None
     stock, notes = _stored(settings)
     return {
         "config": str(config),
         "ok": True,
-        "notes": [*_absent(settings), *_rollout(settings), *notes],
+        "notes": [*_absent(settings), *_rollout(settings), *limits, *notes],
         **as_object(stock, settings),
     }
 

@@ -18,7 +18,7 @@ from policies.training.jobs import (
     TrainResult,
 )
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 RECIPE = DpoRecipe(
     learning_rate=1e-2, max_steps=2, batch_size=2, lora=Lora(r=2, alpha=8), warmup_ratio=0, max_length=2048
@@ -91,7 +91,7 @@ class Workbench:
         out.mkdir(exist_ok=True)
         return {"out": out, "base_model": str(self.base), "device": "cpu", "seed": 3}
 
-    def _reporting(self, run: str, work: Callable[[Any], T]) -> T:
+    def _reporting(self, run: str, work: Callable[[Any], R]) -> R:
         from policies.training.progress import Reporter
 
         with Reporter(self._folder / run / PROGRESS) as reporter:

@@ -65,7 +65,6 @@ def document(*, base: Path, judges: Mapping[Role, str], seed: int, sizes: Sizes)
             "splits": splits,
             "sampling": {"type": "child", "max_new_tokens": sizes.max_new_tokens},
         },
-        "training": {"device": "cpu"},
     }
 
 

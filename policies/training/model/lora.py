@@ -144,16 +144,10 @@ def _loaded(
     name that matches nothing leaves the base model as it is. `spare`: the weights take the place of what is
     not there.
     """
-    where = f"adapter {directory.name} does not fit {type(model).__name__}"
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    where = f"adapter {directory.name} does not fit {type(bare).__name__}"
     try:
-        config = LoraConfig.from_pretrained(str(directory))
-        config.target_modules = _inward(config.target_modules, naming)
-        config.inference_mode = not trainable
-        if isinstance(model, PeftModel):
-            where = f"adapter {directory.name} does not fit {type(model.get_base_model()).__name__}"
-            model.add_adapter(name, config)
-        else:
-            model = PeftModelForCausalLM(model, config, adapter_name=name, low_cpu_mem_usage=spare)
+        model = _made(model, directory, name, naming, trainable=trainable, spare=spare)
         found = model.load_adapter(
             str(directory),
             name,
@@ -172,6 +166,17 @@ def _loaded(
         if keys:
             raise JobError(f"{where}: it {kind} weights for {listed(keys, 2)}")
     return model
+
+
+def _made(model: Any, directory: Path, name: str, naming: Naming, *, trainable: bool, spare: bool) -> Any:
+    """The model with an empty adapter of the configuration that is in the directory."""
+    config = LoraConfig.from_pretrained(str(directory))
+    config.target_modules = _inward(config.target_modules, naming)
+    config.inference_mode = not trainable
+    if isinstance(model, PeftModel):
+        model.add_adapter(name, config)
+        return model
+    return PeftModelForCausalLM(model, config, adapter_name=name, low_cpu_mem_usage=spare)
 
 
 def _inward(named: Any, naming: Naming) -> Any:
