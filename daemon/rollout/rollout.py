@@ -134,25 +134,35 @@ class Rollout:
         from, AdapterRefusedError when `to` was never in force, is quarantined or does not verify.
         """
         with self._file.locked():
+            return self._roll_back(self.in_force(), to, actor=actor, reason=reason)
+
+    def step_back(self, *, epoch: int, actor: str, reason: str) -> Reconciliation:
+        """A rollback to the adapter before, if that epoch is in force; if another is, it was made."""
+        with self._file.locked():
             state = self.in_force()
-            goal = self._goal(state, to)
-            # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
-            self._with_store(
-                lambda: self._latch.halt(
-                    Scope.PROMOTION,
-                    reason=f"rollback of {_name(state.stable)}: {reason}",
-                    source="rollback",
-                    actor=actor,
-                    fingerprint=f"rollback-{state.epoch}",
-                )
+            if state.epoch != epoch:
+                return self._reconcile()
+            return self._roll_back(state, None, actor=actor, reason=reason)
+
+    def _roll_back(self, state: InForce, to: str | None, *, actor: str, reason: str) -> Reconciliation:
+        goal = self._goal(state, to)
+        # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
+        self._with_store(
+            lambda: self._latch.halt(
+                Scope.PROMOTION,
+                reason=f"rollback of {_name(state.stable)}: {reason}",
+                source="rollback",
+                actor=actor,
+                fingerprint=f"rollback-{state.epoch}",
             )
-            self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
-            try:
-                self._file.write(goal)
-            except RlaifdError as error:
-                # The quarantine holds without the file: it still names what may not serve.
-                self._log.warning("rollout_file_not_written", error=str(error))
-            return self._reconcile()
+        )
+        self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
+        try:
+            self._file.write(goal)
+        except RlaifdError as error:
+            # The quarantine holds without the file: it still names what may not serve.
+            self._log.warning("rollout_file_not_written", error=str(error))
+        return self._reconcile()
 
     def reconcile(self) -> Reconciliation:
         """Brings the file's wish into force where it is admitted, and the target to what is in force.

@@ -20,14 +20,17 @@ from daemon.health import Heartbeats, Readiness
 from daemon.log import Logger
 from daemon.loops import line_of
 from daemon.metrics import Metrics
-from daemon.web.alerts import Alerts, NotAlertmanagerError, Received
+from daemon.web.alerts import Alerts, Received
 from daemon.web.door import Door, Headers, Refusal
 from daemon.web.page import Page
+from daemon.web.payload import NotAlertmanagerError
 
 MOST_BODY = 1 << 20
 MOST_DRAINED = 16 << 20
 BODY_S = 10.0
 HALT_S = 9.0
+MOST_WAITING = 64
+"""Payloads that wait for their turn. What was taken in is worked on, also when its sender is gone."""
 
 
 class Web:
@@ -55,6 +58,7 @@ class Web:
         self._log = log
         self._page = Page()
         self._halting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
+        self._waiting: set[asyncio.Future[Received]] = set()
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
@@ -141,9 +145,21 @@ class Web:
         return JSONResponse(received.counts, 200 if received.settled else 503)
 
     async def _take(self, body: bytes) -> Received:
+        """Hands a payload to the thread of the alerts. Raises TimeoutError when the answer is late, which
+        does not keep the halts from being stored, or when too many wait.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise TimeoutError
+        turn = asyncio.get_running_loop().run_in_executor(self._halting, self._alerts.receive, body)
+        self._waiting.add(turn)
+        turn.add_done_callback(self._had_its_turn)
         async with asyncio.timeout(HALT_S):
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._halting, self._alerts.receive, body)
+            return await asyncio.shield(turn)
+
+    def _had_its_turn(self, turn: asyncio.Future[Received]) -> None:
+        self._waiting.discard(turn)
+        if not turn.cancelled():
+            turn.exception()  # told to its sender, who may be gone
 
     def _unavailable(self) -> Response:
         self._metrics.alerts.labels("unavailable").inc()
