@@ -165,8 +165,9 @@ def _is_settled(connection: Connection, request: HaltRequest) -> bool:
         .order_by(_C.id.desc())
         .limit(1)
     ).one_or_none()
-    resumed = last is not None and last.resumed_at is not None
-    return resumed and _is_seen(connection, request.evidence, last.resumed_on)
+    if last is None or last.resumed_at is None:
+        return False
+    return _is_seen(connection, request.evidence, last.resumed_on)
 
 
 def _is_seen(connection: Connection, evidence: Evidence | None, resumed_on: dict[str, Any] | None) -> bool:

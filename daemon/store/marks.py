@@ -3,9 +3,9 @@
 Marks are compared and never ordered, so that a clock that jumps makes nothing older or newer than it is.
 """
 
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Connection, Select, Table, func, inspect, select
+from sqlalchemy import Connection, Executable, Table, func, inspect, select
 
 from daemon.store.tables import EvaluationRow, LabelRow, SpendRow, VerdictRow
 from policies.halts import Evidence
@@ -15,7 +15,7 @@ VERDICT = cast(Table, inspect(VerdictRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 SPEND = cast(Table, inspect(SpendRow).local_table)
 
-_QUERIES: dict[Evidence, Select[Any]] = {
+_QUERIES: dict[Evidence, Executable] = {
     Evidence.LABELS: select(func.count(LABEL.c.id), func.max(LABEL.c.id), func.max(LABEL.c.created_at)),
     Evidence.VERDICTS: select(func.max(VERDICT.c.id)),
     Evidence.EVALUATIONS: select(func.max(EVALUATION.c.id), func.max(EVALUATION.c.decided_at)),
