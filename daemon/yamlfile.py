@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-LARGEST = 1 << 18
+LARGEST = 1 << 17
 """Characters. No file that people write is longer; reading stops here, also where a file has no end."""
 DEEPEST = 32
 """Levels of nesting."""
