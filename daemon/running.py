@@ -117,8 +117,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     log = parts.logger("web")
     alerts = Alerts(
         latch=parts.latch,
-        rollback=lambda reason: parts.rollout.rollback(actor="alert", reason=reason),
-        changed_at=lambda: next((change.at for change in parts.rollout.changes(1)), None),
+        rollback=lambda reason, epoch: parts.rollout.step_back(epoch=epoch, actor="alert", reason=reason),
         metrics=parts.metrics,
         clock=parts.clock,
         log=log,

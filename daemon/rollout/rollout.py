@@ -19,8 +19,10 @@ from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, ConfigError, RefusedError, RlaifdError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.rollout import goal as goals
 from daemon.rollout.admission import Admission, Refusal, Verify
 from daemon.rollout.file import RolloutFile
+from daemon.rollout.goal import BASE
 from daemon.rollout.mirror import Condition, Mirror
 from daemon.rollout.told import Reconciliation, Told
 from daemon.store import ledger, rollouts
@@ -32,8 +34,6 @@ from policies.rollout import RolloutSpec, Wanted, last_good, state_in_force
 
 __all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
 
-BASE = "base"
-"""How `rollback(to=...)` names the base model."""
 FILE_ACTOR = "rollout.yaml"
 QUARANTINE_ACTOR = "quarantine"
 
@@ -137,25 +137,60 @@ class Rollout:
         """
         self._admission.look()
         with self._file.locked():
+            return self._roll_back(self.in_force(), to, actor=actor, reason=reason)
+
+    def step_back(self, *, epoch: int, actor: str, reason: str) -> Reconciliation:
+        """A rollback to the adapter before, if that epoch is in force; if another is, it was made."""
+        with self._file.locked():
             state = self.in_force()
-            goal = self._goal(state, to)
-            # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
-            self._with_store(
-                lambda: self._latch.halt(
-                    Scope.PROMOTION,
-                    reason=f"rollback of {_name(state.stable)}: {reason}",
-                    source="rollback",
-                    actor=actor,
-                    fingerprint=f"rollback-{state.epoch}",
-                )
+            if state.epoch != epoch:
+                return self._reconcile()
+            return self._roll_back(state, None, actor=actor, reason=reason)
+
+    def _roll_back(self, state: InForce, to: str | None, *, actor: str, reason: str) -> Reconciliation:
+        goal = self._goal(state, to)
+        # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
+        self._with_store(
+            lambda: self._latch.halt(
+                Scope.PROMOTION,
+                reason=f"rollback of {_name(state.stable)}: {reason}",
+                source="rollback",
+                actor=actor,
+                fingerprint=f"rollback-{state.epoch}",
             )
-            self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
-            try:
-                self._file.write(goal)
-            except RlaifdError as error:
-                # The quarantine holds without the file: it still names what may not serve.
-                self._log.warning("rollout_file_not_written", error=str(error))
-            return self._reconcile()
+        )
+        self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
+        try:
+            self._file.write(goal)
+        except RlaifdError as error:
+            # The quarantine holds without the file: it still names what may not serve.
+            self._log.warning("rollout_file_not_written", error=str(error))
+        return self._reconcile()
+
+    def readmit(self, adapter: str, *, actor: str, reason: str) -> None:
+        """Takes an adapter out of quarantine, with its ledger entry. Nothing comes into force by it, and the
+        gate's decision counts as before. Raises AdapterRefusedError when it is unknown or not quarantined.
+        """
+
+        def work(connection: Connection) -> None:
+            rollouts.serialise(connection)
+            known = rollouts.known(connection, adapter)
+            if known is None:
+                raise AdapterRefusedError(f"{adapter} is unknown: `rlaifd adapters` lists the published ones")
+            if not rollouts.readmit(connection, adapter):
+                raise AdapterRefusedError(f"{adapter} is not quarantined: there is nothing to take back")
+            ledger.append(
+                connection,
+                at=self._clock.now(),
+                actor=actor,
+                action="readmit",
+                subject=adapter,
+                reason=reason,
+                detail={"quarantine": known.quarantine},
+            )
+
+        self._with_store(lambda: self._store.write(work))
+        self._log.warning("adapter_readmitted", adapter=adapter, actor=actor, reason=reason)
 
     def reconcile(self) -> Reconciliation:
         """Brings the file's wish into force where it is admitted, and the target to what is in force.
@@ -304,35 +339,13 @@ class Rollout:
     def _goal(self, state: InForce, to: str | None) -> str | None:
         """Where a rollback goes. Raises RefusedError when there is nowhere."""
         if to is not None and to != BASE:
-            return self._named_goal(state, to)
-        if state.stable is None:
-            raise RefusedError("the base model is in force: there is nothing to go back from")
+            return self._reading(lambda connection: goals.named(self._admission, connection, state, to))
+        goals.require_adapter(state)
         if to == BASE:
             return None
         seen = self._reading(self._look)
-        for change in self._reading(rollouts.changes):
-            former = change.previous
-            if former is None:
-                return None
-            if former == state.stable or former in {*seen.quarantined, *seen.foreign}:
-                continue
-            if self._admission.intact(former):
-                continue
-            return former
-        return None
-
-    def _named_goal(self, state: InForce, to: str) -> str:
-        if to == state.stable:
-            raise RefusedError(f"{to} is in force: there is nothing to go back to")
-        found = self._reading(lambda connection: rollouts.known(connection, to))
-        if found is None or not self._reading(lambda connection: rollouts.was_in_force(connection, to)):
-            raise AdapterRefusedError(f"{to} was never in force: `rlaifd promote {to}` asks the gate")
-        if found.quarantine is not None:
-            raise AdapterRefusedError(f"{to} is quarantined: {found.quarantine}")
-        refusal = self._admission.foreign(to, found.base) or self._admission.intact(to)
-        if refusal is not None:
-            raise refusal.error()
-        return to
+        changes = self._reading(rollouts.changes)
+        return goals.before(self._admission, state, changes, {*seen.quarantined, *seen.foreign})
 
     def _without_store(
         self, wish: RolloutSpec | None, conditions: list[Condition], error: Exception

@@ -135,6 +135,16 @@ def quarantine(connection: Connection, name: str, *, reason: str, at: float) -> 
     return done.rowcount == 1
 
 
+def readmit(connection: Connection, name: str) -> bool:
+    """Takes an adapter out of quarantine; False if it is unknown or not in it."""
+    done = connection.execute(
+        update(ADAPTER)
+        .where(ADAPTER.c.name == name, ADAPTER.c.quarantined_at.is_not(None))
+        .values(quarantined_at=None, quarantine_reason=None)
+    )
+    return done.rowcount == 1
+
+
 def judged(connection: Connection, adapter: str) -> Judged | None:
     """The gate's last attempt on the adapter; None if there was none."""
     columns = (EVALUATION.c.state, EVALUATION.c.decision, EVALUATION.c.reasons, EVALUATION.c.stable)
