@@ -26,8 +26,9 @@ BATCH = 8
 MOST = 490
 """Tokens of the longest prompt, and of the longest answer a quarter of them."""
 RECIPE = DpoRecipe(
-    learning_rate=1e-4, epochs=1, batch_size=BATCH, checkpoint_steps=10_000, lora=Lora(r=8, alpha=16)
-)
+    learning_rate=1e-4, epochs=1, batch_size=BATCH, gradient_accumulation=1, gradient_checkpointing=False,
+    checkpoint_steps=10_000, lora=Lora(r=8, alpha=16),
+)  # fmt: skip
 SAME = 1e-4
 """Nats by which an answer's two log-probabilities may differ."""
 
