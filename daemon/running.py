@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from connectors.errors import FatalError, TransientError
+from daemon.errors import ConfigError
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
@@ -33,7 +34,7 @@ def service(parts: Wiring) -> Service:
     heartbeats = Heartbeats(parts.clock)
     stages = {f"ingest:{source.name}": parts.ingest(source) for source in settings.sources}
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
-    leader = Leader(lease, parts.clock)
+    leader = Leader(lease, parts.clock, may_lead=settings.rollout.lead)
     loops, closers = _loops(parts, stages, leader)
     schedule = Schedule(
         interval_s=settings.training.interval_s,
@@ -60,9 +61,15 @@ def service(parts: Wiring) -> Service:
 
 
 def _prepare(parts: Wiring, leader: Leader) -> None:
+    if parts.store.is_sqlite and not parts.settings.rollout.lead:
+        raise ConfigError(
+            "rollout.lead is false, and nobody else can lead on SQLite: name a PostgreSQL store.url"
+        )
     parts.trainer.recover()
     parts.watch.step()
     leader.step()
+    if parts.settings.rollout.lead and not leader.leads:
+        parts.rollout.require_files()
 
 
 def _loops(
@@ -81,19 +88,25 @@ def _loops(
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("watch", parts.watch.step, poll_s, awaited=True),
-        Loop(
-            "rollout", lambda: int(not parts.rollout.reconcile()), parts.settings.rollout.poll_s, awaited=True
-        ),
     ]
+    if parts.settings.rollout.lead:
+        step = partial(_reconcile, parts, leader)
+        loops.append(Loop("rollout", step, parts.settings.rollout.poll_s, awaited=True))
     if parts.settings.rollout.auto_promote:
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
     bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
-        step = partial(_judge, parts.judge_stage, role)
-        loops.append(AsyncLoop(f"judge:{role}", step, poll_s, bound_s=bound_s))
+        judging = partial(_judge, parts.judge_stage, role)
+        loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
         closers.append((f"judge:{role}", parts.judges[role].close))
     closers.append(("leader", leader.release))
     return loops, closers
+
+
+def _reconcile(parts: Wiring, leader: Leader) -> int:
+    """One look at the rollout. What it found is told there; there is never more to do at once."""
+    parts.rollout.reconcile(leads=leader.leads)
+    return 0
 
 
 async def _judge(stage: JudgeStage, role: Role) -> int:
