@@ -29,8 +29,8 @@ def outline(name: str, revision: str | None, lora: Lora) -> Shape:
         trainable = _adapter(model, lora)
     text = config.get_text_config()
     share = _experts_of_a_token(text) / max(_experts(text), 1)
-    heads = getattr(text, "num_attention_heads", 1)
-    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    heads = _size(text, "num_attention_heads") or 1
+    width = _size(text, "head_dim") or text.hidden_size // heads
     return Shape(
         parameters=parameters,
         active=parameters - round(experts * (1 - share)),
@@ -38,7 +38,7 @@ def outline(name: str, revision: str | None, lora: Lora) -> Shape:
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         feed_forward=_feed_forward(text),
-        key_value=(getattr(text, "num_key_value_heads", None) or heads) * width,
+        key_value=(_size(text, "num_key_value_heads") or heads) * width,
         vocabulary=text.vocab_size,
     )
 
@@ -60,18 +60,29 @@ def _adapter(model: Any, lora: Lora) -> int:
 
 
 def _experts(text: Any) -> int:
-    names = ("num_local_experts", "num_experts", "n_routed_experts")
-    return next((int(found) for name in names if (found := getattr(text, name, None))), 1)
+    return _size(text, "num_local_experts", "num_experts", "n_routed_experts") or 1
 
 
 def _experts_of_a_token(text: Any) -> int:
-    return int(getattr(text, "num_experts_per_tok", None) or 1)
+    return _size(text, "num_experts_per_tok") or 1
 
 
 def _feed_forward(text: Any) -> int:
     """Of one token: its experts' together, where there are any."""
     of_expert = ("moe_intermediate_size",) if _experts(text) > 1 else ()
-    names = (*of_expert, "intermediate_size", "n_inner", "ffn_dim")
-    width = next((found for name in names if (found := getattr(text, name, None))), 4 * text.hidden_size)
-    widest = max(width) if isinstance(width, (list, tuple)) else int(width)
-    return widest * _experts_of_a_token(text) if of_expert else widest
+    width = _size(text, *of_expert, "intermediate_size", "n_inner", "ffn_dim") or 4 * text.hidden_size
+    return width * _experts_of_a_token(text) if of_expert else width
+
+
+def _size(text: Any, *names: str) -> int:
+    """The first of these sizes that the configuration has, the largest where its layers differ; 0: none."""
+    for name in names:
+        try:
+            found = getattr(text, name, None)
+        except RuntimeError:  # transformers' answer to a question that each layer answers differently
+            layers = (text.per_layer_config[index] for index in range(text.num_hidden_layers))
+            found = [getattr(layer, name, None) for layer in layers]
+        sizes = [int(size) for size in (found if isinstance(found, (list, tuple)) else [found]) if size]
+        if sizes:
+            return max(sizes)
+    return 0

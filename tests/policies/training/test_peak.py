@@ -33,13 +33,10 @@ def wide_model(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 @LINUX
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_peak_is_near_the_estimate(
-    job_for: Callable[..., TrainJob],
-    wide_model: Path,
-    checkpointing: bool,
-) -> None:
-    """One step of 8 pairs of 310 tokens in a child of its own: within two fifths, and never far above."""
+def test_the_peak_is_near_the_estimate(job_for: Callable[..., TrainJob], wide_model: Path) -> None:
+    """One step of 4 pairs of 310 tokens in a child of its own: the estimate is from a tenth below to two
+    fifths above.
+    """
     job = job_for(
         pairs=[pair(n, chosen="yes " * 300, rejected="no " * 299) for n in range(4)],
         base_model=str(wide_model),

@@ -58,6 +58,19 @@ def test_a_configuration_with_names_of_its_own_is_read(tmp_path: Path) -> None:
     assert (found.hidden, found.layers, found.feed_forward, found.key_value) == (16, 2, 64, 16)
 
 
+def test_layers_that_differ_count_as_the_widest(tmp_path: Path) -> None:
+    """Gemma 4 has heads of two widths, and its configuration refuses to name one."""
+    from transformers import Gemma4Config
+
+    text = {
+        "vocab_size": 100, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "global_head_dim": 8,
+    }  # fmt: skip
+    found = outline(saved(Gemma4Config(text_config=text), tmp_path), None, Lora(r=2))
+    assert (found.hidden, found.feed_forward) == (16, 24)
+    assert found.key_value == 2 * 8
+
+
 def test_an_adapter_that_finds_nothing_is_refused(tiny_model: Path) -> None:
     """In one line that names the key."""
     with pytest.raises(JobError, match=r"^recipe\.lora\.target_modules: .*no_such") as error:
