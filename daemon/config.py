@@ -143,6 +143,9 @@ class RolloutConfig(Frozen):
     auto_promote: bool = True
     """An adapter the gate passed is written into the rollout file by the daemon itself."""
     poll_s: PositiveFloat = 5.0
+    lead: bool = True
+    """False: one of several daemons on a database that only ingests and judges. It never trains, decides or
+    serves, and needs neither the adapters nor the rollout file."""
 
 
 class WebConfig(Frozen):

@@ -75,7 +75,7 @@ def reconcile(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     }
     emit(state, as_json=as_json, text=lambda _: "\n".join([_in_force(found), *state["conditions"]]))
     kinds = {condition.kind for condition in found.conditions}
-    if kinds & {"refused", "quarantined"}:
+    if kinds & {"refused", "contradicted", "quarantined"}:
         raise typer.Exit(3)
     if kinds:
         raise typer.Exit(2 if "file_invalid" in kinds else 1)

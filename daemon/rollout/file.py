@@ -72,6 +72,13 @@ class RolloutFile:
         except OSError as error:
             raise RlaifdError(f"{self.path}: cannot be written: {error.strerror}") from error
 
+    def restore(self, content: bytes | None) -> None:
+        """Puts back what `content` answered before a change. Raises RlaifdError."""
+        if content is not None:
+            self.put(content)
+        else:
+            self.path.unlink(missing_ok=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the lock: one process at a time writes the file and acts on it. Waits for the others."""

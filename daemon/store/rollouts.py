@@ -37,6 +37,8 @@ class Change:
     actor: str
     reason: str
     at: float
+    wish: str
+    """Digest of the file that it brought into force; '' where no file did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,20 @@ def changes(connection: Connection, *, limit: int = 1000) -> list[Change]:
     """The changes, newest first."""
     query = select(ROLLOUT).order_by(ROLLOUT.c.epoch.desc()).limit(limit)
     return [
-        Change(row.epoch, row.stable, row.previous, row.actor, row.reason, row.created_at)
+        Change(row.epoch, row.stable, row.previous, row.actor, row.reason, row.created_at, row.wish)
         for row in connection.execute(query)
     ]
 
 
 def advance(
-    connection: Connection, *, after: InForce, stable: str | None, actor: str, reason: str, at: float
+    connection: Connection,
+    *,
+    after: InForce,
+    stable: str | None,
+    actor: str,
+    reason: str,
+    at: float,
+    wish: str = "",
 ) -> InForce | None:
     """Writes the next epoch on top of `after`; None if another change came in between."""
     if in_force(connection) != after:
@@ -91,6 +100,7 @@ def advance(
         "previous": after.stable,
         "actor": actor,
         "reason": reason,
+        "wish": wish,
         "created_at": at,
     }
     connection.execute(insert(ROLLOUT).values(row))
