@@ -4,11 +4,12 @@ import warnings
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import inject_adapter_in_model
 from transformers import AutoModelForCausalLM
 
 from policies.policy import Lora
 from policies.training.errors import JobError
+from policies.training.model import targets
 from policies.training.model.loading import load_config
 from policies.training.planning.shape import Shape
 
@@ -48,8 +49,7 @@ def _count(tensors: Any) -> int:
 
 
 def _adapter(model: Any, lora: Lora) -> int:
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=targets, task_type="CAUSAL_LM")
+    config = targets.configured(model, lora)
     model.requires_grad_(requires_grad=False)
     try:
         with warnings.catch_warnings(action="ignore"):  # what is said here is said again at the training
