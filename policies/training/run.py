@@ -20,7 +20,7 @@ from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
 from policies.training.jobs import ADAPTER, CHECKPOINTS, PLAN, TrainJob, TrainResult
 from policies.training.lesson import Lesson
-from policies.training.model import checkpoints, lora
+from policies.training.model import checkpoints, loading, lora
 from policies.training.model.dataset import Prepared
 from policies.training.model.lora import Base
 from policies.training.model.rendering import Rendering
@@ -53,6 +53,7 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
     A run whose batch does not fit the device's memory after all is begun again with a smaller one and the
     more accumulation, which is the same training.
     """
+    loading.checked(job.base_model)
     lesson = lessons.read(job)
     plan = lessons.taken_up(job, lesson)
     while True:

@@ -50,8 +50,7 @@ def load(name: str, revision: str | None, device: Device, bf16: Bf16 = "auto") -
     modules names that cannot be told.
     """
     where = devices.chosen(device)
-    if Path(name).is_dir():
-        name = _checked(name)
+    name = checked(name)
     try:
         return _load(name, revision, where, devices.precision(where, bf16))
     except torch.OutOfMemoryError:
@@ -68,11 +67,19 @@ def source(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def load_config(name: str, revision: str | None) -> Any:
-    """The base model's configuration. Raises JobError."""
+    """The base model's configuration. Raises JobError, also for a type that is no causal language model's."""
     try:
+        _check_type(name, revision)
         return AutoConfig.from_pretrained(name, **source(name, revision))
     except UNLOADABLE as error:
         raise JobError(f"{name}: {_line(error)}") from None
+
+
+def _check_type(name: str, revision: str | None) -> None:
+    raw, _ = PretrainedConfig.get_config_dict(name, **source(name, revision))
+    problem = architectures.problem(raw)
+    if problem is not None:
+        raise JobError(f"{name}: config.json: {problem}")
 
 
 def load_tokenizer(name: str, revision: str | None) -> Any:
@@ -93,10 +100,7 @@ def generation_settings(name: str, revision: str | None) -> GenerationConfig | N
 
 def _load(name: str, revision: str | None, where: torch.device, dtype: torch.dtype) -> Base:
     common = source(name, revision)
-    raw, _ = PretrainedConfig.get_config_dict(name, **common)
-    problem = architectures.problem(raw)
-    if problem is not None:
-        raise JobError(f"{name}: config.json: {problem}")
+    _check_type(name, revision)
     tokenizer = AutoTokenizer.from_pretrained(name, **common)
     model, loading = AutoModelForCausalLM.from_pretrained(
         name, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
@@ -111,8 +115,12 @@ def _load(name: str, revision: str | None, where: torch.device, dtype: torch.dty
     return Base(placed.eval(), tokenizer, where, name, revision, named)
 
 
-def _checked(name: str) -> str:
-    """The directory's real path. Raises JobError where it holds no base model."""
+def checked(name: str) -> str:
+    """A directory's real path, or the hub's id as it is. Raises JobError for a directory without a base
+    model.
+    """
+    if not Path(name).is_dir():
+        return name
     directory = Path(name).resolve()
     try:
         checkpoint.read(directory)

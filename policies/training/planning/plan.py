@@ -27,7 +27,7 @@ class Resolved(Frozen):
     lora: Lora
     beta: PositiveFloat
     sft_weight: NonNegativeFloat
-    learning_rate: PositiveFloat
+    learning_rate: NonNegativeFloat
     epochs: PositiveFloat
     batch_size: PositiveInt
     gradient_accumulation: PositiveInt

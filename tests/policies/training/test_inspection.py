@@ -9,7 +9,7 @@ import pytest
 from daemon.children import Child, ChildFailedError
 from policies.training.jobs import InspectJob
 from tests.dialects import DIALECTS, tokenizer_of
-from tests.families import FAMILIES, build
+from tests.families import FAMILIES, POSITIONS, build
 
 pytestmark = [pytest.mark.training]
 
@@ -27,7 +27,7 @@ def test_a_sound_family_has_nothing_to_say(tmp_path: Path) -> None:
     directory = build(FAMILIES["qwen3"], tmp_path / "qwen3")
     (directory / "model.safetensors").unlink()
     found = inspect(directory, tmp_path)
-    assert found == InspectResult(state="done", notes=(), positions=1024)
+    assert found == InspectResult(state="done", notes=(), positions=POSITIONS)
 
 
 def test_what_a_family_cannot_do_is_said(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from policies.training.model import device
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
 from policies.training.run import train as run_train
+from tests.daemon.basefiles import tensors
 from tests.policies.training.conftest import pair
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -31,7 +32,7 @@ def plan_for(job_for: JobFor, tiny_model: Path, tmp_path: Path) -> Callable[...,
     def make(count: int, **changes: object) -> Plan:
         asked = {"recipe": DpoRecipe(), "guards": TrainingGuards(), "memory_gb": 8.0} | changes
         job = job_for(f"plan-{count}", pairs=[pair(n) for n in range(count)], base_model=str(bare), **asked)
-        fields = job.model_dump(exclude={"kind", "lock", "lock_wait_s"})
+        fields = job.model_dump(exclude={"kind", "lock", "lock_wait_s", "base_digest", "served_as"})
         result = lesson.run_plan(PlanJob.model_validate(fields))
         assert result.plan is not None
         return result.plan
@@ -87,6 +88,7 @@ def test_what_does_not_fit_is_refused_before_a_weight_is_loaded(job_for: JobFor,
     """The base model's weights are not there, and nobody misses them."""
     bare = tmp_path / "bare"
     shutil.copytree(job_for("first").base_model, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    (bare / "model.safetensors").write_bytes(tensors())  # those of another model: none of them is loaded
     job = job_for(base_model=str(bare), memory_gb=0.5)
     with (
         Reporter(job.out / "progress.jsonl") as reporter,
