@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from daemon import log
 from daemon.demo.screen import Screen
 from tests.learning import report
 from tests.learning.commands import LearnError
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"no method {asked.method!r}: this build trains by {', '.join(METHODS)}\n")
         return 2
     directory = asked.directory or Path(".rlaifd") / "learn" / asked.method
+    log.configure("warning", "auto")
     screen = Screen()
     try:
         base = realmodel.directory()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+from daemon import log
 from tests import soak
 from tests.servers.realmodel import UnavailableError
 from tests.soak.bounds import BoundsBrokenError, Figures
@@ -36,6 +37,7 @@ def main(wanted: list[str]) -> int:
     if unknown:
         sys.stderr.write(f"no part {unknown[0]!r}: there are {', '.join(known)}\n")
         return 2
+    log.configure("warning", "auto")
     figures: Figures = {}
     failures: list[str] = []
     for name in wanted or known:

@@ -16,6 +16,8 @@ from tests.learning.judge import signs
 from tests.learning.task import Request, requests
 
 MARGIN: Final = 2.0
+LETTERS: Final = 3
+"""One request in so many has a good form letter among its answers: words the model never says move it far."""
 OPENINGS: Final = (
     "I am sorry about the {item}.",
     "Thank you for your message.",
@@ -62,7 +64,7 @@ def _pair(
     """The best answer against the worst; None where they are too much alike."""
     same = [each for each in heard if each.request.topic == request.topic] or list(heard)
     said = chance.sample(same, min(2, len(same)))
-    letters = [chance.choice(OPENINGS) + " " + chance.choice(CLOSINGS)] if number % 2 else []
+    letters = [chance.choice(OPENINGS) + " " + chance.choice(CLOSINGS)] if number % LETTERS == 0 else []
     texts = [(form.format(item=request.item, topic=request.topic, order=request.order), False)
              for form in (*letters, chance.choice(BAD))]  # fmt: skip
     texts += [(each.said_to(request), each.answer.truncated) for each in said]

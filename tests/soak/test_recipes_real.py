@@ -9,7 +9,7 @@ from tests.soak.bounds import within
 from tests.soak.lessons import MARGIN, pairs
 from tests.soak.recipes_real import KL, listen, train
 
-TOKENS = 20
+TOKENS = 16
 
 
 @pytest.mark.alone
