@@ -14,6 +14,7 @@ from daemon.metrics import Metrics
 from daemon.store.halts import ActiveHalt
 from daemon.store.store import Store, StoreError
 from policies.records import Scope
+from tests.daemon.stages.seeding import add_labelled
 from tests.daemon.waiting import until
 from tests.daemon.web.site import TOKEN, Site
 from tests.servers import alertmanager, prometheus
@@ -28,10 +29,10 @@ class Unsteady(Latch):
 
     down = False
 
-    def halt(self, *arguments: Any, **named: Any) -> bool:
+    def take(self, *arguments: Any, **named: Any) -> list[bool]:
         if self.down:
             raise StoreError("store: gone")
-        return super().halt(*arguments, **named)
+        return super().take(*arguments, **named)
 
 
 @dataclass
@@ -89,9 +90,9 @@ def path(sqlite_store: Store, tmp_path: Path) -> Iterator[AlertPath]:
             yield made
 
 
-def test_a_breach_halts_and_its_end_does_not_resume(path: AlertPath) -> None:
+def test_a_breach_halts_and_its_end_does_not_resume(path: AlertPath, sqlite_store: Store) -> None:
     """Alignment falls, training halts by alert; it recovers, the halt is marked cleared and stays; after a
-    person's resume the next fall halts anew.
+    person's resume the next fall halts anew, if there are newer labels.
     """
     assert path.halts() == {}
     path.align(0.6)
@@ -106,6 +107,7 @@ def test_a_breach_halts_and_its_end_does_not_resume(path: AlertPath) -> None:
     assert list(path.halts()) == [Scope.TRAINING]
 
     path.latch.resume(Scope.TRAINING, actor="ann", reason="labels were mixed up")
+    add_labelled(sqlite_store, {"later": False})
     path.align(0.5)
     path.wait(lambda: Scope.TRAINING in path.halts())
     assert path.halts()[Scope.TRAINING].starts_at > halt.starts_at
