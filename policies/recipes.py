@@ -54,7 +54,7 @@ class PpoRecipe(Frozen):
     max_new_tokens: PositiveInt = 256
     sampling_batch: PositiveInt = 32
     """Answers that are sampled at a time."""
-    inner_epochs: PositiveInt = 2
+    inner_epochs: int = Field(default=2, ge=1, le=16)
     minibatch: PositiveInt = 16
     """Answers of one optimiser step."""
     microbatch: PositiveInt = 8
@@ -66,7 +66,7 @@ class PpoRecipe(Frozen):
     """Times the policy's; 10 to 100 is usual."""
     critic_warmup_steps: NonNegativeInt = 3
     """First steps, in which only the critic learns: advantages of a blind critic are noise."""
-    critic_epochs: PositiveInt = 2
+    critic_epochs: int = Field(default=2, ge=1, le=16)
     max_grad_norm: PositiveFloat = 1.0
     clip: float = Field(default=0.2, gt=0, lt=1)
     """How far the importance ratio may be from 1 before it no longer pulls."""

@@ -42,6 +42,15 @@ def fresh(width: int, seed: int, device: torch.device) -> torch.nn.Linear:
     return head.to(device)
 
 
+def constant(width: int, value: float, device: torch.device) -> torch.nn.Linear:
+    """The head that says this of everything."""
+    head = torch.nn.Linear(width, 1)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(value)
+    return head.to(device)
+
+
 def mapped(head: torch.nn.Linear, slope: float, intercept: float) -> torch.nn.Linear:
     """The head that says slope x score + intercept."""
     found = torch.nn.Linear(head.in_features, 1).to(head.weight.device)
