@@ -10,8 +10,8 @@ from policies.training.engines import heads
 from policies.training.engines.clipping import value_sums
 from policies.training.engines.descent import Descent
 from policies.training.engines.experience import Experience, Minibatch
+from policies.training.engines.reward_model import RewardModel, role_of
 from policies.training.engines.roles import CRITIC, Roles
-from policies.training.engines.scoring import RewardModel, role_of
 from policies.training.model.lora import POLICY
 from policies.training.sampling.generate import Answer
 

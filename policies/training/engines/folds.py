@@ -13,7 +13,7 @@ from trl.trainer.utils import disable_dropout_in_model
 from policies import calibration
 from policies.calibration import PRIOR, Calibration
 from policies.recipes import RewardRecipe
-from policies.training.engines import batches, heads, reward, scoring
+from policies.training.engines import batches, heads, reward, reward_model
 from policies.training.engines.heads import HEAD, Scorer, Sequences
 from policies.training.engines.reward import Finite, RewardTrainer
 from policies.training.engines.roles import Roles
@@ -108,7 +108,7 @@ def train(settings: Settings, examples: Sequence[Example], points: Sequence[Poin
         folds.append(fold)
     calibrations = tuple(fold.calibration for fold in folds)
     files = {name: file for fold in folds for name, file in fold.files.items()}
-    files[scoring.MANIFEST] = scoring.write_manifest(settings.out / REWARD, calibrations)
+    files[reward_model.MANIFEST] = reward_model.write_manifest(settings.out / REWARD, calibrations)
     _read_back(settings, examples, folds)
     left_out = sum(fold.left_out for fold in folds)
     figures = {"accuracy": folds[-1].accuracy}
@@ -163,7 +163,7 @@ def _trainer(
     settings: Settings, number: int, scorer: Scorer, learned: Sequence[Example]
 ) -> tuple[RewardTrainer, Finite]:
     finite = Finite()
-    out = settings.out / CHECKPOINTS / scoring.fold_name(number)
+    out = settings.out / CHECKPOINTS / reward_model.fold_name(number)
     trainer = RewardTrainer(
         model=scorer,
         recipe=settings.recipe,
@@ -194,10 +194,10 @@ def _described(settings: Settings, number: int, trainer: RewardTrainer, asked: _
     scorer = trainer.model.eval()
 
     def scores(sequences: Sequences) -> list[float]:
-        return heads.scores(scorer, sequences, settings.pad, scoring.BATCH)
+        return heads.scores(scorer, sequences, settings.pad, reward_model.BATCH)
 
     left = scores(answers_of(asked.left))
-    directory = settings.out / REWARD / scoring.fold_name(number)
+    directory = settings.out / REWARD / reward_model.fold_name(number)
     name = f"{directory.name}/"
     files = {name + file: each for file, each in lora.save(scorer.model, directory, settings.base).items()}
     files[name + HEAD] = heads.save(scorer.head, directory)
@@ -234,7 +234,7 @@ def _read_back(settings: Settings, examples: Sequence[Example], folds: Sequence[
     """Raises JobError unless the files, on the bare base, give the scores that the trained model gave."""
     model = lora.fresh(settings.base, settings.recipe.lora)
     try:
-        read = scoring.load(Roles(model, settings.pad), settings.out / REWARD)
+        read = reward_model.load(Roles(model, settings.pad), settings.out / REWARD)
         again = read.scores(answers_of(examples[:PROBES]))
     finally:
         model.unload()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from policies.recipes import PpoRecipe
 from policies.rewards import Reward, ceiling_of, finished, mixed
-from policies.training.engines.scoring import RewardModel
+from policies.training.engines.reward_model import RewardModel
 from policies.training.errors import JobError
 from policies.training.sampling.generate import Answer
 

@@ -135,7 +135,7 @@ def test_it_learns_the_order_of_answers_that_it_has_not_seen(
     settings_for: Callable[..., Any], examples_of: Callable[..., list[Any]], rendering: Any
 ) -> None:
     """64 pairs teach politeness; of 32 others more than nine in ten are put in order, whoever is longer."""
-    from policies.training.engines import folds, scoring
+    from policies.training.engines import folds, reward_model
     from policies.training.engines.roles import Roles
     from policies.training.model import lora
 
@@ -150,7 +150,9 @@ def test_it_learns_the_order_of_answers_that_it_has_not_seen(
         separable(n).model_copy(update={"prompt": (said("user", "where is my order today"),)})
         for n in range(100, 132)
     ]
-    model = scoring.load(Roles(lora.fresh(settings.base, Lora()), rendering.pad), settings.out / folds.REWARD)
+    model = reward_model.load(
+        Roles(lora.fresh(settings.base, Lora()), rendering.pad), settings.out / folds.REWARD
+    )
     (scores,) = model.scores(folds.answers_of(examples_of(fresh)))
     right = sum(good > bad for good, bad in zip(scores[::2], scores[1::2], strict=True))
     assert right / 32 > 0.9
@@ -174,12 +176,12 @@ def test_soft_labels_and_weights_move_it(
 
 
 def _mean_lead(settings: Any, examples: list[Any]) -> float:
-    from policies.training.engines import folds, scoring
+    from policies.training.engines import folds, reward_model
     from policies.training.engines.roles import Roles
     from policies.training.model import lora
 
     model = lora.fresh(settings.base, Lora())
-    read = scoring.load(Roles(model, settings.pad), settings.out / folds.REWARD)
+    read = reward_model.load(Roles(model, settings.pad), settings.out / folds.REWARD)
     (scores,) = read.scores(folds.answers_of(examples))
     model.unload()
     return sum(scores[::2]) / len(examples) - sum(scores[1::2]) / len(examples)
@@ -302,7 +304,7 @@ def test_a_missing_head_is_never_made_anew(
     settings_for: Callable[..., Any], examples_of: Callable[..., list[Any]]
 ) -> None:
     """Without its file, or with that of another width, there is no reward model."""
-    from policies.training.engines import folds, heads, scoring
+    from policies.training.engines import folds, heads, reward_model
     from policies.training.engines.roles import Roles
     from policies.training.model import lora
 
@@ -314,4 +316,4 @@ def test_a_missing_head_is_never_made_anew(
     (fold / heads.HEAD).unlink()
     roles = Roles(lora.fresh(settings.base, Lora()), settings.pad)
     with pytest.raises(JobError, match="no head of 32 weights"):
-        scoring.load(roles, settings.out / folds.REWARD)
+        reward_model.load(roles, settings.out / folds.REWARD)
