@@ -1,4 +1,4 @@
-# make demo | test | lint | bench: each creates .venv from the lock file and needs nothing typed first.
+# make demo | test | lint | bench | learn | soak: each creates .venv from the lock file and needs nothing typed first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +9,7 @@ INSTALL := -q --no-compile -c requirements.lock -e '.[dev,demo]'
 # With ARGS one of the two halves may have nothing to run: pytest then ends with 5.
 NONE_IS_FINE = $(if $(ARGS),|| [ $$? -eq 5 ])
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench learn soak lock clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -27,6 +27,14 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+# A real small model learns a support task from its own logs: about 20 minutes on two quiet cores.
+learn: $(STAMP)
+	@$(BIN)/python -m tests.learning --method $(or $(METHOD),dpo) --seed $(or $(SEED),0)
+
+# The long repetitions: all of them, or PART=name.
+soak: $(STAMP)
+	@$(BIN)/python -m tests.soak $(PART)
 
 # The lock is a constraints file, so that pip may take a CPU-only build of the pinned torch where it is
 # configured with one. Only making the lock needs uv.

@@ -172,13 +172,30 @@ class ServingTarget(Protocol):
     def served(self) -> Served: ...
 
 
+PLAIN_QUESTION = (Message(role="user", content="Hello. What can you do for me?"),)
+"""What a policy is asked to tell whether it answers at all. If it does, a prompt that it failed on is at
+fault.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What a sampler answered: `answers[p]` are those to prompt `p`, in prompt order.
+
+    A prompt that is refused for what it is has none, and its reason, one line, is in `refused` by its index.
+    """
+
+    answers: Sequence[Sequence[Sampled]]
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
 class Sampler(Protocol):
     """Samples answers from a policy.
 
-    `sample(prompts, count, tools)` returns, per prompt, `count` answers in prompt order; none for a prompt
-    that is refused for what it is, so that one costs the others nothing. `tools` are the tool definitions of
-    each prompt, or empty: none for any. Raises FatalError where it refuses all of several, TransientError and
-    FatalError for the rest.
+    `sample(prompts, count, tools)` returns `count` answers to each prompt; none to one that is refused for
+    what it is, so that one costs the others nothing. `tools` are the tool definitions of each prompt, or
+    empty: none for any. Raises TransientError where it may go better later, and FatalError where it refuses
+    every prompt and a plain question as well: then it is not the prompts.
     """
 
     async def sample(
@@ -187,4 +204,4 @@ class Sampler(Protocol):
         count: int,
         *,
         tools: Sequence[tuple[Mapping[str, Any], ...]] = (),
-    ) -> list[list[Sampled]]: ...
+    ) -> Samples: ...

@@ -7,7 +7,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from connectors.base import JudgeReply, JudgeRequest, Partition, Record, Resume, Served, Usage
+from connectors.base import (
+    PLAIN_QUESTION,
+    JudgeReply,
+    JudgeRequest,
+    Partition,
+    Record,
+    Resume,
+    Samples,
+    Served,
+    Usage,
+)
 from connectors.errors import ConnectorError, FatalError, PoisonError, TransientError
 from policies.records import Message, Sampled
 
@@ -190,12 +200,12 @@ class MemoryJudge:
 
 
 class MemorySampler:
-    """A Sampler in memory. `answer(prompt, number)` gives the text of one answer, or raises.
+    """A Sampler in memory. `answer(prompt, number)` gives an answer or its text, or raises.
 
     `asked` keeps every prompt that was sampled, `tools` the tool definitions that came with them.
     """
 
-    def __init__(self, answer: Callable[[tuple[Message, ...], int], str]) -> None:
+    def __init__(self, answer: Callable[[tuple[Message, ...], int], str | Sampled]) -> None:
         self.asked: list[tuple[Message, ...]] = []
         self.tools: list[tuple[Mapping[str, Any], ...]] = []
         self._answer = answer
@@ -206,19 +216,23 @@ class MemorySampler:
         count: int,
         *,
         tools: Sequence[tuple[Mapping[str, Any], ...]] = (),
-    ) -> list[list[Sampled]]:
+    ) -> Samples:
         self.asked.extend(prompts)
         self.tools.extend(tools)
         rows = [self._row(prompt, count) for prompt in prompts]
-        if count and len(rows) > 1 and not any(rows):
-            raise FatalError("all prompts are refused")
-        return rows
+        refused = {index: str(row) for index, row in enumerate(rows) if isinstance(row, PoisonError)}
+        if refused and len(refused) == len(rows) and isinstance(self._row(PLAIN_QUESTION, 1), PoisonError):
+            raise FatalError(f"every prompt and a plain question are refused: {refused[0]}")
+        return Samples([[] if isinstance(row, PoisonError) else row for row in rows], refused)
 
-    def _row(self, prompt: tuple[Message, ...], count: int) -> list[Sampled]:
+    def _row(self, prompt: tuple[Message, ...], count: int) -> list[Sampled] | PoisonError:
         try:
-            return [
-                Sampled(messages=(Message(role="assistant", content=self._answer(prompt, number)),))
-                for number in range(count)
-            ]
-        except PoisonError:
-            return []
+            return [_sampled(self._answer(prompt, number)) for number in range(count)]
+        except PoisonError as refusal:
+            return refusal
+
+
+def _sampled(answer: str | Sampled) -> Sampled:
+    if isinstance(answer, Sampled):
+        return answer
+    return Sampled(messages=(Message(role="assistant", content=answer),))

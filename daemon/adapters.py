@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Probe
 
 MANIFEST = "MANIFEST.json"
 FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})
@@ -32,6 +32,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}")
 TEMPORARY = ".tmp-"
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 MAX_HEADER = 100 << 20
+YOUNGER = frozenset({"base_digest", "served_as", "probe"})
+"""Keys of a manifest that older ones do not have."""
 CHUNK = 1 << 20
 
 
@@ -49,11 +51,25 @@ class Manifest(Frozen):
     recipe: dict[str, Any]
     code_version: str
     files: dict[str, AdapterFile]
+    base_digest: str | None = None
+    """What the base model was made of; None: only its name was noted."""
+    served_as: str | None = None
+    """The name that the configuration gives the base model; None: `base_model`."""
+    probe: Probe | None = None
+    """Log-probabilities that a server with this adapter gives to a few answers of the snapshot."""
 
     @property
     def base(self) -> Base:
         """What the adapter was trained on."""
-        return Base(self.base_model, self.revision)
+        return Base(self.base_model, self.revision, self.base_digest)
+
+    @model_serializer(mode="wrap")
+    def _as_named(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Younger keys are written only where they say something: the canonical JSON is the adapter's name,
+        and adapters without them keep theirs.
+        """
+        body: dict[str, Any] = write(self)
+        return {key: value for key, value in body.items() if value is not None or key not in YOUNGER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +212,7 @@ def _check_config(path: Path, name: str, manifest: Manifest) -> None:
     for key in ("auto_mapping", "trust_remote_code", "custom_modules", "auto_map", "megatron_config"):
         if config.get(key):
             raise AdapterRefusedError(f"adapter {name}: {path.name}: {key} names code to be loaded")
-    if config.get("base_model_name_or_path") != manifest.base_model:
+    if config.get("base_model_name_or_path") != (manifest.served_as or manifest.base_model):
         raise AdapterRefusedError(f"adapter {name}: {path.name}: made for another base model")
 
 

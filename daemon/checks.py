@@ -5,14 +5,19 @@ from typing import Any
 
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
+from daemon import family
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, load, secret
 from daemon.errors import ConfigError, RlaifdError
 from daemon.pricing import price_of
+from daemon.readiness import as_object, stock_of
 from daemon.rollout.file import RolloutFile
-from daemon.stages.versions import documents
-from daemon.store.store import database_url
-from policies.policy import EndpointSampling
+from daemon.stages.versions import documents, versions
+from daemon.store.existing import existing
+from daemon.store.store import StoreError, database_url
+from policies import checkpoint
+from policies.policy import EndpointSampling, PolicySpec
 from policies.records import Role
+from policies.stock import Stock
 
 WITHOUT = {
     Role.SMALL: "no answers are scored, so there is nothing to train on",
@@ -23,13 +28,25 @@ WITHOUT = {
 
 
 def check(config: Path) -> dict[str, Any]:
-    """What holds, with notes on what to expect. Raises ConfigError for the first thing that is wrong."""
+    """What holds, with notes and what is missing until the gate decides.
+
+    Raises ConfigError for the first thing that is wrong. A store that cannot be read is a note: what it holds
+    is not counted then.
+    """
     settings = load(config)
     try:
         startable(settings)
+        base_model(settings.policy)
+        limits = family.notes(settings.policy)
     except RlaifdError as error:
         raise ConfigError(f"{config}: {error}") from None
-    return {"config": str(config), "ok": True, "notes": [*_absent(settings), *_rollout(settings)]}
+    stock, notes = _stored(settings)
+    return {
+        "config": str(config),
+        "ok": True,
+        "notes": [*_absent(settings), *_rollout(settings), *limits, *notes],
+        **as_object(stock, settings),
+    }
 
 
 def startable(settings: Settings) -> None:
@@ -45,6 +62,31 @@ def startable(settings: Settings) -> None:
     secret(settings.web.token, settings.web.token_file)
     if isinstance(settings.policy.sampling, EndpointSampling):
         secret(None, settings.policy.sampling.api_key_file)
+
+
+def _stored(settings: Settings) -> tuple[Stock, list[str]]:
+    """What the store holds, without making or changing one; nothing where there is none."""
+    judges = versions(settings.judges, settings.policy.judging, *documents(settings.policy))
+    try:
+        with existing(settings.store_url) as store:
+            if store is None:
+                return Stock(), []
+            return store.read(lambda connection: stock_of(connection, settings, judges)), []
+    except StoreError as error:
+        return Stock(), [f"{error}; what it holds is not counted here"]
+
+
+def base_model(policy: PolicySpec) -> None:
+    """Raises ConfigError where the base model cannot be trained. A directory is looked at without loading it;
+    of a hub's model nothing is known before it is fetched.
+    """
+    directory = Path(policy.base_model)
+    if not directory.is_dir():
+        return
+    try:
+        checkpoint.read(directory)
+    except checkpoint.CheckpointError as error:
+        raise ConfigError(f"policy.base_model: {error}") from None
 
 
 def _judge(role: Role, judge: JudgeConfig) -> None:

@@ -58,6 +58,10 @@ class ChildFailedError(RlaifdError):
     """The child did not do its job. The message says why in one line and names its log."""
 
 
+class ChildDiedError(ChildFailedError):
+    """The child crashed, was killed, or hung until it was: it had no say in it."""
+
+
 def command(job_file: Path) -> list[str]:
     """How a job is run."""
     return [sys.executable, "-P", "-m", "policies.training.child", str(job_file)]
@@ -205,7 +209,7 @@ class Child(Generic[R]):
         if why is None:
             why = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
         tail = last_lines(self._job.out / LOG)
-        raise ChildFailedError(
+        raise ChildDiedError(
             f"the {self._job.kind} child {why}{': ' if tail else ''}{tail} (log: {self._job.out / LOG})"
         )
 

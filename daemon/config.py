@@ -25,9 +25,11 @@ from policies.records import Frozen, Role
 PREFIX = "RLAIFD_"
 TESTS = "RLAIFD_TEST_"
 NO_SETTING = "RLAIFD_CONFIG"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     if host == "localhost":
         return True
     try:
@@ -152,7 +154,7 @@ class WebConfig(Frozen):
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> "WebConfig":
-        if self.token is None and self.token_file is None and not _is_loopback(self.host):
+        if self.token is None and self.token_file is None and not is_loopback(self.host):
             raise ValueError(f"host {self.host} is not loopback and no token is set: set token_file")
         return self
 
@@ -273,8 +275,15 @@ def load(path: Path) -> Settings:
 
 
 def _require_pinned_model(path: Path, policy: PolicySpec) -> None:
-    if Path(policy.base_model).is_dir() or policy.revision is not None:
+    if Path(policy.base_model).is_dir():
         return
+    if policy.revision is not None:
+        if COMMIT.fullmatch(policy.revision):
+            return
+        raise ConfigError(
+            f"{path}: policy.revision: {policy.revision} is no commit (40 hexadecimal digits): a branch or a "
+            "tag moves, and its weights would change under the adapters"
+        )
     raise ConfigError(
         f"{path}: policy.base_model: {policy.base_model} is no directory; for a model of a hub set "
         "policy.revision to its commit, so that its weights cannot change under the adapters"
@@ -312,7 +321,7 @@ def _anchored(settings: Settings, base: Path) -> Settings:
     settings = settings.model_copy(update={name: _under(base, each) for name, each in settings})
     policy, local = settings.policy, base / settings.policy.base_model
     named = {
-        "base_model": str(local) if local.is_dir() else policy.base_model,
+        "base_model": str(local.resolve()) if local.is_dir() else policy.base_model,
         "constitution": library.anchored(policy.constitution, base),
         "rubric": library.anchored(policy.rubric, base),
     }

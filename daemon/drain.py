@@ -1,7 +1,8 @@
 """One stage to its end, as the commands run it: the daemon's own steps, in a loop until nothing is left."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from sqlalchemy import Connection
 from connectors.decoders.detect import Decoders
 from daemon.errors import UsageError
 from daemon.stages.ingest import ingest_file
+from daemon.stages.sampling import Batch
 from daemon.store import preferences, rollouts
 from daemon.store.adapters import newest
-from daemon.store.evaluations import latest
+from daemon.store.evaluations import cut_off, latest
+from daemon.store.judgements import waiting
 from daemon.store.traces import Counts
 from daemon.trainer import RunOutcome
 from daemon.wiring import Wiring
@@ -55,11 +58,28 @@ async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[str, int]:
     return counts
 
 
-def curate(parts: Wiring) -> int:
-    """Samples, judges and curates until nothing changes; answers how many preferences are stored."""
-    while parts.curate.step() + sum(judge(parts).values()):
+@dataclass(frozen=True, slots=True)
+class Curated:
+    """What curating came to: preferences that are stored, what was sampled, and what waits: why nothing more
+    is sampled, and by role how many judgements are open and one of their errors.
+    """
+
+    preferences: int
+    sampled: Batch
+    sampling_waits: str
+    judgements: Mapping[str, tuple[int, str]]
+
+
+def curate(parts: Wiring) -> Curated:
+    """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
+    while parts.curate.step(at_once=True) + sum(judge(parts).values()):
         pass
-    return parts.store.read(preferences.count)
+    return Curated(
+        preferences=parts.store.read(preferences.count),
+        sampled=parts.curate.sampling.totals,
+        sampling_waits=parts.curate.sampling.waits_for(at_once=True) or "",
+        judgements=parts.store.read(waiting),
+    )
 
 
 def train(parts: Wiring, *, snapshot: str | None, actor: str) -> RunOutcome:
@@ -123,12 +143,15 @@ def _adapters(connection: Connection) -> list[dict[str, Any]]:
     found = []
     for adapter in newest(connection):
         evaluation = latest(connection, adapter.name)
+        cut = cut_off(evaluation.evidence) if evaluation else None
         found.append(
             {
                 **{name: getattr(adapter, name) for name in LISTED},
+                "base_digest": adapter.manifest.get("base_digest"),
                 "in_force": adapter.name == stable,
                 "decision": evaluation.decision if evaluation else None,
                 "reasons": list(evaluation.reasons) if evaluation else [],
+                "cut_off": None if cut is None else cut.counts,
             }
         )
     return found

@@ -6,16 +6,22 @@ that an error ratio divides by have their children made at the start, so that th
 
 from collections.abc import Iterable
 from itertools import product
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from policies.records import Role, Scope
+from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
 RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter")
 CALL_OUTCOMES = ("ok", "unparseable", "timeout", "http_error", "rate_limited", "refused", "reused")
+ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
+"""Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
+ANSWER_ENDINGS = ("whole", "cut")
+PROMPT_OUTCOMES = ("answered", "refused", "set_aside")
 SLOTS = ("stable", "candidate")
 DECISIONS = ("promote", "hold", "reject")
 HALT_SOURCES = ("guard", "alert", "operator", "rollback")
@@ -30,7 +36,7 @@ CONDITIONS = (
     "fenced",
     "store_lost",
 )
-RUN_RESULTS = ("done", "failed", "halted", "stopped")
+RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
 ALERT_RESULTS = (
     "halted",
     "repeated",
@@ -50,6 +56,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._ingest()
+        self._answers()
         self._judging()
         self._alignment()
         self._training()
@@ -85,6 +92,19 @@ class Metrics:
         self.refresh_timestamp = self._gauge(
             "metrics_refresh_timestamp_seconds", "When the gauges read from the store were last refreshed."
         )
+
+    def _answers(self) -> None:
+        self.answers = self._counter(
+            "answers_total", "Answers, by whether a limit of length cut them off.", "origin", "ending"
+        )
+        self.sampling_prompts = self._counter(
+            "sampling_prompts_total", "Prompts given to the policy, by what became of them.", "outcome"
+        )
+
+    def answered(self, origin: str, *, whole: int, cut: int) -> None:
+        """Counts answers of one of `ANSWER_ORIGINS`."""
+        self.answers.labels(origin, "whole").inc(whole)
+        self.answers.labels(origin, "cut").inc(cut)
 
     def _judging(self) -> None:
         self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", "judge", "outcome")
@@ -181,6 +201,7 @@ class Metrics:
             (self.judge_calls, judges, CALL_OUTCOMES),
             (self.reward, judges, SLOTS),
             (self.halts, Scope, HALT_SOURCES),
+            (self.answers, ANSWER_ORIGINS, ANSWER_ENDINGS),
         ]
         for metric, firsts, seconds in fixed:
             for first, second in product(firsts, seconds):
@@ -194,6 +215,7 @@ class Metrics:
             (self.rollout_refused, REFUSALS),
             (self.rollout_condition, CONDITIONS),
             (self.training_runs, RUN_RESULTS),
+            (self.sampling_prompts, PROMPT_OUTCOMES),
         ]
         for metric, values in single:
             for value in values:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from connectors.errors import FatalError, TransientError
+from daemon.checks import base_model
+from daemon.errors import ConfigError
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
@@ -60,6 +62,10 @@ def service(parts: Wiring) -> Service:
 
 
 def _prepare(parts: Wiring, leader: Leader) -> None:
+    try:
+        base_model(parts.settings.policy)
+    except ConfigError as error:  # a way back must start without it, and judging is paid for in vain
+        parts.logger("service").warning("base_model_unusable", reason=str(error))
     parts.trainer.recover()
     parts.watch.step()
     leader.step()

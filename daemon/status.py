@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon.clock import Clock
+from daemon.config import Settings
+from daemon.readiness import as_object, stock_of
 from daemon.store import alignment
 from daemon.store.overview import overview
 from daemon.store.store import Store
-from policies.policy import PolicySpec
 from policies.records import Role
 
 
@@ -20,24 +21,35 @@ class Status:
         *,
         store: Store,
         clock: Clock,
-        policy: PolicySpec,
+        settings: Settings,
         versions: Mapping[Role, str],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
-        self._policy = policy
+        self._settings = settings
         self._versions = versions
         self._conditions = conditions
 
     def __call__(self) -> dict[str, Any]:
         """One JSON-serialisable object."""
         day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
-        state = self._store.read(lambda connection: overview(connection, day=day))
-        return {**state, "alignment": self._alignment(), "conditions": list(self._conditions())}
+        state, found = self._store.read(
+            lambda connection: (
+                overview(connection, day=day),
+                stock_of(connection, self._settings, self._versions),
+            )
+        )
+        return {
+            **state,
+            **as_object(found, self._settings),
+            "alignment": self._alignment(),
+            "conditions": list(self._conditions()),
+        }
 
     def _alignment(self) -> dict[str, dict[str, Any]]:
-        limits = self._policy.halts
+        policy = self._settings.policy
+        limits = policy.halts
         found = {}
         for role, version in self._versions.items():
             measured = self._store.read(
@@ -48,7 +60,7 @@ class Status:
                     limit=limits.min_alignment,
                     min_labels=limits.alignment_min_labels,
                     window=limits.alignment_window,
-                    min_gap=self._policy.curation.min_margin,
+                    min_gap=policy.curation.min_margin,
                 )
             )
             found[role.value] = {

@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 
 from daemon import adapters, version
 from daemon.adapters import Manifest, Published
+from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.children import Child, ChildFailedError, another_lives
 from daemon.clock import Clock
 from daemon.config import TrainingConfig
@@ -74,6 +75,7 @@ class Trainer:
         self._store = store
         self._state_dir = state_dir.resolve()
         self._policy = policy
+        self._base = BaseOnDisk(policy.base, cache=self._state_dir / CACHE)
         self._training = training
         self._latch = latch
         self._metrics = metrics
@@ -160,19 +162,20 @@ class Trainer:
         snapshot = self._store.read(lambda c: snapshots.get(c, snapshot_id))
         if snapshot is None:
             raise UsageError(f"there is no snapshot {snapshot_id[:12]}")
+        base = self._base.now()
         parent = None if from_base else self._store.read(rollouts.in_force).stable
         if parent is not None:
             digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
             made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
-            why = self._policy.base.refusal(parent, made.base)
-            if why is not None:
-                raise AdapterRefusedError(f"{why}; `rlaifd rollback --to base` first")
+            self._base.check(parent, made.base, fix="`rlaifd rollback --to base` first")
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
         job = TrainJob(
             out=self._directory(fresh),
-            base_model=self._policy.base_model,
-            revision=self._policy.revision,
+            base_model=base.model,
+            revision=base.revision,
+            base_digest=base.digest,
+            served_as=self._policy.served_as,
             seed=self._seed,
             threads=self._training.threads,
             device=self._training.device,
@@ -231,6 +234,8 @@ class Trainer:
         return self._end(run, RunOutcome(run, result.state, result.reason, name, result), published)
 
     def _publish(self, job: TrainJob, run: str, result: TrainResult) -> Published:
+        """Raises AdapterRefusedError where files or base model are not what they were in the run."""
+        self._base.require(job.base_digest)
         manifest = Manifest(
             policy=self._policy.name,
             base_model=job.base_model,
@@ -241,6 +246,9 @@ class Trainer:
             recipe=job.recipe.model_dump(mode="json"),
             code_version=version(),
             files=result.files,
+            base_digest=job.base_digest,
+            served_as=job.served_as,
+            probe=result.probe,
         )
         return adapters.publish(job.out / ADAPTER, adapters=self.adapters_dir, manifest=manifest)
 
@@ -249,7 +257,7 @@ class Trainer:
         self._store.write(partial(_write_end, outcome=outcome, published=published, now=now))
         self._metrics.training_runs.labels(outcome.state).inc()
         self._metrics.last_training.set(now)
-        if outcome.state in {"done", "halted"}:
+        if outcome.state in {"done", "unchanged", "halted"}:
             shutil.rmtree(self._directory(run) / CHECKPOINTS, ignore_errors=True)
         log.info(
             "training_ended", run=run, state=outcome.state, reason=outcome.reason, adapter=outcome.adapter

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from connectors.base import Judge, Sampler, Source
 from connectors.decoders.detect import Decoders
 from daemon import log, version
+from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
-from daemon.errors import AdapterRefusedError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.policywork import PolicyWork
@@ -34,6 +34,7 @@ from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
+    from daemon.pricing import Tariffs
     from daemon.review import Review
     from daemon.rollout.rollout import Rollout
     from daemon.stages.audit import Plan
@@ -95,6 +96,10 @@ class Wiring:
     def budget(self) -> Budget:
         return Budget(self.store, self.clock, self.metrics)
 
+    @cached_property
+    def base_on_disk(self) -> BaseOnDisk:
+        return BaseOnDisk(self.settings.policy.base, cache=self.settings.state_dir / CACHE)
+
     @property
     def adapters_dir(self) -> Path:
         return self.settings.state_dir / "adapters"
@@ -153,6 +158,18 @@ class Wiring:
         return versions(self.settings.judges, self.settings.policy.judging, *self.documents)
 
     @cached_property
+    def prices(self) -> "Tariffs":
+        """What the judges' calls cost. Says once of which that is not known and may be money."""
+        from daemon.pricing import tariffs, uncounted
+
+        judges = self.settings.judges
+        found = tariffs(judges)
+        for role in uncounted(judges, found):
+            model = judges[role].model
+            log.get("judge").warning("judge_price_unknown", role=role.value, model=model, counted_as_usd=0)
+        return found
+
+    @cached_property
     def judge_stage(self) -> "JudgeStage":
         from daemon.stages.judge import JudgeStage
 
@@ -163,6 +180,7 @@ class Wiring:
             judges=self.judges,
             configs=self.settings.judges,
             versions=self.versions,
+            prices=self.prices,
             policy=policy,
             constitution=constitution,
             rubric=rubric,
@@ -260,9 +278,7 @@ class Wiring:
         """The adapter's directory, verified. Raises AdapterRefusedError."""
         directory = self.adapters_dir / adapter
         found = self._verify(directory, adapter)
-        why = self.settings.policy.base.refusal(adapter, found.base)
-        if why is not None:
-            raise AdapterRefusedError(why)
+        self.base_on_disk.check(adapter, found.base)
         return directory
 
     def _verify(self, directory: Path, adapter: str) -> "Manifest":
@@ -284,7 +300,7 @@ class Wiring:
             file=self.settings.rollout.file,
             target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
             adapters_dir=self.adapters_dir,
-            base=self.settings.policy.base,
+            base=self.base_on_disk.now,
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
@@ -318,7 +334,7 @@ class Wiring:
         return Status(
             store=self.store,
             clock=self.clock,
-            policy=self.settings.policy,
+            settings=self.settings,
             versions=self.versions,
             conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
         )

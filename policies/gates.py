@@ -37,11 +37,15 @@ class Evidence:
     """What is known of a candidate adapter. None is "unknown" and never counts for the candidate.
 
     KL is the mean per sequence of candidate against stable, entropies are per token, all in nats on fresh
-    samples. `halts` are the reasons of active halts of promotion. `alignment` has every configured judge.
+    samples. `halts` are the reasons of active halts of promotion. `alignment` has every configured judge. Of
+    the `answered` prompts, so many of either policy's answers were cut off by a limit of length.
     """
 
     comparisons: tuple[Comparison, ...] = ()
     gate_judge: bool = False
+    answered: int = 0
+    cut_candidate: int = 0
+    cut_stable: int = 0
     kl_sequence: float | None = None
     entropy_candidate: float | None = None
     entropy_stable: float | None = None
@@ -182,6 +186,19 @@ def diverse(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         )
 
 
+def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+    """The candidate's answers are not cut off much more often than the stable policy's. What the judge saw of
+    them is then not what would be served: a limit hides how they end, or that they never do.
+    """
+    more = evidence.cut_candidate - evidence.cut_stable
+    if more > limits.max_cut_excess * evidence.answered:
+        yield Finding(
+            "hold",
+            f"cut off: {_cut(evidence)}; more than {limits.max_cut_excess:.0%} apart: raise "
+            "policy.sampling.max_new_tokens and evaluate again",
+        )
+
+
 def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """People surely agree with every judge more often than the limit."""
     if not evidence.alignment:
@@ -202,7 +219,7 @@ def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
             yield Finding("hold", f"{name}: {found.standing.value}, it decided {_percent(found.coverage)}")
 
 
-RULES: tuple[Rule, ...] = (verified, wins, near, diverse, aligned, unhalted, same_stable)
+RULES: tuple[Rule, ...] = (verified, wins, near, diverse, finished, aligned, unhalted, same_stable)
 
 
 def _figures(evidence: Evidence, interval: Interval) -> str:
@@ -221,6 +238,13 @@ def _more(interval: Interval, limits: GateRule) -> str:
     return f"about {more} more decided pairs would decide"
 
 
+def _cut(evidence: Evidence) -> str:
+    return (
+        f"{evidence.cut_candidate} of the candidate's {evidence.answered} answers ended at the limit of "
+        f"length, {evidence.cut_stable} of the stable policy's"
+    )
+
+
 def _percent(share: float | None) -> str:
     return "nothing" if share is None else f"{share:.1%} of the pairs it was asked"
 
@@ -228,4 +252,7 @@ def _percent(share: float | None) -> str:
 def _case(evidence: Evidence, limits: GateRule, interval: Interval | None) -> str:
     rate = _figures(evidence, interval) if interval else "not measured"
     kl = "not measured" if evidence.kl_sequence is None else f"{evidence.kl_sequence:.1f}"
-    return f"win rate {rate} is above {limits.min_win_rate:g}; KL {kl} nats per sequence; no rule objects"
+    cut = f"; cut off: {_cut(evidence)}" if evidence.cut_candidate or evidence.cut_stable else ""
+    return (
+        f"win rate {rate} is above {limits.min_win_rate:g}; KL {kl} nats per sequence{cut}; no rule objects"
+    )

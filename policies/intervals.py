@@ -94,6 +94,14 @@ def needed(share: float, limit: float, *, confidence: float = 0.95, most: int = 
     return high
 
 
+def passing(n: float, limit: float, *, confidence: float = 0.95) -> float:
+    """The share in n independent observations whose one-sided lower bound is the limit; above 1: none is.
+
+    Wilson's bounds invert the score test, which makes it a closed form. A larger share is beyond the limit.
+    """
+    return limit + quantile(confidence, 1) * math.sqrt(limit * (1 - limit) / n)
+
+
 def t_quantile(probability: float, freedom: int) -> float:
     """Student's t quantile: exact for one and two degrees of freedom, else Abramowitz and Stegun 26.7.5.
 

@@ -43,6 +43,8 @@ class JudgingRule(Frozen):
     """No reward is above it, whatever the judge said (0-10 scale)."""
     review_pairs: PositiveInt = 4
     """Most answer pairs of one audit prompt that are put to people."""
+    show_reasoning: bool = False
+    """Whether judges see what the agent thought, apart from what it said. It makes them other judges."""
 
 
 class ChildSampling(Frozen):
@@ -97,6 +99,10 @@ class DpoRecipe(Frozen):
     """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow."""
 
     method: Literal["dpo"] = "dpo"
+    trainer: Literal["shared", "trl"] = "shared"
+    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
+    computation, each answer behind its prompt.
+    """
     lora: Lora = Lora()
     beta: PositiveFloat = 0.1
     sft_weight: float = Field(default=1.0, ge=0)
@@ -155,6 +161,8 @@ class GateRule(Frozen):
     """Ceiling of mean KL to the stable policy, per sequence, on fresh samples."""
     min_entropy_ratio: Share = 0.5
     max_entropy_ratio: PositiveFloat = 2.0
+    max_cut_excess: Share = 0.2
+    """Most by which the share of the candidate's answers that were cut off may exceed the stable policy's."""
     min_alignment: Share = 0.80
     """The lower bound of each judge's alignment must be above it."""
     min_labels: PositiveInt = 50
@@ -170,6 +178,9 @@ class PolicySpec(Frozen):
     """A local directory or a hub id."""
     revision: str | None = None
     """Commit of a hub model. A hub id without one is refused: its weights could change under the adapters."""
+    served_as: str | None = Field(default=None, min_length=1)
+    """The name under which the server knows the base model; an adapter's configuration carries it. None: the
+    directory's path, or the hub id."""
     constitution: str = "helpful"
     rubric: str = "support"
     splits: Splits = Splits()

@@ -5,6 +5,8 @@ All are frozen; all are data. Identity and digests are computed here so that eve
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -12,9 +14,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
-    """An immutable value. Unknown keys are refused: they are typos until shown otherwise."""
+    """An immutable value. Unknown keys are refused: they are typos until shown otherwise.
+
+    It is hashable, also where a field holds free JSON (a tool's arguments or definition, an event's tags):
+    equal values have equal hashes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(_hashable(getattr(self, name)) for name in type(self).model_fields)))
+
+
+def _hashable(value: Any) -> Any:
+    """The same value without dictionaries, lists and sets; equal ones stay equal."""
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(item) for item in value)
+    return frozenset(value) if isinstance(value, set) else value
 
 
 class ToolCall(Frozen):
@@ -36,6 +54,11 @@ class Message(Frozen):
     tool_call_id: str | None = None
     name: str | None = None
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether it is the assistant's thought alone, neither text nor call: its answer never came."""
+        return self.role == "assistant" and bool(self.reasoning) and not (self.content or self.tool_calls)
+
 
 class Tokens(Frozen):
     """An answer's tokens as they were sampled, with the token that ended it, unless it was cut.
@@ -56,6 +79,11 @@ class Sampled(Frozen):
     """It was cut off by a limit of length: what is there is not the whole answer."""
     tokens: Tokens | None = None
     """None where the sampler shows no tokens."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is not the whole answer: cut off, or a thought after which none came."""
+        return self.truncated or self.messages[-1].unanswered
 
 
 class Feedback(Frozen):
@@ -163,10 +191,52 @@ def digest(value: Any) -> str:
 
 
 def text_of(output: tuple[Message, ...]) -> str:
-    """The answer as people read it: the text of the assistant's messages, tool calls in brackets."""
+    """The answer as people read it: what the assistant said, its tool calls and their results in brackets.
+
+    What it thought is no part of it.
+    """
     parts: list[str] = []
-    for message in output:
+    for message, answered in zip(output, calls_answered(output), strict=True):
+        if message.role == "tool":
+            parts.append(f"[result{_of(message, answered)}: {message.content}]")
+            continue
         if message.role == "assistant" and message.content:
             parts.append(message.content)
-        parts.extend(f"[{call.name} {canonical(call.arguments).decode()}]" for call in message.tool_calls)
+        parts.extend(call_text(call) for call in message.tool_calls)
     return "\n".join(parts)
+
+
+def reasoning_of(output: Sequence[Message]) -> str:
+    """What the assistant thought on the way to its answer."""
+    return "\n".join(message.reasoning for message in output if message.reasoning)
+
+
+def call_text(call: ToolCall) -> str:
+    """A tool call as people read it."""
+    return f"[{call.name} {canonical(call.arguments).decode()}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call that a tool's result answers. `parallel`: it was one of several in its message."""
+
+    call: ToolCall
+    parallel: bool
+
+
+def calls_answered(messages: Sequence[Message]) -> list[Answered | None]:
+    """Of each message the call that it is the result of; None: of none, or the messages do not say."""
+    known: dict[str | None, Answered] = {}
+    found: list[Answered | None] = []
+    for message in messages:
+        parallel = len(message.tool_calls) > 1
+        known |= {call.id: Answered(call, parallel) for call in message.tool_calls if call.id}
+        found.append(known.get(message.tool_call_id) if message.role == "tool" else None)
+    return found
+
+
+def _of(result: Message, answered: Answered | None) -> str:
+    if answered is not None and answered.parallel:
+        return f" of {call_text(answered.call)[1:-1]}"
+    name = result.name or (answered.call.name if answered else "")
+    return f" of {name}" if name else ""

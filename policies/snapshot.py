@@ -51,6 +51,19 @@ class Pair(Frozen):
     rejected_tokens: Tokens | None = None
     rejected_truncated: bool = False
 
+    @property
+    def flipped(self) -> "Pair":
+        """The same answers with the preference the other way round, as a wrong label would have it."""
+        return self.model_copy(
+            update={
+                "chosen": self.rejected,
+                "chosen_tokens": self.rejected_tokens,
+                "rejected": self.chosen,
+                "rejected_tokens": self.chosen_tokens,
+                "rejected_truncated": False,
+            }
+        )
+
 
 class Snapshot(Frozen):
     """A snapshot as read back. `id` is the file's SHA-256."""

@@ -8,7 +8,13 @@ import pytest
 
 from daemon.clock import FakeClock
 
-pytest_plugins = ("tests.servers.kafka", "tests.servers.postgres", "tests.stores", "tests.tiny")
+pytest_plugins = (
+    "tests.servers.kafka",
+    "tests.servers.postgres",
+    "tests.servers.realmodel",
+    "tests.stores",
+    "tests.tiny",
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 

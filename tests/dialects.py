@@ -279,3 +279,9 @@ def tokenizer_of(dialect: Dialect) -> Any:
         clean_up_tokenization_spaces=False,
         padding_side="left",
     )
+
+
+def ends_of(dialect: Dialect, tokenizer: Any) -> int | list[int]:
+    """The end tokens as the family's generation settings have them: a number, or a list of several."""
+    ends: list[int] = [tokenizer.convert_tokens_to_ids(token) for token in (dialect.eos, *dialect.ends)]
+    return ends if len(ends) > 1 else ends[0]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.dialects import DIALECTS, Dialect, tokenizer_of
+from tests.dialects import DIALECTS, Dialect, ends_of, tokenizer_of
 
-POSITIONS = 1024
+POSITIONS = 2048
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -219,14 +219,16 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(family: Family, directory: Path, *, seed: int = 0, **changes: Any) -> Path:
-    """Writes a model of the family into the directory, and answers the directory. `changes` are fields of its
-    (text) configuration.
+def build(
+    family: Family, directory: Path, *, seed: int = 0, dialect: Dialect | None = None, **changes: Any
+) -> Path:
+    """Writes a model of the family into the directory, and answers the directory. `dialect` replaces the
+    family's own; `changes` are fields of its (text) configuration.
     """
     import torch
     import transformers
 
-    dialect = DIALECTS[family.dialect]
+    dialect = dialect or DIALECTS[family.dialect]
     tokenizer = tokenizer_of(dialect)
     config = _config(family, tokenizer, changes)
     torch.manual_seed(seed)
@@ -234,7 +236,7 @@ def build(family: Family, directory: Path, *, seed: int = 0, **changes: Any) -> 
     model.generation_config = transformers.GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=_ends(dialect, tokenizer),
+        eos_token_id=ends_of(dialect, tokenizer),
     )
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
@@ -253,9 +255,3 @@ def _config(family: Family, tokenizer: Any, changes: Mapping[str, Any]) -> Any:
     if family.towers is None:
         return kind(**fields)
     return kind(text_config=fields, **family.towers)
-
-
-def _ends(dialect: Dialect, tokenizer: Any) -> int | list[int]:
-    """As the generation settings of the family have them: a number, or a list where there are several."""
-    ends = [tokenizer.convert_tokens_to_ids(token) for token in (dialect.eos, *dialect.ends)]
-    return ends if len(ends) > 1 else ends[0]

@@ -1,9 +1,10 @@
 """rlaifd's own JSON, one object an event.
 
 `messages` and `output` are required; `id`, `ts`, `reference`, `model`, `adapter`, `session`, `source`,
-`subject`, `tools`, `feedback` and `tags` are understood; any other key is refused, because it is a typo until
-shown otherwise. The payload's `source` becomes a tag: the trace's source is the one of the configuration,
-since a field that anybody can write must not decide whose event this is.
+`subject`, `tools`, `feedback`, `tags` and `truncated` are understood; any other key is refused, because it is
+a typo until shown otherwise. `truncated` says that the answer was cut off by a limit of length; one that is
+nothing but a thought is, whatever the key says. The payload's `source` becomes a tag: the trace's source is
+the one of the configuration, since a field that anybody can write must not decide whose event this is.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectors.decoders.chat import answer_of, first_problem, messages_of
+from connectors.decoders.chat import answer_of, cut_off, first_problem, messages_of
+from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
 from policies.records import Trace, digest
 
@@ -44,8 +46,11 @@ class Native:
             fields["tags"] = {"source": origin} | _tags(fields.get("tags"))
         fields["id"] = identity(fields.get("id"), payload)
         fields["ts"] = moment(fields.get("ts"), timestamp)
-        fields["messages"] = messages_of(fields.get("messages"), "messages")
-        fields["output"] = answer_of(fields.get("output"), "output")
+        fields["tools"] = definitions(fields.get("tools"))
+        prompt = messages_of(fields.get("messages"), "messages")
+        fields["messages"], fields["output"] = tied(prompt, answer_of(fields.get("output"), "output"))
+        if cut_off(fields["output"]):
+            fields["truncated"] = True
         try:
             return [Trace(source=source, **fields)]
         except ValidationError as error:

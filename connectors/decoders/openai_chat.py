@@ -2,7 +2,8 @@
 
 Each choice of the response is a trace; its id is the response's (`id#1` for a second choice). `model` is the
 one the response names. `request.user` (or `safety_identifier`) is the subject, `request.metadata` becomes
-tags. Usage is ignored: it says nothing about quality.
+tags. Usage is ignored: it says nothing about quality. A choice that ended at a limit of length is truncated,
+and so is one that is nothing but a thought.
 """
 
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectors.decoders.chat import answer_of, first_problem, messages_of
+from connectors.decoders.chat import answer_of, cut_off, first_problem, messages_of
 from connectors.decoders.native import identity, moment
+from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
-from policies.records import Trace
+from policies.records import Message, Trace
 
 
 class OpenAIChat:
@@ -35,30 +37,44 @@ class OpenAIChat:
         request, response = (_object(payload, key) for key in ("request", "response"))
         choices = _choices(response)
         own = identity(response.get("id", payload.get("id")), payload)
-        metadata = request.get("metadata")
         common = {
             "source": source,
             "ts": moment(response.get("created"), timestamp),
-            "messages": messages_of(request.get("messages"), "request.messages"),
             "model": response.get("model"),
             "subject": request.get("user", request.get("safety_identifier")),
-            "tools": request.get("tools") or (),
+            "tools": definitions(request.get("tools") or request.get("functions")),
         }
+        prompt = messages_of(request.get("messages"), "request.messages")
+        metadata = request.get("metadata")
+        tags = {**metadata} if isinstance(metadata, Mapping) else {}
         traces: list[Trace] = []
         for index, choice in enumerate(choices):
-            where = f"response.choices[{index}]"
-            if not isinstance(choice, Mapping):
-                raise DecodeError(f"`{where}` must be an object")
-            tags = {**metadata} if isinstance(metadata, Mapping) else {}
-            if isinstance(choice.get("finish_reason"), str):
-                tags["finish_reason"] = choice["finish_reason"]
-            output = answer_of([choice.get("message")], f"{where}.message")
             name = own if index == 0 else f"{own}#{index}"
+            fields = common | _answered(prompt, choice, tags, f"response.choices[{index}]")
+            fields["truncated"] |= response.get("status") == "incomplete"
             try:
-                traces.append(Trace(id=name, output=output, tags=tags, **common))
+                traces.append(Trace(id=name, **fields))
             except ValidationError as error:
                 raise DecodeError(first_problem(error)) from None
         return traces
+
+
+def _answered(
+    prompt: tuple[Message, ...], choice: Any, tags: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """What one choice says: the conversation, whether it is whole, and how it ended as a tag."""
+    if not isinstance(choice, Mapping):
+        raise DecodeError(f"`{where}` must be an object")
+    output = answer_of([choice.get("message")], f"{where}.message", role="assistant")
+    finish = choice.get("finish_reason")
+    ended = {"finish_reason": finish} if isinstance(finish, str) else {}
+    messages, answer = tied(prompt, output)
+    return {
+        "messages": messages,
+        "output": answer,
+        "tags": {**tags, **ended},
+        "truncated": cut_off(output, finish),
+    }
 
 
 def _object(payload: Mapping[str, Any], key: str) -> Mapping[str, Any]:

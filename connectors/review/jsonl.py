@@ -95,11 +95,14 @@ def _shown(task: Task) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
+    """What people see of a turn: what was said and called, and not what was thought."""
     shown: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         shown["tool_calls"] = [
             {"name": call.name, "arguments": call.arguments} for call in message.tool_calls
         ]
+    if message.name is not None:
+        shown["name"] = message.name
     return shown
 
 

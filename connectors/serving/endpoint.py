@@ -6,16 +6,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from connectors.decoders.chat import message_of
-from connectors.errors import (
-    ConnectorError,
-    DecodeError,
-    FatalError,
-    PoisonError,
-    RateLimitedError,
-    TransientError,
-)
+from connectors.base import PLAIN_QUESTION, Samples
+from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
 from connectors.judges.failures import retry_after
+from connectors.serving.completion import NothingSaidError, answered, asking
 from policies.records import Message, Sampled
 
 Tools = tuple[Mapping[str, Any], ...]
@@ -57,7 +51,7 @@ class EndpointSampler:
 
     async def sample(
         self, prompts: Sequence[tuple[Message, ...]], count: int, *, tools: Sequence[Tools] = ()
-    ) -> list[list[Sampled]]:
+    ) -> Samples:
         """`count` answers to each prompt. See the contract of `Sampler`."""
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
@@ -68,40 +62,53 @@ class EndpointSampler:
             timeout=self._deadline_s,
             http_client=DefaultAioHttpClient(trust_env=False, follow_redirects=False),
         )
+        offered = tools or [()] * len(prompts)
+        bodies = [self._body(prompt, each) for prompt, each in zip(prompts, offered, strict=True)]
         async with client:
-            places = asyncio.Semaphore(self._concurrency)
             post = _poster(client, self._base_url, self._deadline_s)
+            found = _samples(await self._rows(post, bodies, count))
+            if found.refused and len(found.refused) == len(prompts):
+                await self._make_sure(post, next(filter(None, offered), ()))
+        return found
 
-            async def one(body: Mapping[str, Any]) -> Sampled | PoisonError:
-                async with places:
-                    try:
-                        return await self._answer(post, body)
-                    except PoisonError as refusal:
-                        return refusal
+    async def _rows(
+        self, post: Post, bodies: Sequence[Mapping[str, Any]], count: int
+    ) -> list[list[Sampled | PoisonError]]:
+        """Each answer, or why there is none. The worst of what stops all of them is raised."""
+        places = asyncio.Semaphore(self._concurrency)
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    bodies = [
-                        self._body(*each) for each in zip(prompts, tools or [()] * len(prompts), strict=True)
-                    ]
-                    tasks = [[group.create_task(one(body)) for _ in range(count)] for body in bodies]
-            except* ConnectorError as errors:
-                raise _first(errors) from None
-        return _rows([[task.result() for task in row] for row in tasks])
+        async def one(body: Mapping[str, Any]) -> Sampled | PoisonError:
+            async with places:
+                try:
+                    return await self._answer(post, body)
+                except PoisonError as refusal:
+                    return refusal
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [[group.create_task(one(body)) for _ in range(count)] for body in bodies]
+        except* ConnectorError as errors:
+            raise _first(errors) from None
+        return [[task.result() for task in row] for row in tasks]
+
+    async def _make_sure(self, post: Post, tools: Tools) -> None:
+        """Raises FatalError where a plain question with the agent's tools is refused like all prompts."""
+        try:
+            await self._answer(post, self._body(PLAIN_QUESTION, tools))
+        except PoisonError as refusal:
+            raise FatalError(f"every prompt is refused, and so is a plain question: {refusal}") from None
 
     def _body(self, prompt: tuple[Message, ...], tools: Tools) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._model,
-            "messages": [_as_dict(message) for message in prompt],
-            "max_tokens": self._max_new_tokens,
-            "temperature": self._temperature,
-        }
-        return body | ({"tools": list(tools)} if tools else {})
+        limits = {"max_tokens": self._max_new_tokens, "temperature": self._temperature}
+        return {"model": self._model, **asking(prompt, tools), **limits}
 
     async def _answer(self, post: Post, body: Mapping[str, Any]) -> Sampled:
         for attempt in range(1, self._attempts + 1):
             try:
-                return _sampled(await post(body), self._base_url)
+                return answered(await post(body), self._base_url)
+            except NothingSaidError:
+                if attempt == self._attempts:
+                    raise
             except TransientError as error:
                 asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
                 wait = self._backoff_s * 2 ** (attempt - 1) if asked is None else asked
@@ -109,6 +116,17 @@ class EndpointSampler:
                     raise
                 await asyncio.sleep(wait)
         raise AssertionError("unreachable")
+
+
+def _samples(rows: Sequence[Sequence[Sampled | PoisonError]]) -> Samples:
+    """The answers, none to a prompt of which one was refused."""
+    found = [next((each for each in row if isinstance(each, PoisonError)), None) for row in rows]
+    refused = {index: str(refusal) for index, refusal in enumerate(found) if refusal is not None}
+    answers = [
+        [] if index in refused else [each for each in row if isinstance(each, Sampled)]
+        for index, row in enumerate(rows)
+    ]
+    return Samples(answers, refused)
 
 
 def _poster(client: Any, url: str, deadline_s: float) -> Post:
@@ -147,52 +165,6 @@ def _failure(url: str, status: int, headers: Mapping[str, str], message: str) ->
     if status in {408, 409, 425} or status >= 500:
         return TransientError(text)
     return PoisonError(text) if status in REFUSED else FatalError(text)
-
-
-def _rows(answers: Sequence[Sequence[Sampled | PoisonError]]) -> list[list[Sampled]]:
-    """The answers; none where one of a prompt's was refused. Raises FatalError where several prompts were
-    asked and all are refused: then it is not the prompts.
-    """
-    refusals = [next((each for each in row if isinstance(each, PoisonError)), None) for row in answers]
-    if len(refusals) > 1 and refusals[0] is not None and None not in refusals:
-        raise FatalError(str(refusals[0]))
-    return [
-        [each for each in row if not isinstance(each, PoisonError)] if refusal is None else []
-        for row, refusal in zip(answers, refusals, strict=True)
-    ]
-
-
-def _sampled(response: Mapping[str, Any], url: str) -> Sampled:
-    """The answer as one message. Raises TransientError where the response is no chat completion, and
-    PoisonError where the answer is none: asked again, the server would say the same of the prompt.
-    """
-    try:
-        choice = response["choices"][0]
-        message = choice["message"]
-        finish = choice.get("finish_reason")
-    except (LookupError, TypeError, AttributeError):
-        raise TransientError(f"{url}: the response is no chat completion") from None
-    try:
-        answer = message_of(message, "choices[0].message")
-    except DecodeError as error:
-        raise PoisonError(f"{url}: the answer cannot be read: {error}") from None
-    return Sampled(messages=(answer,), truncated=finish == "length")
-
-
-def _as_dict(message: Message) -> dict[str, Any]:
-    shaped: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        shaped["tool_calls"] = [
-            {
-                "id": call.id or f"call_{number}",
-                "type": "function",
-                "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
-            }
-            for number, call in enumerate(message.tool_calls)
-        ]
-    if message.tool_call_id is not None:
-        shaped["tool_call_id"] = message.tool_call_id
-    return shaped
 
 
 def _first(errors: BaseExceptionGroup[ConnectorError]) -> ConnectorError:

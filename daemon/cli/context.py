@@ -40,7 +40,8 @@ DEFAULT_CONFIG = Path("rlaifd.yaml")
 def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterator[Wiring]":
     """The parts, built from the configuration; the store is migrated when new and verified otherwise.
 
-    `working`: for the daemon's own work, which does not begin with what `rlaifd check` refuses.
+    `working`: for the daemon's own work, which does not begin with a setting that `rlaifd check` refuses. A
+    base model that cannot be loaded is told by the work that loads it: the rest goes on without.
     """
     from daemon import log
     from daemon.checks import startable
@@ -63,3 +64,13 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
 def emit(state: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Prints a state, for a script or for a person."""
     print(json.dumps(state, indent=2, sort_keys=True, default=str) if as_json else text(state))
+
+
+def cut_off(counts: dict[str, int] | None) -> str:
+    """How many of a gate attempt's answers were cut off, or "" where none was."""
+    if counts is None or not (counts["candidate"] or counts["stable"]):
+        return ""
+    of = counts["answered"]
+    return (
+        f"cut off: {counts['candidate']} of {of} answers, {counts['stable']} of {of} of the stable policy's"
+    )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, emit, wired
+from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
 
 db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
@@ -47,9 +47,14 @@ def init(
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check the configuration and everything it points to, without starting anything."""
     from daemon.checks import check as run_checks
+    from daemon.readiness import lines
 
     findings = run_checks(config)
-    emit(findings, as_json=as_json, text=lambda state: "\n".join([f"{config}: ok", *state["notes"]]))
+    emit(
+        findings,
+        as_json=as_json,
+        text=lambda state: "\n".join([f"{config}: ok", *state["notes"], *lines(state)]),
+    )
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -69,6 +74,8 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _status_text(state: dict[str, Any]) -> str:
+    from daemon.readiness import lines as readiness
+
     rollout = state["rollout"]
     lines = [
         f"in force     {rollout['stable'] or 'base model'} (epoch {rollout['epoch']})",
@@ -80,6 +87,7 @@ def _status_text(state: dict[str, Any]) -> str:
         f"preferences  {state['preferences']}",
         *(f"run          {run['id']} {run['state']} {run['reason']}".rstrip() for run in state["runs"]),
         *(_evaluation(found) for found in state["evaluations"]),
+        *readiness(state),
     ]
     lines += [f"condition    {condition}" for condition in state["conditions"]]
     return "\n".join(lines)
@@ -110,7 +118,9 @@ def _alignment(found: dict[str, Any]) -> str:
 
 def _evaluation(found: dict[str, Any]) -> str:
     decision = found["decision"] or found["state"]
-    return f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
+    line = f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
+    cut = cut_off(found["cut_off"])
+    return f"{line} ({cut})" if cut else line
 
 
 def _ago(at: float) -> str:

@@ -12,10 +12,14 @@ app = typer.Typer(help="Pairs for people to compare, and their labels.", no_args
 
 @app.command(name="export")
 def export_pairs(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Write the pairs that wait for a label, one JSON object a line, answers in random order."""
+    """Write the pairs to label, one JSON object a line, answers in random order; say what more is missing."""
+    from daemon.readiness import of_labels, stock_of
+
     with wired(config) as parts:
         count = parts.review.export(file)
-    print(f"wrote {count} pairs to {file}")
+        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.versions))
+        lacking = of_labels(found, parts.settings, exported=count)
+    print("\n".join([f"wrote {count} pairs to {file}", *lacking]))
 
 
 @app.command(name="import")

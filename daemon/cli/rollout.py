@@ -11,6 +11,7 @@ from daemon.cli.context import (
     ConfigOption,
     JsonOption,
     ReasonOption,
+    cut_off,
     emit,
     wired,
 )
@@ -79,6 +80,8 @@ def _adapters_text(found: list[dict[str, Any]]) -> str:
         f"{row['name']}  {time.strftime('%Y-%m-%d %H:%M', time.gmtime(row['created_at']))}  "
         f"{'in force' if row['in_force'] else row['decision'] or 'undecided'}"
         f"{'  quarantined: ' + row['quarantine_reason'] if row['quarantine_reason'] else ''}"
+        f"{'' if row['base_digest'] else '  base model told by its name alone'}"
         f"{'  ' + '; '.join(row['reasons']) if row['reasons'] else ''}"
+        f"{'  ' + cut if (cut := cut_off(row['cut_off'])) else ''}"
         for row in found
     )

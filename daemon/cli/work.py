@@ -11,7 +11,13 @@ from daemon.cli.context import DEFAULT_CONFIG, ActorOption, ConfigOption, JsonOp
 from policies.records import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from daemon.drain import Curated
     from daemon.stages.ingest import Explanation
+
+MANY_CUT = 0.1
+"""Share of answers cut off at which people are told which limit to raise."""
 
 
 def ingest(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -59,19 +65,47 @@ def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
         counts = drain.judge(parts)
         left = parts.store.read(waiting)
     print(", ".join(f"{role}: {count}" for role, count in counts.items()) or "no judge is configured")
-    if left:
-        for role, (count, error) in sorted(left.items()):
-            said = f": {error}" if error else ""
-            print(f"rlaifd: {role}: {count} judgements wait{said}", file=sys.stderr)
+    _exit_if_left(left)
+
+
+def _exit_if_left(judgements: "Mapping[str, tuple[int, str]]") -> None:
+    """Says which judgements wait and why, and ends with 1 if any does."""
+    for role, (count, error) in sorted(judgements.items()):
+        said = f": {error}" if error else ""
+        print(f"rlaifd: {role}: {count} judgements wait{said}", file=sys.stderr)
+    if judgements:
         raise typer.Exit(1)
 
 
 def curate(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Sample and judge candidates where they are missing, and store the preferences that follow."""
+    """Sample and judge candidates where they are missing, and store the preferences that follow.
+
+    What is there is sampled, however little. Exit 1 if judgements wait.
+    """
     from daemon import drain
 
     with wired(config, working=True) as parts:
-        print(f"{drain.curate(parts)} preferences are stored")
+        found = drain.curate(parts)
+        limit = parts.settings.policy.sampling.max_new_tokens
+    print("\n".join(_curated_text(found, limit)))
+    _exit_if_left(found.judgements)
+
+
+def _curated_text(found: "Curated", limit: int) -> "Iterator[str]":
+    sampled = found.sampled
+    if sampled.answers:
+        yield f"{sampled.answers} answers are sampled to {sampled.prompts} prompts"
+    if sampled.cut:
+        hint = "; raise it" if sampled.cut > MANY_CUT * sampled.answers else ""
+        yield f"{sampled.cut} of them were cut off at policy.sampling.max_new_tokens ({limit}){hint}"
+    if sampled.refused or sampled.set_aside:
+        yield (
+            f"{sampled.refused} prompts are refused and {sampled.set_aside} set aside, the first because: "
+            f"{sampled.reason}"
+        )
+    if not sampled.did:
+        yield f"nothing is sampled: {found.sampling_waits}"
+    yield f"{found.preferences} preferences are stored"
 
 
 def train(
@@ -131,5 +165,5 @@ def _explained_text(found: "Explanation") -> str:
     trace = found.trace
     return (
         f"{where}: {found.decoder}: id {trace.id}, {len(trace.messages)} messages, "
-        f"{len(trace.output)} in the output, model {trace.model or 'unknown'}"
+        f"{len(trace.output)} in the output, model {trace.model or 'unknown'}{', cut off' * trace.truncated}"
     )

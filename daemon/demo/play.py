@@ -258,7 +258,7 @@ class Play:
         if total > BEFORE:
             self._screen.progress("answers and candidates are judged", small.get("done", 0), total)
         for run in status["runs"]:
-            if run["state"] in {"failed", "halted", "stopped"}:
+            if run["state"] in {"failed", "halted", "stopped", "unchanged"}:
                 raise PlayError(f"training run {run['id']} {run['state']}: {run['reason']}")
 
     def _review(self, status: Status) -> None:

@@ -52,9 +52,7 @@ class Villains:
         """Writes what the trainings read; answers their names and command lines."""
         seen = snapshot.read(good)
         self._screen.say(f"the daemon trains on {len(seen.pairs)} preferences")
-        swapped = [
-            pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen}) for pair in seen.pairs
-        ]
+        swapped = [pair.flipped for pair in seen.pairs]
         _, file = snapshot.write(self._directory / "flipped", seen.policy, swapped)
         documents = {
             "flipped": (settings.flipped(self._document), str(file)),

@@ -33,19 +33,23 @@ class Refusal:
 
 
 class Admission:
-    """The checks: those on the store for the transaction that makes the change, those on files before it."""
+    """The checks: those on the store for the transaction that makes the change, those on files before it.
+
+    `base` answers the policy's base model as it is now.
+    """
 
     def __init__(
         self,
         *,
         adapters_dir: Path,
-        base: Base,
+        base: Callable[[], Base],
         verify: Verify,
         clock: Clock,
         reverify_s: float = 300.0,
     ) -> None:
         self._adapters_dir = adapters_dir
         self._base = base
+        self._ours: Base | None = None
         self._verify = verify
         self._clock = clock
         self._reverify_s = reverify_s
@@ -78,9 +82,18 @@ class Admission:
             return Refusal("halted", f"promotion is halted ({reasons}): `rlaifd resume promotion` first")
         return None
 
+    def look(self) -> None:
+        """Looks at the policy's base model anew. Reading a large one takes its time: to be called before a
+        lock is taken or a transaction begun.
+        """
+        self._ours = self._base()
+
     def foreign(self, adapter: str, base: Base) -> Refusal | None:
-        """Whether the adapter was made for another base model than the policy's."""
-        why = self._base.refusal(adapter, base)
+        """Whether the adapter was made for another base model than the policy's at the last `look`."""
+        if self._ours is None:
+            self.look()
+        assert self._ours is not None
+        why = self._ours.refusal(adapter, base)
         return None if why is None else Refusal("foreign", why)
 
     def _judged(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:

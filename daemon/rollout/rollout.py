@@ -63,7 +63,7 @@ class Rollout:
         file: Path,
         target: ServingTarget,
         adapters_dir: Path,
-        base: Base,
+        base: Callable[[], Base],
         latch: Latch,
         clock: Clock,
         metrics: Metrics,
@@ -93,6 +93,7 @@ class Rollout:
 
     def status(self) -> Reconciliation:
         """What `reconcile` would find, changing nothing: for a command beside a running daemon."""
+        self._admission.look()
         conditions: list[Condition] = []
         wish = self._wish(conditions)
         seen = self._reading(self._look)
@@ -109,6 +110,7 @@ class Rollout:
         Raises AdapterRefusedError or HaltedError, one line, and changes nothing then. That the target serves
         it already is told by `in_sync`: where it cannot be reached the reconciler goes on trying.
         """
+        self._admission.look()
         with self._file.locked():
             state = self.in_force()
             if state.stable != adapter:
@@ -133,6 +135,7 @@ class Rollout:
         force and halts promotion. Works during a halt. Raises RefusedError when there is nothing to go back
         from, AdapterRefusedError when `to` was never in force, is quarantined or does not verify.
         """
+        self._admission.look()
         with self._file.locked():
             state = self.in_force()
             goal = self._goal(state, to)
@@ -159,6 +162,7 @@ class Rollout:
 
         Raises nothing for what is wrong outside: that is a condition, logged once per content of the file.
         """
+        self._admission.look()
         with self._file.locked():
             return self._reconcile()
 

@@ -334,7 +334,7 @@ def _failed(request: JudgeRequest, error: ConnectorError, *, latency_s: float) -
 def _clean(value: dict[str, Any]) -> dict[str, Any]:
     """The value as `storable` makes it. Nearly all are so already, which one dump shows much faster."""
     written = json.dumps(value)
-    if "\\u0000" not in written and "\\ud" not in written:
+    if not any(odd in written for odd in ("\\u0000", "\\ud", "NaN", "Infinity")):
         return value
     cleaned: dict[str, Any] = storable(value)
     return cleaned

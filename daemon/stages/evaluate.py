@@ -11,7 +11,7 @@ resumed. Its answers and verdicts stay what they were; nobody is asked twice unt
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -19,8 +19,9 @@ from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError
 from daemon.log import get
 from daemon.metrics import Metrics
-from daemon.stages.curate import Halts
+from daemon.stages.comparing import Compare, Comparing
 from daemon.stages.evidence import asking, figures, gather, show_figures, summary
+from daemon.stages.sampling import Halts
 from daemon.store import evaluations, ledger, rollouts
 from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
@@ -28,7 +29,7 @@ from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
 from policies.gates import Decision, Kind, decide
 from policies.policy import PolicySpec
-from policies.records import Role, Scope, digest
+from policies.records import Role, Scope
 from policies.training.jobs import CompareResult
 
 log = get("gate")
@@ -43,25 +44,15 @@ MOST_HELD = 5
 """Held attempts looked at again, newest first."""
 
 
-class Compare(Protocol):
-    """Answers gate prompts with the candidate and the stable adapter (None: the base model).
-
-    It blocks and may take minutes. A run that failed is a result with its state and reason; raises
-    ConnectorError or RlaifdError where it could not be run.
-    """
-
-    def __call__(
-        self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
-    ) -> CompareResult: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """What one call did to one attempt. `waiting`: comparisons are still out."""
+    """What one call did to one attempt. `searched`: for the prompt that kills the comparison. `waiting`:
+    comparisons are still out.
+    """
 
     evaluation_id: int
     adapter: str
-    did: Literal["opened", "sampled", "failed", "waiting", "decided", "reconsidered"]
+    did: Literal["opened", "searched", "sampled", "failed", "waiting", "decided", "reconsidered"]
     decision: Kind | None = None
     reasons: tuple[str, ...] = ()
 
@@ -92,12 +83,11 @@ class Evaluate:
         self._metrics = metrics
         self._spec = spec
         self._versions = versions
-        self._compare = compare
         self._verify = verify
         self._halts = halts
-        self._seed = seed
         self._actor = actor
         self._looked_at: float | None = None
+        self._comparing = Comparing(store=store, clock=clock, metrics=metrics, compare=compare, seed=seed)
 
     def step(self) -> int:
         """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
@@ -169,12 +159,23 @@ class Evaluate:
         prompts = self._store.read(lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit))
         if not prompts:
             return self._decide(evaluation)
-        seed = int(digest({"seed": self._seed, "evaluation": evaluation.id})[:8], 16)
-        result = self._compare(prompts, candidate=evaluation.adapter, stable=evaluation.stable, seed=seed)
+        result = self._comparing.compared(evaluation, prompts)
+        if result is None:
+            return Advance(evaluation.id, evaluation.adapter, "searched")
         if result.state != "done":
             return self._failed(evaluation, result)
+        return self._sampled(evaluation, prompts, result)
+
+    def _sampled(self, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult) -> Advance:
         asked = self._store.write(lambda c: self._ask(c, evaluation, prompts, result))
-        log.info("evaluation_sampled", evaluation=evaluation.id, prompts=len(prompts), judgements=asked)
+        refused = {"refused": len(result.refused), "reason": next(iter(result.refused.values()), "")}
+        log.info(
+            "evaluation_sampled",
+            evaluation=evaluation.id,
+            prompts=len(prompts),
+            judgements=asked,
+            **(refused if result.refused else {}),
+        )
         return Advance(evaluation.id, evaluation.adapter, "sampled")
 
     def _failed(self, evaluation: Evaluation, result: CompareResult) -> Advance:
@@ -193,16 +194,16 @@ class Evaluate:
         self, connection: Connection, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult
     ) -> int:
         """Stores answers and figures and asks the gate's judge, if the attempt is still open."""
-        evidence = {**evaluation.evidence, "prompts": len(prompts), **figures(result)}
-        if not evaluations.start_judging(connection, evaluation.id, evidence):
-            return 0
-        now = self._clock.now()
         answers = zip(prompts, result.candidate, result.stable, strict=True)
         rows = [
             (prompt.trace_id, candidate, stable)
             for prompt, candidate, stable in answers
             if candidate is not None and stable is not None
         ]
+        measured = {"prompts": len(prompts), "answered": len(rows), **figures(result)}
+        if not evaluations.start_judging(connection, evaluation.id, {**evaluation.evidence, **measured}):
+            return 0
+        now = self._clock.now()
         evaluations.store_answers(connection, evaluation, rows, now=now)
         arms = evaluations.arms(connection, evaluation.id)
         return request(connection, [asking(evaluation.id, each) for each in arms if not each.same], now)

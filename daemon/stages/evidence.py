@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from daemon.metrics import Metrics
 from daemon.store import evaluations, halts, rollouts
-from daemon.store.alignment import measure
-from daemon.store.evaluations import Arms, Evaluation
+from daemon.store.alignment import at_gate
+from daemon.store.evaluations import Arms, Cut, Evaluation
 from daemon.store.judgements import Wanted
 from policies.agreement import Alignment
 from policies.gates import Comparison, Decision, Evidence, Result
@@ -30,30 +30,22 @@ def gather(
 ) -> Evidence:
     """All that is known now. `versions` are the configured judges; `refused` says what does not verify."""
     known = rollouts.known(connection, evaluation.adapter)
+    cut = evaluations.cut_off(evaluation.evidence) or Cut(0, 0, 0)
     return Evidence(
         comparisons=_comparisons(connection, evaluation.id),
         gate_judge=Role.GATE in versions,
+        answered=cut.answered,
+        cut_candidate=cut.candidate,
+        cut_stable=cut.stable,
         kl_sequence=_number(evaluation.evidence, "kl_sequence_nats"),
         entropy_candidate=_number(evaluation.evidence, "entropy_candidate_nats"),
         entropy_stable=_number(evaluation.evidence, "entropy_stable_nats"),
         halts=tuple(halt.reason for halt in halts.active(connection, Scope.PROMOTION)),
-        alignment={role: _alignment(connection, spec, role, of) for role, of in versions.items()},
+        alignment={role: at_gate(connection, spec, role, of) for role, of in versions.items()},
         verified=refused is None,
         verification=refused or "",
         quarantined=None if known is None else known.quarantine,
         stable_moved=_moved(connection, evaluation),
-    )
-
-
-def _alignment(connection: Connection, spec: PolicySpec, role: Role, version: str) -> Alignment:
-    return measure(
-        connection,
-        role,
-        version,
-        limit=spec.gate.min_alignment,
-        min_labels=spec.gate.min_labels,
-        window=spec.halts.alignment_window,
-        min_gap=spec.curation.min_margin,
     )
 
 
@@ -88,9 +80,10 @@ def figures(result: CompareResult) -> dict[str, float | int | str]:
     }
     return {
         **{name: value if math.isfinite(value) else str(value) for name, value in measured.items()},
-        "truncated_candidate": result.truncated_candidate,
-        "truncated_stable": result.truncated_stable,
+        "truncated_candidate": sum(answer.cut for answer in result.candidate if answer is not None),
+        "truncated_stable": sum(answer.cut for answer in result.stable if answer is not None),
         "refused": len(result.refused),
+        **({"refusal": next(iter(result.refused.values()))} if result.refused else {}),
     }
 
 

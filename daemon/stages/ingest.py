@@ -200,8 +200,10 @@ class Ingest:
             ("dead_letter", counts.dead_letters),
         ):
             records.labels(name, outcome).inc(count)
-        times = (each.ts for arrival in arrivals for each in arrival.outcomes if isinstance(each, Trace))
-        self._newest = max(self._newest, *times, 0.0)
+        traces = [each for arrival in arrivals for each in arrival.outcomes if isinstance(each, Trace)]
+        cut = sum(trace.truncated for trace in traces)
+        self._metrics.answered("logged", whole=len(traces) - cut, cut=cut)
+        self._newest = max(self._newest, *(trace.ts for trace in traces), 0.0)
         self._metrics.newest_event.labels(name).set(self._newest)
         self._metrics.ingest_timestamp.labels(name).set(self._clock.now())
         if counts.dead_letters:

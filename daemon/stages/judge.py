@@ -24,7 +24,7 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.loops import line_of
 from daemon.metrics import Metrics
-from daemon.pricing import price_of
+from daemon.pricing import Tariffs
 from daemon.stages.asking import Answer, Asker, Question, Sitting
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
@@ -79,8 +79,7 @@ class JudgeStage:
 
     `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
     finished. 0: nothing was due, judging is halted, or nothing could be finished now. It raises FatalError
-    after putting its claims back. Constructing it raises PriceUnknownError for a budget without a price, and
-    ConfigError where claims are shorter than a call.
+    after putting its claims back. What a judge without a price costs is counted as nothing.
     """
 
     def __init__(
@@ -90,6 +89,7 @@ class JudgeStage:
         judges: Mapping[Role, Judge],
         configs: Mapping[Role, JudgeConfig],
         versions: Mapping[Role, str],
+        prices: Tariffs,
         policy: PolicySpec,
         constitution: Constitution,
         rubric: Rubric,
@@ -111,7 +111,7 @@ class JudgeStage:
         self._clock = clock
         self._rule = policy.judging
         self._rubric = rubric
-        self._system = system_text(constitution, rubric)
+        self._system = system_text(constitution, rubric, reasoning=policy.judging.show_reasoning)
         self._owner = owner
         self._claim_s = claim_s
         self._claim_batch = claim_batch
@@ -120,12 +120,10 @@ class JudgeStage:
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
         self._versions = versions
+        self._prices = prices
         self._askers = {role: self._asker(role, judge, configs[role]) for role, judge in judges.items()}
 
     def _asker(self, role: Role, judge: Judge, config: JudgeConfig) -> Asker:
-        price = price_of(role, config)
-        if price is None:
-            log.warning("judge_price_unknown", role=role.value, model=config.model, counted_as_usd=0)
         return Asker(
             role=role,
             judge=judge,
@@ -133,7 +131,7 @@ class JudgeStage:
             system=self._system,
             dimensions=self._rubric.names,
             version=self._versions[role],
-            tariff=price,
+            tariff=self._prices[role],
             pacing=Pacing(
                 concurrency=config.concurrency,
                 requests_per_minute=config.requests_per_minute,
@@ -161,7 +159,10 @@ class JudgeStage:
         if not mine:
             return 0
         sitting = self._sitting(asker, expires_at)
-        found = await asyncio.to_thread(self._store.read, lambda c: judgements.material(c, mine))
+        thoughts = self._rule.show_reasoning
+        found = await asyncio.to_thread(
+            self._store.read, lambda c: judgements.material(c, mine, reasoning=thoughts)
+        )
         cases = [self._prepared(asker, claim, found[claim.id]) for claim in mine if claim.id in found]
         keys = [asker.reuse_key(each) for case in cases for each in case.questions]
         sitting.stored = await asyncio.to_thread(self._store.read, lambda c: calls.reusable(c, keys))
@@ -219,7 +220,8 @@ class JudgeStage:
 
     def _questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[Question, ...]:
         """Everything that may have to be asked: both orders, or all samples of the score."""
-        case = Case(turns_of(material.messages), material.answers, material.reference)
+        turns = turns_of(material.messages, reasoning=self._rule.show_reasoning)
+        case = Case(turns, material.answers, material.reference, material.reasoning)
         temperature = asker.config.temperature
         if claim.kind == "pair":
             return (

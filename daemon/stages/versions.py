@@ -34,6 +34,7 @@ def versions(
             samples=rule.samples,
             logprobs=judges[role].logprobs,
             structured=judges[role].structured,
+            reasoning=rule.show_reasoning,
         )
         for role in Role
         if role in judges

@@ -15,6 +15,7 @@ from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, HaltRow, JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.agreement import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
+from policies.policy import PolicySpec
 from policies.records import Role, Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -54,6 +55,19 @@ def measure(
     return alignment(rows, limit=limit, min_labels=min_labels, window=window)
 
 
+def at_gate(connection: Connection, spec: PolicySpec, role: Role, version: str) -> Alignment:
+    """The judge's alignment as the gate asks for it."""
+    return measure(
+        connection,
+        role,
+        version,
+        limit=spec.gate.min_alignment,
+        min_labels=spec.gate.min_labels,
+        window=spec.halts.alignment_window,
+        min_gap=spec.curation.min_margin,
+    )
+
+
 def labelled(
     connection: Connection, role: Role, version: str, *, min_gap: float, since: float | None = None
 ) -> list[Labelled]:
@@ -61,11 +75,11 @@ def labelled(
 
     The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
     """
-    humans, clusters = _humans(connection, since)
+    said, clusters = humans(connection, since)
     if role is Role.SMALL:
-        verdicts = _by_score(connection, role, version, humans, min_gap)
+        verdicts = _by_score(connection, role, version, said, min_gap)
     else:
-        verdicts = _by_pair(connection, role, version, humans)
+        verdicts = _by_pair(connection, role, version, said)
     lengths = _lengths(connection, {one for pair in verdicts for one in pair})
     return [
         Labelled(
@@ -76,7 +90,7 @@ def labelled(
             length_b=lengths[pair[1]],
             flipped=verdicts[pair].flipped,
         )
-        for pair, choices in humans.items()
+        for pair, choices in said.items()
         if pair in verdicts
     ]
 
@@ -141,21 +155,24 @@ def resumed_at(connection: Connection, fingerprint: str) -> float | None:
     return found
 
 
-def _humans(connection: Connection, since: float | None) -> tuple[dict[Pair, list[Choice]], dict[Pair, str]]:
+def humans(
+    connection: Connection, since: float | None = None
+) -> tuple[dict[Pair, list[Choice]], dict[Pair, str]]:
+    """What people said of audit pairs after `since`, newest label first, and each pair's cluster."""
     query = (
         select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, TRACE.c.cluster)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
-        .where(TRACE.c.split == Split.AUDIT.value, _after(LABEL.c.created_at, since))
+        .where(unindexed(TRACE.c.split) == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
         .limit(NEWEST_LABELS)
     )
-    humans: dict[Pair, list[Choice]] = {}
+    said: dict[Pair, list[Choice]] = {}
     clusters: dict[Pair, str] = {}
     for each in connection.execute(query):
         pair = (each.candidate_id, each.other_id)
-        humans.setdefault(pair, []).append(each.choice)
+        said.setdefault(pair, []).append(each.choice)
         clusters[pair] = each.cluster
-    return humans, clusters
+    return said, clusters
 
 
 def _by_score(

@@ -1,6 +1,7 @@
 """Candidates: which prompts lack sampled answers, and the answers each prompt has."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ SAMPLED_SPLITS = (Split.TRAIN.value, Split.AUDIT.value)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A stored trace's prompt, as a sampler needs it."""
+    """A stored trace's prompt, as a sampler needs it. `trial`: see `policies/trials.py`."""
 
     trace_id: int
     event_id: str
@@ -28,6 +29,7 @@ class Prompt:
     split: Split
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
+    trial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,15 @@ class Answer:
 
 
 def prompt_of(row: Any) -> Prompt:
-    """A prompt from a row with the trace's id, event id, cluster, split and payload."""
+    """A prompt from a row with the trace's id, event id, cluster, split, payload and trial."""
     trace = Trace.model_validate(row.payload)
-    return Prompt(row.id, row.event_id, row.cluster, Split(row.split), trace.messages, trace.tools)
+    split = Split(row.split)
+    return Prompt(row.id, row.event_id, row.cluster, split, trace.messages, trace.tools, row.trial)
 
 
 def prompts(connection: Connection, trace_ids: Sequence[int]) -> list[Prompt]:
     """The prompts of these traces, in the order asked."""
-    columns = (TRACE.c.id, TRACE.c.event_id, TRACE.c.cluster, TRACE.c.split, TRACE.c.payload)
+    columns = [TRACE.c[name] for name in ("id", "event_id", "cluster", "split", "payload", "trial")]
     found = {row.id: row for row in connection.execute(select(*columns).where(TRACE.c.id.in_(trace_ids)))}
     return [prompt_of(found[trace_id]) for trace_id in trace_ids]
 
@@ -82,12 +85,17 @@ def store_sampled(
     adapter: str,
     batch: str,
     now: float,
+    refused: Mapping[int, str] | None = None,
 ) -> list[int]:
     """Stores the answers of traces that have none yet and marks them; answers those traces' ids.
 
-    A trace that another worker has sampled in the meantime keeps its answers.
+    A trace that another worker has sampled in the meantime keeps its answers. `refused` says, by trace, why
+    a prompt has none.
     """
-    fresh = [trace_id for trace_id, _ in answers if _mark_sampled(connection, trace_id, now)]
+    why = refused or {}
+    fresh = [
+        trace_id for trace_id, _ in answers if _mark_sampled(connection, trace_id, now, why.get(trace_id))
+    ]
     marked = set(fresh)
     insert_new(
         connection,
@@ -105,8 +113,9 @@ def store_sampled(
 def row(
     trace_id: int, sampled: Sampled, *, adapter: str, batch: str, sample: int, now: float
 ) -> dict[str, Any]:
-    """A sampled answer's columns. What a database cannot hold is replaced by U+FFFD: a model may say it."""
-    clean = [storable(message.model_dump(mode="json")) for message in sampled.messages]
+    """A sampled answer's columns. What a database cannot hold is replaced: a model may say it."""
+    clean = [storable(message.model_dump()) for message in sampled.messages]
+    messages = tuple(Message.model_validate(message) for message in clean)
     return {
         "trace_id": trace_id,
         "origin": Origin.SAMPLED.value,
@@ -114,18 +123,22 @@ def row(
         "batch": batch,
         "sample": sample,
         "output": clean,
-        "text": storable(text_of(sampled.messages)),
-        "truncated": sampled.truncated,
+        "text": text_of(messages),
+        "truncated": sampled.cut,
         "tokens": None if sampled.tokens is None else sampled.tokens.model_dump(mode="json"),
         "created_at": now,
     }
 
 
 def storable(value: Any) -> Any:
-    """The same JSON value with NUL and lone surrogates replaced in every string."""
+    """The same JSON value with NUL and lone surrogates in strings replaced by U+FFFD, and with what is not
+    finite named.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     if isinstance(value, dict):
         return {storable(key): storable(item) for key, item in value.items()}
@@ -160,6 +173,7 @@ def _unsampled(*columns: Any) -> Select[Any]:
     )
 
 
-def _mark_sampled(connection: Connection, trace_id: int, now: float) -> bool:
+def _mark_sampled(connection: Connection, trace_id: int, now: float, refused: str | None) -> bool:
     marking = update(TRACE).where(TRACE.c.id == trace_id, TRACE.c.sampled_at.is_(None))
-    return connection.execute(marking.values(sampled_at=now)).rowcount == 1
+    values = {"sampled_at": now, "trial": None, "refused": storable(refused)}
+    return connection.execute(marking.values(values)).rowcount == 1

@@ -62,6 +62,29 @@ class Ruling:
     choice: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Of the prompts that both policies answered, how many answers of each a limit of length cut off."""
+
+    answered: int
+    candidate: int
+    stable: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As a state shows it."""
+        return {"answered": self.answered, "candidate": self.candidate, "stable": self.stable}
+
+
+def cut_off(evidence: Mapping[str, Any]) -> Cut | None:
+    """What an attempt's evidence says of it; None where nothing was sampled yet."""
+    if "prompts" not in evidence:
+        return None
+    answered = evidence.get("answered", evidence["prompts"])
+    counts = (evidence.get(f"truncated_{arm}", 0) for arm in ("candidate", "stable"))
+    return Cut(int(answered), *map(int, counts))
+
+
 def batch_of(evaluation_id: int) -> str:
     """The batch name of an attempt's answers."""
     return f"gate:{evaluation_id}"
@@ -189,10 +212,12 @@ def decide(
 
 
 def gate_prompts(connection: Connection, *, salt: str, limit: int) -> list[Prompt]:
-    """Prompts of the gate split, one trace a cluster, `limit` clusters drawn by a hash with the salt."""
+    """Prompts of the gate split, one trace a cluster, `limit` clusters drawn by a hash with the salt. Those
+    that were set aside are left out.
+    """
     query = (
         select(TRACE.c.cluster, func.min(TRACE.c.id))
-        .where(TRACE.c.split == Split.GATE.value)
+        .where(TRACE.c.split == Split.GATE.value, TRACE.c.refused.is_(None))
         .group_by(TRACE.c.cluster)
     )
     found = connection.execute(query).all()

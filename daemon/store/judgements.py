@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, func, inspect, select, update
 from daemon.store.claims import Claim
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
-from policies.records import Message, Origin, Role
+from policies.records import Message, Origin, Role, reasoning_of
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -55,7 +55,8 @@ class Wanted:
 class Material:
     """What a claimed judgement is about: the conversation and one answer, or two.
 
-    `adapter` produced the first answer ('' for the base model); `contender` is the adapter under evaluation.
+    `reasoning` is what was thought before each answer, where it was asked for. `adapter` produced the first
+    answer ('' for the base model); `contender` is the adapter under evaluation.
     """
 
     messages: tuple[Message, ...]
@@ -63,6 +64,7 @@ class Material:
     answers: tuple[str, ...]
     adapter: str
     contender: str | None
+    reasoning: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,13 @@ def waiting(connection: Connection) -> dict[str, tuple[int, str]]:
     return {role: (count, error or "") for role, count, error in connection.execute(query)}
 
 
-def material(connection: Connection, claims: Sequence[Claim]) -> dict[int, Material]:
+def material(
+    connection: Connection, claims: Sequence[Claim], *, reasoning: bool = False
+) -> dict[int, Material]:
     """What the claimed judgements are about, by judgement. One that was erased since is left out."""
     ids = {each for claim in claims for each in (claim.candidate_id, claim.other_id) if each is not None}
-    columns = (CANDIDATE.c.id, CANDIDATE.c.text, CANDIDATE.c.adapter)
+    columns = [CANDIDATE.c.id, CANDIDATE.c.text, CANDIDATE.c.adapter]
+    columns += [CANDIDATE.c.output] if reasoning else []
     answers = {row.id: row for row in connection.execute(select(*columns).where(CANDIDATE.c.id.in_(ids)))}
     of_trace = select(TRACE.c.id, TRACE.c.payload).where(TRACE.c.id.in_({claim.trace_id for claim in claims}))
     payloads = {row.id: row.payload for row in connection.execute(of_trace)}
@@ -146,6 +151,7 @@ def material(connection: Connection, claims: Sequence[Claim]) -> dict[int, Mater
             answers=tuple(answers[each].text for each in wanted),
             adapter=answers[claim.candidate_id].adapter,
             contender=contenders.get(claim.evaluation_id) if claim.evaluation_id is not None else None,
+            reasoning=tuple(_thought(answers[each].output) for each in wanted) if reasoning else (),
         )
     return found
 
@@ -168,6 +174,10 @@ def mark_planned(connection: Connection, trace_ids: Sequence[int], now: float) -
 
 def _messages(payload: dict[str, Any]) -> tuple[Message, ...]:
     return tuple(Message.model_validate(each) for each in payload["messages"])
+
+
+def _thought(output: list[dict[str, Any]]) -> str:
+    return reasoning_of([Message.model_validate(each) for each in output])
 
 
 def _contenders(connection: Connection, claims: Sequence[Claim]) -> dict[int, str]:

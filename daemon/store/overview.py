@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, inspect, select
 
+from daemon.store.evaluations import cut_off
 from daemon.store.tables import (
     AdapterRow,
     DeadLetterRow,
@@ -115,7 +116,11 @@ def _runs(connection: Connection) -> list[dict[str, Any]]:
 
 def _evaluations(connection: Connection) -> list[dict[str, Any]]:
     columns = ("id", "adapter", "stable", "state", "decision", "reasons", "created_at", "decided_at")
-    return _rows(connection, EvaluationRow, "id", *columns)
+    found = []
+    for row in _rows(connection, EvaluationRow, "id", *columns, "evidence"):
+        cut = cut_off(row.pop("evidence"))
+        found.append({**row, "cut_off": None if cut is None else cut.counts})
+    return found
 
 
 def _adapters(connection: Connection) -> list[dict[str, Any]]:

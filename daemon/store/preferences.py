@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, exists, func, inspect, select, update
 
+from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
 from daemon.store.tables import (
     CandidateRow,
@@ -97,13 +98,14 @@ def store_preferences(
     return len(inserted)
 
 
-def newest(connection: Connection) -> list[Kept]:
-    """Every preference of a train prompt, newest first."""
+def newest(connection: Connection, *, limit: int | None = None) -> list[Kept]:
+    """Every preference of a train prompt, newest first; at most `limit`."""
     query = (
         select(PREFERENCE.c.id, PREFERENCE.c.contributor)
         .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
-        .where(TRACE.c.split == Split.TRAIN.value)
+        .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
         .order_by(PREFERENCE.c.id.desc())
+        .limit(limit)
     )
     return [Kept(row.id, row.contributor) for row in connection.execute(query)]
 

@@ -116,7 +116,7 @@ def bases(connection: Connection) -> dict[str, Base]:
 
 
 def _base(row: Any) -> Base:
-    return Base(row.base_model, row.manifest.get("revision"))
+    return Base(row.base_model, row.manifest.get("revision"), row.manifest.get("base_digest"))
 
 
 def quarantined(connection: Connection) -> dict[str, str]:

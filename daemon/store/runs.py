@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Table, func, insert, inspect, select, update
 
 from daemon.store.tables import RunRow
+from policies.training.jobs import TrainState
 
 RUN = cast(Table, inspect(RunRow).local_table)
-State = Literal["done", "failed", "halted", "stopped"]
+State = TrainState
+LEARNED: tuple[str, ...] = ("running", "done", "unchanged", "halted")
+"""The states of a run that saw its preferences to the end, or will: the same ones need no further run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,8 @@ def last_start(connection: Connection) -> float | None:
 
 
 def last_learned(connection: Connection) -> float | None:
-    """When the newest run started that saw its preferences to the end; one that failed learned nothing."""
-    query = select(func.max(RUN.c.started_at)).where(RUN.c.state.in_(("running", "done", "halted")))
+    """When the newest run started that saw its preferences to the end; one that failed has not."""
+    query = select(func.max(RUN.c.started_at)).where(RUN.c.state.in_(LEARNED))
     found: float | None = connection.scalar(query)
     return found
 

@@ -62,10 +62,12 @@ class Store:
 
     Raises StoreError (StoreBusyError where waiting may help) when the database is at fault, and SQLAlchemy's
     IntegrityError, DataError and ProgrammingError when the work is. In-memory SQLite is refused: every
-    connection would see a database of its own.
+    connection would see a database of its own. `patience_s`: how long a PostgreSQL that is away is asked
+    again; None: `RETRY_S`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_s: float | None = None) -> None:
+        self._patience_s = patience_s
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         make = _sqlite_engine if self.is_sqlite else _postgres_engine
@@ -197,7 +199,7 @@ class Store:
 
     def _attempt(self, run: Callable[[], T]) -> T:
         """Runs again what may succeed now; says in one line what did not."""
-        deadline = time.monotonic() + RETRY_S
+        deadline = time.monotonic() + (RETRY_S if self._patience_s is None else self._patience_s)
         attempt = 0
         while True:
             try:
@@ -205,7 +207,7 @@ class Store:
             except (DBAPIError, PoolTimeoutError) as error:
                 attempt += 1
                 again = isinstance(error, DBAPIError) and _worth_retrying(error, attempt)
-                if not again or time.monotonic() > deadline:
+                if not again or time.monotonic() >= deadline:
                     raise self._explained(error) from error
             time.sleep(min(1.0, 0.05 * 2**attempt) * (0.5 + random.random()))
 

@@ -44,6 +44,12 @@ class TraceRow(SQLModel, table=True):
     """When candidates were sampled for its prompt; None: not yet, or its split is not sampled."""
     curated_at: float | None = None
     """When it was decided whether it gives a preference; None: not yet, or its split gives none."""
+    trial: int | None = None
+    """Size of the batch in which it was last given to the policy without an answer; None: never, or answered.
+    0: it was alone twice.
+    """
+    refused: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """Why its prompt was given to the policy and has no answers; None: it has, or it was not given."""
 
 
 class DeadLetterRow(SQLModel, table=True):
@@ -259,7 +265,7 @@ class RunRow(SQLModel, table=True):
     snapshot_id: str = Field(foreign_key="snapshot.id")
     recipe: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     state: str
-    """running | done | failed | halted | stopped"""
+    """running | done | unchanged | failed | halted | stopped"""
     pid: int | None = None
     step: int = 0
     reason: str = ""

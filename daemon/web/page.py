@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
-FIRST = ("halts", "conditions", "rollout", "judgements", "runs", "evaluations")
+FIRST = ("halts", "conditions", "forecast", "readiness", "rollout", "judgements", "runs", "evaluations")
 NOTHING = "-"
 
 

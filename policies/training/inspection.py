@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PretrainedConfig
 
+from policies import architectures
 from policies.training.errors import JobError
 from policies.training.jobs import InspectJob, InspectResult
 from policies.training.model import selftest
@@ -19,6 +20,10 @@ def run_inspect(job: InspectJob) -> InspectResult:
     if not common["local_files_only"]:
         common["revision"] = job.revision
     try:
+        raw, _ = PretrainedConfig.get_config_dict(job.base_model, **common)
+        problem = architectures.problem(raw)
+        if problem is not None:
+            raise JobError(f"{job.base_model}: config.json: {problem}")
         config = AutoConfig.from_pretrained(job.base_model, **common)
         tokenizer = AutoTokenizer.from_pretrained(job.base_model, **common)
     except (OSError, ValueError) as error:

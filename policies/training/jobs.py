@@ -25,6 +25,8 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 Messages = tuple[Message, ...]
 Tools = tuple[dict[str, Any], ...]
 Device = Literal["auto", "cuda", "cpu"]
+TrainState = Literal["done", "unchanged", "halted", "stopped", "failed"]
+"""How a training may end."""
 
 
 class _Job(Frozen):
@@ -52,6 +54,10 @@ class TrainJob(_Job):
     recipe: DpoRecipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     guard_max_new_tokens: PositiveInt = 128
+    base_digest: str | None = None
+    """What the base model was when the job was made: a run goes on only on the same one."""
+    served_as: str | None = None
+    """The name that the adapter's configuration gives its base model; None: where it was loaded from."""
     day: date | None = None
     """The date that chat templates may write into the system message; None: the day of the run."""
     lock: Path
@@ -114,15 +120,49 @@ class GuardReading(Frozen):
     breaches: tuple[str, ...] = ()
 
 
+class ProbeSequence(Frozen):
+    """One answer of the probe: its tokens' log-probability, summed, in nats at temperature 1."""
+
+    tokens: PositiveInt
+    """How many tokens the sums are over."""
+    parent: float
+    """Of what training started from: the parent adapter, else the base model."""
+    adapter: float
+
+
+class Probe(Frozen):
+    """A few answers of the snapshot under the trained adapter and under what it started from.
+
+    It says whether training changed anything, and anybody who has the snapshot can hold a server to it.
+    """
+
+    tokens_sha256: str
+    """Of the probe's token ids and of which of them are summed over."""
+    kl_sequence: float
+    """Mean over the sequences: KL of adapter against parent, over all tokens of one, in nats."""
+    sequences: tuple[ProbeSequence, ...] = Field(min_length=1)
+    rounding_kl: float = Field(default=0.0, ge=0)
+    """KL per sequence that half precision makes by itself, out of nothing; 0 in float32."""
+    rounding_largest: float = Field(default=0.0, ge=0)
+    """The same for the largest difference of a sequence's log-probability."""
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a sequence's log-probability, in nats."""
+        return max(abs(each.adapter - each.parent) for each in self.sequences)
+
+
 class TrainResult(Frozen):
     """How a training ended.
 
-    `done`: `files` are the adapter's, in `<out>/adapter`, and all its tensors are finite. `halted`: a guard
-    stopped it. `stopped`: it was asked to stop and left a checkpoint. `failed`: it can say why.
+    `done`: `files` are the adapter's, in `<out>/adapter`, and all its tensors are finite; read again they
+    are what was trained. `unchanged`: it went to its end and the policy is what it was: there is no adapter.
+    `halted`: a guard stopped it. `stopped`: it was asked to stop and left a checkpoint. `failed`: it can say
+    why.
     """
 
     kind: Literal["train"] = "train"
-    state: Literal["done", "halted", "stopped", "failed"]
+    state: TrainState
     reason: str = ""
     steps: NonNegativeInt = 0
     resumed_from: NonNegativeInt = 0
@@ -137,6 +177,7 @@ class TrainResult(Frozen):
     metrics: dict[str, float] = Field(default_factory=dict)
     readings: tuple[GuardReading, ...] = ()
     files: dict[str, AdapterFile] = Field(default_factory=dict)
+    probe: Probe | None = None
 
 
 class SampleResult(Frozen):

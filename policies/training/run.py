@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 
 from policies import snapshot
 from policies.policy import DpoRecipe
+from policies.training.ending import end
 from policies.training.engines import batches, dpo
+from policies.training.engines.reference import pays
 from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
 from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob, TrainResult
@@ -41,6 +42,7 @@ class _Setup:
     prepared: Prepared
     watch: Watch
     trainable: int
+    notes: tuple[str, ...]
 
 
 def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
@@ -103,9 +105,31 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
         return result.model_copy(
             update={"state": "stopped", "reason": f"asked to stop at step {step} of {steps}"}
         )
-    if lora.fingerprint(lora.trainable(setup.model)) == before:
-        raise JobError("training changed no weight: the learning rate or the data teach nothing")
-    return result.model_copy(update={"files": lora.save(setup.model, job.out / ADAPTER, setup.base)})
+    # Its mixed precision goes with the trainer: what is scored is the model that others will load.
+    trainer.accelerator.unwrap_model(setup.model, keep_fp32_wrapper=False)
+    return result.model_copy(update=_ended(job, setup, before))
+
+
+def _ended(job: TrainJob, setup: _Setup, before: str) -> dict[str, Any]:
+    """What the result says of a training that went to its end."""
+    ending = end(
+        setup.model,
+        setup.base,
+        setup.prepared.examples,
+        job.out / ADAPTER,
+        reference=_reference(job),
+        before=before,
+        seed=job.seed,
+        served_as=job.served_as,
+    )
+    if ending.reason is not None:
+        return {"state": "unchanged", "reason": ending.reason, "probe": ending.probe}
+    return {"files": ending.files, "probe": ending.probe}
+
+
+def _reference(job: TrainJob) -> str | None:
+    """The adapter on the model that the loss compares with: a frozen copy of the parent; None: the base."""
+    return "ref" if job.parent else None
 
 
 def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> _Setup:
@@ -128,18 +152,13 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
         rendering=rendering,
         questions=_choose(prepared, job),
         guards=job.guards,
-        reference="ref" if job.parent else None,
+        reference=_reference(job),
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
         reporter=reporter,
         stopping=stopping,
     )
-    reporter.report(
-        "ready",
-        metrics={"trainable": trainable, "pairs": len(prepared.examples)},
-        note="; ".join([prepared.told, *notes]),
-    )
-    return _Setup(base, rendering, model, prepared, watch, trainable)
+    return _Setup(base, rendering, model, prepared, watch, trainable, notes)
 
 
 def _most_tokens(job: TrainJob, base: Base) -> int:
@@ -151,26 +170,27 @@ def _most_tokens(job: TrainJob, base: Base) -> int:
 def _trainer(
     job: TrainJob, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
 ) -> dpo.PairTrainer:
-    rows = batches.rows(setup.prepared.examples)
-    recipe = job.recipe
+    recipe, pairs = job.recipe, len(setup.prepared.examples)
     trainer = dpo.PairTrainer(
         sft_weight=recipe.sft_weight,
         check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
         extra_state=setup.watch.state,
+        pad=setup.rendering.pad,
+        rows=batches.rows(setup.prepared.examples),
         model=setup.model,
         args=dpo.arguments(recipe, job.out / CHECKPOINTS, setup.base, job.seed),
-        train_dataset=Dataset.from_list(rows),
         processing_class=setup.base.tokenizer,
-        data_collator=batches.Collator(setup.rendering.pad),
         callbacks=[setup.watch],
     )
     trainer.remove_callback(PrinterCallback)
     if job.parent is None:
         # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
-        trainer.model.delete_adapter("ref")
-    if recipe.epochs >= 2 and recipe.max_steps < 0:
-        trainer.train_dataset = dpo.with_reference(trainer, rows, _passes(reporter, stopping))
-        trainer.precompute_ref_logps = True
+        trainer.model.delete_adapter(dpo.REFERENCE)
+    notes = [setup.prepared.told, *setup.notes, *([trainer.share()] if recipe.trainer == "shared" else [])]
+    reporter.report("ready", metrics={"trainable": setup.trainable, "pairs": pairs}, note="; ".join(notes))
+    step = recipe.batch_size * recipe.gradient_accumulation
+    if pays(pairs, epochs=recipe.epochs, max_steps=recipe.max_steps, step=step):
+        trainer.keep_reference(setup.base, _passes(reporter, stopping))
     return trainer
 
 

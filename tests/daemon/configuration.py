@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from daemon.config import Settings, load
+from tests.daemon.basefiles import write_base
 
 TEXT = """\
 state_dir: state
@@ -24,7 +25,7 @@ web: {port: 0}
 
 def write(directory: Path, text: str = TEXT) -> Path:
     """Writes the configuration and the directories it names; answers the file's path."""
-    (directory / "base").mkdir(parents=True, exist_ok=True)
+    write_base(directory / "base")
     (directory / "logs").mkdir(exist_ok=True)
     path = directory / "rlaifd.yaml"
     path.write_text(text, encoding="utf-8")

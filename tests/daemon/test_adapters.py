@@ -1,6 +1,7 @@
 """Adapters on disk: whole or not there, and refused when a single bit is not as published."""
 
 import hashlib
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -11,9 +12,11 @@ import pytest
 from daemon import adapters
 from daemon.adapters import MANIFEST
 from daemon.errors import AdapterRefusedError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from policies.basemodel import Base
+from policies.records import canonical
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Probe, ProbeSequence
 from tests.daemon import adapter_kill_sweep
-from tests.daemon.adapterfiles import manifest, source, weights
+from tests.daemon.adapterfiles import BASE, manifest, source, weights
 from tests.killing import sweep
 
 
@@ -53,6 +56,38 @@ def test_an_adapter_is_named_by_its_manifest_and_holds_three_files(made: Path, f
     assert sorted(p.name for p in published.path.iterdir()) == [MANIFEST, ADAPTER_CONFIG, ADAPTER_WEIGHTS]
     assert all(p.stat().st_mode & 0o222 == 0 for p in [published.path, *published.path.iterdir()])
     assert adapters.verify(published.path, published.name, digest=published.digest) == published.manifest
+
+
+def test_what_a_manifest_does_not_say_is_not_in_its_name(made: Path, folder: Path) -> None:
+    """Adapters from before a key was thought of keep their names; with it the name is another."""
+    older = manifest(made)
+    body = canonical(older.model_dump(mode="json"))
+    assert set(json.loads(body)) == {
+        "format", "policy", "base_model", "revision", "parent", "snapshot", "run", "recipe", "code_version",
+        "files",
+    }  # fmt: skip
+    probe = Probe(
+        tokens_sha256="0" * 64,
+        kl_sequence=0.5,
+        sequences=(ProbeSequence(tokens=3, parent=-2.0, adapter=-1.5),),
+    )
+    younger = older.model_copy(update={"base_digest": "a" * 64, "served_as": BASE, "probe": probe})
+    first = adapters.publish(made, adapters=folder, manifest=older)
+    second = adapters.publish(made, adapters=folder, manifest=younger)
+    assert first.name != second.name
+    assert (first.path / MANIFEST).read_bytes() == body
+    assert adapters.verify(second.path, second.name) == younger
+    assert younger.base == Base(BASE, None, "a" * 64)
+
+
+def test_the_configuration_names_the_base_model_as_the_server_does(tmp_path: Path, folder: Path) -> None:
+    """Where the manifest says under which name it is served, and only then."""
+    made = source(tmp_path / "served", config={"base_model_name_or_path": "our-model"})
+    said = manifest(made).model_copy(update={"served_as": "our-model"})
+    published = adapters.publish(made, adapters=folder, manifest=said)
+    assert adapters.verify(published.path, published.name).base.model == BASE
+    with pytest.raises(AdapterRefusedError, match="made for another base model"):
+        adapters.publish(made, adapters=folder, manifest=manifest(made))
 
 
 def test_the_same_content_is_published_once(made: Path, folder: Path) -> None:

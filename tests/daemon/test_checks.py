@@ -1,12 +1,18 @@
 """What `rlaifd check` says to expect."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from daemon import drain
 from daemon.checks import check
 from daemon.cli.context import wired
 from daemon.errors import ConfigError, RlaifdError
+from policies.clusters import cluster_of, split_of
+from policies.policy import Splits
+from policies.records import Message, Split
+from tests.connectors.decoders.events import native
 from tests.daemon.configuration import TEXT, write
 
 
@@ -72,3 +78,72 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path, text: str) -> None:
     """With the path it was looked for under: beside the configuration."""
     with pytest.raises(ConfigError, match=f"{tmp_path}/absent: No such file"):
         check(write(tmp_path, text))
+
+
+def test_without_a_store_check_says_what_to_expect_and_makes_none(tmp_path: Path) -> None:
+    """From the configuration alone, said as such; not even the state directory is there after it."""
+    found = check(write(tmp_path))
+    assert found["forecast"]["said"].startswith("about 256 more events (156 to 386 in nine of ten cases)")
+    assert found["forecast"]["basis"].startswith("expected from the configuration alone, at best")
+    assert not (tmp_path / "state").exists()
+
+
+def test_check_and_status_count_the_same_of_a_store(tmp_path: Path) -> None:
+    """Thirty logs with as many prompts: what is there of each kind, and what is missing."""
+    path = write(tmp_path)
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(native(number)) + "\n" for number in range(30)))
+    with wired(path) as parts:
+        assert drain.ingest(parts, tmp_path / "log.jsonl").stored == 30
+        counted = parts.status()
+    found = check(path)
+    assert {name: found[name] for name in ("forecast", "readiness")} == {
+        name: counted[name] for name in ("forecast", "readiness")
+    }
+    assert counted["forecast"]["basis"].startswith("30 of the newest 30 events brought a new prompt")
+    splits = [split_of(cluster_of(prompt_of(number)), Splits()) for number in range(30)]
+    rows = {row["requirement"]: (row["have"], row["missing"]) for row in found["readiness"]}
+    gate = splits.count(Split.GATE)
+    assert rows["gate prompts"] == (gate, 40 - gate)
+    assert rows["train prompts"] == (splits.count(Split.TRAIN), 64 - splits.count(Split.TRAIN))
+    assert rows["labels: gate judge"] == (0, 50)
+
+
+def prompt_of(number: int) -> tuple[Message, ...]:
+    return tuple(Message.model_validate(each) for each in native(number)["messages"])
+
+
+def test_a_store_that_cannot_be_read_is_a_note(tmp_path: Path) -> None:
+    """What is checked is the configuration: it holds, and what the store has is not counted."""
+    path = write(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "rlaifd.db").write_bytes(b"something else entirely")
+    found = check(path)
+    assert found["ok"]
+    (note,) = [note for note in found["notes"] if "is not a database that rlaifd made" in note]
+    assert note.endswith("what it holds is not counted here")
+    assert found["forecast"]["basis"].startswith("expected from the configuration alone")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "no config.json"),
+        ({"model.gguf": ""}, "a GGUF file and no config.json"),
+        ({"config.json": '{"model_type": "llama"}', "pytorch_model.bin": ""}, "weights as pickles"),
+        ({"config.json": '{"model_type": "mistral3", "vision_config": {"a": 1}}'}, "mistral3 is multimodal"),
+    ],
+)
+def test_a_base_model_that_cannot_be_trained_is_told(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    """Before a judge is paid: place, key and fix. What needs no base model is not refused for it."""
+    path = write(tmp_path)
+    for file in (tmp_path / "base").iterdir():
+        file.unlink()
+    for name, body in files.items():
+        (tmp_path / "base" / name).write_text(body)
+    with pytest.raises(ConfigError, match=f"^{path}: policy.base_model: {tmp_path}/base.*{said}") as caught:
+        check(path)
+    assert caught.value.exit_code == 2
+    with wired(path, working=True) as parts:
+        assert parts.settings.policy.base_model == str(tmp_path / "base")

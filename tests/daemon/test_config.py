@@ -118,6 +118,8 @@ def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
 def test_an_unpinned_hub_model_is_refused(tmp_path: Path) -> None:
     """A hub id needs the commit of its weights."""
     assert "policy.revision" in refused(tmp_path, TEXT.replace("base_model: base", "base_model: org/model"))
+    branch = TEXT.replace("base_model: base", "base_model: org/model\n  revision: main")
+    assert "policy.revision: main is no commit" in refused(tmp_path, branch)
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

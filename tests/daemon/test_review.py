@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from daemon.clock import FakeClock
 from daemon.errors import RlaifdError, UsageError
@@ -103,6 +103,33 @@ def answer(path: Path, choose: str = "low") -> None:
         choice = "1" if task["answer_1"].startswith(choose) else "2"
         answered.append(json.dumps(task | {"choice": choice, "reason": "clearer"}))
     path.write_text("\n".join(answered) + "\n", encoding="utf-8")
+
+
+def test_people_see_calls_and_results_and_no_thought(small: Review, tmp_path: Path) -> None:
+    """Neither of the history nor of the answers: whoever asked did not see it either."""
+    call = {"name": "find", "arguments": {"n": 7}, "id": "c1"}
+    turns = [
+        {"role": "assistant", "content": "I look.", "reasoning": "SECRET", "tool_calls": [call]},
+        {"role": "tool", "content": "in Ulm", "tool_call_id": "c1", "name": "find"},
+    ]
+    output = [{"role": "assistant", "content": "In Ulm.", "reasoning": "SECRET"}]
+
+    def think(c: Any) -> None:
+        c.execute(update(TRACE).values(payload={"messages": turns}))
+        c.execute(update(CANDIDATE).values(output=output))
+
+    small._store.write(think)
+    path = tmp_path / "pairs.jsonl"
+    assert small.export(path) == PROMPTS
+    assert "SECRET" not in path.read_text(encoding="utf-8")
+    assert lines(path)[0]["messages"] == [
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "tool_calls": [{"name": "find", "arguments": {"n": 7}}],
+        },
+        {"role": "tool", "content": "in Ulm", "name": "find"},
+    ]
 
 
 def stored(store: Store) -> list[dict[str, Any]]:

@@ -39,6 +39,27 @@ GOOD = Evidence(
 )
 
 
+CUT: dict[str, object] = {"answered": 100, "cut_candidate": 30, "cut_stable": 10}
+"""As much more often as is allowed."""
+
+
+def test_cut_off_answers_are_named_where_they_do_not_hold() -> None:
+    """As often as the limit allows, or less often than the stable policy's: a promotion says how often."""
+    for change in (CUT, CUT | {"cut_candidate": 4, "cut_stable": 90}):
+        decision = decide(replace(GOOD, **change), LIMITS)  # type: ignore[arg-type]
+        assert decision.kind == "promote"
+        assert f"cut off: {change['cut_candidate']} of the candidate's 100 answers" in decision.reasons[0]
+        assert f"{change['cut_stable']} of the stable policy's" in decision.reasons[0]
+    assert "cut off" not in decide(replace(GOOD, answered=100), LIMITS).reasons[0]
+
+
+def test_the_limit_of_cut_off_answers_is_the_policys() -> None:
+    """At 1 nothing is held for it."""
+    cut = replace(GOOD, answered=100, cut_candidate=100, cut_stable=0)
+    assert decide(cut, LIMITS).kind == "hold"
+    assert decide(cut, GateRule(max_cut_excess=1.0)).kind == "promote"
+
+
 def test_complete_good_evidence_promotes() -> None:
     """The reason has the win rate with its bounds, the counts and the KL."""
     decision = decide(GOOD, LIMITS)
@@ -82,6 +103,11 @@ def test_no_evidence_holds_and_names_each_missing_thing() -> None:
         ({"entropy_candidate": 0.2}, "reject", "0.38 times"),
         ({"entropy_candidate": 1.8}, "reject", "3.45 times"),
         ({"entropy_candidate": math.inf}, "reject", "no entropy"),
+        (
+            CUT | {"cut_candidate": 35},
+            "hold",
+            "35 of the candidate's 100 answers ended at the limit of length",
+        ),
         ({"alignment": {}}, "hold", "of no judge"),
         ({"alignment": {Role.SMALL: None}}, "hold", "small judge: unknown"),
         ({"alignment": {Role.SMALL: aligned(49, 0)}}, "hold", "49 labelled pairs; 50"),

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from policies.intervals import bounds, clustered, needed, t_quantile, wilson, win_rate
+from policies.intervals import bounds, clustered, needed, passing, t_quantile, wilson, win_rate
 
 
 @pytest.mark.parametrize(("n", "enough", "too_few"), [(50, 45, 35), (100, 87, 73), (200, 170, 150)])
@@ -15,6 +15,15 @@ def test_wilson_needs_the_known_number_right_to_be_sure_of_eighty_percent(
     """The least number surely above 0.8 and the most surely below it, one-sided at 95 %."""
     assert wilson(enough, n).lower >= 0.8 > wilson(enough - 1, n).lower
     assert wilson(too_few, n).upper < 0.8 <= wilson(too_few + 1, n).upper
+
+
+@pytest.mark.parametrize(("n", "limit"), [(50, 0.8), (40, 0.5), (200, 0.5), (11, 0.8)])
+def test_the_share_that_passes_has_the_limit_as_its_bound(n: int, limit: float) -> None:
+    """As many as that are needed, and no share passes where it is above one."""
+    share = passing(n, limit)
+    assert bounds(share, n)[0] == pytest.approx(limit)
+    assert needed(share + 1e-6, limit) in {n, n + 1}
+    assert passing(10, 0.8) > 1
 
 
 def test_ten_observations_never_show_eighty_percent() -> None:

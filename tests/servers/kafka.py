@@ -6,7 +6,6 @@
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.requirements import missing
+from tests.servers import cache
 
 if TYPE_CHECKING:
     from kafka import KafkaProducer  # imported late: every test session loads this module
@@ -216,13 +216,10 @@ def free_ports(count: int) -> list[int]:
 
 def jars() -> Path:
     """The broker's jars from the user's cache, filled by Maven once. Skips where that cannot be."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlaifd-tests"
-    target = base / f"kafka-{VERSION}" / "lib"
     if shutil.which("java") is None:
         missing("kafka", "no `java` on the path (JDK 17), and RLAIFD_TEST_KAFKA is not set")
-    base.mkdir(parents=True, exist_ok=True)
-    with (base / f"kafka-{VERSION}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be filling it
+    with cache.alone(f"kafka-{VERSION}") as base:
+        target = base / f"kafka-{VERSION}" / "lib"
         if target.is_dir():
             return target
         if shutil.which("mvn") is None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from policies import snapshot as snapshots
 from tests.connectors.decoders.events import native
 from tests.daemon.configuration import TEXT, write
+from tests.policies.training.conftest import pair
 from tests.system.command import Done, rlaifd
 
 
@@ -55,6 +57,19 @@ def waiting(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_is_missing_is_said_before_it_is_paid_for(waiting: Path) -> None:
+    """`check` and `status` print the same lines, and an export without pairs says why there are none."""
+    checked, looked = rlaifd("check", cwd=waiting), rlaifd("status", cwd=waiting)
+    lines = checked.out.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("to the gate  about "))
+    assert "  gate prompts " in checked.out
+    assert "\n".join(lines[start:]) in looked.out
+    exported = rlaifd("review", "export", "pairs.jsonl", cwd=waiting)
+    assert exported.code == 0
+    assert exported.out.startswith("wrote 0 pairs to pairs.jsonl\nno pair to label: ")
+    assert "  audit prompts " in exported.out
+
+
 def test_judge_does_not_pass_off_an_outage_as_done(waiting: Path) -> None:
     """Exit 1, with how many wait and why."""
     done = rlaifd("judge", cwd=waiting)
@@ -77,3 +92,18 @@ def test_an_empty_reason_is_no_reason(waiting: Path) -> None:
     assert done.code == 2
     assert "may not be empty" in done.err
     assert rlaifd("resume", "judging", "-r", "look", cwd=waiting).out == "judging was not halted\n"
+
+
+@pytest.mark.training
+def test_a_base_model_that_cannot_be_trained_is_told_by_check_and_by_the_training(tmp_path: Path) -> None:
+    """In the same words: exit 2 before anything is paid, exit 1 from the run, and what needs none works."""
+    write(tmp_path)
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base" / "pytorch_model.bin")
+    _, snapshot = snapshots.write(tmp_path / "given", "support-agent", [pair(1)])
+    told = f"{tmp_path / 'base'}: weights as pickles and no model.safetensors"
+    assert f"policy.base_model: {told}" in one_line(rlaifd("check", cwd=tmp_path), 2)
+    done = rlaifd("train", "--snapshot", str(snapshot), cwd=tmp_path)
+    assert done.code == 1
+    assert f" failed: {told}" in done.out
+    assert len(done.out.strip().splitlines()) == 1
+    assert rlaifd("reconcile", cwd=tmp_path).out.startswith("in force: base model")

@@ -10,11 +10,16 @@ from policies.training.model.dataset import Example
 
 MEGABATCHES = 50
 """Length buckets are cut from this many batches at a time, so that the order stays mostly random."""
+IGNORED = -100
+"""A target that no loss counts, as torch and TRL have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Examples to a batch: all chosen sequences, then all rejected, padded on the right."""
+    """Rows of the dataset to a batch of whole sequences: all chosen, then all rejected, padded on the right.
+
+    `input_ids`, `attention_mask` and `completion_mask` are [2B, T], as TRL has them.
+    """
 
     pad: int
 
@@ -34,10 +39,16 @@ class Collator:
             attention[line, :end] = 1
             completion[line, start:end] = torch.tensor(mask, dtype=torch.long)
         batch = {"input_ids": ids, "attention_mask": attention, "completion_mask": completion}
-        for name in ("weight", "soft", "ref_chosen_logps", "ref_rejected_logps"):
-            if name in rows[0]:
-                batch[name] = torch.tensor([row[name] for row in rows], dtype=torch.float32)
-        return batch
+        return batch | figures(rows)
+
+
+def figures(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """What the rows hold beside tokens, one number a pair."""
+    return {
+        name: torch.tensor([row[name] for row in rows], dtype=torch.float32)
+        for name in ("weight", "soft", "ref_chosen_logps", "ref_rejected_logps")
+        if name in rows[0]
+    }
 
 
 class LengthBuckets(torch.utils.data.Sampler[int]):
@@ -72,7 +83,9 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
 
 
 def rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    """The examples as the dataset's rows."""
+    """The examples as the dataset's rows. `length` is that of the longer of a pair's sequences, and
+    `shared_length` that of its prompt with both answers.
+    """
     return [
         {
             "prompt_ids": example.prompt,
@@ -83,6 +96,7 @@ def rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
             "weight": example.weight,
             "soft": example.soft,
             "length": example.length,
+            "shared_length": len(example.prompt) + len(example.chosen) + len(example.rejected),
         }
         for example in examples
     ]

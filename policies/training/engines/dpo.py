@@ -1,11 +1,12 @@
 """DPO with an SFT anchor on TRL's trainer (Rafailov et al. 2023, arXiv:2305.18290).
 
-What TRL's trainer does not have is added in one subclass: weights and soft labels per pair, batches of like
-length in a reproducible order, reference log-probabilities that were computed once, checkpoints that are
-sealed. Everything else (optimiser, schedule, accumulation, distribution, fused head) is TRL's.
+What TRL's trainer does not have is added in one subclass: prompts computed once for both answers, weights and
+soft labels per pair, batches of like length in a reproducible order, reference log-probabilities that were
+computed once, checkpoints that are sealed. Everything else (optimiser, schedule, accumulation, distribution,
+fused head) is TRL's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,81 @@ import torch
 from datasets import Dataset
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
 
 from policies.policy import DpoRecipe
+from policies.training.engines import sharing
 from policies.training.engines.batches import LengthBuckets
 from policies.training.engines.losses import LossTerms, dpo_loss
+from policies.training.engines.reference import Answers, References
+from policies.training.engines.scoring import Batch, Scores, Scoring, WholeRows
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
-from policies.training.model.lora import Base
+from policies.training.model.lora import Base, fingerprint, using
 
 ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 """Largest first margin that rounding explains: policy and reference are then the same weights."""
+REFERENCE = "ref"
+"""TRL's name for the frozen copy of an adapter that is continued."""
 
 
 class PairTrainer(DPOTrainer):
-    """TRL's trainer with per-pair weights, bucketed batches and sealed checkpoints."""
+    """TRL's trainer with per-pair weights, bucketed batches and sealed checkpoints.
+
+    It scores as TRL does until `share` finds that prompts can be computed once.
+    """
 
     def __init__(
-        self, *, sft_weight: float, check_margin: bool, extra_state: Callable[[], str], **kwargs: Any
+        self,
+        *,
+        sft_weight: float,
+        check_margin: bool,
+        extra_state: Callable[[], str],
+        pad: int,
+        rows: Sequence[dict[str, Any]],
+        **kwargs: Any,
     ) -> None:
         self._sft_weight = sft_weight
         self._check_margin = check_margin
         self._extra_state = extra_state
-        super().__init__(**kwargs)
+        self._pad = pad
+        self.rows = list(rows)
+        self._scoring: Scoring = WholeRows(pad)
+        super().__init__(
+            train_dataset=Dataset.from_list(self.rows), data_collator=self._scoring.collate, **kwargs
+        )
+
+    def share(self) -> str:
+        """Computes each prompt once for both answers where the model can; says whether, and why not."""
+        model = self.model.get_base_model()
+        found = sharing.decide(
+            model,
+            model.base_model,
+            self.rows,
+            self._refer,
+            pad=self._pad,
+            batch=self.args.per_device_train_batch_size,
+        )
+        self._scoring = found.scoring
+        self.data_collator = found.scoring.collate
+        return found.reason
+
+    def keep_reference(self, base: Base, between: Callable[[int, int], None]) -> None:
+        """Computes the reference's log-probabilities of all pairs now, once for the run.
+
+        `between(done, total)` is called before every batch.
+        """
+        frozen = {name: value for name, value in self.model.named_parameters() if f".{REFERENCE}." in name}
+        references = References(f"{base.name}@{base.revision} {fingerprint(frozen)}")
+        self.rows = references.fill(
+            self.rows,
+            length=self._scoring.length,
+            batch=self.args.per_device_train_batch_size,
+            score=self._reference_of,
+            between=between,
+        )
+        self.train_dataset = Dataset.from_list(self.rows)
+        self.precompute_ref_logps = True
 
     def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
         return dataset
@@ -42,36 +96,62 @@ class PairTrainer(DPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         del train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthBuckets(self.train_dataset["length"], batch, self.args.seed)
+        lengths = [row[self._scoring.length] for row in self.rows]
+        return LengthBuckets(lengths, batch, self.args.seed)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ARG002
-        batch = {name: inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")}
-        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-        outputs = model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            use_cache=False,
-            labels=labels,
-            fused_lm_head=True,
-        )
-        chosen, rejected = outputs.log_probs.sum(dim=1).chunk(2)
+        scores = self._scoring.score(model, inputs)
+        chosen, rejected = scores.answers
         if self.precompute_ref_logps:
             reference = (inputs["ref_chosen_logps"], inputs["ref_rejected_logps"])
         else:
-            reference = self.compute_ref_log_probs(self.model, batch)
-        mask = batch["completion_mask"][:, 1:]
+            reference = self._refer(self._scoring, inputs).answers
         terms = dpo_loss(
             chosen,
             rejected,
             *reference,
-            chosen_tokens=mask.chunk(2)[0].sum(dim=1),
+            chosen_tokens=scores.chosen_tokens,
             weight=inputs["weight"],
             soft=inputs["soft"],
             beta=self.beta,
             sft_weight=self._sft_weight,
         )
-        self._record(terms, chosen, rejected, (outputs.entropy * mask).sum() / mask.sum())
+        self._record(terms, chosen, rejected, scores.mean_entropy)
         return terms.loss
+
+    def _refer(self, scoring: Scoring, batch: Batch) -> Scores:
+        """What the reference says: the base, or the frozen copy of the adapter that is continued.
+
+        Without dropout: a reference that says something else each time is none.
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            with (
+                torch.no_grad(),
+                disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
+                using(self.model, self._reference),
+                self.accelerator.autocast(),
+            ):
+                return scoring.score(self.model, self._placed(batch))
+        finally:
+            self.model.train(training)
+
+    @property
+    def _reference(self) -> str | None:
+        """The adapter that is the reference; None: the base."""
+        return REFERENCE if REFERENCE in self.model.peft_config else None
+
+    def _reference_of(self, rows: Sequence[dict[str, Any]]) -> Answers:
+        chosen, rejected = self._refer(self._scoring, self._scoring.collate(rows)).answers
+        return chosen.tolist(), rejected.tolist()
+
+    def scores(self, rows: Sequence[dict[str, Any]]) -> Scores:
+        """What the model says of rows of the dataset as it stands, with whichever adapter is on."""
+        return self._scoring.score(self.model, self._placed(self._scoring.collate(rows)))
+
+    def _placed(self, batch: Batch) -> Batch:
+        return {name: value.to(self.args.device) for name, value in batch.items()}
 
     def _record(
         self, terms: LossTerms, chosen: torch.Tensor, rejected: torch.Tensor, entropy: torch.Tensor
@@ -139,23 +219,3 @@ def arguments(recipe: DpoRecipe, out: Path, base: Base, seed: int) -> DPOConfig:
         seed=seed,
         data_seed=seed,
     )
-
-
-def with_reference(
-    trainer: PairTrainer, examples: list[dict[str, Any]], between: Callable[[int, int], None]
-) -> Dataset:
-    """The dataset with the reference's log-probabilities, computed once in batches of like length.
-
-    `between(done, total)` is called before every batch.
-    """
-    order = sorted(range(len(examples)), key=lambda index: examples[index]["length"])
-    size = trainer.args.per_device_train_batch_size
-    for start in range(0, len(order), size):
-        between(start, len(order))
-        batch = [examples[index] for index in order[start : start + size]]
-        inputs = {name: value.to(trainer.args.device) for name, value in trainer.data_collator(batch).items()}
-        inputs = {name: inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")}
-        chosen, rejected = trainer.compute_ref_log_probs(trainer.model, inputs)
-        for row, good, bad in zip(batch, chosen.tolist(), rejected.tolist(), strict=True):
-            row |= {"ref_chosen_logps": good, "ref_rejected_logps": bad}
-    return Dataset.from_list(examples)

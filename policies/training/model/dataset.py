@@ -105,9 +105,7 @@ def _answer(
     for number, segment in enumerate(shown.segments):
         tokens = rendering.encode_after(segment.text)
         last = number == len(shown.segments) - 1
-        own = _own(tokens, rendering.ends, cut=cut and last) if segment.own else 0
-        if any(token in rendering.ends for token in tokens[: max(own - 1, 0)]):
-            raise UnrenderableError("the template ends the turn in the middle of this answer")
+        own = _own(tokens, rendering, cut=cut and last) if segment.own else 0
         ids += tokens
         mask += [1] * own + [0] * (len(tokens) - own)
     if not any(mask):
@@ -115,12 +113,15 @@ def _answer(
     return ids, mask
 
 
-def _own(tokens: Sequence[int], ends: frozenset[int], *, cut: bool) -> int:
+def _own(tokens: Sequence[int], rendering: Rendering, *, cut: bool) -> int:
     """How many of an answer's tokens are trained on: up to its end token, and without that where it was cut.
 
-    What templates write after the end token (a newline, as a rule) is nothing that the model ever says.
+    What templates write after the end token (a newline, the end of the whole text) is nothing that the model
+    ever says. Raises UnrenderableError where more of the answer stands there: nobody would have sampled it.
     """
-    end = max((index for index, token in enumerate(tokens) if token in ends), default=None)
+    end = next((index for index, token in enumerate(tokens) if token in rendering.ends), None)
     if end is None:
         return len(tokens)
+    if rendering.tokenizer.decode([token for token in tokens[end:] if token not in rendering.ends]).strip():
+        raise UnrenderableError("the template ends the turn in the middle of this answer")
     return end if cut else end + 1

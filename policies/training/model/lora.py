@@ -1,4 +1,4 @@
-"""One frozen base model with LoRA adapters on it: loading, switching, saving.
+"""One frozen base model with LoRA adapters on it: making, switching, saving, reading back.
 
 There is never a second copy of the base: the reference of a loss or of a comparison is the same weights with
 the adapter off, or with another adapter on.
@@ -6,95 +6,188 @@ the adapter off, or with another adapter on.
 
 import hashlib
 import json
-import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, get_peft_model_state_dict
+from peft.utils import NoMatchingPeftModuleError
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policies.policy import Lora
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Device
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.model import targets
+from policies.training.model.loading import UNLOADABLE, Base, load
+from policies.training.model.naming import SAME, Naming, listed
+
+__all__ = ["POLICY", "Base", "load"]
 
 POLICY = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """A loaded base model with its tokenizer."""
-
-    model: Any
-    tokenizer: Any
-    device: torch.device
-    name: str
-    revision: str | None
-
-
-def load(name: str, revision: str | None, device: Device) -> Base:
-    """Loads a local directory or a pinned hub model. Only safetensors, never code from the model's files."""
-    where = _device(device)
-    dtype = torch.bfloat16 if where.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    local = Path(name).is_dir()
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    if not local:
-        common["revision"] = revision
-    tokenizer = AutoTokenizer.from_pretrained(name, **common)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **common)
-    model.requires_grad_(requires_grad=False)
-    os.environ["HF_HUB_OFFLINE"] = "1"  # all is here: no checkpoint may wait for, or fail with, the network
-    return Base(model.to(where).eval(), tokenizer, where, name, revision)
-
-
-def _device(device: Device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise JobError("device is cuda and this machine has none: set training.device to auto or cpu")
-    return torch.device(device)
+PREFIX = "base_model.model."
+"""What PEFT puts before the names of a model's own modules."""
+SHAPE = {
+    "r": "r",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "task_type": "task_type",
+    "bias": "bias",
+    "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+    "rank_pattern": "rank_pattern",
+    "alpha_pattern": "alpha_pattern",
+    "layers_to_transform": "layers_to_transform",
+    "modules_to_save": "modules_to_save",
+}
+"""What a continued adapter has in common with the recipe's, by PEFT's name and by ours."""
 
 
 def fresh(base: Base, shape: Lora) -> Any:
-    """The base with a new, trainable adapter. It starts as the base: its B matrices are zero."""
-    targets = shape.target_modules if isinstance(shape.target_modules, str) else list(shape.target_modules)
+    """The base with a new, trainable adapter. It starts as the base: its B matrices are zero.
+
+    Raises JobError where the recipe's target modules are not to be had.
+    """
     config = LoraConfig(
         r=shape.r,
         lora_alpha=shape.alpha,
         lora_dropout=shape.dropout,
-        target_modules=targets,
+        target_modules=targets.resolve(base.model, shape.target_modules),
+        fan_in_fan_out=targets.transposed(base.model),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base.model, config)
+    try:
+        return get_peft_model(base.model, config)
+    except ValueError as error:
+        raise JobError(f"recipe.lora cannot be had on {base.name}: {' '.join(str(error).split())}") from error
 
 
 def continued(base: Base, parent: Path, shape: Lora) -> Any:
-    """The base with the parent's adapter, trainable. Raises JobError where its shape is not the recipe's."""
-    model = PeftModel.from_pretrained(base.model, str(parent), is_trainable=True)
-    config = model.peft_config[POLICY]
-    if (config.r, config.lora_alpha) != (shape.r, shape.alpha):
+    """The base with the parent's adapter, trainable. Raises JobError where its shape is not the recipe's, on
+    this very base model: `all-linear` is what it means there.
+    """
+    recipe = fresh(base, shape)
+    wanted, names = recipe.peft_config[POLICY], _adapted(recipe)
+    recipe.unload()
+    model = _loaded(base.model, parent, POLICY, base.naming, base.device, trainable=True)
+    ours, theirs = _differences(wanted, model.peft_config[POLICY], names, _adapted(model))
+    if len(ours) > 2 or ours != theirs:
         raise JobError(
-            f"the parent adapter {parent.name} has r={config.r}, alpha={config.lora_alpha} and the recipe "
-            f"r={shape.r}, alpha={shape.alpha}: give the recipe the parent's shape, or train from the base"
+            f"the parent adapter {parent.name} has {', '.join(theirs)} and the recipe {', '.join(ours)}: "
+            "give the recipe the parent's shape, or go back to the base model (`rlaifd rollback --to base`) "
+            "and train anew"
         )
     return model
 
 
+def _adapted(model: Any) -> set[str]:
+    """The modules, by their names on the base, that the adapter has weights for."""
+    return {_module(key) for key in state(model)}
+
+
+def _module(key: str) -> str:
+    return re.sub(r"\.lora_.*$", "", key.removeprefix(PREFIX))
+
+
+def _differences(
+    wanted: LoraConfig, found: LoraConfig, ours: set[str], theirs: set[str]
+) -> tuple[list[str], list[str]]:
+    """What the recipe says and what the parent has: rank and scale always, the rest where they differ."""
+    said: tuple[list[str], list[str]] = ([], [])
+    for key, name in SHAPE.items():
+        mine, other = getattr(wanted, key) or None, getattr(found, key) or None
+        if mine != other or key in {"r", "lora_alpha"}:
+            said[0].append(f"{name}={getattr(wanted, key)}")
+            said[1].append(f"{name}={getattr(found, key)}")
+    if ours != theirs:
+        said[0].append(f"target_modules with {listed(_leaves(ours - theirs)) or 'no more'}")
+        said[1].append(f"target_modules with {listed(_leaves(theirs - ours)) or 'no more'}")
+    return said
+
+
+def _leaves(names: set[str]) -> set[str]:
+    return {name.rsplit(".", 1)[-1] for name in names}
+
+
 def with_adapters(base: Base, adapters: dict[str, Path]) -> Any:
-    """The base with adapters loaded by name, for inference; the base itself where there are none."""
+    """The base with adapters loaded by name, for inference; the base itself where there are none.
+
+    Raises JobError for an adapter that does not apply to this base model wholly.
+    """
     model = base.model
-    for index, (name, directory) in enumerate(adapters.items()):
-        if index == 0:
-            model = PeftModel.from_pretrained(model, str(directory), adapter_name=name)
-        else:
-            model.load_adapter(str(directory), adapter_name=name)
+    for name, directory in adapters.items():
+        model = _loaded(model, directory, name, base.naming, base.device)
     return model.eval()
+
+
+def require_own(base: Base, directory: Path) -> None:
+    """Loads the adapter as a server would: by plain PEFT onto the checkpoint's own class, which stands there
+    without weights. Raises JobError where it does not apply wholly.
+    """
+    if not base.naming.same:
+        _loaded(base.naming.skeleton(), directory, POLICY, SAME, torch.device("cpu"), spare=True)
+
+
+def _loaded(
+    model: Any,
+    directory: Path,
+    name: str,
+    naming: Naming,
+    device: torch.device,
+    *,
+    trainable: bool = False,
+    spare: bool = False,
+) -> Any:
+    """The model with one more adapter. What PEFT only warns of, or does not even tell, is an error here: a
+    name that matches nothing leaves the base model as it is. `spare`: the weights take the place of what is
+    not there.
+    """
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    where = f"adapter {directory.name} does not fit {type(bare).__name__}"
+    try:
+        model = _made(model, directory, name, naming, trainable=trainable, spare=spare)
+        found = model.load_adapter(
+            str(directory),
+            name,
+            is_trainable=trainable,
+            torch_device=str(device),
+            key_mapping=_key_mapping(naming),
+            low_cpu_mem_usage=spare,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except NoMatchingPeftModuleError as error:
+        raise JobError(f"{where}: none of its target modules is there") from error
+    except UNLOADABLE as error:
+        raise JobError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+    for kind, keys in (("lacks", found.missing_keys), ("has unknown", found.unexpected_keys)):
+        if keys:
+            raise JobError(f"{where}: it {kind} weights for {listed(keys, 2)}")
+    return model
+
+
+def _made(model: Any, directory: Path, name: str, naming: Naming, *, trainable: bool, spare: bool) -> Any:
+    """The model with an empty adapter of the configuration that is in the directory."""
+    config = LoraConfig.from_pretrained(str(directory))
+    config.target_modules = _inward(config.target_modules, naming)
+    config.inference_mode = not trainable
+    if isinstance(model, PeftModel):
+        model.add_adapter(name, config)
+        return model
+    return PeftModelForCausalLM(model, config, adapter_name=name, low_cpu_mem_usage=spare)
+
+
+def _inward(named: Any, naming: Naming) -> Any:
+    return {naming.inward(name) for name in named} if isinstance(named, (set, list)) else named
+
+
+def _key_mapping(naming: Naming) -> dict[str, str]:
+    """In the form that PEFT takes: a pattern for names without its own prefix, and what replaces it."""
+    if naming.same or not naming.own:
+        return {}
+    return {rf"^{re.escape(naming.own)}\.": f"{naming.loaded}." if naming.loaded else ""}
 
 
 @contextmanager
@@ -130,32 +223,36 @@ def fingerprint(tensors: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def save(model: Any, directory: Path, base: Base) -> dict[str, AdapterFile]:
+def state(model: Any) -> dict[str, torch.Tensor]:
+    """The adapter's weights alone, by PEFT's names on the loaded class, on the CPU."""
+    # Left to itself PEFT asks the hub whether the vocabulary has grown.
+    found = get_peft_model_state_dict(model, adapter_name=POLICY, save_embedding_layers=False)
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+
+def save(model: Any, directory: Path, base: Base, served_as: str | None = None) -> dict[str, AdapterFile]:
     """Writes the adapter's two files and answers their digests. Raises JobError on a non-finite weight.
 
-    The same weights give the same bytes: keys are sorted, and nothing of this machine but the base model's
-    name is written.
+    Modules have the names of the checkpoint's own class. The same weights give the same bytes: keys are
+    sorted, and nothing of this machine but the base model's name is written; `served_as` takes its place.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(_state(model).items())}
+    weights = {PREFIX + base.naming.outward(name.removeprefix(PREFIX)): w for name, w in state(model).items()}
+    weights = dict(sorted(weights.items()))
     bad = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise JobError(f"the adapter has weights that are not finite: {bad[0]} and {len(bad) - 1} more")
     directory.mkdir(parents=True, exist_ok=True)
     save_file(weights, str(directory / ADAPTER_WEIGHTS), metadata={"format": "pt"})
     config = {key: _plain(value) for key, value in model.peft_config[POLICY].to_dict().items()}
-    config |= {"base_model_name_or_path": base.name, "revision": base.revision, "inference_mode": True}
+    if not base.naming.same:
+        modules = model.base_model.targeted_module_names
+        config["target_modules"] = sorted(base.naming.outward(name) for name in modules)
+    named = served_as or base.name
+    config |= {"base_model_name_or_path": named, "revision": base.revision, "inference_mode": True}
     (directory / ADAPTER_CONFIG).write_text(
         json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )
     return {name: describe(directory / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
-
-
-def _state(model: Any) -> dict[str, torch.Tensor]:
-    """The adapter's weights alone. Left to itself PEFT asks the hub whether the vocabulary has grown."""
-    found: dict[str, torch.Tensor] = get_peft_model_state_dict(
-        model, adapter_name=POLICY, save_embedding_layers=False
-    )
-    return found
 
 
 def describe(path: Path) -> AdapterFile:

@@ -66,7 +66,7 @@ def distances(
     found: dict[int, Distance] = {}
     start = 0
     while start < len(order):
-        batch = _batch(order[start:], answers, model.config.vocab_size)
+        batch = _batch(order[start:], answers, vocabulary(model))
         chosen = [answers[index] for index in batch]
         with using(model, policy):
             own = log_probabilities(model, pad, chosen)
@@ -99,6 +99,12 @@ def log_probabilities(model: Any, pad: int, answers: Sequence[Answer]) -> torch.
     extra = accepted(model, position_ids=positions(mask), logits_to_keep=longest + 1)
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **extra).logits
     return logits[:, -longest - 1 : -1].float().log_softmax(dim=-1)
+
+
+def vocabulary(model: Any) -> int:
+    """How wide the logits are: not every configuration says it, and some say less than there is."""
+    head = model.get_output_embeddings()
+    return int(model.config.get_text_config().vocab_size if head is None else head.weight.shape[0])
 
 
 def _batch(order: Sequence[int], answers: Sequence[Answer], vocabulary: int) -> list[int]:

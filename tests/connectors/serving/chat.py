@@ -19,6 +19,9 @@ class Reply:
     body: bytes | None = None
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     delay_s: float = 0.0
+    finish: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the message."""
 
 
 class ChatEndpoint:
@@ -53,9 +56,10 @@ class ChatEndpoint:
         reply = self.reply(number, request)
         time.sleep(reply.delay_s)
         message = {"role": "assistant", "content": reply.content, "tool_calls": reply.tool_calls or None}
+        choice = {"message": message | reply.more, "finish_reason": reply.finish}
         body = reply.body
         if body is None:
-            body = json.dumps({"model": "served", "choices": [{"message": message}]}).encode()
+            body = json.dumps({"model": "served", "choices": [choice]}).encode()
         try:
             handler.send_response(reply.status)
             for name, value in reply.headers.items():

@@ -8,7 +8,7 @@ from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.rollout.rollout import InForce
 from daemon.store import rollouts
 from policies.records import Scope
-from tests.daemon.rollout.world import WHO, A, B, World
+from tests.daemon.rollout.world import WHO, A, B, World, kinds
 
 
 def refused_for_unknown(_: World) -> None:
@@ -147,5 +147,19 @@ def test_nothing_goes_back_to_another_base_model(small: World) -> None:
     assert (found.stable, [condition.kind for condition in found.conditions]) == (B, ["foreign"])
     with pytest.raises(AdapterRefusedError, match=f"{A} was trained on base"):
         rollout.rollback(to=A, **WHO)
+    rollout.rollback(**WHO)
+    assert rollout.in_force().stable is None
+
+
+def test_what_is_in_force_stays_when_the_base_model_is_replaced(small: World) -> None:
+    """Under the same name, seen by a daemon that goes on: a condition that names both; nothing new is
+    promoted, and a rollback goes to no adapter of the other one.
+    """
+    small.digest = "a" * 64
+    rollout = small.promoted(A, B)
+    small.digest = "b" * 64
+    found = rollout.reconcile()
+    assert (found.stable, kinds(found.conditions)) == (B, ["foreign"])
+    assert "it fits no other" in str(found.conditions[0])
     rollout.rollback(**WHO)
     assert rollout.in_force().stable is None

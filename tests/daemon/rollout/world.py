@@ -46,6 +46,7 @@ class World:
         self.adapters = directory / "state" / "adapters"
         self.base_model = "base"
         self.revision: str | None = None
+        self.digest: str | None = None
         self.memory = MemoryTarget()
         self.target = target or self.memory
         self.clock = FakeClock()
@@ -60,7 +61,7 @@ class World:
             file=self.file,
             target=self.target,
             adapters_dir=self.adapters,
-            base=Base(self.base_model, self.revision),
+            base=lambda: Base(self.base_model, self.revision, self.digest),
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
@@ -80,7 +81,7 @@ class World:
         directory.mkdir(parents=True)
         weights = name.encode() * 10
         (directory / "adapter_model.safetensors").write_bytes(weights)
-        manifest = {"weights": hashlib.sha256(weights).hexdigest()}
+        manifest = {"weights": hashlib.sha256(weights).hexdigest(), "base_digest": self.digest}
         (directory / "MANIFEST.json").write_text(json.dumps(manifest))
         row = {
             "name": name,

@@ -14,6 +14,7 @@ from daemon.clock import Clock, FakeClock
 from daemon.config import JudgeConfig, Price
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.pricing import tariffs
 from daemon.stages.judge import JudgeStage
 from daemon.stages.versions import versions
 from daemon.store import judgements
@@ -104,6 +105,7 @@ class Court:
             judges={self.role: self.judge},
             configs=configs,
             versions=versions(configs, self.rule, law, scale),
+            prices=tariffs(configs),
             policy=seeding.spec(judging=self.rule),
             constitution=law,
             rubric=scale,

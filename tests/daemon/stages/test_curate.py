@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
+from connectors.base import Samples
 from daemon.clock import FakeClock
 from daemon.errors import RlaifdError
 from daemon.metrics import Metrics
@@ -16,7 +18,7 @@ from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgementRow, PreferenceRow, SnapshotRow, TraceRow
 from policies import snapshot
 from policies.policy import ChildSampling, JudgingRule, PolicySpec
-from policies.records import Role, Sampled, Scope, Split
+from policies.records import Message, Role, Sampled, Scope, Split, ToolCall
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import (
     ROLES,
@@ -43,19 +45,15 @@ class FakeSampler:
     error: Exception | None = None
     words: str = "word"
 
-    def __call__(
-        self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
-    ) -> Sequence[Sequence[Sampled]]:
+    def __call__(self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
         self.calls.append(([prompt.event_id for prompt in prompts], adapter, seed))
         if self.error is not None:
             raise self.error
-        return [
-            [
-                sampled(" ".join(f"{self.words}{sample}" for _ in range(3 * sample + 1)))
-                for sample in range(count)
-            ]
-            for _ in prompts
+        row = [
+            sampled(" ".join(f"{self.words}{sample}" for _ in range(3 * sample + 1)))
+            for sample in range(count)
         ]
+        return Samples([row for _ in prompts])
 
 
 @dataclass
@@ -66,6 +64,9 @@ class World:
     sampler: FakeSampler = field(default_factory=FakeSampler)
     halts: FakeHalts = field(default_factory=FakeHalts)
     metrics: Metrics = field(default_factory=Metrics)
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"rlaifd_{name}", labels)
 
     def stage(
         self, policy: PolicySpec = SPEC, *, roles: frozenset[Role] = ROLES, least: int = 1, most: int = 512
@@ -183,7 +184,7 @@ def test_a_slower_worker_adds_nothing(world: World) -> None:
         return inner(prompts, count=count, adapter=adapter, seed=seed)
 
     stage = world.stage()
-    stage._sample = _late  # type: ignore[assignment]
+    stage.sampling._sample = _late  # type: ignore[assignment]
     assert stage.sample() == 0
     assert sum(row.trace_id == trace_id for row in rows(world.store, CandidateRow)) == 4
     assert count(world.store, JudgementRow) == 4
@@ -193,7 +194,7 @@ def test_too_few_answers_are_refused(world: World) -> None:
     """A sampler that breaks its word is an error, not a short list."""
     add_trace(world.store, "one", Split.TRAIN)
     stage = world.stage()
-    stage._sample = lambda *_args, **_kwargs: [[sampled("alone")]]
+    stage.sampling._sample = lambda *_args, **_kwargs: Samples([[sampled("alone")]])
     with pytest.raises(RlaifdError, match="other than 3 answers"):
         stage.sample()
 
@@ -203,27 +204,75 @@ def test_a_refused_prompt_is_done_with(world: World) -> None:
     for name in ("odd", "even"):
         add_trace(world.store, name, Split.TRAIN)
     stage = world.stage()
-    stage._sample = lambda *_args, **_kwargs: [[], [sampled(word) for word in "abc"]]
-    assert stage.sample() == 2
+    answers = [[], [sampled(word) for word in "abc"]]
+    stage.sampling._sample = lambda *_args, **_kwargs: Samples(answers, {0: "has 9 tokens"})
+    with capture_logs() as logged:
+        assert stage.sample() == 2
+    (said,) = [each for each in logged if each["event"] == "candidates_sampled"]
+    assert (said["prompts"], said["answers"], said["refused"], said["reason"]) == (2, 3, 1, "has 9 tokens")
+    assert world.counted("sampling_prompts_total", outcome="refused") == 1
+    assert world.counted("sampling_prompts_total", outcome="answered") == 1
+    assert [row.refused for row in rows(world.store, TraceRow)] == ["has 9 tokens", None]
     assert stage.sample() == 0
     assert [row.text for row in rows(world.store, CandidateRow) if row.origin == "sampled"] == ["a", "b", "c"]
 
 
 def test_sampling_waits_for_company_but_not_for_ever(world: World) -> None:
     """A sampler is started for `least` prompts, or for one that has waited long enough."""
-    add_trace(world.store, "one", Split.TRAIN, stored_at=world.clock.now())
     stage = world.stage(least=2)
+    assert stage.sampling.waits_for() == "no prompt of the train or audit split waits for answers"
+    add_trace(world.store, "one", Split.TRAIN, stored_at=world.clock.now())
     assert stage.sample() == 0
+    assert stage.sampling.waits_for() == "1 of stages.sample_least (2) prompts wait for answers"
     world.clock.advance(301)
     assert stage.sample() == 1
+
+
+def test_by_hand_nothing_is_waited_for(world: World) -> None:
+    """An order samples what is there; the daemon's batching is for the daemon."""
+    add_trace(world.store, "one", Split.TRAIN, stored_at=world.clock.now())
+    stage = world.stage(least=32)
+    assert stage.step() == 0
+    assert stage.step(at_once=True) == 1
+    assert stage.step(at_once=True) == 0
+
+
+def test_a_policy_that_is_not_sampled_says_so(world: World) -> None:
+    """With no candidates beside the logged answers nothing is due."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage(spec(sampling=ChildSampling(candidates=0)))
+    assert stage.sample(at_once=True) == 0
+    assert "policy.sampling.candidates is 0" in (stage.sampling.waits_for(at_once=True) or "")
+
+
+def test_cut_off_answers_are_counted(world: World) -> None:
+    """By the sampler's word, and a thought without an answer; stored, logged and as a metric."""
+    for name in ("one", "two"):
+        add_trace(world.store, name, Split.TRAIN)
+    stage = world.stage()
+    thought = Sampled(messages=(Message(role="assistant", reasoning="hm"),))
+    row = [sampled("whole"), sampled("cut", truncated=True), thought]
+    stage.sampling._sample = lambda prompts, **_: Samples([row for _ in prompts])
+    with capture_logs() as logged:
+        assert stage.sample() == 2
+    (said,) = [each for each in logged if each["event"] == "candidates_sampled"]
+    assert (said["answers"], said["cut"]) == (6, 4)
+    assert world.counted("answers_total", origin="sampled", ending="cut") == 4
+    assert world.counted("answers_total", origin="sampled", ending="whole") == 2
+    totals = stage.sampling.totals
+    assert (totals.prompts, totals.answers, totals.cut, totals.refused) == (2, 6, 4, 0)
+    stored = [row.truncated for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
+    assert stored == [False, True, True] * 2
 
 
 def test_nothing_is_sampled_while_judging_is_halted(world: World) -> None:
     """Preferences are still made of what was judged before."""
     add_trace(world.store, "one", Split.TRAIN)
     world.halts.halted.add(Scope.JUDGING)
-    assert world.stage().sample() == 0
+    stage = world.stage()
+    assert stage.sample() == 0
     assert world.sampler.calls == []
+    assert "judging is halted" in (stage.sampling.waits_for() or "")
 
 
 def test_a_preference_waits_for_every_score(world: World) -> None:
@@ -362,6 +411,19 @@ def test_what_a_database_cannot_hold_is_replaced(world: World) -> None:
     world.stage().sample()
     made = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
     assert made[0].text == "a\ufffdb\ufffdc0"
+
+
+def test_arguments_that_are_no_number_are_stored_by_name(world: World) -> None:
+    """A model's call may hold what JSON does not have; the answer is stored and judged all the same."""
+    add_trace(world.store, "one", Split.TRAIN)
+    stage = world.stage(spec(sampling=ChildSampling(candidates=1)))
+    call = ToolCall(name="pay", arguments={"sum": float("nan"), "most": [float("inf")]})
+    answer = Sampled(messages=(Message(role="assistant", tool_calls=(call,)),))
+    stage.sampling._sample = lambda *_args, **_kwargs: Samples([[answer]])
+    assert stage.sample() == 1
+    (made,) = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
+    assert made.output[0]["tool_calls"][0]["arguments"] == {"sum": "nan", "most": ["inf"]}
+    assert made.text == '[pay {"most":["inf"],"sum":"nan"}]'
 
 
 def test_older_candidates_take_part(world: World) -> None:

@@ -1,7 +1,6 @@
 """No judge costs more than its budget, and what it cost is settled."""
 
 import pytest
-from structlog.testing import capture_logs
 
 from connectors.errors import PoisonError, TransientError
 from connectors.memory import MemoryJudge
@@ -61,13 +60,6 @@ def test_a_budget_without_a_price_is_refused_at_the_start(store: Store) -> None:
     court = Court(store, config=config(model="own", price=None, daily_budget_usd=1.0))
     with pytest.raises(ConfigError, match=r"judges\.small\.price"):
         court.stage()
-
-
-def test_an_unknown_price_without_a_budget_is_said(store: Store) -> None:
-    """Its costs are counted as nothing: the log says so at the start."""
-    with capture_logs() as logged:
-        Court(store, config=config(price=None, base_url="http://127.0.0.1:1/v1")).stage()
-    assert [each["role"] for each in logged if each["event"] == "judge_price_unknown"] == ["small"]
 
 
 def test_the_budget_settles_what_calls_cost(store: Store) -> None:

@@ -5,15 +5,17 @@ from functools import partial
 
 import pytest
 
-from connectors.base import JudgeReply, JudgeRequest, TokenChoice, Usage
+from connectors.base import JudgeReply, JudgeRequest, Partition, TokenChoice, Usage
 from connectors.errors import PoisonError
 from connectors.memory import MemoryJudge
 from daemon.store import judgements
 from daemon.store.judgements import Wanted
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, EvaluationRow
-from policies.policy import JudgingRule
-from policies.records import Role
+from daemon.store.traces import Arrival, store_batch
+from policies.policy import JudgingRule, Splits
+from policies.prompts import cases_in
+from policies.records import Message, Role, ToolCall, Trace
 from tests.daemon.stages import seeding
 from tests.daemon.stages.court import Court, answering, asked, config, raising
 
@@ -151,3 +153,59 @@ def test_odd_bytes_of_a_judge_are_stored(store: Store) -> None:
     court.want_scores("four")
     assert court.step() == 1
     assert court.verdicts[0].critique == "told \ufffd \ufffd so"
+
+
+def thinking_pair(court: Court) -> None:
+    """A pair of answers, one of several messages, after a history with a thought and a tool."""
+    call = ToolCall(name="find", arguments={"n": 7}, id="c1")
+    trace = Trace(
+        id="t",
+        source="s",
+        ts=0.0,
+        messages=(
+            Message(role="user", content="Where is 7?"),
+            Message(role="assistant", reasoning="SECRET history", tool_calls=(call,)),
+            Message(role="tool", content="scanned in Ulm", tool_call_id="c1"),
+        ),
+        output=(
+            Message(role="assistant", reasoning="SECRET answer", tool_calls=(call,)),
+            Message(role="tool", content="left Ulm", tool_call_id="c1"),
+            Message(role="assistant", content="It left Ulm."),
+        ),
+    )
+    arrival = Arrival(Partition("t", 0), 0, 1, b"", (trace,))
+    splits = Splits(train=0.0, calibrate=0.0, audit=1.0, gate=0.0)
+    court.store.write(lambda c: store_batch(c, source="s", arrivals=[arrival], splits=splits, now=0.0))
+    (logged,) = seeding.rows(court.store, CandidateRow)
+    other = seeding.add_candidate(court.store, logged.trace_id, "No idea.")
+    wanted = Wanted(court.role, "pair", "audit", logged.trace_id, logged.id, other_id=other)
+    court.store.write(lambda c: judgements.request(c, [wanted], 0.0))
+
+
+def test_a_judge_sees_calls_and_results_and_no_thought(store: Store) -> None:
+    """Of the history and of an answer of several messages; a thought is neither shown nor judged."""
+    court = Court(store)
+    thinking_pair(court)
+    assert court.step() == 1
+    first = asked(court.judge)[0]
+    shown = cases_in(first.messages[0].content)
+    assert [turn.text for turn in shown.turns] == ["Where is 7?", '[find {"n":7}]', "scanned in Ulm"]
+    assert set(shown.answers) == {'[find {"n":7}]\n[result of find: left Ulm]\nIt left Ulm.', "No idea."}
+    assert shown.reasoning == ()
+    assert "SECRET" not in f"{asked(court.judge)}"
+
+
+def test_a_judge_sees_thoughts_where_the_policy_says_so(store: Store) -> None:
+    """In parts of their own, told of in the system text, as another version."""
+    court = Court(store, rule=JudgingRule(show_reasoning=True))
+    thinking_pair(court)
+    assert court.step() == 1
+    for request in asked(court.judge):
+        shown = cases_in(request.messages[0].content)
+        thought = dict(zip(shown.answers, shown.reasoning, strict=True))
+        assert thought["No idea."] == ""
+        assert "SECRET answer" in thought.values()
+        assert [turn.reasoning for turn in shown.turns] == ["", "SECRET history", ""]
+        assert "SECRET" not in f"{shown.answers}"
+        assert "REASONING" in request.system
+    assert court.verdicts[0].version != Court(store).stage()._versions[Role.SMALL]

@@ -21,6 +21,8 @@ from policies.training.jobs import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     JOB,
+    Probe,
+    ProbeSequence,
     Progress,
     TrainJob,
     TrainResult,
@@ -47,16 +49,20 @@ class FakeChild:
         return self._act(self)
 
 
+PROBE = Probe(
+    tokens_sha256="0" * 64, kl_sequence=1.5, sequences=(ProbeSequence(tokens=3, parent=-2.0, adapter=-1.5),)
+)
 Act = Callable[[FakeChild], TrainResult]
 
 
 def succeed(child: FakeChild) -> TrainResult:
     """Leaves an adapter, and tells its steps."""
-    made = source(child.job.out / ADAPTER, config={"base_model_name_or_path": child.job.base_model})
+    named = child.job.served_as or child.job.base_model
+    made = source(child.job.out / ADAPTER, config={"base_model_name_or_path": named})
     files = {name: described(made / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
     child.tell(Progress(event="step", step=7, metrics={"loss": 0.25}))
     child.tell(Progress(event="guard", step=7, metrics={"kl_sequence": 1.5, "entropy": 0.5}))
-    return TrainResult(state="done", steps=8, files=files)
+    return TrainResult(state="done", steps=8, files=files, probe=PROBE)
 
 
 def crash(child: FakeChild) -> TrainResult:
@@ -70,7 +76,9 @@ def end_as(state: Any, reason: str) -> Act:
 class Bench:
     """A trainer with its store, latch and metrics, and a snapshot to train on."""
 
-    def __init__(self, store: Store, state: Path, clock: FakeClock) -> None:
+    def __init__(
+        self, store: Store, state: Path, clock: FakeClock, base_model: str = "models/base", **policy: Any
+    ) -> None:
         self.store, self.state, self.clock = store, state, clock
         self.metrics = Metrics()
         self.latch = Latch(store, clock, self.metrics)
@@ -79,7 +87,7 @@ class Bench:
         self.trainer = Trainer(
             store=store,
             state_dir=state,
-            policy=PolicySpec(name="support", family="tiny", base_model="models/base"),
+            policy=PolicySpec(name="support", family="tiny", base_model=base_model, **policy),
             training=TrainingConfig(),
             latch=self.latch,
             metrics=self.metrics,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from policies import snapshot
+from policies.records import Tokens
 from policies.snapshot import SnapshotError
 from policies.training.jobs import JOBS, RESULTS, CompareJob, SampleJob, TrainJob, TrainResult
 from policies.training.model import checkpoints
@@ -23,6 +24,17 @@ def test_a_snapshot_is_named_by_its_bytes_and_read_back_equal(tmp_path: Path) ->
     assert path.name == f"{name}.jsonl"
     assert (found.id, found.policy, list(found.pairs)) == (name, "support", PAIRS)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_flipped_pair_takes_the_tokens_along() -> None:
+    """What was sampled belongs to its answer: a swap of the texts alone would train as before."""
+    one = pair(1).model_copy(
+        update={"chosen_tokens": Tokens(ids=(1, 2), rendering="r"), "rejected_truncated": True}
+    )
+    flipped = one.flipped
+    assert (flipped.chosen, flipped.rejected) == (one.rejected, one.chosen)
+    assert (flipped.chosen_tokens, flipped.rejected_tokens) == (None, one.chosen_tokens)
+    assert not flipped.rejected_truncated
 
 
 @pytest.mark.parametrize(

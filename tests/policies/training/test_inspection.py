@@ -60,3 +60,15 @@ def test_a_template_without_an_end_is_refused_in_one_line(tiny_model: Path, tmp_
         Child(InspectJob(out=tmp_path / "job", base_model=str(directory))).run()
     assert "\n" not in str(caught.value)
     assert json.loads((tmp_path / "job" / "result.json").read_bytes())["state"] == "failed"
+
+
+def test_a_model_that_cannot_be_trained_is_refused_in_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    """Also one of a hub, whose configuration nobody has seen before."""
+    from policies.training.errors import JobError
+
+    directory = Path(shutil.copytree(tiny_model, tmp_path / "sight"))
+    config = json.loads((directory / "config.json").read_text())
+    config |= {"model_type": "mistral3", "vision_config": {"hidden_size": 8}}
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(JobError, match=r"config.json: model_type mistral3 is multimodal, and transformers"):
+        inspect(directory, tmp_path)

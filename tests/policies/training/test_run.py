@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_same_adapter(job_for: JobFor
     assert 4 <= stopped.steps < 8
     resumed = train(cut)
     assert (resumed.state, resumed.resumed_from) == ("done", stopped.steps)
-    assert resumed.files == expected.files
+    assert (resumed.files, resumed.probe) == (expected.files, expected.probe)
     tail = [line["metrics"]["loss"] for line in lines(cut, "step")][-(8 - stopped.steps) :]
     assert tail == [line["metrics"]["loss"] for line in lines(whole, "step")][-(8 - stopped.steps) :]
     assert resumed.readings == expected.readings
@@ -183,7 +183,6 @@ def test_the_loss_is_trls_own_where_weights_are_one(
 ) -> None:
     """On the same batch and the same adapter our loss equals TRL's sigmoid plus sft to 1e-5."""
     import torch
-    from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     from policies.training.engines import batches, dpo
@@ -207,9 +206,9 @@ def test_the_loss_is_trls_own_where_weights_are_one(
         extra_state=str,
         model=model,
         args=DPOConfig(**arguments, remove_unused_columns=False),
-        train_dataset=Dataset.from_list(rows),
+        pad=base.tokenizer.pad_token_id,
+        rows=rows,
         processing_class=base.tokenizer,
-        data_collator=batches.Collator(base.tokenizer.pad_token_id),
     )
     ours.model.delete_adapter("ref")
     batch = ours.data_collator(rows)

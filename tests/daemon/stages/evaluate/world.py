@@ -9,6 +9,7 @@ from sqlalchemy import update
 from daemon.clock import FakeClock
 from daemon.errors import AdapterRefusedError
 from daemon.metrics import Metrics
+from daemon.policywork import SamplerDiedError
 from daemon.stages.evaluate import Advance, Evaluate
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
@@ -43,13 +44,22 @@ class FakeComparer:
     candidate: Callable[[int], str] = lambda index: f"a longer and kinder answer {index}"
     stable: Callable[[int], str] = lambda index: f"short {index}"
     figures: dict[str, Any] = field(default_factory=dict)
+    kills: set[str] = field(default_factory=set)
+    """Prompts on which the process dies; "*": it dies on any."""
+    refuses: dict[str, str] = field(default_factory=dict)
+    """Prompts that are refused, with the reason."""
+    cut: tuple[Callable[[int], bool], Callable[[int], bool]] = (lambda index: False, lambda index: False)
+    """Whose answers are cut off: the candidate's and the stable policy's."""
     before: Callable[[], object] = lambda: None
 
     def __call__(
         self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
     ) -> CompareResult:
-        self.calls.append(([prompt.event_id for prompt in prompts], candidate, stable, seed))
+        names = [prompt.event_id for prompt in prompts]
+        self.calls.append((names, candidate, stable, seed))
         self.before()
+        if self.kills & {*names, "*"}:
+            raise SamplerDiedError("was killed by SIGKILL")
         values: dict[str, Any] = {
             "state": "done",
             "kl_sequence": 5.0,
@@ -60,12 +70,18 @@ class FakeComparer:
         }
         return CompareResult(
             **values,
-            stable=self._answers(prompts, self.stable),
-            candidate=self._answers(prompts, self.candidate),
+            stable=self._answers(names, self.stable, self.cut[1]),
+            candidate=self._answers(names, self.candidate, self.cut[0]),
+            refused={at: self.refuses[name] for at, name in enumerate(names) if name in self.refuses},
         )
 
-    def _answers(self, prompts: Sequence[Prompt], said: Callable[[int], str]) -> tuple[Sampled, ...]:
-        return tuple(sampled(said(index)) for index, _ in enumerate(prompts))
+    def _answers(
+        self, names: Sequence[str], said: Callable[[int], str], cut: Callable[[int], bool]
+    ) -> tuple[Sampled | None, ...]:
+        return tuple(
+            None if name in self.refuses else sampled(said(index), truncated=cut(index))
+            for index, name in enumerate(names)
+        )
 
 
 @dataclass
@@ -97,7 +113,7 @@ class World:
 
     def run(self, opinion: Callable[[Asked], dict[str, Any] | None] = by_length) -> Advance:
         """Steps and judges, each step in a stage of its own, until a decision."""
-        for _ in range(10):
+        for _ in range(40):
             done = self.stage().advance()
             if done is not None and done.decision is not None:
                 return done

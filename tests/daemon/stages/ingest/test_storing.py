@@ -63,6 +63,24 @@ def test_a_batch_is_stored_whole(store: Store, source: MemorySource, make: Make,
     assert sample(metrics.registry, "rlaifd_consumer_lag_records", **lag) == 0
 
 
+def test_logged_answers_that_were_cut_off_are_stored_and_counted(
+    store: Store, source: MemorySource, make: Make, metrics: Metrics
+) -> None:
+    """The candidate is truncated, and has the thought apart from its text."""
+    thought = {"role": "assistant", "content": "<think>which account</think>Open settings"}
+    for value in (native(1, truncated=True, output=[thought]), native(2)):
+        source.append(raw(value))
+    make().step(0.1)
+    found = store.read(lambda c: c.execute(text("SELECT text, truncated FROM candidate ORDER BY id")).all())
+    assert [(each.text, bool(each.truncated)) for each in found] == [
+        ("Open settings", True),
+        ("Open settings, then security (2).", False),
+    ]
+    counted = {"origin": "logged"}
+    assert sample(metrics.registry, "rlaifd_answers_total", ending="cut", **counted) == 1
+    assert sample(metrics.registry, "rlaifd_answers_total", ending="whole", **counted) == 1
+
+
 def test_duplicates_and_revisions(store: Store, source: MemorySource, make: Make) -> None:
     """The same content again is a duplicate, other content the next revision, within a batch and across."""
     stage = make()

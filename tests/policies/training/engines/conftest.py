@@ -1,38 +1,129 @@
-"""What the engines' tests share: pairs that can be told apart, and a base of their own."""
+"""What the engines' tests share: pairs of random tokens, and models with TRL's head and no trainer around."""
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from policies.policy import Lora
-from policies.recipes import PpoRecipe
-from policies.snapshot import Pair
-from policies.training.jobs import Messages
-from tests.policies.training.conftest import NOUNS, pair, said
+from tests.families import FAMILIES, build
+from tests.policies.training.conftest import RECIPE
+from tests.policies.training.engines import wishes
 
-RECIPE = PpoRecipe(
-    lora=Lora(r=4, alpha=8), steps=12, prompts=8, answers=4, max_new_tokens=8, minibatch=16, microbatch=16,
-    learning_rate=1e-2, warmup_steps=3, critic_warmup_steps=2, kl_target=3, ceiling="none",
-    checkpoint_steps=4,
-)  # fmt: skip
-WISHED = {"thank", "you", "of", "course"}
-PROMPTS = [
-    (said("user", f"hello please help me with my {noun} {when}"),)
-    for noun in NOUNS
-    for when in ("now", "today", "later", "tomorrow")
-]
-POLITE = ("thank you", "of course", "yes", "right away")
-CURT = ("no", "go away", "now", "no go away now")
+FIRST, LAST = 8, 32
+"""Token ids that every model of these tests has."""
+SIZES = ((90, 20, 12), (12, 5, 9), (40, 1, 7), (25, 30, 3))
+"""Tokens of prompt, chosen and rejected answer: longer than the families' windows, and shorter."""
 
 
-def separable(number: int) -> Pair:
-    """A pair whose better answer is the polite one, in one of sixteen wordings; who is longer varies."""
-    noun = NOUNS[number % len(NOUNS)]
-    good, bad = POLITE[number % 4], CURT[number // 4 % 4]
-    tail = f" your {noun}" if number % 3 else ""
-    return pair(number, chosen=f"{good}{tail}", rejected=f"{bad} your {noun} today")
+def row_of(rng: random.Random, sizes: tuple[int, int, int], *, weight: float = 1.0, soft: float = 1.0) -> Any:
+    """A row of the dataset. Of an answer longer than four tokens the third is context."""
+    from policies.training.engines.batches import rows
+    from policies.training.model.dataset import Example
+
+    def ids(size: int) -> list[int]:
+        return [rng.randrange(FIRST, LAST) for _ in range(size)]
+
+    def mask(size: int) -> list[int]:
+        return [int(size <= 4 or index != 2) for index in range(size)]
+
+    prompt, chosen, rejected = sizes
+    example = Example(
+        ids(prompt), ids(chosen), mask(chosen), ids(rejected), mask(rejected), weight=weight, soft=soft
+    )
+    return rows([example])[0]
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    """Pairs of unlike lengths, weights and soft labels."""
+    rng = random.Random(0)
+    return [
+        row_of(rng, sizes, weight=1 + number / 2, soft=1 - number / 10) for number, sizes in enumerate(SIZES)
+    ]
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Callable[..., Any]:
+    """Loads a tiny model of a family, with TRL's fused head."""
+
+    def make(name: str, **changes: Any) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        directory = build(FAMILIES[name], tmp_path / name, **changes)
+        return headed(
+            AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
+        )
+
+    return make
+
+
+def headed(model: Any) -> Any:
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model.eval(), outputs=("log_probs", "entropy"))
+    return model
+
+
+def decided(model: Any, rows: Sequence[dict[str, Any]], *, batch: int = 4) -> Any:
+    """What is decided about a bare model."""
+    from policies.training.engines import sharing
+
+    return sharing.decide(model, model.base_model, rows, scorer(model), pad=0, batch=batch)
+
+
+def scorer(model: Any) -> Callable[[Any, Any], Any]:
+    import torch
+
+    @torch.no_grad()
+    def score(scoring: Any, batch: Any) -> Any:
+        return scoring.score(model, batch)
+
+    return score
+
+
+def spelled_out(model: Any, row: dict[str, Any], side: str) -> float:
+    """An answer's log-probability from the model's own logits, the sequence alone and without padding."""
+    import torch
+
+    prompt, answer = row["prompt_ids"], row[f"{side}_ids"]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0].float()
+    said = logits[:-1].log_softmax(dim=-1).gather(1, torch.tensor(prompt + answer)[1:, None])[:, 0]
+    counted = torch.tensor([0] * len(prompt) + row[f"{side}_mask"])[1:]
+    return float((said * counted).sum())
+
+
+def trainer_of(
+    directory: Path, out: Path, rows: Sequence[dict[str, Any]], *, parent: Path | None = None, **changes: Any
+) -> Any:
+    """A trainer whose adapter is no longer the base, for the recipe with these changes."""
+    import torch
+
+    from policies.training.engines import dpo
+    from policies.training.model import lora
+
+    base = lora.load(str(directory), None, "cpu")
+    recipe = RECIPE.model_copy(update={"batch_size": len(rows)} | changes)
+    model = lora.continued(base, parent, recipe.lora) if parent else lora.fresh(base, recipe.lora)
+    trainer = dpo.PairTrainer(
+        sft_weight=0.7,
+        check_margin=False,
+        extra_state=str,
+        pad=base.tokenizer.pad_token_id,
+        rows=rows,
+        model=model,
+        args=dpo.arguments(recipe, out, base, 0),
+        processing_class=base.tokenizer,
+    )
+    if parent is None:
+        trainer.model.delete_adapter(dpo.REFERENCE)
+    torch.manual_seed(0)
+    for value in lora.trainable(model).values():
+        torch.nn.init.normal_(value, std=0.05)
+    return trainer
 
 
 @pytest.fixture
@@ -43,101 +134,7 @@ def own_base(tiny_model: Path) -> Any:
     return lora.load(str(tiny_model), None, "cpu")
 
 
-def asked(rendering: Any, prompts: Sequence[Messages]) -> list[Any]:
-    """The prompts as questions; none may be refused."""
-    from policies.training.sampling.questions import Question, questions
-
-    found = questions(rendering, prompts, (), 256)
-    assert all(isinstance(each, Question) for each in found)
-    return list(found)
-
-
-def recorder() -> Any:
-    """A callback that keeps the figures of every step, and can ask to stop after one."""
-    from transformers import TrainerCallback
-
-    class Recorder(TrainerCallback):
-        def __init__(self) -> None:
-            self.figures: list[dict[str, float]] = []
-            self.events: list[str] = []
-            self.stop_at: int | None = None
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.events.append("step_end")
-            if state.global_step == self.stop_at:
-                control.should_save = True
-                control.should_training_stop = True
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            self.events.append("log")
-            self.figures.append(dict(logs))
-
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.events.append("save")
-
-    return Recorder()
-
-
 @pytest.fixture
 def ppo_for(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Makes a run on a base of its own. Rewarded is the share of wished words, in points of ten."""
-    from policies.training.engines.ppo import Ppo
-    from policies.training.engines.rewarding import Rewarder
-    from policies.training.engines.roles import Roles
-    from policies.training.model import lora
-    from policies.training.model.rendering import Rendering
-
-    def make(
-        name: str = "run",
-        recipe: PpoRecipe = RECIPE,
-        *,
-        verdicts: Any = None,
-        ceiling: float | None = None,
-        callback: Any = None,
-        prepared: Callable[[Any], None] = lambda _roles: None,
-        **changes: Any,
-    ) -> Any:
-        import torch
-
-        base = lora.load(str(tiny_model), None, "cpu")
-        torch.manual_seed(0)
-        roles = Roles(lora.fresh(base, recipe.lora), base.tokenizer.pad_token_id)
-        prepared(roles)
-        rendering = Rendering(base.tokenizer, generation=base.model.generation_config)
-
-        def by_rule(answers: Sequence[Any]) -> list[float | None]:
-            words = [
-                rendering.tokenizer.decode(answer.tokens, skip_special_tokens=True).split()
-                for answer in answers
-            ]
-            return [10 * sum(word in WISHED for word in each) / max(len(each), 1) for each in words]
-
-        rewarder = Rewarder(recipe, ceiling, verdicts=verdicts or by_rule)
-        settings = {"rewarder": rewarder, "seed": 7, "callback": callback or recorder()} | changes
-        return Ppo(
-            roles=roles,
-            rendering=rendering,
-            questions=asked(rendering, PROMPTS),
-            recipe=recipe,
-            out=tmp_path / name,
-            **settings,
-        )
-
-    return make
-
-
-def fingerprint(run: Any) -> str:
-    """The policy's adapter, bit for bit."""
-    from policies.training.model import lora
-
-    return lora.fingerprint(run.roles.weights("default"))
-
-
-def scramble(run: Any, seed: int = 0, size: float = 0.2) -> None:
-    """Gives the policy's adapter weights of its own, so that it is not the base."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in run.roles.weights("default").values():
-            value.add_(size * torch.randn(value.shape, generator=generator))
+    """Makes a run on a base of its own, rewarded for the words that are wished for."""
+    return wishes.maker(tiny_model, tmp_path)

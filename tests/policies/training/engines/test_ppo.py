@@ -9,7 +9,7 @@ import pytest
 
 from policies.policy import Guard, Lora, TrainingGuards
 from policies.training.errors import JobError
-from tests.policies.training.engines.conftest import PROMPTS, RECIPE, asked, fingerprint, recorder
+from tests.policies.training.engines.wishes import PROMPTS, RECIPE, asked, fingerprint, recorder
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 

@@ -12,7 +12,7 @@ from policies.recipes import RewardRecipe
 from policies.snapshot import Pair
 from policies.training.errors import JobError
 from tests.policies.training.conftest import said
-from tests.policies.training.engines.conftest import separable
+from tests.policies.training.engines.wishes import separable
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 

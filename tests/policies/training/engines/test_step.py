@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policies.training.errors import JobError
-from tests.policies.training.engines.conftest import PROMPTS, RECIPE, fingerprint, scramble
+from tests.policies.training.engines.wishes import PROMPTS, RECIPE, fingerprint, scramble
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
