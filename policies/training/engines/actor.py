@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
 from policies.recipes import PpoRecipe
 from policies.training.engines.clipping import policy_sums
 from policies.training.engines.descent import Descent
 from policies.training.engines.experience import Experience, Minibatch
 from policies.training.engines.roles import Roles
 from policies.training.model.lora import POLICY
-from policies.training.sampling.distance import log_probabilities
 
 
 @dataclass(slots=True)
@@ -74,17 +75,28 @@ class Actor:
     def _gradients(self, batch: Minibatch) -> _Tally:
         """Adds the minibatch's gradient to the weights', part by part."""
         tally = _Tally(tokens=batch.tokens)
-        with self._roles.acting(POLICY) as model:
+        bonus = self._recipe.entropy_coefficient
+        with self._roles.acting(POLICY):
             for part in batch.parts:
-                whole = log_probabilities(model, self._roles.pad, part.answers)
-                logps = whole.gather(-1, part.tokens.unsqueeze(-1)).squeeze(-1)
-                made = policy_sums(logps, part.behaviour, part.advantages, part.mask, self._recipe.clip)
-                loss = made.loss
-                if self._recipe.entropy_coefficient:
-                    entropy = -(whole.exp() * whole).sum(dim=-1)
-                    loss = loss - self._recipe.entropy_coefficient * (entropy * part.mask).sum()
+                said = self._roles.passes.distributions(part.answers).numbers(_said if bonus else _taken)
+                made = policy_sums(
+                    said[..., 0], part.behaviour, part.advantages, part.mask, self._recipe.clip
+                )
+                loss = made.loss - bonus * said[..., 1].sum() if bonus else made.loss
                 (loss / batch.tokens).backward()
                 tally.loss += loss.item()
                 tally.clipped += made.clipped.item()
                 tally.approx_kl += made.approx_kl.item()
         return tally
+
+
+def _taken(tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The tokens' log-probabilities."""
+    return logits.gather(-1, tokens[..., None]) - logits.logsumexp(dim=-1, keepdim=True)
+
+
+def _said(tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The tokens' log-probabilities, and the entropies of what they were drawn from."""
+    whole = logits.log_softmax(dim=-1)
+    entropy = -(whole.exp() * whole).sum(dim=-1, keepdim=True)
+    return torch.cat([whole.gather(-1, tokens[..., None]), entropy], dim=-1)

@@ -11,13 +11,13 @@ import torch
 from policies.recipes import PpoRecipe
 from policies.rewards import Reward
 from policies.training.engines.critic import Critic
+from policies.training.engines.passes import by_prompt
 from policies.training.engines.rewarding import Rewarder
 from policies.training.engines.roles import Roles
-from policies.training.engines.rollouts import Collected, Rollout, length_of
+from policies.training.engines.rollouts import Collected, Rollout
 from policies.training.errors import JobError
 from policies.training.model.lora import POLICY
 from policies.training.model.rendering import Rendering
-from policies.training.sampling.distance import log_probabilities
 from policies.training.sampling.generate import Answer, Settings, sample
 from policies.training.sampling.questions import Question, Refused
 
@@ -71,33 +71,38 @@ class Collector:
     @torch.no_grad()
     def _measured(self, scored: Sequence[tuple[int, Answer, Reward]]) -> list[Rollout]:
         """Passes of policy, reference and critic over the answers, in batches of like length."""
-        order = sorted(range(len(scored)), key=lambda place: length_of(scored[place][1]))
+        order = by_prompt([answer for _, answer, _ in scored])
         found: dict[int, Rollout] = {}
         for start in range(0, len(order), self.recipe.microbatch):
-            batch = order[start : start + self.recipe.microbatch]
-            answers = [scored[place][1] for place in batch]
-            with self.roles.acting(POLICY) as model:
-                ours = log_probabilities(model, self.roles.pad, answers)
-            with self.roles.acting(self.roles.reference) as model:
-                theirs = log_probabilities(model, self.roles.pad, answers)
-            values = self.critic.values(answers).cpu()
-            for row, place in enumerate(batch):
-                question, answer, reward = scored[place]
-                length = len(answer.tokens)
-                policy, reference = ours[row, -length:], theirs[row, -length:]
-                taken = torch.tensor(answer.tokens, device=policy.device)[:, None]
-                probabilities = policy.exp()
-                found[place] = Rollout(
+            batch = [scored[place] for place in order[start : start + self.recipe.microbatch]]
+            answers = [answer for _, answer, _ in batch]
+            with self.roles.acting(POLICY):
+                ours = self.roles.passes.distributions(answers)
+            with self.roles.acting(self.roles.reference):
+                theirs = self.roles.passes.distributions(answers)
+            said, values = ours.numbers(_said, theirs).cpu(), self.critic.values(answers).cpu()
+            for row, (question, answer, reward) in enumerate(batch):
+                own = said[row, -len(answer.tokens) :]
+                found[order[start + row]] = Rollout(
                     question=question,
                     answer=answer,
                     reward=reward,
-                    behaviour=policy.gather(1, taken).squeeze(1).cpu(),
-                    reference=reference.gather(1, taken).squeeze(1).cpu(),
-                    values=values[row, -length:],
-                    kl=(probabilities * (policy - reference)).sum().item(),
-                    entropy=-(probabilities * policy).sum().item(),
+                    behaviour=own[:, 0],
+                    reference=own[:, 1],
+                    values=values[row, -len(answer.tokens) :],
+                    kl=own[:, 2].sum().item(),
+                    entropy=own[:, 3].sum().item(),
                 )
         return [found[place] for place in range(len(scored))]
+
+
+def _said(tokens: torch.Tensor, logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities by policy and reference, the KL between their distributions, the policy's entropy."""
+    ours, theirs = logits.log_softmax(dim=-1), reference.log_softmax(dim=-1)
+    sure = ours.exp()
+    kl, entropy = (sure * (ours - theirs)).sum(dim=-1), -(sure * ours).sum(dim=-1)
+    taken = [each.gather(-1, tokens[..., None]).squeeze(-1) for each in (ours, theirs)]
+    return torch.stack([*taken, kl, entropy], dim=-1)
 
 
 def chosen(questions: int, wanted: int, step: int, seed: int) -> list[int]:

@@ -50,8 +50,8 @@ class Critic:
 
     def values(self, answers: Sequence[Answer]) -> torch.Tensor:
         """Points expected before each token, [answers, longest answer], aligned on the right."""
-        with self._roles.acting(CRITIC) as model:
-            return heads.values(model, self.head, self._roles.pad, answers)
+        with self._roles.acting(CRITIC):
+            return heads.values(self._roles.passes, self.head, answers)
 
     def improve(self, learned: Experience, key: int) -> dict[str, float]:
         """Passes over a step's experience. They end at once where a number is not finite: figures hold it.

@@ -7,7 +7,8 @@ import torch
 
 from policies.recipes import PpoRecipe
 from policies.training.engines.advantages import gae, token_rewards, whiten
-from policies.training.engines.rollouts import Rollout, length_of
+from policies.training.engines.passes import by_prompt
+from policies.training.engines.rollouts import Rollout
 from policies.training.sampling.generate import Answer
 
 
@@ -48,15 +49,21 @@ class Experience:
     returns: torch.Tensor
 
     def minibatches(self, size: int, part: int, key: int) -> Iterator[Minibatch]:
-        """Every answer once, in an order that `key` alone decides; parts are of like length.
+        """Every answer once, in an order of prompts that `key` alone decides; one prompt's are together.
 
         The losses are sums over tokens divided by the minibatch's tokens, so that parts change nothing but
         memory and padding.
         """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, answer in enumerate(self.answers):
+            groups.setdefault(answer.prompt, []).append(row)
         generator = torch.Generator().manual_seed(key)
-        order = torch.randperm(len(self.answers), generator=generator).tolist()
+        shuffled = torch.randperm(len(groups), generator=generator).tolist()
+        whole = list(groups.values())
+        order = [row for place in shuffled for row in whole[place]]
         for start in range(0, len(order), size):
-            rows = sorted(order[start : start + size], key=lambda row: length_of(self.answers[row]))
+            some = order[start : start + size]
+            rows = [some[place] for place in by_prompt([self.answers[row] for row in some])]
             yield Minibatch(
                 parts=[self._part(rows[at : at + part]) for at in range(0, len(rows), part)],
                 tokens=sum(len(self.answers[row].tokens) for row in rows),

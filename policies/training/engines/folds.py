@@ -15,6 +15,7 @@ from policies.calibration import PRIOR, Calibration
 from policies.recipes import RewardRecipe
 from policies.training.engines import batches, heads, reward, reward_model
 from policies.training.engines.heads import HEAD, Scorer, Sequences
+from policies.training.engines.passes import Passes
 from policies.training.engines.reward import Finite, RewardTrainer
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
@@ -192,9 +193,10 @@ def _ended(trainer: RewardTrainer, finite: Finite, number: int, folds: int) -> T
 def _described(settings: Settings, number: int, trainer: RewardTrainer, asked: _Asked) -> _Fold:
     """The trained fold's scores, and its files."""
     scorer = trainer.model.eval()
+    passes = Passes(scorer.model, settings.pad)
 
     def scores(sequences: Sequences) -> list[float]:
-        return heads.scores(scorer, sequences, settings.pad, reward_model.BATCH)
+        return heads.scores(passes, scorer.head, sequences, reward_model.BATCH)
 
     left = scores(answers_of(asked.left))
     directory = settings.out / REWARD / reward_model.fold_name(number)
@@ -234,7 +236,7 @@ def _read_back(settings: Settings, examples: Sequence[Example], folds: Sequence[
     """Raises JobError unless the files, on the bare base, give the scores that the trained model gave."""
     model = lora.fresh(settings.base, settings.recipe.lora)
     try:
-        read = reward_model.load(Roles(model, settings.pad), settings.out / REWARD)
+        read = reward_model.load(Roles(model, settings.pad), settings.out / REWARD, settings.base)
         again = read.scores(answers_of(examples[:PROBES]))
     finally:
         model.unload()

@@ -14,10 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from policies.training.engines.passes import Passes, by_prompt, decoder_of
 from policies.training.errors import JobError
 from policies.training.jobs import AdapterFile
 from policies.training.model.lora import describe
-from policies.training.sampling.generate import Answer, accepted, left_padded, positions
+from policies.training.sampling.generate import Answer
 
 HEAD = "head.safetensors"
 
@@ -80,22 +81,12 @@ def load(directory: Path, width: int, device: torch.device) -> torch.nn.Linear:
     return head.to(device)
 
 
-def hidden(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """The last hidden states under the active adapter, [rows, tokens, width], float32. No logits are made."""
-    decoder = (model.get_base_model() if hasattr(model, "get_base_model") else model).get_decoder()
-    extra = accepted(decoder, position_ids=positions(attention_mask))
-    result = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **extra)
-    return result.last_hidden_state.float()
-
-
-def values(model: Any, head: torch.nn.Linear, pad: int, answers: Sequence[Answer]) -> torch.Tensor:
+def values(passes: Passes, head: torch.nn.Linear, answers: Sequence[Answer]) -> torch.Tensor:
     """What the head says before each token of the answers, [answers, longest answer], aligned on the right.
 
     It is the value of the state in which the token is chosen: of all that came before, without the token.
     """
-    ids, mask = left_padded([a.prompt + a.tokens for a in answers], pad, head.weight.device)
-    longest = max(len(answer.tokens) for answer in answers)
-    return head(hidden(model, ids, mask)[:, -longest - 1 : -1]).squeeze(-1)
+    return passes.states(answers).numbers(lambda _tokens, states: head(states)).squeeze(-1)
 
 
 class Scorer(torch.nn.Module):
@@ -110,26 +101,23 @@ class Scorer(torch.nn.Module):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, last: torch.Tensor
     ) -> torch.Tensor:
         """Scores [rows] at each row's `last` position; rows are padded on the right."""
-        states = hidden(self.model, input_ids, attention_mask)
-        rows = torch.arange(len(last), device=states.device)
-        return self.head(states[rows, last]).squeeze(-1)
+        decoder = decoder_of(self.model)
+        result = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        rows = torch.arange(len(last), device=last.device)
+        return self.head(result.last_hidden_state[rows, last].float()).squeeze(-1)
 
 
 @torch.no_grad()
-def scores(scorer: Scorer, sequences: Sequences, pad: int, batch: int) -> list[float]:
-    """The score of each answer at its last token, in the order given, taken in batches of like length."""
-    device = scorer.head.weight.device
-    order = sorted(range(len(sequences)), key=lambda index: sum(map(len, sequences[index])))
+def scores(passes: Passes, head: torch.nn.Linear, sequences: Sequences, batch: int) -> list[float]:
+    """The score of each answer at its last token, in the order given.
+
+    It is the value of the state that a token behind the last one would be chosen in.
+    """
+    answers = [Answer(tuple(prompt), (*tokens, passes.pad), truncated=False) for prompt, tokens in sequences]
+    order = by_prompt(answers)
     found: dict[int, float] = {}
     for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        texts = [[*sequences[index][0], *sequences[index][1]] for index in chosen]
-        ids = torch.full((len(texts), max(map(len, texts))), pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, text in enumerate(texts):
-            ids[row, : len(text)] = torch.tensor(text)
-            mask[row, : len(text)] = 1
-        last = torch.tensor([len(text) - 1 for text in texts], device=device)
-        made = scorer(ids.to(device), mask.to(device), last).tolist()
-        found.update(zip(chosen, made, strict=True))
-    return [found[index] for index in range(len(sequences))]
+        places = order[start : start + batch]
+        made = values(passes, head, [answers[place] for place in places])[:, -1].tolist()
+        found.update(zip(places, made, strict=True))
+    return [found[place] for place in range(len(sequences))]

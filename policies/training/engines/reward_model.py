@@ -14,11 +14,11 @@ from policies import rewards
 from policies.calibration import PRIOR, Calibration, cut
 from policies.records import Frozen
 from policies.training.engines import heads
-from policies.training.engines.heads import Scorer, Sequences
+from policies.training.engines.heads import Sequences
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
 from policies.training.jobs import AdapterFile
-from policies.training.model.lora import describe
+from policies.training.model.lora import Base, describe
 
 MANIFEST = "reward.json"
 BATCH = 16
@@ -72,8 +72,8 @@ class RewardModel:
         """Each fold's scores of the answers: `[fold][answer]`."""
         found = []
         for number, head in enumerate(self.heads):
-            with self._roles.acting(role_of(number)) as model:
-                found.append(heads.scores(Scorer(model, head), sequences, self._roles.pad, BATCH))
+            with self._roles.acting(role_of(number)):
+                found.append(heads.scores(self._roles.passes, head, sequences, BATCH))
         return found
 
     def rewards(self, sequences: Sequences, pessimism: float) -> list[float]:
@@ -91,12 +91,12 @@ class RewardModel:
             raise JobError(f"the reward model: {error}") from None
 
 
-def load(roles: Roles, directory: Path) -> RewardModel:
+def load(roles: Roles, directory: Path, base: Base) -> RewardModel:
     """Puts a reward model on the base, frozen. Raises JobError where something of it is missing."""
     manifest = read_manifest(directory)
     found = []
     for number in range(len(manifest.calibrations)):
         fold = directory / fold_name(number)
-        roles.load(role_of(number), fold)
+        roles.load(role_of(number), fold, base)
         found.append(heads.load(fold, heads.width_of(roles.model), roles.device).requires_grad_(False))
     return RewardModel(roles, found, manifest.calibrations)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from peft import LoraConfig
 
-from policies.training.errors import JobError
+from policies.training.engines.passes import Passes
 from policies.training.model import lora
-from policies.training.model.lora import POLICY
+from policies.training.model.lora import POLICY, Base
 
 CRITIC, REFERENCE = "critic", "ref"
 ADAPTED = re.compile(r"\.lora_[a-zA-Z_]+\.(?P<role>[^.]+)(?:\.|$)")
@@ -33,7 +33,7 @@ class Roles:
 
     def __init__(self, model: Any, pad: int) -> None:
         self.model = model.eval()
-        self.pad = pad
+        self.passes = Passes(self.model, pad)
         self.trained: set[str] = {POLICY}
         self._every: list[tuple[torch.nn.Parameter, str | None]] = []
         self._added()
@@ -88,21 +88,9 @@ class Roles:
             for name, value in self.weights(role).items():
                 value.copy_(theirs[_bare(name)])
 
-    def load(self, role: str, directory: Path) -> None:
-        """A frozen adapter from its files. Raises JobError where it does not apply to this base wholly: PEFT
-        only tells of what it could not place.
-        """
-        try:
-            found = self.model.load_adapter(
-                str(directory), role, is_trainable=False, torch_device=str(self.device)
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise JobError(f"adapter {directory}: {' '.join(str(error).split())[:300]}") from error
-        if found.missing_keys or found.unexpected_keys:
-            odd = [*found.missing_keys, *found.unexpected_keys]
-            raise JobError(
-                f"adapter {directory} does not fit this base model: {odd[0]} and {len(odd) - 1} more"
-            )
+    def load(self, role: str, directory: Path, base: Base) -> None:
+        """A frozen adapter from its files. Raises JobError where it does not apply to this base wholly."""
+        lora.add(self.model, base, role, directory)
         self._added()
 
     def drop(self, role: str) -> None:

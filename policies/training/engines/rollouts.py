@@ -37,11 +37,6 @@ class Collected:
     unscored: int
 
 
-def length_of(answer: Answer) -> int:
-    """Tokens of prompt and answer."""
-    return len(answer.prompt) + len(answer.tokens)
-
-
 def figures(collected: Collected) -> dict[str, float]:
     """What a step's rollouts look like. KL, entropy in nats; rewards in points.
 

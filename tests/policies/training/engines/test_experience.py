@@ -71,9 +71,16 @@ def test_every_answer_is_in_one_minibatch_of_a_pass() -> None:
             assert part.mask.sum(dim=1).tolist() == [len(answer.tokens) for answer in part.answers]
 
 
+def test_answers_to_one_prompt_stay_together() -> None:
+    """Four prompts with three answers each: every minibatch of three is one prompt's."""
+    found = made([rollout(n % 4, 2 + n) for n in range(12)])
+    for batch in found.minibatches(3, 3, key=1):
+        assert len({answer.prompt for part in batch.parts for answer in part.answers}) == 1
+
+
 def test_the_order_is_the_keys_alone() -> None:
     """Same key, same minibatches; another key, others."""
-    found = made([rollout(0, 1 + n) for n in range(12)])
+    found = made([rollout(n, 1 + n) for n in range(12)])
 
     def order(key: int) -> list[int]:
         return [

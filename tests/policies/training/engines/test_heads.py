@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from policies.training.errors import JobError
-from tests.families import FAMILIES, build
 from tests.policies.training.conftest import pair, sampled
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -41,61 +40,48 @@ def test_a_mapped_head_says_the_same_on_another_scale() -> None:
 
 
 def test_a_score_is_of_the_answers_last_token_in_any_batch(base: Any) -> None:
-    """Batched, padded and in another order each score is that of the sequence alone."""
+    """Batched, padded and in another order, while training and later, it is that of the sequence alone."""
     import torch
 
     from policies.training.engines import heads
+    from policies.training.engines.passes import Passes
 
-    scorer = heads.Scorer(base.model, heads.fresh(32, 0, base.device))
-    whole = heads.scores(scorer, SEQUENCES, 0, 8)
-    assert heads.scores(scorer, SEQUENCES[::-1], 0, 2)[::-1] == pytest.approx(whole, abs=1e-5)
+    head = heads.fresh(32, 0, base.device)
+    passes, scorer = Passes(base.model, 0), heads.Scorer(base.model, head)
+    whole = heads.scores(passes, head, SEQUENCES, 8)
+    assert heads.scores(passes, head, SEQUENCES[::-1], 2)[::-1] == pytest.approx(whole, abs=1e-5)
     for (prompt, answer), score in zip(SEQUENCES, whole, strict=True):
         ids = torch.tensor([[*prompt, *answer]])
+        padded = torch.tensor([[*prompt, *answer, 0, 0]])
+        mask = torch.tensor([[1] * ids.shape[1] + [0, 0]])
         with torch.no_grad():
             states = base.model(input_ids=ids, output_hidden_states=True).hidden_states[-1]
-            alone = scorer.head(states[0, -1])
+            alone, trained = head(states[0, -1]), scorer(padded, mask, torch.tensor([ids.shape[1] - 1]))
         assert score == pytest.approx(alone.item(), abs=1e-5)
+        assert score == pytest.approx(trained.item(), abs=1e-5)
 
 
 def test_values_are_of_the_states_before_each_token(base: Any, rendering: Any) -> None:
-    """In a padded batch each answer has the values that it has alone, and none has seen its own token."""
+    """Each answer has the values that it has alone, and none has seen the token that it is before."""
     import torch
 
     from policies.training.engines import heads
+    from policies.training.engines.passes import Passes
 
     rows = sampled(base.model, rendering, [pair(n).prompt for n in range(4)], max_new_tokens=9)
     answers = [row[0] for row in rows]
     head = heads.fresh(32, 0, base.device)
+    passes = Passes(base.model, rendering.pad)
     with torch.no_grad():
-        found = heads.values(base.model, head, rendering.pad, answers)
+        found = heads.values(passes, head, answers)
         for row, answer in zip(found, answers, strict=True):
-            states = heads.hidden(
-                base.model, torch.tensor([answer.prompt]), torch.ones(1, len(answer.prompt))
-            )
-            assert row[-len(answer.tokens)].item() == pytest.approx(head(states[0, -1]).item(), abs=1e-5)
-            alone = heads.values(base.model, head, rendering.pad, [answer])
-            assert row[-len(answer.tokens) :].tolist() == pytest.approx(alone[0].tolist(), abs=1e-5)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "gemma2", "qwen3.5-text", "gemma3"])
-def test_every_kind_of_architecture_has_a_last_hidden_state(family: str, tmp_path: Path) -> None:
-    """What the head sees is what the model makes logits of, and padding on the left is not seen."""
-    import torch
-
-    from policies.training.engines import heads
-    from policies.training.model import lora
-
-    model = lora.load(str(build(FAMILIES[family], tmp_path / "model")), None, "cpu").model
-    ids = torch.tensor([[5, 6, 7, 8, 9]])
-    with torch.no_grad():
-        alone = heads.hidden(model, ids, torch.ones_like(ids))
-        padded = torch.cat([torch.zeros(1, 3, dtype=torch.long), ids], dim=1)
-        mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]])
-        assert torch.allclose(heads.hidden(model, padded, mask)[:, 3:], alone, atol=1e-4)
-        logits = model.get_output_embeddings()(alone)
-        order = logits.argsort(dim=-1)
-        own = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        assert torch.equal(own.argsort(dim=-1), order)
+            size = len(answer.tokens)
+            prompt = torch.tensor([answer.prompt])
+            states = base.model(input_ids=prompt, output_hidden_states=True).hidden_states[-1]
+            assert row[-size].item() == pytest.approx(head(states[0, -1]).item(), abs=1e-5)
+            alone = heads.values(passes, head, [answer])
+            assert row[-size:].tolist() == pytest.approx(alone[0].tolist(), abs=1e-5)
+            assert not row[:-size].any()
 
 
 def test_a_head_is_read_as_it_was_written(tmp_path: Path, base: Any) -> None:

@@ -151,7 +151,7 @@ def test_it_learns_the_order_of_answers_that_it_has_not_seen(
         for n in range(100, 132)
     ]
     model = reward_model.load(
-        Roles(lora.fresh(settings.base, Lora()), rendering.pad), settings.out / folds.REWARD
+        Roles(lora.fresh(settings.base, Lora()), rendering.pad), settings.out / folds.REWARD, settings.base
     )
     (scores,) = model.scores(folds.answers_of(examples_of(fresh)))
     right = sum(good > bad for good, bad in zip(scores[::2], scores[1::2], strict=True))
@@ -181,7 +181,7 @@ def _mean_lead(settings: Any, examples: list[Any]) -> float:
     from policies.training.model import lora
 
     model = lora.fresh(settings.base, Lora())
-    read = reward_model.load(Roles(model, settings.pad), settings.out / folds.REWARD)
+    read = reward_model.load(Roles(model, settings.pad), settings.out / folds.REWARD, settings.base)
     (scores,) = read.scores(folds.answers_of(examples))
     model.unload()
     return sum(scores[::2]) / len(examples) - sum(scores[1::2]) / len(examples)
@@ -316,4 +316,4 @@ def test_a_missing_head_is_never_made_anew(
     (fold / heads.HEAD).unlink()
     roles = Roles(lora.fresh(settings.base, Lora()), settings.pad)
     with pytest.raises(JobError, match="no head of 32 weights"):
-        reward_model.load(roles, settings.out / folds.REWARD)
+        reward_model.load(roles, settings.out / folds.REWARD, settings.base)

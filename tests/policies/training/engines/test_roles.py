@@ -105,10 +105,10 @@ def test_an_adapter_that_does_not_fit_is_refused(roles: Any, own_base: Any, tmp_
     tensors = load_file(str(weights))
     lost = next(iter(tensors))
     save_file({name: value for name, value in tensors.items() if name != lost}, str(weights))
-    with pytest.raises(JobError, match="does not fit this base model"):
-        roles.load("reward0", tmp_path / "whole")
+    with pytest.raises(JobError, match="does not fit LlamaForCausalLM: it lacks weights"):
+        roles.load("reward0", tmp_path / "whole", own_base)
     with pytest.raises(JobError, match="nowhere"):
-        roles.load("reward1", tmp_path / "nowhere")
+        roles.load("reward1", tmp_path / "nowhere", own_base)
 
 
 def test_there_is_one_copy_of_the_base_however_many_roles(roles: Any, own_base: Any) -> None:
