@@ -2,8 +2,8 @@
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -33,6 +33,8 @@ class Collector:
     rewarder: Rewarder
     recipe: PpoRecipe
     seed: int
+    between: Callable[[int, int], None] | None = None
+    """Called with (done, total) after every batch that is sampled; what it raises ends the step."""
 
     def collect(self, step: int) -> Collected:
         """The rollouts of a step, counted from 1. Raises JobError where there is not one."""
@@ -44,7 +46,13 @@ class Collector:
             batch_size=self.recipe.sampling_batch,
         )
         with self.roles.acting(POLICY) as model:
-            found = sample(model, self.rendering, [self.questions[index] for index in asked], settings)
+            found = sample(
+                model,
+                self.rendering,
+                [self.questions[index] for index in asked],
+                settings,
+                between=self.between,
+            )
         answers = [
             (index, answer)
             for index, row in zip(asked, found, strict=True)
@@ -59,14 +67,22 @@ class Collector:
             raise JobError(
                 f"step {step}: none of {len(answers)} answers to {len(asked)} prompts has a reward"
             )
-        mean = fmean(reward.value for *_, reward in scored)
-        if step == 1 and math.isfinite(mean):
-            self.critic.expect(mean)
+        rollouts = self._measured(scored)
         return Collected(
-            rollouts=self._measured(scored),
+            rollouts=self._levelled(rollouts) if step == 1 else rollouts,
             refused=sum(isinstance(row, Refused) for row in found),
             unscored=len(answers) - len(scored),
         )
+
+    def _levelled(self, rollouts: list[Rollout]) -> list[Rollout]:
+        """Lets a critic that has seen no answer of this run expect their mean reward on the whole."""
+        rewards = fmean(each.reward.value for each in rollouts)
+        values = torch.cat([each.values for each in rollouts])
+        lift = rewards - values.mean().item()
+        if not math.isfinite(lift):
+            return rollouts
+        self.critic.lift(lift)
+        return [replace(each, values=each.values + lift) for each in rollouts]
 
     @torch.no_grad()
     def _measured(self, scored: Sequence[tuple[int, Answer, Reward]]) -> list[Rollout]:

@@ -17,7 +17,8 @@ from policies.training.sampling.generate import Answer
 
 
 class Critic:
-    """Begins as the reward model's first fold, on its calibrated scale; without one, as a constant.
+    """Begins as the reward model's first fold, on its calibrated scale; without one, as a constant. Its level
+    is then that of the first answers' rewards.
 
     A critic that already knows what a good answer is begins with a lower loss and ends with a better policy
     (hiyouga/LLaMA-Factory#1563).
@@ -26,10 +27,9 @@ class Critic:
     def __init__(self, roles: Roles, recipe: PpoRecipe, seed: int, model: RewardModel | None = None) -> None:
         self._roles = roles
         self._recipe = recipe
-        self._blind = model is None
         if model is None:
             roles.add(CRITIC, like=POLICY, seed=seed, trained=True)
-            self.head = heads.constant(heads.width_of(roles.model), 0.0, roles.device)
+            self.head = heads.constant(heads.width_of(roles.model), roles.device)
         else:
             roles.copy(role_of(0), CRITIC, trained=True)
             line = model.calibrations[0]
@@ -41,12 +41,10 @@ class Critic:
             max_norm=recipe.max_grad_norm,
         )
 
-    def expect(self, reward: float) -> None:
-        """Lets a critic that knows nothing yet expect this of every answer."""
-        if self._blind:
-            self.head.load_state_dict(
-                heads.constant(self.head.in_features, reward, self._roles.device).state_dict()
-            )
+    def lift(self, points: float) -> None:
+        """Lets it expect so many points more of everything."""
+        with torch.no_grad():
+            self.head.bias.add_(points)
 
     def values(self, answers: Sequence[Answer]) -> torch.Tensor:
         """Points expected before each token, [answers, longest answer], aligned on the right."""

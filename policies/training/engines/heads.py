@@ -43,12 +43,12 @@ def fresh(width: int, seed: int, device: torch.device) -> torch.nn.Linear:
     return head.to(device)
 
 
-def constant(width: int, value: float, device: torch.device) -> torch.nn.Linear:
-    """The head that says this of everything."""
+def constant(width: int, device: torch.device) -> torch.nn.Linear:
+    """The head that says 0 of everything."""
     head = torch.nn.Linear(width, 1)
     with torch.no_grad():
         head.weight.zero_()
-        head.bias.fill_(value)
+        head.bias.zero_()
     return head.to(device)
 
 
@@ -103,8 +103,9 @@ class Scorer(torch.nn.Module):
         """Scores [rows] at each row's `last` position; rows are padded on the right."""
         decoder = decoder_of(self.model)
         result = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        rows = torch.arange(len(last), device=last.device)
-        return self.head(result.last_hidden_state[rows, last].float()).squeeze(-1)
+        states = result.last_hidden_state[torch.arange(len(last), device=last.device), last]
+        with torch.autocast(states.device.type, enabled=False):  # a trainer's would score in half precision
+            return self.head(states.float()).squeeze(-1)
 
 
 @torch.no_grad()

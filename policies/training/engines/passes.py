@@ -70,8 +70,9 @@ class Passes:
     def distributions(self, answers: Sequence[Answer]) -> Spread:
         """Logits of the whole vocabulary before each token of the answers."""
 
-        def said(*, keep: int, **inputs: Any) -> Any:
-            result = self._model(**inputs, **accepted(self._model, logits_to_keep=keep))
+        def said(*, keep: int, position_ids: torch.Tensor, **inputs: Any) -> Any:
+            extra = accepted(self._model, position_ids=position_ids, logits_to_keep=keep)
+            result = self._model(**inputs, **extra)
             return result.logits[:, -keep:], result
 
         return self._spread(said, answers)
@@ -80,8 +81,8 @@ class Passes:
         """Last hidden states before each token of the answers. No logits are made."""
         decoder = decoder_of(self._model)
 
-        def said(*, keep: int, **inputs: Any) -> Any:
-            result = decoder(**inputs)
+        def said(*, keep: int, position_ids: torch.Tensor, **inputs: Any) -> Any:
+            result = decoder(**inputs, **accepted(decoder, position_ids=position_ids))
             return result.last_hidden_state[:, -keep:], result
 
         return self._spread(said, answers)
@@ -97,8 +98,8 @@ class Passes:
         """Every answer in a row with its prompt, padded on the left."""
         longest = max(len(answer.tokens) for answer in answers)
         ids, mask = left_padded([answer.prompt + answer.tokens for answer in answers], self.pad, self._device)
-        extra = accepted(self._model, position_ids=positions(mask))
-        made, _ = said(keep=longest + 1, input_ids=ids, attention_mask=mask, use_cache=False, **extra)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions(mask)}
+        made, _ = said(keep=longest + 1, use_cache=False, **inputs)
         lengths = [len(answer.tokens) for answer in answers]
         return Spread([made[:, :-1].float()], [ids[:, -longest:]], lengths, on_right=True)
 
@@ -107,8 +108,8 @@ class Passes:
     ) -> Spread | None:
         """The prompts once, then their answers on what was kept of them; None where that does not go on."""
         ids, mask = left_padded(prompts, self.pad, self._device)
-        extra = accepted(self._model, position_ids=positions(mask))
-        made, result = said(keep=1, input_ids=ids, attention_mask=mask, use_cache=True, **extra)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions(mask)}
+        made, result = said(keep=1, use_cache=True, **inputs)
         cache = result.past_key_values
         self._goes_on = type(cache) is DynamicCache and all(type(layer) in KEPT for layer in cache.layers)
         if not self._goes_on:
@@ -120,9 +121,9 @@ class Passes:
         if tokens.shape[1] > 1:
             cache.batch_select_indices(rows)
             whole = torch.cat([mask[rows], there[:, :-1]], dim=1)
-            inputs = {"input_ids": tokens[:, :-1], "attention_mask": whole, "past_key_values": cache}
-            extra = accepted(self._model, position_ids=positions(whole)[:, mask.shape[1] :])
-            rest, _ = said(keep=tokens.shape[1] - 1, use_cache=True, **inputs, **extra)
+            inputs = {"input_ids": tokens[:, :-1], "attention_mask": whole}
+            inputs["position_ids"] = positions(whole)[:, mask.shape[1] :]
+            rest, _ = said(keep=tokens.shape[1] - 1, use_cache=True, past_key_values=cache, **inputs)
             blocks, columns = [*blocks, rest.float()], [*columns, tokens[:, 1:]]
         return Spread(blocks, columns, [len(answer.tokens) for answer in answers], on_right=False)
 

@@ -44,6 +44,8 @@ class Saved(Frozen):
 
     step: int
     coefficient: float
+    figures: dict[str, float]
+    """The step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Ppo:
     """One run. `roles` has the policy's adapter, and `ref` where that goes on from a parent; where rewards
     come from a reward model its folds are on them, too.
 
-    Checkpoints are in `out`. What `extra_state` gives is kept in each as `guards.json`.
+    Checkpoints are in `out`. What `extra_state` gives is kept in each as `guards.json`. While answers are
+    sampled `between(done, total)` is called; what it raises ends the run.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Ppo:
         seed: int,
         callback: TrainerCallback,
         extra_state: Callable[[], str] = str,
+        between: Callable[[int, int], None] | None = None,
     ) -> None:
         distinct = list({question.ids: question for question in questions}.values())
         if not distinct:
@@ -90,18 +94,17 @@ class Ppo:
         self.roles = roles
         self.critic = Critic(roles, recipe, seed, rewarder.model)
         self.actor = Actor(roles, recipe)
-        self.collector = Collector(roles, self.critic, rendering, distinct, rewarder, recipe, seed)
+        self.collector = Collector(roles, self.critic, rendering, distinct, rewarder, recipe, seed, between)
         self.penalty = Penalty(
             recipe.kl_coefficient, first=recipe.kl_coefficient, target=recipe.kl_target, gain=recipe.kl_gain
         )
 
     def train(self) -> Ended:
         """Runs from the newest checkpoint that verifies to the recipe's last step. Raises JobError."""
-        resumed = self._resume()
+        resumed, figures = self._resume()
         state = TrainerState(global_step=resumed, max_steps=self._recipe.steps)
         control = TrainerControl()
         self._tell("train_begin", state, control)
-        figures: dict[str, float] = {}
         while state.global_step < self._recipe.steps and not control.should_training_stop:
             step = state.global_step + 1
             figures = self.step(step)
@@ -115,7 +118,7 @@ class Ppo:
             if bad is not None:
                 return Ended("halted", step, resumed, f"step {step}: {bad} is {figures[bad]}", figures)
             if control.should_save:
-                self._save(step)
+                self._save(step, figures)
                 self._tell("save", state, control)
         step = state.global_step
         if step < self._recipe.steps:
@@ -161,27 +164,27 @@ class Ppo:
     def _weights(self) -> dict[str, torch.nn.Parameter]:
         return self.actor.descent.weights | self.critic.descent.weights
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, figures: dict[str, float]) -> None:
         """Leaves a sealed checkpoint."""
         directory = self._out / f"{checkpoints.PREFIX}{step}"
         directory.mkdir(parents=True, exist_ok=True)
         savepoints.keep(self._weights(), directory / WEIGHTS)
         savepoints.keep_optimiser(self.actor.descent.optimiser, directory / ACTOR)
         savepoints.keep_optimiser(self.critic.descent.optimiser, directory / CRITIC)
-        saved = Saved(step=step, coefficient=self.penalty.coefficient)
+        saved = Saved(step=step, coefficient=self.penalty.coefficient, figures=figures)
         (directory / STATE).write_text(saved.model_dump_json() + "\n", encoding="utf-8")
         (directory / savepoints.EXTRA).write_text(self._extra_state(), encoding="utf-8")
         checkpoints.seal(directory)
         savepoints.prune(self._out)
 
-    def _resume(self) -> int:
-        """Takes up the newest checkpoint that verifies. Gives its step, 0 where there is none."""
+    def _resume(self) -> tuple[int, dict[str, float]]:
+        """Takes up the newest checkpoint that verifies. Gives its step and figures; 0 where there is none."""
         directory = checkpoints.newest(self._out)
         if directory is None:
-            return 0
+            return 0, {}
         saved = Saved.model_validate_json((directory / STATE).read_bytes())
         savepoints.restore(self._weights(), directory / WEIGHTS)
         savepoints.restore_optimiser(self.actor.descent.optimiser, directory / ACTOR)
         savepoints.restore_optimiser(self.critic.descent.optimiser, directory / CRITIC)
         self.penalty = replace(self.penalty, coefficient=saved.coefficient)
-        return saved.step
+        return saved.step, saved.figures

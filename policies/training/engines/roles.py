@@ -39,11 +39,6 @@ class Roles:
         self._added()
 
     @property
-    def names(self) -> list[str]:
-        """The adapters there are."""
-        return list(self.model.peft_config)
-
-    @property
     def reference(self) -> str | None:
         """The adapter that is the reference; None: the base."""
         return REFERENCE if REFERENCE in self.model.peft_config else None
@@ -91,12 +86,6 @@ class Roles:
     def load(self, role: str, directory: Path, base: Base) -> None:
         """A frozen adapter from its files. Raises JobError where it does not apply to this base wholly."""
         lora.add(self.model, base, role, directory)
-        self._added()
-
-    def drop(self, role: str) -> None:
-        """Takes an adapter away."""
-        self.model.delete_adapter(role)
-        self.trained.discard(role)
         self._added()
 
     def _added(self, *trained: str) -> None:

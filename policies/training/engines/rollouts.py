@@ -41,7 +41,8 @@ def figures(collected: Collected) -> dict[str, float]:
     """What a step's rollouts look like. KL, entropy in nats; rewards in points.
 
     `reward_spread` is the mean over prompts of the standard deviation of their answers' rewards: where it
-    falls to 0 there is nothing left to learn from, whatever the mean says.
+    falls to 0 there is nothing left to learn from, whatever the mean says. Not there where no prompt has two
+    answers.
     """
     rollouts = collected.rollouts
     count, tokens = len(rollouts), sum(len(each.answer.tokens) for each in rollouts)
@@ -50,10 +51,10 @@ def figures(collected: Collected) -> dict[str, float]:
         groups.setdefault(each.question, []).append(each.reward.value)
     rewards = [each.reward.value for each in rollouts]
     kl = sum(each.kl for each in rollouts)
-    return {
+    several = [pstdev(group) for group in groups.values() if len(group) > 1]
+    return ({"reward_spread": fmean(several)} if several else {}) | {
         "reward": fmean(rewards),
         "reward_sd": pstdev(rewards),
-        "reward_spread": fmean(pstdev(group) for group in groups.values()),
         "ceiling_share": sum(each.reward.capped for each in rollouts) / count,
         "truncated_share": sum(each.answer.truncated for each in rollouts) / count,
         "kl_sequence": kl / count,

@@ -120,6 +120,7 @@ def test_figures_are_means_over_answers_tokens_and_prompts() -> None:
     assert found["reward"] == 4
     assert found["reward_sd"] == pytest.approx(1.5**0.5)
     assert found["reward_spread"] == pytest.approx(0.5)
+    assert "reward_spread" not in figures(Collected(rollouts[:1], refused=0, unscored=0))
     assert (found["ceiling_share"], found["truncated_share"]) == (0.25, 0.25)
     assert (found["kl_sequence"], found["kl_token"], found["entropy"]) == (1.0, 0.5, 2.0)
     assert (found["answer_tokens"], found["refused"], found["unscored"]) == (2, 1, 2)

@@ -36,7 +36,7 @@ def test_a_mapped_head_says_the_same_on_another_scale() -> None:
     head = heads.fresh(8, 0, torch.device("cpu"))
     states = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(heads.mapped(head, 2.0, 5.0)(states), 2 * head(states) + 5, atol=1e-6)
-    assert heads.constant(8, 3.5, torch.device("cpu"))(states).flatten().tolist() == [3.5] * 4
+    assert heads.constant(8, torch.device("cpu"))(states).flatten().tolist() == [0] * 4
 
 
 def test_a_score_is_of_the_answers_last_token_in_any_batch(base: Any) -> None:

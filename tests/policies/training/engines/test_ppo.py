@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from policies.policy import Guard, Lora, TrainingGuards
-from policies.training.errors import JobError
+from policies.training.errors import JobError, StoppedError
 from tests.policies.training.engines.wishes import PROMPTS, RECIPE, asked, fingerprint, recorder
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -67,7 +67,9 @@ def test_a_kill_between_checkpoints_and_a_torn_one_change_nothing(ppo_for: Calla
     assert (ended.state, ended.resumed_from) == ("done", 4)
     assert fingerprint(again) == fingerprint(whole)
     finished = ppo_for("whole", RECIPE.model_copy(update={"steps": 8}))
-    assert finished.train().resumed_from == 8
+    ended = finished.train()
+    assert ended.resumed_from == 8
+    assert ended.figures["kl_sequence"] > 0, "the figures of the last step are kept with it"
     assert fingerprint(finished) == fingerprint(whole)
 
 
@@ -138,6 +140,21 @@ def test_a_run_learns_from_stale_rollouts(ppo_for: Callable[..., Any]) -> None:
         collected = run.collector.collect(step)
         rewards += [run.learn(collected, number)["reward"] for number in (step, step + 1)]
     assert sum(rewards[-4:]) > 1.5 * sum(rewards[:4])
+
+
+def test_whoever_looks_on_hears_of_every_batch_and_can_end_the_run(ppo_for: Callable[..., Any]) -> None:
+    """Sampling is the longest part of a step: it says how far it is, and ends where it is told to."""
+    heard: list[tuple[int, int]] = []
+
+    def between(done: int, total: int) -> None:
+        heard.append((done, total))
+        if len(heard) == 3:
+            raise StoppedError("asked to stop")
+
+    recipe = RECIPE.model_copy(update={"sampling_batch": 16})
+    with pytest.raises(StoppedError, match="asked to stop"):
+        ppo_for(recipe=recipe, between=between).train()
+    assert heard == [(16, 32), (32, 32), (16, 32)]
 
 
 def test_without_prompts_there_is_no_run(ppo_for: Callable[..., Any], rendering: Any) -> None:

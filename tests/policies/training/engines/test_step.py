@@ -112,22 +112,21 @@ def test_stale_rollouts_count_by_how_likely_they_are_now(ppo_for: Callable[..., 
 def test_the_reference_of_a_continued_policy_is_its_parent(ppo_for: Callable[..., Any]) -> None:
     """With a frozen copy of the parent KL begins at 0, though the policy is far from the base."""
 
-    def parent(roles: Any) -> None:
+    def moved(roles: Any) -> None:
         import torch
 
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for value in roles.weights("default").values():
                 value.add_(0.2 * torch.randn(value.shape, generator=generator))
-        roles.copy("default", "ref", trained=False)
 
-    def base(roles: Any) -> None:
-        parent(roles)
-        roles.drop("ref")
+    def parent(roles: Any) -> None:
+        moved(roles)
+        roles.copy("default", "ref", trained=False)
 
     run = ppo_for(prepared=parent)
     assert run.step(1)["kl_sequence"] == pytest.approx(0, abs=1e-5)
-    free = ppo_for("free", prepared=base)
+    free = ppo_for("free", prepared=moved)
     assert free.step(1)["kl_sequence"] > 0.01
 
 
