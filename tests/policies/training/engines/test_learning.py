@@ -21,7 +21,11 @@ from policies.records import Message
 from policies.training.toy.agent import TinySpec
 from tests.policies.training.engines.wishes import asked, recorder
 
-pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.timeout(1200),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
 
 REWARD = RewardRecipe(lora=Lora(r=8, alpha=16), learning_rate=3e-3, epochs=3, batch_size=16)
 PPO = PpoRecipe(

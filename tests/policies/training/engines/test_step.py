@@ -51,6 +51,32 @@ def test_passes_end_when_the_policy_is_too_far_from_the_one_that_sampled(ppo_for
     assert held["approx_kl"] > 1e-9
 
 
+def test_the_bonus_raises_entropy(ppo_for: Callable[..., Any]) -> None:
+    """Where all answers are worth the same only the bonus moves the policy, and on these answers it is less
+    sure afterwards.
+    """
+    import torch
+
+    recipe = RECIPE.model_copy(
+        update={"entropy_coefficient": 1.0, "critic_warmup_steps": 0, "warmup_steps": 0}
+    )
+    run = ppo_for(recipe=recipe, verdicts=lambda answers: [5.0] * len(answers))
+    scramble(run, size=0.4)
+    learned = _experience(run)
+    learned.advantages.zero_()
+
+    def entropy() -> float:
+        def of(_tokens: Any, logits: Any) -> Any:
+            return torch.distributions.Categorical(logits=logits).entropy()[..., None]
+
+        with torch.no_grad():
+            return float(run.roles.passes.distributions(learned.answers).numbers(of).sum())
+
+    before = entropy()
+    run.actor.improve(learned, 1.0, key=1)
+    assert entropy() > before * 1.005
+
+
 def test_parts_of_a_minibatch_change_nothing_but_memory(ppo_for: Callable[..., Any]) -> None:
     """One answer at a time or sixteen: the same gradients, to rounding."""
     import torch
