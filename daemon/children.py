@@ -31,6 +31,8 @@ from policies.training.jobs import (
     CompareResult,
     InspectJob,
     InspectResult,
+    PlanJob,
+    PlanResult,
     Progress,
     SampleJob,
     SampleResult,
@@ -50,7 +52,7 @@ SLACK_S = 2.0
 LOG_LINES = 3
 LOG_BYTES = 8192
 
-R = TypeVar("R", TrainResult, SampleResult, CompareResult, InspectResult)
+R = TypeVar("R", PlanResult, TrainResult, SampleResult, CompareResult, InspectResult)
 log = get("children")
 
 
@@ -81,6 +83,12 @@ class Child(Generic[R]):
     to the kill. The thread that calls `run` must live until it returns: the child is killed with it.
     """
 
+    @overload
+    def __init__(
+        self: "Child[PlanResult]", job: PlanJob, *, stall_s: float = ..., grace_s: float = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        command: Callable[[Path], Sequence[str]] = ...,
+    ) -> None: ...  # fmt: skip
     @overload
     def __init__(
         self: "Child[TrainResult]", job: TrainJob, *, stall_s: float = ..., grace_s: float = ...,

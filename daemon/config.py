@@ -122,6 +122,10 @@ class TrainingConfig(Frozen):
     min_new_preferences: PositiveInt = 256
     min_preferences: PositiveInt = 64
     device: Literal["auto", "cuda", "cpu"] = "auto"
+    bf16: Literal["auto", "off"] = "auto"
+    """auto: on cards that have it in hardware; off: float32 everywhere."""
+    memory_gb: PositiveFloat | None = None
+    """What a training may take of the device, in 10^9 bytes; None: what is there."""
     threads: PositiveInt = 1
     """CPU threads of the child. More than the free cores makes small models many times slower."""
     stall_s: PositiveFloat = 600.0
@@ -139,6 +143,9 @@ class RolloutConfig(Frozen):
     auto_promote: bool = True
     """An adapter the gate passed is written into the rollout file by the daemon itself."""
     poll_s: PositiveFloat = 5.0
+    lead: bool = True
+    """False: one of several daemons on a database that only ingests and judges. It never trains, decides or
+    serves, and needs neither the adapters nor the rollout file."""
 
 
 class WebConfig(Frozen):

@@ -1,7 +1,8 @@
 """One stage to its end, as the commands run it: the daemon's own steps, in a loop until nothing is left."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
 from daemon.errors import UsageError
+from daemon.outlook import Outlook
+from daemon.runrows import RunOutcome
 from daemon.stages.ingest import ingest_file
 from daemon.stages.sampling import Batch
 from daemon.store import preferences, rollouts
+from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
 from daemon.store.traces import Counts
-from daemon.trainer import RunOutcome
 from daemon.wiring import Wiring
 from policies import snapshot as snapshots
 from policies.records import Role
+from policies.training.planning.plan import Plan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
@@ -82,31 +86,60 @@ def curate(parts: Wiring) -> Curated:
     )
 
 
-def train(parts: Wiring, *, snapshot: str | None, actor: str) -> RunOutcome:
+def train(
+    parts: Wiring, *, snapshot: str | None, actor: str, on_plan: Callable[[Plan], None] | None = None
+) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
     parts.trainer.recover()
     if snapshot is None:
-        least = parts.settings.training.min_preferences
-        stored = parts.store.read(preferences.count)
+        stored, least = _stored(parts)
         if stored < least:
             raise UsageError(f"{stored} preferences are stored; training.min_preferences asks for {least}")
         snapshot = parts.curate.freeze().id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
-    return parts.trainer.train(snapshot, actor=actor)
+    return parts.trainer.train(snapshot, actor=actor, on_plan=on_plan)
+
+
+def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
+    """What `train` would do with the same snapshot. Nothing is frozen, stored or halted by it."""
+    if snapshot is not None:
+        if Path(snapshot).is_file():
+            return parts.planner.plan(_read(Path(snapshot)).id, Path(snapshot).resolve())
+        known = parts.store.read(lambda c: frozen.get(c, snapshot))
+        if known is None:
+            raise UsageError(f"there is no snapshot {snapshot[:12]}")
+        return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
+    stored, least = _stored(parts)
+    few = f"{stored} preferences are stored: training.min_preferences asks for {least} before a run starts"
+    _, pairs, left_out = parts.curate.drafted()
+    capped = f"{left_out} preferences are left out by policy.curation's caps"
+    with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
+        name, path = snapshots.write(Path(folder), parts.settings.policy.name, pairs)
+        notes = [note for note, holds in ((few, stored < least), (capped, left_out > 0)) if holds]
+        return parts.planner.plan(name, path, notes=tuple(notes))
+
+
+def _stored(parts: Wiring) -> tuple[int, int]:
+    """How many preferences there are, and how many a run takes."""
+    return parts.store.read(preferences.count), parts.settings.training.min_preferences
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
     """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
-    try:
-        given = snapshots.read(file)
-    except snapshots.SnapshotError as error:
-        raise UsageError(str(error)) from None
+    given = _read(file)
     name, path = snapshots.write(parts.settings.state_dir / "snapshots", given.policy, given.pairs)
     ids = [pair.preference for pair in given.pairs]
     now = parts.clock.now()
     parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
     return name
+
+
+def _read(file: Path) -> snapshots.Snapshot:
+    try:
+        return snapshots.read(file)
+    except snapshots.SnapshotError as error:
+        raise UsageError(str(error)) from None
 
 
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:

@@ -7,7 +7,9 @@ the calling thread: a busy writer or an exhausted pool does not keep a halt wait
 
 import threading
 import uuid
+from collections.abc import Sequence
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from daemon.clock import Clock
@@ -17,8 +19,11 @@ from daemon.metrics import Metrics
 from daemon.store import halts
 from daemon.store.halts import ActiveHalt, HaltRequest
 from daemon.store.store import Store, StoreError
+from policies.halts import Evidence
 from policies.records import Scope
 
+MOST_UNSTORED = 1000
+"""Halts kept in memory until they can be stored. One more of a scope that is among them changes nothing."""
 log = get("latch")
 
 
@@ -54,10 +59,16 @@ class Latch:
         request = HaltRequest(
             Scope(scope), reason, source, actor, fingerprint or f"once:{uuid.uuid4().hex}", starts_at
         )
-        with self._lock:
-            self._unstored.setdefault(_key(request), request)
-        self._metrics.halt_active.labels(request.scope).set(1)
-        return self._persist(request)
+        return self.take([request])[0]
+
+    def take(self, requests: Sequence[HaltRequest], *, cleared: Sequence[tuple[str, str]] = ()) -> list[bool]:
+        """Latches many halts in one transaction, as `halt` does; answers which are new. `cleared` are alerts,
+        by fingerprint and start, whose condition went away, which resumes nothing.
+        """
+        for request in requests:
+            self._keep(request)
+            self._metrics.halt_active.labels(request.scope).set(1)
+        return self._persist(requests, cleared)
 
     def resume(self, scope: Scope, *, actor: str, reason: str) -> int:
         """Ends the scope's active halts; answers how many. Raises UsageError without actor and reason."""
@@ -79,6 +90,10 @@ class Latch:
         return self._store.write(
             lambda c: halts.clear(c, fingerprint=fingerprint, starts_at=starts_at, now=now), urgent=True
         )
+
+    def leaves(self, evidence: Evidence | None) -> int | None:
+        """The epoch that an alert may move serving back from; None: it may not (`daemon.store.halts`)."""
+        return self._store.read(lambda c: halts.leaves(c, evidence), urgent=True)
 
     def active(self) -> tuple[ActiveHalt, ...]:
         """The halts in force, oldest first; sets the gauges. Raises StoreError when they cannot be read."""
@@ -109,18 +124,36 @@ class Latch:
             more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
             raise HaltedError(f"{scope} is halted: {reasons[0]}{more}; `rlaifd resume {scope}` lets it go on")
 
-    def _persist(self, request: HaltRequest) -> bool:
+    def _keep(self, request: HaltRequest) -> None:
+        """Remembers a halt until it is stored."""
+        with self._lock:
+            full = len(self._unstored) >= MOST_UNSTORED
+            if not full or all(kept.scope != request.scope for kept in self._unstored.values()):
+                self._unstored.setdefault(_key(request), request)
+
+    def _persist(
+        self, requests: Sequence[HaltRequest], cleared: Sequence[tuple[str, str]] = ()
+    ) -> list[bool]:
         now = self._clock.now()
+
+        def work(connection: Connection) -> list[bool]:
+            new = halts.latch_all(connection, requests, now=now)
+            for fingerprint, starts_at in cleared:
+                halts.clear(connection, fingerprint=fingerprint, starts_at=starts_at, now=now)
+            return new
+
         try:
-            new = self._store.write(lambda c: halts.latch(c, request, now=now), urgent=True)
+            new = self._store.write(work, urgent=True)
         except (StoreError, SQLAlchemyError) as error:
-            log.critical(
-                "halt_not_stored", scope=request.scope.value, reason=request.reason, error=str(error)
-            )
+            for request in requests:
+                log.critical(
+                    "halt_not_stored", scope=request.scope.value, reason=request.reason, error=str(error)
+                )
             raise
         with self._lock:
-            self._unstored.pop(_key(request), None)
-        if new:
+            for request in requests:
+                self._unstored.pop(_key(request), None)
+        for request in (request for request, is_new in zip(requests, new, strict=True) if is_new):
             self._metrics.halts.labels(request.scope, request.source).inc()
             log.warning(
                 "scope_halted", scope=request.scope.value, source=request.source, reason=request.reason
@@ -129,9 +162,9 @@ class Latch:
 
     def _flush(self, scope: Scope) -> None:
         """Stores what could not be stored before. Raises StoreError when it still cannot be."""
-        for request in self._pending():
-            if request.scope == scope:
-                self._persist(request)
+        waiting = [request for request in self._pending() if request.scope == scope]
+        if waiting:
+            self._persist(waiting)
 
     def _pending(self) -> list[HaltRequest]:
         with self._lock:

@@ -17,16 +17,17 @@ MARGIN = 0.8
 
 
 class Leader:
-    """Leads while the lease is held; always, where there is none."""
+    """Leads while the lease is held; always, where there is none. One that may not lead never does."""
 
-    def __init__(self, lease: Lease | None, clock: Clock) -> None:
+    def __init__(self, lease: Lease | None, clock: Clock, *, may_lead: bool = True) -> None:
         self._lease = lease
+        self._may_lead = may_lead
         self._clock = clock
         self._until = float("-inf")
 
     def step(self) -> int:
         """Acquires or renews the lease. Called at least every third of its length."""
-        if self._lease is not None:
+        if self._lease is not None and self._may_lead:
             asked_at = self._clock.monotonic()
             held = self._lease.acquire() is not None
             self._until = asked_at + MARGIN * self._lease.ttl_s if held else float("-inf")
@@ -35,7 +36,7 @@ class Leader:
     @property
     def leads(self) -> bool:
         """Whether this process may begin what only one may do."""
-        return self._lease is None or self._clock.monotonic() < self._until
+        return self._may_lead and (self._lease is None or self._clock.monotonic() < self._until)
 
     def only(self, step: Callable[[], int]) -> Callable[[], int]:
         """The step, which does nothing while another daemon leads."""

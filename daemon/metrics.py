@@ -29,6 +29,7 @@ REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign
 CONDITIONS = (
     "file_invalid",
     "refused",
+    "contradicted",
     "quarantined",
     "corrupted",
     "foreign",

@@ -168,6 +168,7 @@ class PolicyWork:
             "seed": seed,
             "threads": self._training.threads,
             "device": self._training.device,
+            "bf16": self._training.bf16,
             "prompts": tuple(prompt.messages for prompt in prompts),
             "tools": tuple(prompt.tools for prompt in prompts),
             "temperature": sampling.temperature,

@@ -35,7 +35,7 @@ def service(parts: Wiring) -> Service:
     heartbeats = Heartbeats(parts.clock)
     stages = {f"ingest:{source.name}": parts.ingest(source) for source in settings.sources}
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
-    leader = Leader(lease, parts.clock)
+    leader = Leader(lease, parts.clock, may_lead=settings.rollout.lead)
     loops, closers = _loops(parts, stages, leader)
     schedule = Schedule(
         interval_s=settings.training.interval_s,
@@ -62,6 +62,10 @@ def service(parts: Wiring) -> Service:
 
 
 def _prepare(parts: Wiring, leader: Leader) -> None:
+    if parts.store.is_sqlite and not parts.settings.rollout.lead:
+        raise ConfigError(
+            "rollout.lead is false, and nobody else can lead on SQLite: name a PostgreSQL store.url"
+        )
     try:
         base_model(parts.settings.policy)
     except ConfigError as error:  # a way back must start without it, and judging is paid for in vain
@@ -69,6 +73,8 @@ def _prepare(parts: Wiring, leader: Leader) -> None:
     parts.trainer.recover()
     parts.watch.step()
     leader.step()
+    if parts.settings.rollout.lead and not leader.leads:
+        parts.rollout.require_files()
 
 
 def _loops(
@@ -87,19 +93,25 @@ def _loops(
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("watch", parts.watch.step, poll_s, awaited=True),
-        Loop(
-            "rollout", lambda: int(not parts.rollout.reconcile()), parts.settings.rollout.poll_s, awaited=True
-        ),
     ]
+    if parts.settings.rollout.lead:
+        step = partial(_reconcile, parts, leader)
+        loops.append(Loop("rollout", step, parts.settings.rollout.poll_s, awaited=True))
     if parts.settings.rollout.auto_promote:
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
     bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
-        step = partial(_judge, parts.judge_stage, role)
-        loops.append(AsyncLoop(f"judge:{role}", step, poll_s, bound_s=bound_s))
+        judging = partial(_judge, parts.judge_stage, role)
+        loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
         closers.append((f"judge:{role}", parts.judges[role].close))
     closers.append(("leader", leader.release))
     return loops, closers
+
+
+def _reconcile(parts: Wiring, leader: Leader) -> int:
+    """One look at the rollout. What it found is told there; there is never more to do at once."""
+    parts.rollout.reconcile(leads=leader.leads)
+    return 0
 
 
 async def _judge(stage: JudgeStage, role: Role) -> int:
@@ -117,8 +129,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     log = parts.logger("web")
     alerts = Alerts(
         latch=parts.latch,
-        rollback=lambda reason: parts.rollout.rollback(actor="alert", reason=reason),
-        changed_at=lambda: next((change.at for change in parts.rollout.changes(1)), None),
+        rollback=lambda reason, epoch: parts.rollout.step_back(epoch=epoch, actor="alert", reason=reason),
         metrics=parts.metrics,
         clock=parts.clock,
         log=log,

@@ -5,19 +5,17 @@ before its row is. A run that was cut off, by a kill or on request, goes on from
 same training is asked for again, and ends as the same adapter.
 """
 
-import os
 import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection
 
 from daemon import adapters, version
 from daemon.adapters import Manifest, Published
@@ -29,13 +27,25 @@ from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageEr
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
+from daemon.runrows import RunOutcome, write_end, write_start
 from daemon.store import adapters as adapter_rows
-from daemon.store import halts, ledger, rollouts, runs, snapshots
+from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run
 from daemon.store.store import Store
 from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
 from policies.records import Scope
-from policies.training.jobs import ADAPTER, CHECKPOINTS, JOB, JOBS, Job, Progress, TrainJob, TrainResult
+from policies.training.jobs import (
+    ADAPTER,
+    CHECKPOINTS,
+    JOB,
+    JOBS,
+    PLAN,
+    Job,
+    Progress,
+    TrainJob,
+    TrainResult,
+)
+from policies.training.planning.plan import Plan
 
 LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
@@ -43,17 +53,6 @@ ATTEMPTS = 3
 """How often a run whose child crashed is taken up again before a new one is begun."""
 
 log = get("trainer")
-
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """How a run ended. `adapter` is the published adapter's name where `state` is done."""
-
-    run: str
-    state: runs.State
-    reason: str
-    adapter: str | None
-    result: TrainResult | None
 
 
 class Trainer:
@@ -129,11 +128,13 @@ class Trainer:
         recipe: DpoRecipe | None = None,
         guards: TrainingGuards | None = None,
         from_base: bool = False,
+        on_plan: Callable[[Plan], None] | None = None,
     ) -> RunOutcome:
         """Trains on a snapshot, from the adapter in force unless `from_base`, and publishes the adapter.
 
-        Raises HaltedError while training is halted, UsageError for an unknown snapshot, and RlaifdError when
-        a run is under way. What goes wrong in the run itself is an outcome with its reason.
+        `on_plan` is told what the run will do before its first step. Raises HaltedError while training is
+        halted, UsageError for an unknown snapshot, and RlaifdError when a run is under way. What goes wrong
+        in the run itself is an outcome with its reason.
         """
         self._latch.check(Scope.TRAINING)
         if not self._busy.acquire(blocking=False):
@@ -145,10 +146,37 @@ class Trainer:
             job, run = self._begin(snapshot_id, actor, recipe, guards, from_base=from_base)
             self._metrics.training_active.set(1)
             self._metrics.training_kl_limit.set(job.guards.kl_nats.limit)
-            return self._run(job, run, actor)
+            return self._run(job, run, actor, on_plan)
         finally:
             self._metrics.training_active.set(0)
             self._busy.release()
+
+    def asked(self, *, snapshot: Path, snapshot_id: str, from_base: bool = False) -> dict[str, Any]:
+        """What a training on a snapshot, and a plan for one, are asked alike.
+
+        Raises AdapterRefusedError where the adapter in force cannot be gone on from.
+        """
+        base = self._base.now()
+        parent = None if from_base else self._store.read(rollouts.in_force).stable
+        if parent is not None:
+            digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
+            made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
+            self._base.check(parent, made.base, fix="`rlaifd rollback --to base` first")
+        return {
+            "base_model": base.model,
+            "revision": base.revision,
+            "seed": self._seed,
+            "threads": self._training.threads,
+            "device": self._training.device,
+            "bf16": self._training.bf16,
+            "memory_gb": self._training.memory_gb,
+            "parent": None if parent is None else self.adapters_dir / parent,
+            "snapshot": snapshot,
+            "snapshot_id": snapshot_id,
+            "recipe": self._policy.recipe,
+            "guards": self._policy.guards,
+            "guard_max_new_tokens": self._policy.sampling.max_new_tokens,
+        }
 
     def _begin(
         self,
@@ -162,35 +190,28 @@ class Trainer:
         snapshot = self._store.read(lambda c: snapshots.get(c, snapshot_id))
         if snapshot is None:
             raise UsageError(f"there is no snapshot {snapshot_id[:12]}")
-        base = self._base.now()
-        parent = None if from_base else self._store.read(rollouts.in_force).stable
-        if parent is not None:
-            digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
-            made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
-            self._base.check(parent, made.base, fix="`rlaifd rollback --to base` first")
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
+        asked = self.asked(
+            snapshot=self._state_dir / snapshot.path, snapshot_id=snapshot.id, from_base=from_base
+        )
+        if recipe is not None:
+            asked["recipe"] = recipe
+        if guards is not None:
+            asked["guards"] = guards
         job = TrainJob(
+            **asked,
             out=self._directory(fresh),
-            base_model=base.model,
-            revision=base.revision,
-            base_digest=base.digest,
+            base_digest=self._base.now().digest,
             served_as=self._policy.served_as,
-            seed=self._seed,
-            threads=self._training.threads,
-            device=self._training.device,
-            parent=None if parent is None else self.adapters_dir / parent,
-            snapshot=self._state_dir / snapshot.path,
-            snapshot_id=snapshot.id,
-            recipe=recipe or self._policy.recipe,
-            guards=guards or self._policy.guards,
-            guard_max_new_tokens=self._policy.sampling.max_new_tokens,
+            day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
             lock=self._state_dir / self._training.lock,
         )
+        parent = None if job.parent is None else job.parent.name
         cut_off = self._cut_off(job)
         run = cut_off or fresh
         self._directory(run).mkdir(parents=True, exist_ok=True)  # what `recover` knows our runs by
-        self._store.write(partial(_write_start, run=run, job=job, parent=parent, actor=actor, now=now,
+        self._store.write(partial(write_start, run=run, job=job, parent=parent, actor=actor, now=now,
                                   resumed=cut_off is not None))  # fmt: skip
         return job.model_copy(update={"out": self._directory(run)}), run
 
@@ -203,9 +224,9 @@ class Trainer:
                 return run.id
         return None
 
-    def _run(self, job: TrainJob, run: str, actor: str) -> RunOutcome:
+    def _run(self, job: TrainJob, run: str, actor: str, on_plan: Callable[[Plan], None] | None) -> RunOutcome:
         self._child = self._start(
-            job, stall_s=self._training.stall_s, on_progress=_Follower(self, run).follow
+            job, stall_s=self._training.stall_s, on_progress=_Follower(self, run, on_plan).follow
         )
         log.info("training_started", run=run, snapshot=job.snapshot_id[:12], actor=actor)
         try:
@@ -243,7 +264,7 @@ class Trainer:
             parent=None if job.parent is None else job.parent.name,
             snapshot=job.snapshot_id,
             run=run,
-            recipe=job.recipe.model_dump(mode="json"),
+            recipe=(result.plan.recipe if result.plan else job.recipe).model_dump(mode="json"),
             code_version=version(),
             files=result.files,
             base_digest=job.base_digest,
@@ -254,7 +275,7 @@ class Trainer:
 
     def _end(self, run: str, outcome: RunOutcome, published: Published | None) -> RunOutcome:
         now = self._clock.now()
-        self._store.write(partial(_write_end, outcome=outcome, published=published, now=now))
+        self._store.write(partial(write_end, outcome=outcome, published=published, now=now))
         self._metrics.training_runs.labels(outcome.state).inc()
         self._metrics.last_training.set(now)
         if outcome.state in {"done", "unchanged", "halted"}:
@@ -278,6 +299,14 @@ class Trainer:
             self._metrics.training_kl.set(figures["kl_sequence"])
             self._metrics.entropy.labels("candidate").set(figures["entropy"])
 
+    def planned(self, run: str) -> Plan:
+        """Takes up what the run's child has decided."""
+        plan = Plan.model_validate_json((self._directory(run) / PLAN).read_bytes())
+        recipe = plan.recipe.model_dump(mode="json")
+        self._store.write(lambda c: runs.decide(c, run, recipe=recipe))
+        log.info("training_planned", run=run, plan=str(plan))
+        return plan
+
     def look(self, run: str, step: int) -> None:
         """Notes the step, and stops the child when training was halted meanwhile."""
         self._store.write(lambda c: runs.advance(c, run, step=step))
@@ -291,13 +320,18 @@ class Trainer:
 class _Follower:
     """Listens to one run's child."""
 
-    def __init__(self, trainer: Trainer, run: str) -> None:
+    def __init__(self, trainer: Trainer, run: str, on_plan: Callable[[Plan], None] | None) -> None:
         self._trainer = trainer
         self._run = run
+        self._on_plan = on_plan
         self._looked = time.monotonic()
 
     def follow(self, progress: Progress) -> None:
         """Takes one line of progress."""
+        if progress.event == "planned":
+            plan = self._trainer.planned(self._run)
+            if self._on_plan is not None:
+                self._on_plan(plan)
         self._trainer.observe(progress)
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
@@ -317,81 +351,3 @@ def _resumable(run: Run) -> bool:
         return True
     attempts: Any = (run.result or {}).get("attempts", ATTEMPTS)
     return bool(attempts < ATTEMPTS)
-
-
-def _write_start(
-    connection: Connection,
-    *,
-    run: str,
-    job: TrainJob,
-    parent: str | None,
-    actor: str,
-    now: float,
-    resumed: bool,
-) -> None:
-    stops = halts.active(connection, Scope.TRAINING)
-    if stops:
-        raise HaltedError(f"training is halted: {stops[0].reason}")
-    recipe = job.recipe.model_dump(mode="json")
-    if resumed:
-        if not runs.resume(connection, run, pid=os.getpid(), now=now):
-            raise RlaifdError(f"run {run} was taken up by another process")
-    else:
-        runs.begin(
-            connection,
-            run=run,
-            snapshot_id=job.snapshot_id,
-            recipe=recipe,
-            parent=parent,
-            pid=os.getpid(),
-            now=now,
-        )
-    ledger.append(
-        connection,
-        at=now,
-        actor=actor,
-        action="training resumed" if resumed else "training started",
-        subject=run,
-        reason="",
-        detail={"snapshot": job.snapshot_id, "parent": parent, "recipe": recipe},
-    )
-
-
-def _write_end(
-    connection: Connection, *, outcome: RunOutcome, published: Published | None, now: float
-) -> None:
-    result = None if outcome.result is None else outcome.result.model_dump(mode="json")
-    if outcome.state == "failed":
-        before = runs.get(connection, outcome.run)
-        result = {"attempts": 1 + ((before.result or {}).get("attempts", 0) if before else 0)}
-    if published is not None:
-        adapter_rows.record(
-            connection,
-            name=published.name,
-            digest=published.digest,
-            path=str(published.path),
-            base_model=published.manifest.base_model,
-            run_id=outcome.run,
-            parent=published.manifest.parent,
-            manifest=published.manifest.model_dump(mode="json"),
-            now=now,
-        )
-    runs.end(
-        connection,
-        outcome.run,
-        state=outcome.state,
-        reason=outcome.reason,
-        now=now,
-        step=None if outcome.result is None else outcome.result.steps,
-        adapter=outcome.adapter,
-        result=result,
-    )
-    ledger.append(
-        connection,
-        at=now,
-        actor="training",
-        action=f"training {outcome.state}",
-        subject=outcome.run,
-        reason=outcome.reason,
-        detail={"adapter": outcome.adapter},
-    )

@@ -34,6 +34,7 @@ from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
+    from daemon.outlook import Planner
     from daemon.pricing import Tariffs
     from daemon.review import Review
     from daemon.rollout.rollout import Rollout
@@ -258,6 +259,17 @@ class Wiring:
             metrics=self.metrics,
             clock=self.clock,
             seed=self.settings.seed,
+        )
+
+    @cached_property
+    def planner(self) -> "Planner":
+        from daemon.outlook import Planner
+
+        return Planner(
+            store=self.store,
+            state_dir=self.settings.state_dir,
+            asked=self.trainer.asked,
+            stall_s=self.settings.training.stall_s,
         )
 
     @cached_property

@@ -4,15 +4,25 @@ A cluster is what people would call the same question. For now it is the digest 
 Unicode compatibility form, case folded, every run of punctuation and space one space. The system message is
 left out, so that a new system prompt (or the date in it) does not carry a question from one split to another.
 Merging too much is harmless here, splitting too much would leak: normalisation errs on merging.
+
+Strangers write prompts, so the cost is linear in their length. Putting combining marks into their canonical
+order is quadratic in a run of them: as in Unicode's stream-safe text format (UAX #15, section 13) a run
+counts up to its 30th mark. Of one message, the first `MOST_CHARACTERS` count.
 """
 
 import hashlib
 import re
+import sys
 import unicodedata
+from functools import cache
 
 from policies.policy import Splits
 from policies.records import Message, Split, digest
 
+MOST_MARKS = 30
+"""Combining marks in a row that count."""
+MOST_CHARACTERS = 1 << 19
+"""Characters of a message that count: about 130,000 tokens."""
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -53,5 +63,22 @@ def _said(message: Message) -> str:
 
 
 def _normal(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", _stream_safe(text[:MOST_CHARACTERS])).casefold()
     return _NOT_WORD.sub(" ", folded).strip() or folded
+
+
+def _stream_safe(text: str) -> str:
+    """The text with every run of combining marks cut to `MOST_MARKS`."""
+    return text if text.isascii() else _long_runs().sub(lambda run: run[0][:MOST_MARKS], text)
+
+
+@cache
+def _long_runs() -> re.Pattern[str]:
+    """More marks in a row than count. A mark is what decomposes to one, as a few letters do."""
+    marks = (
+        char
+        for char in map(chr, range(0x80, sys.maxunicode + 1))
+        if unicodedata.combining(char)
+        or (unicodedata.decomposition(char) and unicodedata.combining(unicodedata.normalize("NFKD", char)[0]))
+    )
+    return re.compile(f"[{''.join(marks)}]{{{MOST_MARKS + 1},}}")

@@ -5,11 +5,49 @@ A rule halts only on what was measured. Missing evidence halts nothing here; it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from policies.agreement import Alignment, Standing
 from policies.policy import HaltRules
 from policies.records import Halt, Role, Scope
+
+
+class Evidence(StrEnum):
+    """What an alert rests on. What a person resumed stays resumed until there is more of it."""
+
+    LABELS = "labels"
+    VERDICTS = "verdicts"
+    EVALUATIONS = "evaluations"
+    SPEND = "spend"
+
+
+EVIDENCE_OF: Mapping[str, Evidence] = {
+    "RlaifdJudgeAlignmentLow": Evidence.LABELS,
+    "RlaifdJudgeAlignmentBreach": Evidence.LABELS,
+    "RlaifdRewardVarianceCollapse": Evidence.VERDICTS,
+    "RlaifdPolicyEntropyCollapse": Evidence.EVALUATIONS,
+    "RlaifdBudgetOverspent": Evidence.SPEND,
+}
+"""The shipped alerts whose gauges show, after a restart of the daemon, what they showed before it."""
+
+
+def evidence_of(alert: str, written: str) -> Evidence | None:
+    """What an alert rests on: its label `evidence`, else what its name says. None: each start is news."""
+    try:
+        return Evidence(written)
+    except ValueError:
+        return EVIDENCE_OF.get(alert)
+
+
+def steps_back(halted_at: Sequence[int], in_force: int) -> bool:
+    """Whether an alert may move serving one step back. `halted_at`: the epochs at which the active halts of
+    promotion were latched.
+
+    Whatever halts promotion while nobody has resumed it is taken for one cause, and only the epoch that was
+    in force when it first told of itself may be left. Epochs, and no times: clocks jump.
+    """
+    return bool(halted_at) and min(halted_at) == in_force
 
 
 @dataclass(frozen=True, slots=True)

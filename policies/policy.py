@@ -5,15 +5,41 @@ values that were vetted; `family` has no default, because a guessed family could
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from policies.basemodel import Base
 from policies.records import Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Mode = Literal["enforce", "dry_run"]
+DpoTrainer = Literal["shared", "trl"]
+Auto = Literal["auto"]
+"""Decided before a run from the size of base and data, into an explicit number (`training.planning`)."""
+
+
+def _or_auto(value: Any, valid: ValidatorFunctionWrapHandler) -> Any:
+    """One complaint instead of one for each member of the union."""
+    try:
+        return valid(value)
+    except ValidationError as error:
+        message = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise ValueError(f"neither auto nor valid: {message}") from None
+
+
+AutoFloat = Annotated[PositiveFloat | PositiveInt | Auto, WrapValidator(_or_auto)]
+AutoInt = Annotated[PositiveInt | Auto, WrapValidator(_or_auto)]
+AutoShare = Annotated[Share | Auto, WrapValidator(_or_auto)]
+AutoBool = Annotated[bool | Auto, WrapValidator(_or_auto)]
 
 
 class Splits(Frozen):
@@ -96,25 +122,33 @@ class Lora(Frozen):
 
 
 class DpoRecipe(Frozen):
-    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow."""
+    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow.
+
+    What is `auto` follows from the size of base and data and from the memory there is; what is written is
+    taken as it is.
+    """
 
     method: Literal["dpo"] = "dpo"
-    trainer: Literal["shared", "trl"] = "shared"
+    trainer: DpoTrainer = "shared"
     """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
     computation, each answer behind its prompt.
     """
     lora: Lora = Lora()
     beta: PositiveFloat = 0.1
     sft_weight: float = Field(default=1.0, ge=0)
-    learning_rate: PositiveFloat = 5e-6
-    epochs: PositiveFloat = 1.0
-    batch_size: PositiveInt = 8
-    gradient_accumulation: PositiveInt = 1
+    learning_rate: AutoFloat = "auto"
+    """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
+    epochs: AutoFloat = "auto"
+    batch_size: AutoInt = "auto"
+    """Pairs in memory at a time; times `gradient_accumulation` they are the pairs of a step."""
+    gradient_accumulation: AutoInt = "auto"
     max_length: PositiveInt = 4096
     max_steps: int = -1
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: AutoBool = "auto"
+    """Less memory for activations, for a third more time."""
     checkpoint_steps: PositiveInt = 50
-    warmup_ratio: Share = 0.1
+    warmup_ratio: AutoShare = "auto"
+    """Share of the steps in which the learning rate rises."""
 
 
 class Guard(Frozen):
@@ -127,8 +161,8 @@ class Guard(Frozen):
 class TrainingGuards(Frozen):
     """Checked inside the training process, on freshly sampled answers every `every_steps` steps."""
 
-    every_steps: PositiveInt = 25
-    samples: PositiveInt = 16
+    every_steps: AutoInt = "auto"
+    samples: AutoInt = "auto"
     kl_nats: Guard = Guard(limit=20.0)
     """Most mean KL to the reference per sequence."""
     entropy_low_ratio: Guard = Guard(limit=0.3)

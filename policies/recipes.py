@@ -60,7 +60,7 @@ class PpoRecipe(Frozen):
     microbatch: PositiveInt = 8
     """Answers in memory at a time; the gradient is that of the whole minibatch whatever it is."""
     learning_rate: PositiveFloat = 1e-4
-    """The policy's. It rises in the warm-up from its first part, never from 0, and then falls in a line."""
+    """The policy's highest: it rises in the warm-up and falls as a cosine, and no step is made at 0."""
     warmup_steps: NonNegativeInt = 5
     critic_learning_rate_factor: float = Field(default=10.0, gt=0)
     """Times the policy's; 10 to 100 is usual."""
@@ -80,7 +80,7 @@ class PpoRecipe(Frozen):
     lam: float = Field(default=1.0, ge=0, le=1)
     """GAE's lambda. With both at 1 an advantage is the return minus the value: right for short answers whose
     one score comes at the end."""
-    kl_coefficient: PositiveFloat = 0.5
+    kl_coefficient: PositiveFloat = 1.0
     """Where it begins, in points per nat."""
     kl_target: PositiveFloat = 4.0
     """Nats per sequence that the coefficient steers to."""

@@ -60,6 +60,28 @@ class Wanted:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A content of the file, by its digest, and the epoch at which it was seen first or agreed last."""
+
+    digest: str
+    epoch: int
+
+
+def has_lost(
+    spec: RolloutSpec, digest: str, *, noted: Noted | None, epoch: int, decided: Collection[str]
+) -> bool:
+    """Whether a file that names something else than what is in force is an old wish, and no new one.
+
+    A file whose content changed since it was noted is a new wish; one that did not has lost to any epoch
+    since. Of one that was never noted it is not known: on a database where something was decided, the base
+    model is what `rlaifd init` wrote, and a content among the `decided` ones had its turn.
+    """
+    if noted is None:
+        return epoch > 0 and (spec.stable is None or digest in decided)
+    return digest == noted.digest and epoch != noted.epoch
+
+
 def parse(document: Mapping[str, Any]) -> RolloutSpec:
     """The specification in a parsed YAML document. Raises RolloutSpecError."""
     try:

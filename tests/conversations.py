@@ -89,6 +89,9 @@ CONVERSATIONS: dict[str, Conversation] = {
         (RULES, ASKED, agent("", FOUND), SEEN, agent("", call("list_orders", 2)), result("7 and 8", 2)),
         (SAYS,),
     ),
+    "call after a result": Conversation(
+        (RULES, ASKED, agent("", FOUND), SEEN), (agent("", call("list_orders", 2)),)
+    ),
     "answer is a call": Conversation((RULES, ASKED), (agent("", FOUND),)),
     "answer is two calls": Conversation(
         (RULES, ASKED), (agent("", FOUND, call("refund_order", 2, id="8", reason="torn")),)

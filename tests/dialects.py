@@ -18,7 +18,6 @@ You are a helpful assistant. thank you no go away now later yes we can check tha
 system user assistant model tool developer functions description properties required string object
 """
 MERGES = 160
-"""Tokens beyond the 256 bytes and the markers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +239,8 @@ def template_of(dialect: Dialect) -> str | None:
     return (folder / f"{dialect.template}.jinja").read_text(encoding="utf-8")
 
 
-def _pieces() -> Any:
-    """A byte-level BPE of the text above, without markers."""
+def _pieces(said: str, merges: int) -> Any:
+    """A byte-level BPE of the text, without markers."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
@@ -249,18 +248,20 @@ def _pieces() -> Any:
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + MERGES, initial_alphabet=alphabet, show_progress=False
+        vocab_size=len(alphabet) + merges, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator(SAID.splitlines(), trainer)
+    bpe.train_from_iterator(said.splitlines(), trainer)
     return bpe
 
 
-def tokenizer_of(dialect: Dialect) -> Any:
-    """A tokenizer that speaks the dialect."""
+def tokenizer_of(dialect: Dialect, said: str = SAID, merges: int = MERGES) -> Any:
+    """A tokenizer that speaks the dialect. `merges` are its tokens beyond the 256 bytes and the markers, from
+    what is `said`.
+    """
     from tokenizers import AddedToken, processors
     from transformers import PreTrainedTokenizerFast
 
-    inner = _pieces()
+    inner = _pieces(said, merges)
     named = [token for token in (dialect.bos, dialect.eos, dialect.pad) if token is not None]
     special = list(dict.fromkeys([*named, *dialect.special]))
     inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])

@@ -220,16 +220,24 @@ FAMILIES: dict[str, Family] = {
 
 
 def build(
-    family: Family, directory: Path, *, seed: int = 0, dialect: Dialect | None = None, **changes: Any
+    family: Family,
+    directory: Path,
+    *,
+    seed: int = 0,
+    dialect: Dialect | None = None,
+    tokenizer: Any = None,
+    **changes: Any,
 ) -> Path:
-    """Writes a model of the family into the directory, and answers the directory. `dialect` replaces the
-    family's own; `changes` are fields of its (text) configuration.
+    """Writes a model of the family into the directory, and answers the directory.
+
+    `dialect` replaces the family's own, `tokenizer` the one that is made of it; `changes` are fields of the
+    (text) configuration.
     """
     import torch
     import transformers
 
     dialect = dialect or DIALECTS[family.dialect]
-    tokenizer = tokenizer_of(dialect)
+    tokenizer = tokenizer or tokenizer_of(dialect)
     config = _config(family, tokenizer, changes)
     torch.manual_seed(seed)
     model = getattr(transformers, family.model)(config).to(torch.float32)

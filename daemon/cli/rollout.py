@@ -51,6 +51,18 @@ def rollback(
         print(_in_force(parts.rollout.in_force()))
 
 
+def readmit(
+    adapter: str,
+    reason: ReasonOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+    actor: ActorOption = "operator",
+) -> None:
+    """Take an adapter out of quarantine. It serves when it is promoted again, and the gate still counts."""
+    with wired(config) as parts:
+        parts.rollout.readmit(adapter, actor=actor, reason=reason)
+    print(f"{adapter} is quarantined no longer; `rlaifd promote {adapter}` names it")
+
+
 def reconcile(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Bring what rollout.yaml names into force, once; exit 3 if it is refused, 1 if it is not served yet."""
     with wired(config) as parts:
@@ -63,7 +75,7 @@ def reconcile(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     }
     emit(state, as_json=as_json, text=lambda _: "\n".join([_in_force(found), *state["conditions"]]))
     kinds = {condition.kind for condition in found.conditions}
-    if kinds & {"refused", "quarantined"}:
+    if kinds & {"refused", "contradicted", "quarantined"}:
         raise typer.Exit(3)
     if kinds:
         raise typer.Exit(2 if "file_invalid" in kinds else 1)

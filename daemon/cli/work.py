@@ -114,14 +114,37 @@ def train(
         str | None, typer.Option(help="A snapshot's id or file; default: freeze one now.")
     ] = None,
     actor: ActorOption = "operator",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only show what would be done. Exit 1 if it does not fit.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train one adapter now. Exit 3 while training is halted."""
     from daemon import drain
 
+    if plan:
+        _plan(config, snapshot, as_json=as_json)
+        return
+    say = None if as_json else (lambda decided: print(f"plan: {decided}", flush=True))
     with wired(config, working=True) as parts:
-        outcome = drain.train(parts, snapshot=snapshot, actor=actor)
-    print(f"run {outcome.run} {outcome.state}: {outcome.adapter or outcome.reason}")
+        outcome = drain.train(parts, snapshot=snapshot, actor=actor, on_plan=say)
+    emit(
+        {name: getattr(outcome, name) for name in ("run", "state", "reason", "adapter")},
+        as_json=as_json,
+        text=lambda ended: f"run {ended['run']} {ended['state']}: {ended['adapter'] or ended['reason']}",
+    )
     if outcome.adapter is None:
+        raise typer.Exit(1)
+
+
+def _plan(config: Path, snapshot: str | None, *, as_json: bool) -> None:
+    from daemon import drain
+    from daemon.cli import outlook
+
+    with wired(config, working=True) as parts:
+        found = drain.plan(parts, snapshot=snapshot)
+    emit(outlook.state(found), as_json=as_json, text=lambda _: outlook.text(found))
+    if found.plan.refusal:
         raise typer.Exit(1)
 
 

@@ -78,7 +78,7 @@ def unanchored(document: Document) -> Document:
             ("entropy_high_ratio", 3.0),
             ("chosen_logp_drop_nats", 15.0),
         )
-    } | {"every_steps": 1000}
+    } | {"every_steps": 1000, "samples": 16}
     bad["training"]["lock"] = "unanchored.lock"
     return bad
 
@@ -161,6 +161,7 @@ def _policy() -> Document:
             "batch_size": 16,
             "max_length": 256,
             "checkpoint_steps": 50,
+            "warmup_ratio": 0.1,
         },
         "guards": {"every_steps": 40, "samples": 16},
         "gate": {

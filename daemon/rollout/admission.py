@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
-from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
+from daemon.errors import AdapterRefusedError, HaltedError, RefusedError, RlaifdError
 from daemon.store import halts, rollouts
 from daemon.store.rollouts import InForce
 from policies.basemodel import Base
@@ -58,6 +58,15 @@ class Admission:
     def directory(self, adapter: str) -> Path:
         """Where the adapter's files are."""
         return self._adapters_dir / adapter
+
+    def require_files(self, adapter: str | None) -> None:
+        """Raises RlaifdError where the files of what is in force (None: the base model) are not here."""
+        if adapter is not None and not self.directory(adapter).is_dir():
+            raise RlaifdError(
+                f"{self.directory(adapter)} is not here, and another daemon leads with {adapter} in force: "
+                "daemons on one database share state_dir/adapters and rollout.file; or set "
+                "rollout.lead: false for one that only ingests and judges"
+            )
 
     def allowed(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
         """Known, not quarantined, of our base model, passed by the gate against what is in force, and

@@ -11,6 +11,11 @@ from daemon.errors import ConfigError, RlaifdError
 from daemon.yamlfile import read_yaml
 from policies.rollout import HEADER, RolloutSpec, RolloutSpecError, parse, render, top_comments
 
+LARGEST = 1 << 14
+"""Characters of a rollout file. Its seven lines and some comments are a tenth of that."""
+MOST_BYTES = 1 << 24
+"""Of what is in its place, this much is read at most: what has no end is no file."""
+
 
 class RolloutFile:
     """The file that names the wanted adapter. People and git may write it too, at any time."""
@@ -21,7 +26,7 @@ class RolloutFile:
 
     def read(self) -> RolloutSpec:
         """What is wanted. Raises ConfigError, one line, when the file is missing, cut off or wrong."""
-        document = read_yaml(self.path)
+        document = read_yaml(self.path, largest=LARGEST)
         try:
             return parse(document)
         except RolloutSpecError as error:
@@ -35,7 +40,8 @@ class RolloutFile:
     def content(self) -> bytes | None:
         """The bytes as they are, None when there is no file."""
         try:
-            return self.path.read_bytes()
+            with self.path.open("rb") as file:
+                return file.read(MOST_BYTES)
         except OSError:
             return None
 
@@ -65,6 +71,13 @@ class RolloutFile:
                 os.close(descriptor)
         except OSError as error:
             raise RlaifdError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def restore(self, content: bytes | None) -> None:
+        """Puts back what `content` answered before a change. Raises RlaifdError."""
+        if content is not None:
+            self.put(content)
+        else:
+            self.path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -9,7 +9,15 @@ from daemon.rollout.admission import Admission
 from daemon.store.rollouts import InForce
 
 ConditionKind = Literal[
-    "file_invalid", "refused", "quarantined", "corrupted", "foreign", "unserved", "fenced", "store_lost"
+    "file_invalid",
+    "refused",
+    "contradicted",
+    "quarantined",
+    "corrupted",
+    "foreign",
+    "unserved",
+    "fenced",
+    "store_lost",
 ]
 
 

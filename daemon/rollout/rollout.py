@@ -16,13 +16,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from connectors.base import ServingTarget
 from daemon import log
 from daemon.clock import Clock
-from daemon.errors import AdapterRefusedError, ConfigError, RefusedError, RlaifdError
+from daemon.errors import ConfigError, RefusedError, RlaifdError
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.rollout import goal as goals
 from daemon.rollout.admission import Admission, Refusal, Verify
 from daemon.rollout.file import RolloutFile
+from daemon.rollout.goal import BASE
 from daemon.rollout.mirror import Condition, Mirror
+from daemon.rollout.quarantine import take_back
 from daemon.rollout.told import Reconciliation, Told
+from daemon.rollout.wishes import Wishes
 from daemon.store import ledger, rollouts
 from daemon.store.rollouts import Change, InForce
 from daemon.store.store import Store, StoreError
@@ -32,8 +36,6 @@ from policies.rollout import RolloutSpec, Wanted, last_good, state_in_force
 
 __all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
 
-BASE = "base"
-"""How `rollback(to=...)` names the base model."""
 FILE_ACTOR = "rollout.yaml"
 QUARANTINE_ACTOR = "quarantine"
 
@@ -49,6 +51,8 @@ class _Seen:
     quarantined: Mapping[str, str]
     foreign: Mapping[str, str]
     """Adapters of another base model than the policy's, each with what that says."""
+    decided: frozenset[str]
+    """Digests of the files that were brought into force."""
 
 
 class Rollout:
@@ -71,6 +75,7 @@ class Rollout:
     ) -> None:
         self._store = store
         self._file = RolloutFile(file, lock=adapters_dir.parent / "rollout.lock")
+        self._wishes = Wishes(self._file, seen=adapters_dir.parent / "rollout.seen.json")
         self._latch = latch
         self._clock = clock
         self._told = Told(metrics)
@@ -82,6 +87,12 @@ class Rollout:
     def in_force(self) -> InForce:
         """What was decided last. Raises StoreError when the store cannot be read."""
         return self._reading(rollouts.in_force)
+
+    def require_files(self) -> None:
+        """Raises RlaifdError unless the files of what is in force are here: for a daemon that starts beside a
+        leader, whose place it may take.
+        """
+        self._admission.require_files(self.in_force().stable)
 
     def changes(self, limit: int = 20) -> list[Change]:
         """The last changes of the adapter in force, newest first."""
@@ -98,6 +109,7 @@ class Rollout:
         wish = self._wish(conditions)
         seen = self._reading(self._look)
         wanted = self._wanted(wish, seen, conditions)
+        wanted = self._uncontradicted(wish, seen, wanted, conditions, True)
         if wanted.problem is None and wanted.stable != seen.state.stable:
             refusal = self._refusal(wanted.stable, seen.state)
             conditions += [Condition("refused", refusal.message)] if refusal else []
@@ -123,10 +135,7 @@ class Rollout:
             try:
                 self._with_store(lambda: self._admit(adapter, actor=actor, reason=reason))
             except RlaifdError:
-                if before is not None:
-                    self._file.put(before)
-                else:
-                    self._file.path.unlink(missing_ok=True)
+                self._file.restore(before)
                 raise
             return self._reconcile()
 
@@ -137,48 +146,72 @@ class Rollout:
         """
         self._admission.look()
         with self._file.locked():
-            state = self.in_force()
-            goal = self._goal(state, to)
-            # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
-            self._with_store(
-                lambda: self._latch.halt(
-                    Scope.PROMOTION,
-                    reason=f"rollback of {_name(state.stable)}: {reason}",
-                    source="rollback",
-                    actor=actor,
-                    fingerprint=f"rollback-{state.epoch}",
-                )
-            )
-            self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
-            try:
-                self._file.write(goal)
-            except RlaifdError as error:
-                # The quarantine holds without the file: it still names what may not serve.
-                self._log.warning("rollout_file_not_written", error=str(error))
-            return self._reconcile()
+            return self._roll_back(self.in_force(), to, actor=actor, reason=reason)
 
-    def reconcile(self) -> Reconciliation:
-        """Brings the file's wish into force where it is admitted, and the target to what is in force.
+    def step_back(self, *, epoch: int, actor: str, reason: str) -> Reconciliation:
+        """A rollback to the adapter before, if that epoch is in force; if another is, it was made."""
+        with self._file.locked():
+            state = self.in_force()
+            if state.epoch != epoch:
+                return self._reconcile()
+            return self._roll_back(state, None, actor=actor, reason=reason)
+
+    def _roll_back(self, state: InForce, to: str | None, *, actor: str, reason: str) -> Reconciliation:
+        goal = self._goal(state, to)
+        # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
+        self._with_store(
+            lambda: self._latch.halt(
+                Scope.PROMOTION,
+                reason=f"rollback of {_name(state.stable)}: {reason}",
+                source="rollback",
+                actor=actor,
+                fingerprint=f"rollback-{state.epoch}",
+            )
+        )
+        self._with_store(lambda: self._move(state, goal, actor=actor, reason=reason, action="rollback"))
+        try:
+            self._file.write(goal)
+        except RlaifdError as error:
+            # The quarantine holds without the file: it still names what may not serve.
+            self._log.warning("rollout_file_not_written", error=str(error))
+        return self._reconcile()
+
+    def readmit(self, adapter: str, *, actor: str, reason: str) -> None:
+        """Takes an adapter out of quarantine, with its ledger entry. Nothing comes into force by it, and the
+        gate's decision counts as before. Raises AdapterRefusedError when it is unknown or not quarantined.
+        """
+        now = self._clock.now()
+        self._with_store(
+            lambda: self._store.write(lambda c: take_back(c, adapter, at=now, actor=actor, reason=reason))
+        )
+        self._log.warning("adapter_readmitted", adapter=adapter, actor=actor, reason=reason)
+
+    def reconcile(self, *, leads: bool = True) -> Reconciliation:
+        """Brings the file's wish into force where it is admitted, and the target to what is in force. While
+        another daemon leads only the latter: one database has one leader, and its file decides.
 
         Raises nothing for what is wrong outside: that is a condition, logged once per content of the file.
         """
         self._admission.look()
         with self._file.locked():
-            return self._reconcile()
+            return self._reconcile(leads=leads)
 
-    def _reconcile(self) -> Reconciliation:
+    def _reconcile(self, *, leads: bool = True) -> Reconciliation:
         conditions: list[Condition] = []
         wish = self._wish(conditions)
         try:
             seen = self._store.read(self._look)
             wanted = self._wanted(wish, seen, conditions)
+            wanted = self._uncontradicted(wish, seen, wanted, conditions, leads)
             try:
-                state = self._settle(seen, wanted, conditions)
+                state = self._settle(seen, wanted, conditions) if leads else seen.state
             except RefusedError as error:  # another machine was faster: its change is the state now
                 conditions.append(Condition("refused", str(error)))
                 state = self._store.read(rollouts.in_force)
             self._told.changed(state, self._store.read(rollouts.changes))
             self._remembered = state
+            if wish is not None:
+                self._wishes.note(wish, seen.state, state, seen.decided)
             trouble = self._mirror.converge(state)
         except (SQLAlchemyError, StoreError) as error:
             return self._without_store(wish, conditions, error)
@@ -204,6 +237,18 @@ class Rollout:
             conditions.append(Condition("foreign", f"in force: {foreign}: {fix}"))
         return wanted
 
+    def _uncontradicted(
+        self, wish: RolloutSpec | None, seen: _Seen, wanted: Wanted, conditions: list[Condition], leads: bool
+    ) -> Wanted:
+        """What is wanted, but for a wish that has lost to another or is not this daemon's to carry out."""
+        if wish is None or wanted.problem is not None or wish.stable == seen.state.stable:
+            return wanted
+        found = self._wishes.contradiction(wish, seen.state, seen.decided, leads=leads)
+        if found is None:
+            return wanted
+        conditions.append(found)
+        return Wanted(seen.last_good, "the file is contradicted")
+
     def _look(self, connection: Connection) -> _Seen:
         """What is in force stays when the policy's base model changes; nothing goes back to another one's."""
         quarantined = rollouts.quarantined(connection)
@@ -213,9 +258,11 @@ class Rollout:
             for name, base in rollouts.bases(connection).items()
             if (refusal := self._admission.foreign(name, base)) is not None
         }
-        history = (change.stable for change in rollouts.changes(connection))
+        changes = rollouts.changes(connection)
+        history = (change.stable for change in changes)
         good = last_good(history, in_force=state.stable, quarantined=quarantined, foreign=foreign)
-        return _Seen(state, good, quarantined, foreign)
+        decided = frozenset(change.wish for change in changes if change.wish)
+        return _Seen(state, good, quarantined, foreign, decided)
 
     def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
@@ -284,7 +331,10 @@ class Rollout:
         action: str,
     ) -> InForce:
         now = self._clock.now()
-        moved = rollouts.advance(connection, after=state, stable=stable, actor=actor, reason=reason, at=now)
+        wish = self._file.digest() if action == "promote" or actor == FILE_ACTOR else ""
+        moved = rollouts.advance(
+            connection, after=state, stable=stable, actor=actor, reason=reason, at=now, wish=wish
+        )
         if moved is None:
             raise RefusedError(
                 f"epoch {state.epoch} is over: another process changed the rollout; look again"
@@ -304,35 +354,13 @@ class Rollout:
     def _goal(self, state: InForce, to: str | None) -> str | None:
         """Where a rollback goes. Raises RefusedError when there is nowhere."""
         if to is not None and to != BASE:
-            return self._named_goal(state, to)
-        if state.stable is None:
-            raise RefusedError("the base model is in force: there is nothing to go back from")
+            return self._reading(lambda connection: goals.named(self._admission, connection, state, to))
+        goals.require_adapter(state)
         if to == BASE:
             return None
         seen = self._reading(self._look)
-        for change in self._reading(rollouts.changes):
-            former = change.previous
-            if former is None:
-                return None
-            if former == state.stable or former in {*seen.quarantined, *seen.foreign}:
-                continue
-            if self._admission.intact(former):
-                continue
-            return former
-        return None
-
-    def _named_goal(self, state: InForce, to: str) -> str:
-        if to == state.stable:
-            raise RefusedError(f"{to} is in force: there is nothing to go back to")
-        found = self._reading(lambda connection: rollouts.known(connection, to))
-        if found is None or not self._reading(lambda connection: rollouts.was_in_force(connection, to)):
-            raise AdapterRefusedError(f"{to} was never in force: `rlaifd promote {to}` asks the gate")
-        if found.quarantine is not None:
-            raise AdapterRefusedError(f"{to} is quarantined: {found.quarantine}")
-        refusal = self._admission.foreign(to, found.base) or self._admission.intact(to)
-        if refusal is not None:
-            raise refusal.error()
-        return to
+        changes = self._reading(rollouts.changes)
+        return goals.before(self._admission, state, changes, {*seen.quarantined, *seen.foreign})
 
     def _without_store(
         self, wish: RolloutSpec | None, conditions: list[Condition], error: Exception
@@ -342,7 +370,8 @@ class Rollout:
         """
         conditions.append(Condition("store_lost", " ".join(str(error).split())[:300]))
         state = self._remembered or InForce(None, 0)
-        if wish is not None and wish.stable is None and self._remembered is not None:
+        obeyed = wish is not None and wish.stable is None and not self._wishes.has_lost(wish, state)
+        if obeyed and self._remembered is not None:
             state = InForce(None, state.epoch)
             conditions += self._mirror.tell(state)
         return self._told.reconciled(Reconciliation(False, state.stable, state.epoch, tuple(conditions)))

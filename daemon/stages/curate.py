@@ -113,8 +113,19 @@ class Curate:
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
         """Writes the snapshot of the newest preferences that the caps allow, at most `limit` or `max_pairs`.
 
-        The same preferences give the same snapshot. The order of the pairs is shuffled with the seed.
-        Raises NoPreferencesError when there are none.
+        The same preferences give the same snapshot. Raises NoPreferencesError when there are none.
+        """
+        ids, pairs, left_out = self.drafted(limit)
+        name, path = snapshot.write(self._directory, self._spec.name, pairs)
+        now = self._clock.now()
+        self._store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
+        log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=left_out)
+        return FrozenSnapshot(name, path, len(pairs), left_out)
+
+    def drafted(self, limit: int | None = None) -> tuple[list[int], list[snapshot.Pair], int]:
+        """What a snapshot would hold now: preferences, their pairs, and how many are left out.
+
+        The order is shuffled with the seed. Raises NoPreferencesError when there are none.
         """
         stored = self._store.read(preferences.newest)
         rule = self._spec.curation
@@ -124,9 +135,4 @@ class Curate:
         ids = sorted(each.id for each in kept)
         random.Random(self._seed).shuffle(ids)
         pairs = self._store.read(lambda c: preferences.pairs(c, ids))
-        name, path = snapshot.write(self._directory, self._spec.name, pairs)
-        now = self._clock.now()
-        self._store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
-        left_out = len(stored) - len(kept)
-        log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=left_out)
-        return FrozenSnapshot(name, path, len(pairs), left_out)
+        return ids, pairs, len(stored) - len(kept)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, inspect, select, update
+from sqlalchemy import Connection, Integer, Select, Table, func, inspect, select, update
+from sqlalchemy import cast as cast_sql
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow
@@ -50,6 +51,14 @@ class Answer:
     batch: str
     sample: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How many answers were cut off by a limit of length, of how many."""
+
+    logged: tuple[int, int]
+    sampled: tuple[int, int]
 
 
 def prompt_of(row: Any) -> Prompt:
@@ -155,6 +164,15 @@ def answers_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, li
             Answer(each.id, each.trace_id, Origin(each.origin), each.batch, each.sample, each.text)
         )
     return found
+
+
+def cut(connection: Connection) -> Cut:
+    """Counts the answers that a limit cut off, of all that are stored, by origin."""
+    columns = (CANDIDATE.c.origin, func.sum(cast_sql(CANDIDATE.c.truncated, Integer)), func.count())
+    query = select(*columns).group_by(CANDIDATE.c.origin)
+    found = {origin: (int(cut), answers) for origin, cut, answers in connection.execute(query)}
+    none = (0, 0)
+    return Cut(found.get(Origin.LOGGED.value, none), found.get(Origin.SAMPLED.value, none))
 
 
 def scored_or_asked(connection: Connection, trace_ids: Sequence[int]) -> frozenset[int]:

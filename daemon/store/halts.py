@@ -1,12 +1,14 @@
 """Latched halts, in the caller's transaction. `daemon.latch` is the way in for everybody else."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Table, func, insert, inspect, select, update
 
-from daemon.store import ledger
+from daemon.store import ledger, marks, rollouts
 from daemon.store.tables import HaltRow
+from policies.halts import Evidence, steps_back
 from policies.records import Scope
 
 HALT = cast(Table, inspect(HaltRow).local_table)
@@ -19,6 +21,8 @@ class HaltRequest:
 
     Without a `starts_at` the fingerprint is a standing condition: it makes one halt as long as that is
     active, and a new one when it fires again after a resume.
+
+    `evidence` is what an alert rests on: a further start without more of it does not undo a resume.
     """
 
     scope: Scope
@@ -27,6 +31,7 @@ class HaltRequest:
     actor: str
     fingerprint: str
     starts_at: str = ""
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,20 @@ class ActiveHalt:
     actor: str
     fingerprint: str
     starts_at: str
+    epoch: int
     created_at: float
     cleared_at: float | None
 
 
+def latch_all(connection: Connection, requests: Iterable[HaltRequest], *, now: float) -> list[bool]:
+    """Latches each in turn; answers which are new."""
+    return [latch(connection, request, now=now) for request in requests]
+
+
 def latch(connection: Connection, request: HaltRequest, *, now: float) -> bool:
-    """Stores the halt and its ledger entry. False: it is there already, resumed or not."""
+    """Stores the halt and its ledger entry. False: it is there already, resumed or not, or a person resumed
+    it and nothing was added since to what it rests on.
+    """
     ledger.lock(connection)  # two equal halts at once are one
     same = (_C.scope == request.scope.value, _C.fingerprint == request.fingerprint)
     starts_at = request.starts_at
@@ -54,7 +67,7 @@ def latch(connection: Connection, request: HaltRequest, *, now: float) -> bool:
     else:
         known = connection.scalar(select(func.count()).where(*same, _C.resumed_at.is_(None)))
         starts_at = f"#{connection.scalar(select(func.count()).where(*same)) or 0}"
-    if known:
+    if known or _is_settled(connection, request):
         return False
     values = {
         "scope": request.scope.value,
@@ -64,7 +77,8 @@ def latch(connection: Connection, request: HaltRequest, *, now: float) -> bool:
         "fingerprint": request.fingerprint,
         "starts_at": starts_at,
     }
-    connection.execute(insert(HALT).values(**values, created_at=now))
+    epoch = rollouts.in_force(connection).epoch
+    connection.execute(insert(HALT).values(**values, epoch=epoch, created_at=now))
     ledger.append(
         connection,
         at=now,
@@ -82,7 +96,12 @@ def resume(connection: Connection, scope: Scope, *, actor: str, reason: str, now
     ended = connection.scalars(
         update(HALT)
         .where(_C.scope == scope.value, _C.resumed_at.is_(None))
-        .values(resumed_at=now, resumed_by=ledger.portable(actor), resume_reason=ledger.portable(reason))
+        .values(
+            resumed_at=now,
+            resumed_by=ledger.portable(actor),
+            resume_reason=ledger.portable(reason),
+            resumed_on=marks.of_all(connection),
+        )
         .returning(_C.id)
     ).all()
     if ended:
@@ -97,6 +116,23 @@ def resume(connection: Connection, scope: Scope, *, actor: str, reason: str, now
             detail=detail,
         )
     return len(ended)
+
+
+def leaves(connection: Connection, evidence: Evidence | None) -> int | None:
+    """The epoch that an alert may move serving back from. None: none, because promotion is not halted, the
+    cause has moved serving already, or a person resumed promotion and has seen all that the alert rests on.
+    """
+    resumed_on = connection.scalar(
+        select(_C.resumed_on)
+        .where(_C.scope == Scope.PROMOTION.value, _C.resumed_at.is_not(None))
+        .order_by(_C.id.desc())
+        .limit(1)
+    )
+    if _is_seen(connection, evidence, resumed_on):
+        return None
+    epoch = rollouts.in_force(connection).epoch
+    halted_at = [halt.epoch for halt in active(connection, Scope.PROMOTION)]
+    return epoch if steps_back(halted_at, epoch) else None
 
 
 def clear(connection: Connection, *, fingerprint: str, starts_at: str, now: float) -> int:
@@ -121,6 +157,25 @@ def active(connection: Connection, scope: Scope | None = None) -> tuple[ActiveHa
     return tuple(_halt(row) for row in connection.execute(wanted))
 
 
+def _is_settled(connection: Connection, request: HaltRequest) -> bool:
+    """Whether a person resumed the last halt of this alert, having seen all that it rests on."""
+    last = connection.execute(
+        select(_C.resumed_at, _C.resumed_on)
+        .where(_C.scope == request.scope.value, _C.fingerprint == request.fingerprint)
+        .order_by(_C.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is None or last.resumed_at is None:
+        return False
+    return _is_seen(connection, request.evidence, last.resumed_on)
+
+
+def _is_seen(connection: Connection, evidence: Evidence | None, resumed_on: dict[str, Any] | None) -> bool:
+    if evidence is None or resumed_on is None:
+        return False
+    return bool(resumed_on.get(evidence.value) == marks.of(connection, evidence))
+
+
 def _readonly(connection: Connection) -> bool:
     return bool(connection.get_execution_options().get("rlaifd_readonly", False))
 
@@ -134,6 +189,7 @@ def _halt(row: Row[Any]) -> ActiveHalt:
         actor=row.actor,
         fingerprint=row.fingerprint,
         starts_at=row.starts_at,
+        epoch=row.epoch,
         created_at=row.created_at,
         cleared_at=row.cleared_at,
     )

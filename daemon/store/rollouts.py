@@ -37,6 +37,8 @@ class Change:
     actor: str
     reason: str
     at: float
+    wish: str
+    """Digest of the file that it brought into force; '' where no file did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,20 @@ def changes(connection: Connection, *, limit: int = 1000) -> list[Change]:
     """The changes, newest first."""
     query = select(ROLLOUT).order_by(ROLLOUT.c.epoch.desc()).limit(limit)
     return [
-        Change(row.epoch, row.stable, row.previous, row.actor, row.reason, row.created_at)
+        Change(row.epoch, row.stable, row.previous, row.actor, row.reason, row.created_at, row.wish)
         for row in connection.execute(query)
     ]
 
 
 def advance(
-    connection: Connection, *, after: InForce, stable: str | None, actor: str, reason: str, at: float
+    connection: Connection,
+    *,
+    after: InForce,
+    stable: str | None,
+    actor: str,
+    reason: str,
+    at: float,
+    wish: str = "",
 ) -> InForce | None:
     """Writes the next epoch on top of `after`; None if another change came in between."""
     if in_force(connection) != after:
@@ -91,6 +100,7 @@ def advance(
         "previous": after.stable,
         "actor": actor,
         "reason": reason,
+        "wish": wish,
         "created_at": at,
     }
     connection.execute(insert(ROLLOUT).values(row))
@@ -131,6 +141,16 @@ def quarantine(connection: Connection, name: str, *, reason: str, at: float) -> 
         update(ADAPTER)
         .where(ADAPTER.c.name == name, ADAPTER.c.quarantined_at.is_(None))
         .values(quarantined_at=at, quarantine_reason=reason)
+    )
+    return done.rowcount == 1
+
+
+def readmit(connection: Connection, name: str) -> bool:
+    """Takes an adapter out of quarantine; False if it is unknown or not in it."""
+    done = connection.execute(
+        update(ADAPTER)
+        .where(ADAPTER.c.name == name, ADAPTER.c.quarantined_at.is_not(None))
+        .values(quarantined_at=None, quarantine_reason=None)
     )
     return done.rowcount == 1
 

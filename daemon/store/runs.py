@@ -17,7 +17,10 @@ LEARNED: tuple[str, ...] = ("running", "done", "unchanged", "halted")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run. `parent` None: it began from the base model; `adapter` is what it published."""
+    """One training run. `parent` None: it began from the base model; `adapter` is what it published.
+
+    `recipe` is what was asked, until the run's plan has made every number explicit.
+    """
 
     id: str
     snapshot_id: str
@@ -68,6 +71,11 @@ def resume(connection: Connection, run: str, *, pid: int, now: float) -> bool:
         .values(state="running", reason="", finished_at=None, started_at=now, pid=pid)
     )
     return done.rowcount == 1
+
+
+def decide(connection: Connection, run: str, *, recipe: dict[str, Any]) -> None:
+    """Notes the recipe of a running run as it is carried out, with every number explicit."""
+    connection.execute(update(RUN).where(RUN.c.id == run, RUN.c.state == "running").values(recipe=recipe))
 
 
 def advance(connection: Connection, run: str, *, step: int) -> None:

@@ -6,7 +6,19 @@ Natural keys carry the idempotence: every write that may be repeated after a kil
 from typing import Any
 
 from sqlalchemy import JSON as _JSON
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Text, UniqueConstraint, false
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -326,12 +338,18 @@ class HaltRow(SQLModel, table=True):
     fingerprint: str
     """Alertmanager's fingerprint, else unique: what makes a repeated alert one halt."""
     starts_at: str = ""
+    epoch: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, default=0, server_default=text("0"))
+    )
+    """The epoch that was in force when it was latched."""
     created_at: float
     cleared_at: float | None = None
     """When the alert's condition went away. It resumes nothing."""
     resumed_at: float | None = None
     resumed_by: str | None = None
     resume_reason: str | None = None
+    resumed_on: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """What evidence there was when it was resumed: a mark by kind, as `daemon.store.marks` gives them."""
 
 
 class RolloutRow(SQLModel, table=True):
@@ -343,6 +361,10 @@ class RolloutRow(SQLModel, table=True):
     previous: str | None = None
     actor: str
     reason: str
+    wish: str = Field(
+        default="", sa_column=Column(String, nullable=False, default="", server_default=text("''"))
+    )
+    """Digest of the rollout file that it brought into force; '' where no file did."""
     created_at: float
 
 

@@ -1,15 +1,9 @@
-"""Alertmanager's webhook (payload version 4) into halts.
+"""Alertmanager's payloads into halts: one transaction a payload, one step back a cause."""
 
-Strict about nothing but the outer shape: an alert that says it halts, halts. What is missing or odd in it is
-made up for in the direction of stopping, and one bad alert never costs the others.
-"""
-
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from daemon.clock import Clock
 from daemon.errors import RefusedError
@@ -17,31 +11,18 @@ from daemon.latch import Latch
 from daemon.log import Logger
 from daemon.loops import line_of
 from daemon.metrics import Metrics
+from daemon.store.halts import HaltRequest
 from daemon.store.store import StoreError
+from daemon.web.payload import Alert, digest, parse
 from policies.records import Scope
 
 WATCHDOG = "RlaifdWatchdog"
 ROLLBACK = "rollback"
 ACTOR = "alertmanager"
-LONGEST = 200
+MOST_ALERTS = 200
+"""Different alerts of a payload that are halts of their own. Where there are more, each scope is one halt."""
 
 Result = Literal["halted", "repeated", "resolved", "heartbeat", "ignored", "malformed", "unavailable"]
-
-
-class NotAlertmanagerError(ValueError):
-    """The body is not an Alertmanager payload at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """What an alert asks for. `scope` is the `halts` label as written, "" when there is none."""
-
-    name: str
-    firing: bool
-    scope: str
-    reason: str
-    fingerprint: str
-    starts_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,156 +39,119 @@ class Received:
 class Alerts:
     """Takes payloads in. Calls must come one at a time: the listener gives it a thread of its own.
 
-    `rollback(reason)` re-points serving. It is called for a firing alert with `halts: rollback`, after
-    promotion is halted, and again when the alert is sent again while its halt is active and nothing came into
-    force since: a kill or a failure between the two is made good, and no repeat goes one step further.
-    `changed_at()` is when the adapter in force last changed, in seconds since the epoch; None: never.
+    `rollback(reason, epoch)` moves serving one step back if that epoch is in force. It is called for a firing
+    alert with `halts: rollback`, after promotion is halted, while the cause has moved nothing yet
+    (`Latch.leaves`): no repeat, no other alert and no restart goes a step further, and a kill or a failure
+    between halt and rollback is made good when the alert is sent again.
     """
 
     def __init__(
         self,
         *,
         latch: Latch,
-        rollback: Callable[[str], object],
-        changed_at: Callable[[], float | None],
+        rollback: Callable[[str, int], object],
         metrics: Metrics,
         clock: Clock,
         log: Logger,
     ) -> None:
         self._latch = latch
         self._rollback = rollback
-        self._changed_at = changed_at
         self._metrics = metrics
         self._clock = clock
         self._log = log
 
     def receive(self, body: bytes) -> Received:
         """Handles one payload. Raises NotAlertmanagerError, and nothing else."""
-        # A rollback waits for its turn at the rollout's lock; no halt waits behind it.
-        alerts = sorted(parse(body), key=lambda alert: alert is not None and alert.scope == ROLLBACK)
+        found = parse(body)
+        alerts = [alert for alert in found if alert is not None]
         counts: Counter[Result] = Counter()
-        for alert in alerts:
-            result = self._take(alert)
-            counts[result] += 1
-            self._metrics.alerts.labels(result).inc()
-        return Received({str(result): count for result, count in sorted(counts.items())})
+        counts["malformed"] = len(found) - len(alerts)
+        if counts["malformed"]:
+            self._log.warning("alerts_malformed", count=counts["malformed"])
+        counts["ignored"] = sum(not alert.scope and alert.name != WATCHDOG for alert in alerts)
+        counts["heartbeat"] = self._beat(alerts)
+        counts += self._stop([alert for alert in alerts if alert.scope and alert.name != WATCHDOG])
+        for result, count in counts.items():
+            self._metrics.alerts.labels(result).inc(count)
+        return Received({str(result): count for result, count in sorted(counts.items()) if count})
 
-    def _take(self, alert: Alert | None) -> Result:
-        if alert is None:
-            self._log.warning("alert_malformed")
-            return "malformed"
+    def _beat(self, alerts: Iterable[Alert]) -> int:
+        beats = [alert.firing for alert in alerts if alert.name == WATCHDOG]
+        if any(beats):
+            self._metrics.alert_heartbeat.set(self._clock.now())
+        return len(beats)
+
+    def _stop(self, alerts: Sequence[Alert]) -> Counter[Result]:
+        """Halts what the firing alerts say, all or nothing, then moves serving back if one says so."""
+        firing = [alert for alert in alerts if alert.firing]
+        resolved = {(alert.fingerprint, alert.starts_at) for alert in alerts if not alert.firing}
+        wanted = {alert.key: alert for alert in firing}
+        if len(wanted) > MOST_ALERTS:
+            wanted = {alert.key: alert for alert in folded(list(wanted.values()))}
+        counts: Counter[Result] = Counter()
         try:
-            return self._act(alert)
-        except StoreError as error:
-            self._log.error("alert_not_stored", alert=alert.name, error=line_of(error))
-        except Exception as error:  # noqa: BLE001 - the other alerts of the payload must not be lost
-            self._log.error("alert_failed", alert=alert.name, error=line_of(error), exc_info=error)
-        return "unavailable"
+            new = self._latch.take(
+                [_request(alert) for alert in wanted.values()], cleared=sorted(resolved)[:MOST_ALERTS]
+            )
+            for alert in wanted.values():
+                if alert.scope == ROLLBACK:
+                    self._step_back(alert)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is sent again
+            is_ours = isinstance(error, StoreError)
+            self._log.error(
+                "alerts_not_stored",
+                alerts=len(alerts),
+                error=line_of(error),
+                exc_info=None if is_ours else error,
+            )
+            counts["unavailable"] = len(alerts)
+            return counts
+        counts["resolved"] = len(alerts) - len(firing)
+        counts["halted"] = sum(new)
+        counts["repeated"] = len(firing) - counts["halted"]
+        return counts
 
-    def _act(self, alert: Alert) -> Result:
-        if alert.name == WATCHDOG:
-            if alert.firing:
-                self._metrics.alert_heartbeat.set(self._clock.now())
-            return "heartbeat"
-        if not alert.scope:
-            return "ignored"
-        if not alert.firing:
-            self._latch.clear(alert.fingerprint, alert.starts_at)
-            self._log.info("alert_resolved", alert=alert.name, fingerprint=alert.fingerprint)
-            return "resolved"
-        if alert.scope == ROLLBACK:
-            return self._roll_back(alert)
-        return "halted" if self._halt(*_scope(alert), alert) else "repeated"
-
-    def _halt(self, scope: Scope, reason: str, alert: Alert) -> bool:
-        return self._latch.halt(
-            scope,
-            reason=reason,
-            source="alert",
-            actor=ACTOR,
-            fingerprint=alert.fingerprint,
-            starts_at=alert.starts_at,
-        )
-
-    def _roll_back(self, alert: Alert) -> Result:
-        """Halts promotion, then rolls back, if that was not done for this halt yet."""
-        new = self._halt(Scope.PROMOTION, alert.reason, alert)
-        if new or self._owes_rollback(alert):
-            try:
-                self._rollback(alert.reason)
-            except RefusedError as error:
-                self._log.warning("rollback_refused", alert=alert.name, reason=line_of(error))
-        return "halted" if new else "repeated"
-
-    def _owes_rollback(self, alert: Alert) -> bool:
-        """The alert's halt is active, and nothing else came into force since it was latched."""
-        latched = [
-            halt.created_at
-            for halt in self._latch.active()
-            if (halt.scope, halt.fingerprint) == (Scope.PROMOTION, alert.fingerprint)
-            and alert.starts_at in {"", halt.starts_at}
-        ]
-        changed_at = self._changed_at()
-        return bool(latched) and (changed_at is None or changed_at < max(latched))
+    def _step_back(self, alert: Alert) -> None:
+        epoch = self._latch.leaves(alert.evidence)
+        if epoch is None:
+            return
+        try:
+            self._rollback(alert.reason, epoch)
+        except RefusedError as error:
+            self._log.warning("rollback_refused", alert=alert.name, reason=line_of(error))
 
 
-def parse(body: bytes) -> list[Alert | None]:
-    """The alerts of a payload, None for what is no alert. Raises NotAlertmanagerError."""
-    try:
-        payload = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise NotAlertmanagerError("not JSON") from error
-    if not isinstance(payload, dict) or not isinstance(payload.get("alerts"), list):
-        raise NotAlertmanagerError("no list `alerts`")
-    alerts: list[Alert | None] = [_alert(item) for item in payload["alerts"]]
-    truncated = payload.get("truncatedAlerts", 0)
-    if isinstance(truncated, int) and truncated > 0 and payload.get("status") != "resolved":
-        alerts.append(_truncated(payload, truncated, alerts))
-    return alerts
+def folded(alerts: Sequence[Alert]) -> list[Alert]:
+    """One alert a scope for a payload that has too many, and one for promotion in any case.
 
-
-def _alert(item: Any) -> Alert | None:
-    if not isinstance(item, dict) or not isinstance(item.get("labels"), dict):
-        return None
-    labels = {_plain(key): _plain(value) for key, value in item["labels"].items()}
-    annotations = item.get("annotations")
-    notes = annotations if isinstance(annotations, dict) else {}
-    name = labels.get("alertname", "")
-    told = _plain(notes.get("summary") or notes.get("description") or "")
-    return Alert(
-        name=name,
-        firing=item.get("status") != "resolved",
-        scope=labels.get("halts", "").strip().lower(),
-        reason=f"{name}: {told}" if told else name or "an alert without a name",
-        fingerprint=_plain(item.get("fingerprint") or "") or _digest(sorted(labels.items())),
-        starts_at=_plain(item.get("startsAt") or ""),
+    The same payload gives the same alerts. What it says of `rollback` stays what it is.
+    """
+    why = (
+        f"{len(alerts)} alerts in one payload, more than {MOST_ALERTS}: promotion is halted whatever they are"
     )
+    since = max(alert.starts_at for alert in alerts) or digest(sorted(alert.fingerprint for alert in alerts))
+    first = replace(alerts[0], scope=Scope.PROMOTION.value, evidence=None)
+    by_scope = {Scope.PROMOTION.value: replace(first, reason=f"{first.reason} ({why})")}
+    for alert in alerts:
+        scope = alert.scope if alert.scope in {ROLLBACK, *Scope} else Scope.PROMOTION.value
+        by_scope.setdefault(scope, replace(alert, reason=f"{alert.reason} ({why})"))
+    return [
+        replace(alert, scope=scope, fingerprint=f"many:{scope}", starts_at=since, evidence=None)
+        for scope, alert in by_scope.items()
+    ]
 
 
-def _truncated(payload: dict[str, Any], count: int, alerts: Sequence[Alert | None]) -> Alert:
-    """Alerts that Alertmanager cut off might have halted anything: they count as of unknown scope."""
-    return Alert(
-        name="truncated",
-        firing=True,
-        scope="truncated",
-        reason=f"Alertmanager left out {count} alerts: set max_alerts to 0",
-        fingerprint=_digest(["truncated", _plain(payload.get("groupKey") or "")]),
-        starts_at=max((alert.starts_at for alert in alerts if alert), default=""),
+def _request(alert: Alert) -> HaltRequest:
+    scope, reason = _scope(alert)
+    return HaltRequest(
+        scope, reason, "alert", ACTOR, alert.fingerprint, alert.starts_at, evidence=alert.evidence
     )
 
 
 def _scope(alert: Alert) -> tuple[Scope, str]:
+    if alert.scope == ROLLBACK:
+        return Scope.PROMOTION, alert.reason
     try:
         return Scope(alert.scope), alert.reason
     except ValueError:
         return Scope.PROMOTION, f"{alert.reason} (unknown scope {alert.scope!r}: promotion is halted)"
-
-
-def _plain(value: Any) -> str:
-    """Short printable text: what is stored, logged and shown of an alert."""
-    text = "".join(char if char.isprintable() else " " for char in str(value)[: LONGEST * 4])
-    return text[:LONGEST]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

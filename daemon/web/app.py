@@ -7,6 +7,7 @@ waiting.
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -20,14 +21,18 @@ from daemon.health import Heartbeats, Readiness
 from daemon.log import Logger
 from daemon.loops import line_of
 from daemon.metrics import Metrics
-from daemon.web.alerts import Alerts, NotAlertmanagerError, Received
+from daemon.web.alerts import Alerts, Received
+from daemon.web.crowd import Crowd
 from daemon.web.door import Door, Headers, Refusal
 from daemon.web.page import Page
+from daemon.web.payload import NotAlertmanagerError
 
 MOST_BODY = 1 << 20
 MOST_DRAINED = 16 << 20
-BODY_S = 10.0
+BODY_S = 9.0
 HALT_S = 9.0
+MOST_WAITING = 64
+"""Payloads that wait for their turn. What was taken in is worked on, also when its sender is gone."""
 
 
 class Web:
@@ -55,10 +60,12 @@ class Web:
         self._log = log
         self._page = Page()
         self._halting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
+        self._waiting: set[asyncio.Future[Received]] = set()
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
-        app = FastAPI(title="rlaifd", docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(title="rlaifd", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+        app.add_middleware(Crowd)
         app.add_middleware(Headers)
         app.add_exception_handler(RlaifdError, _told)
         for path, endpoint in (
@@ -73,13 +80,15 @@ class Web:
         app.add_api_route("/alerts", self.receive, methods=["POST"], response_model=None)
         return app
 
-    def scrape(self, request: Request) -> Response:
+    async def scrape(self, request: Request) -> Response:
         """The metrics of this process, in the format that the scraper asks for."""
+        _refuse(self._door.machine(request))
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._metrics.registry), headers={"content-type": content_type})
 
-    def healthz(self) -> Response:
+    async def healthz(self, request: Request) -> Response:
         """200 while every loop comes round within its bound; 503 names those that do not."""
+        _refuse(self._door.machine(request))
         pulses = self._heartbeats.pulses()
         loops = {
             pulse.name: {
@@ -93,8 +102,9 @@ class Web:
         stuck = [pulse.name for pulse in pulses if pulse.stale]
         return JSONResponse({"ok": not stuck, "stuck": stuck, "loops": loops}, 503 if stuck else 200)
 
-    def readyz(self) -> Response:
+    def readyz(self, request: Request) -> Response:
         """200 once the store answers and every awaited loop did its first step; 503 names what is missing."""
+        _refuse(self._door.machine(request))
         missing = self._readiness.missing()
         return JSONResponse({"ok": not missing, "missing": missing}, 503 if missing else 200)
 
@@ -123,10 +133,14 @@ class Web:
             self._log.error("token_unreadable", error=line_of(error))
             return self._unavailable()
         if refusal is not None:
-            await _body(request, MOST_BODY, keep=False)
+            with suppress(TimeoutError):
+                await _body(request, MOST_BODY, keep=False)
             self._metrics.alerts.labels("unauthorized").inc()
             _refuse(refusal)
-        body = await _body(request, MOST_DRAINED, keep=True)
+        try:
+            body = await _body(request, MOST_DRAINED, keep=True)
+        except TimeoutError:
+            return self._unavailable()
         if body is None:
             self._metrics.alerts.labels("malformed").inc()
             return JSONResponse({"error": "longer than 1 MB"}, 413, {"connection": "close"})
@@ -141,9 +155,21 @@ class Web:
         return JSONResponse(received.counts, 200 if received.settled else 503)
 
     async def _take(self, body: bytes) -> Received:
+        """Hands a payload to the thread of the alerts. Raises TimeoutError when the answer is late, which
+        does not keep the halts from being stored, or when too many wait.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise TimeoutError
+        turn = asyncio.get_running_loop().run_in_executor(self._halting, self._alerts.receive, body)
+        self._waiting.add(turn)
+        turn.add_done_callback(self._had_its_turn)
         async with asyncio.timeout(HALT_S):
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._halting, self._alerts.receive, body)
+            return await asyncio.shield(turn)
+
+    def _had_its_turn(self, turn: asyncio.Future[Received]) -> None:
+        self._waiting.discard(turn)
+        if not turn.cancelled():
+            turn.exception()  # told to its sender, who may be gone
 
     def _unavailable(self) -> Response:
         self._metrics.alerts.labels("unavailable").inc()
@@ -169,14 +195,16 @@ def _refuse(refusal: Refusal | None) -> None:
         challenge = {"www-authenticate": 'Basic realm="rlaifd"', "connection": "close"}
         raise HTTPException(401, "a token is needed", challenge)
     if refusal == 403:
-        raise HTTPException(403, "not under this name or from this origin", {"connection": "close"})
+        raise HTTPException(
+            403, "not under this name (web.names) or from this origin", {"connection": "close"}
+        )
 
 
 async def _body(request: Request, most: int, *, keep: bool) -> bytes | None:
     """The body; None when it is above the cap or not wanted, which is read to be polite and thrown away.
 
     A sender that is cut off in the middle sees a broken connection instead of the answer: so at most `most`
-    bytes are taken in, within ten seconds, while never more than the cap is held.
+    bytes are taken in, while never more than the cap is held. Raises TimeoutError when it takes too long.
     """
     chunks: list[bytes] | None = [] if keep else None
     size = 0
@@ -190,6 +218,6 @@ async def _body(request: Request, most: int, *, keep: bool) -> bytes | None:
                     chunks = None
                 if chunks is not None:
                     chunks.append(chunk)
-    except (TimeoutError, ClientDisconnect):
+    except ClientDisconnect:
         return None
     return None if chunks is None else b"".join(chunks)

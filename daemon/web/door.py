@@ -2,6 +2,8 @@
 
 * Pages answer only to IP addresses, `localhost` and configured names: a page of another site whose name was
   re-bound to this address arrives under that site's name.
+* Metrics and health answer to these and to names without a dot, as a compose file or a cluster gives them:
+  nobody can own such a name in the public name system.
 * Over loopback the pages are open. Over any other address they ask for the token.
 * The webhook asks for the token wherever one is set, and without one is open over loopback only. Browsers
   name their origin on every POST; Alertmanager has none.
@@ -42,6 +44,11 @@ class Door:
         if _over_loopback(request) or self._bears_token(request):
             return None
         return 401
+
+    def machine(self, request: Request) -> Refusal | None:
+        """None lets whoever asks for metrics or health in."""
+        host = request.headers.get("host", "")
+        return None if self._is_ours(host) or "." not in _without_port(host) else 403
 
     def webhook(self, request: Request) -> Refusal | None:
         """None lets the sender of alerts in. Raises ConfigError when the token's file cannot be read."""

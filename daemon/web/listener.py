@@ -9,8 +9,10 @@ from starlette.types import ASGIApp
 
 from daemon.errors import RlaifdError
 from daemon.log import Logger
+from daemon.web.patience import Patient
 
-MOST_CONNECTIONS = 256
+BACKLOG = 256
+"""Connections that may wait to be accepted, and that are accepted at one go."""
 IDLE_S = 5
 
 
@@ -32,7 +34,7 @@ class Listener:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it greets at info and warns of bad input
         config = uvicorn.Config(
             self._app,
-            http="h11",
+            http=Patient,
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -40,7 +42,7 @@ class Listener:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            backlog=BACKLOG,
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=IDLE_S,
         )
@@ -69,7 +71,7 @@ class Listener:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
-            bound.listen(MOST_CONNECTIONS)
+            bound.listen(BACKLOG)
         except OSError as error:
             bound.close()
             raise self._unavailable(error) from None

@@ -39,7 +39,7 @@ class _Asked:
 def run_sample(job: SampleJob, reporter: Reporter, stopping: Callable[[], bool]) -> SampleResult:
     """Samples `count` answers to each prompt. Raises JobError."""
     prompts = read_prompts(job.prompts)
-    base = lora.load(job.base_model, job.revision, job.device)
+    base = lora.load(job.base_model, job.revision, job.device, job.bf16)
     asked = _asked(job, base, prompts)
     model = base.model
     if job.adapter is not None:
@@ -66,7 +66,7 @@ def run_sample(job: SampleJob, reporter: Reporter, stopping: Callable[[], bool])
 def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool]) -> CompareResult:
     """One answer of each policy to each prompt, with KL and entropies. Raises JobError."""
     prompts = read_prompts(job.prompts)
-    base = lora.load(job.base_model, job.revision, job.device)
+    base = lora.load(job.base_model, job.revision, job.device, job.bf16)
     asked = _asked(job, base, prompts)
     adapters = {CANDIDATE: job.candidate} | ({STABLE: job.stable} if job.stable else {})
     model = lora.with_adapters(base, adapters)

@@ -12,11 +12,13 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdap
 
 from policies.policy import DpoRecipe, TrainingGuards
 from policies.records import Frozen, Message, Sampled
+from policies.training.planning.plan import Plan
 
 JOB = "job.json"
 PROGRESS = "progress.jsonl"
 LOG = "log.txt"
 RESULT = "result.json"
+PLAN = "plan.json"
 ADAPTER = "adapter"
 CHECKPOINTS = "checkpoints"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -27,6 +29,7 @@ Tools = tuple[dict[str, Any], ...]
 Device = Literal["auto", "cuda", "cpu"]
 TrainState = Literal["done", "unchanged", "halted", "stopped", "failed"]
 """How a training may end."""
+Bf16 = Literal["auto", "off"]
 
 
 class _Job(Frozen):
@@ -38,28 +41,42 @@ class _Job(Frozen):
     seed: int = 0
     threads: PositiveInt = 1
     device: Device = "auto"
+    bf16: Bf16 = "auto"
 
 
-class TrainJob(_Job):
-    """Train one adapter on a snapshot.
-
-    `parent` is the adapter directory to go on from (None: a new adapter on the base model); it is also the
-    reference of the loss. One process at a time holds `lock`.
-    """
-
-    kind: Literal["train"] = "train"
+class _Learning(_Job):
     parent: Path | None = None
+    """The adapter directory to go on from; None: a new adapter on the base model."""
     snapshot: Path
     snapshot_id: str
     recipe: DpoRecipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     guard_max_new_tokens: PositiveInt = 128
+    day: date | None = None
+    """The date that chat templates may write into the system message; None: the day of the run."""
+    memory_gb: PositiveFloat | None = None
+    """What the run may take of the device (10^9 bytes); None: what is there."""
+
+
+class PlanJob(_Learning):
+    """Say what a training would do. No weight is loaded and no lock is taken."""
+
+    kind: Literal["plan"] = "plan"
+
+
+class TrainJob(_Learning):
+    """Train one adapter on a snapshot.
+
+    `parent`, where there is one, is also the reference of the loss. One process at a time holds `lock`. What
+    the recipe leaves open is decided before the first step, and kept as `plan.json` in the job's directory: a
+    run that is taken up goes on by the same plan.
+    """
+
+    kind: Literal["train"] = "train"
     base_digest: str | None = None
     """What the base model was when the job was made: a run goes on only on the same one."""
     served_as: str | None = None
     """The name that the adapter's configuration gives its base model; None: where it was loaded from."""
-    day: date | None = None
-    """The date that chat templates may write into the system message; None: the day of the run."""
     lock: Path
     lock_wait_s: float = Field(default=5.0, ge=0)
 
@@ -96,7 +113,7 @@ class InspectJob(_Job):
     kind: Literal["inspect"] = "inspect"
 
 
-AnyJob = TrainJob | SampleJob | CompareJob | InspectJob
+AnyJob = PlanJob | TrainJob | SampleJob | CompareJob | InspectJob
 Job = Annotated[AnyJob, Field(discriminator="kind")]
 
 
@@ -176,8 +193,21 @@ class TrainResult(Frozen):
     trainable: NonNegativeInt = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     readings: tuple[GuardReading, ...] = ()
+    plan: Plan | None = None
+    """What was done, with every number of the recipe; None where the run ended before it was decided."""
+    rate: float | None = None
+    """Floating-point operations a second, by the plan's own count, of a run that was made in one go."""
     files: dict[str, AdapterFile] = Field(default_factory=dict)
     probe: Probe | None = None
+
+
+class PlanResult(Frozen):
+    """What a training would do. A plan that does not fit is `done`, and says so itself."""
+
+    kind: Literal["plan"] = "plan"
+    state: Literal["done", "failed", "stopped"]
+    reason: str = ""
+    plan: Plan | None = None
 
 
 class SampleResult(Frozen):
@@ -230,14 +260,16 @@ class InspectResult(Frozen):
     """The most tokens of a sequence; None: the model does not say."""
 
 
-AnyResult = TrainResult | SampleResult | CompareResult | InspectResult
+AnyResult = PlanResult | TrainResult | SampleResult | CompareResult | InspectResult
 Result = Annotated[AnyResult, Field(discriminator="kind")]
 
 JOBS: TypeAdapter[AnyJob] = TypeAdapter(Job)
 RESULTS: TypeAdapter[AnyResult] = TypeAdapter(Result)
 
 
-Event = Literal["started", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"]
+Event = Literal[
+    "started", "planned", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"
+]
 
 
 class Progress(Frozen):

@@ -4,6 +4,7 @@ import gc
 import math
 import random
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +12,22 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, set_seed
 
-from policies import snapshot
-from policies.policy import DpoRecipe
+from policies.training import lesson as lessons
+from policies.training.durable import write_whole
 from policies.training.ending import end
 from policies.training.engines import batches, dpo
-from policies.training.engines.reference import pays
 from policies.training.errors import JobError, StoppedError
 from policies.training.guarding.monitor import Watch
-from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob, TrainResult
-from policies.training.model import checkpoints, lora, selftest
-from policies.training.model.dataset import Prepared, prepare
+from policies.training.jobs import ADAPTER, CHECKPOINTS, PLAN, TrainJob, TrainResult
+from policies.training.lesson import Lesson
+from policies.training.model import checkpoints, lora
+from policies.training.model.dataset import Prepared
 from policies.training.model.lora import Base
 from policies.training.model.rendering import Rendering
-from policies.training.model.responses import Responses
+from policies.training.planning.memory import READ_AT_ONCE
+from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
-from policies.training.sampling.questions import Question, positions_of
+from policies.training.sampling.questions import Question
 
 BYTES_KEPT = 4 * (3 * 4 + 2)
 """A trainable weight on disk: with its optimiser's two moments and the reference's copy in three checkpoints
@@ -48,34 +50,35 @@ class _Setup:
 def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
     """Runs the job. Raises JobError or SnapshotError where it cannot be done as asked.
 
-    A run whose batch does not fit the device's memory is begun again with a smaller one and the more
-    accumulation, which is the same training.
+    A run whose batch does not fit the device's memory after all is begun again with a smaller one and the
+    more accumulation, which is the same training.
     """
+    lesson = lessons.read(job)
+    plan = lessons.taken_up(job, lesson)
     while True:
+        if plan.refusal:
+            raise JobError(plan.refusal)
+        write_whole(job.out / PLAN, plan)
+        reporter.report("planned", note=str(plan))
         try:
-            return _train(job, reporter, stopping)
+            return _train(job, plan, lesson, reporter, stopping)
         except torch.OutOfMemoryError:
-            if job.recipe.batch_size == 1:
+            if plan.recipe.batch_size == 1:
                 raise
         # Only out here is the error gone, and with it what holds the failed attempt's tensors.
         gc.collect()
         torch.cuda.empty_cache()
-        job = job.model_copy(update={"recipe": _smaller(job.recipe)})
-        reporter.report("started", note=f"out of memory: again with batches of {job.recipe.batch_size}")
+        plan = plan.smaller()
+        reporter.report("started", note=f"out of memory: again with batches of {plan.recipe.batch_size}")
 
 
-def _smaller(recipe: DpoRecipe) -> DpoRecipe:
-    """The largest batch up to half of the recipe's that divides it, accumulated to the same size."""
-    size = recipe.batch_size
-    smaller = max(part for part in range(1, size // 2 + 1) if size % part == 0)
-    accumulation = recipe.gradient_accumulation * (size // smaller)
-    return recipe.model_copy(update={"batch_size": smaller, "gradient_accumulation": accumulation})
-
-
-def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> TrainResult:
-    setup = _prepare(job, reporter, stopping)
+def _train(
+    job: TrainJob, plan: Plan, lesson: Lesson, reporter: Reporter, stopping: Callable[[], bool]
+) -> TrainResult:
+    setup = _prepare(job, plan, lesson, reporter, stopping)
     _check(stopping)
-    trainer = _trainer(job, setup, reporter, stopping)
+    start = time.monotonic()
+    trainer = _trainer(job, plan, setup, reporter, stopping)
     before = lora.fingerprint(lora.trainable(setup.model))
     resume = checkpoints.newest(job.out / CHECKPOINTS)
     resumed = checkpoints.step_of(resume) or 0 if resume else 0
@@ -98,6 +101,8 @@ def _train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> T
         trainable=setup.trainable,
         metrics=_metrics(watch, outcome.training_loss),
         readings=tuple(watch.readings),
+        plan=plan,
+        rate=None if resumed else plan.flops / (time.monotonic() - start),
     )
     if watch.halted is not None:
         return result.model_copy(update={"state": "halted", "reason": watch.halted})
@@ -132,15 +137,12 @@ def _reference(job: TrainJob) -> str | None:
     return "ref" if job.parent else None
 
 
-def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> _Setup:
-    frozen = snapshot.read(job.snapshot, job.snapshot_id)
-    base = lora.load(job.base_model, job.revision, job.device)
+def _prepare(
+    job: TrainJob, plan: Plan, lesson: Lesson, reporter: Reporter, stopping: Callable[[], bool]
+) -> _Setup:
+    base = lora.load(job.base_model, job.revision, job.device, job.bf16)
     _check(stopping)
     rendering = Rendering(base.tokenizer, generation=base.model.generation_config, day=job.day)
-    notes = selftest.require(rendering, Responses(rendering), base.name)
-    prepared = prepare(frozen.pairs, rendering, _most_tokens(job, base))
-    if not prepared.examples:
-        raise JobError(f"nothing to learn from: {prepared.told}")
     set_seed(job.seed)
     shape = job.recipe.lora
     model = lora.continued(base, job.parent, shape) if job.parent else lora.fresh(base, shape)
@@ -150,29 +152,26 @@ def _prepare(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) ->
     _make_sure_of_space(job, trainable)
     watch = Watch(
         rendering=rendering,
-        questions=_choose(prepared, job),
+        questions=_choose(lesson.prepared, plan.samples, job.seed),
         guards=job.guards,
+        every_steps=plan.every_steps,
+        at_once=plan.recipe.batch_size * READ_AT_ONCE,
         reference=_reference(job),
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
         reporter=reporter,
         stopping=stopping,
     )
-    return _Setup(base, rendering, model, prepared, watch, trainable, notes)
-
-
-def _most_tokens(job: TrainJob, base: Base) -> int:
-    """The longest sequence: the recipe's, and never more than the model takes."""
-    positions = positions_of(base.model.config, base.tokenizer)
-    return job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)
+    return _Setup(base, rendering, model, lesson.prepared, watch, trainable, lesson.notes)
 
 
 def _trainer(
-    job: TrainJob, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
+    job: TrainJob, plan: Plan, setup: _Setup, reporter: Reporter, stopping: Callable[[], bool]
 ) -> dpo.PairTrainer:
-    recipe, pairs = job.recipe, len(setup.prepared.examples)
+    recipe, pairs = plan.recipe, len(setup.prepared.examples)
     trainer = dpo.PairTrainer(
         sft_weight=recipe.sft_weight,
+        warmup_steps=recipe.warmup_steps,
         check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
         extra_state=setup.watch.state,
         pad=setup.rendering.pad,
@@ -188,8 +187,7 @@ def _trainer(
         trainer.model.delete_adapter(dpo.REFERENCE)
     notes = [setup.prepared.told, *setup.notes, *([trainer.share()] if recipe.trainer == "shared" else [])]
     reporter.report("ready", metrics={"trainable": setup.trainable, "pairs": pairs}, note="; ".join(notes))
-    step = recipe.batch_size * recipe.gradient_accumulation
-    if pays(pairs, epochs=recipe.epochs, max_steps=recipe.max_steps, step=step):
+    if recipe.reference_once:
         trainer.keep_reference(setup.base, _passes(reporter, stopping))
     return trainer
 
@@ -212,11 +210,10 @@ def _make_sure_of_space(job: TrainJob, trainable: int) -> None:
         )
 
 
-def _choose(prepared: Prepared, job: TrainJob) -> list[Question]:
+def _choose(prepared: Prepared, samples: int, seed: int) -> list[Question]:
     """The prompts that the guards sample answers to: the same ones all through the run, each once."""
     prompts = list(dict.fromkeys(tuple(example.prompt) for example in prepared.examples))
-    chosen = random.Random(job.seed).sample(prompts, min(job.guards.samples, len(prompts)))
-    return [Question(ids) for ids in chosen]
+    return [Question(ids) for ids in random.Random(seed).sample(prompts, min(samples, len(prompts)))]
 
 
 def _metrics(watch: Watch, mean_loss: float) -> dict[str, float]:

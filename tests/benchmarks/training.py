@@ -17,16 +17,18 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from policies.policy import DpoRecipe, Lora
+from policies.policy import DpoRecipe, Lora, TrainingGuards
 from policies.records import Message
 from policies.snapshot import Pair
 
 PAIRS = 512
+BATCH = 8
 MOST = 490
 """Tokens of the longest prompt, and of the longest answer a quarter of them."""
 RECIPE = DpoRecipe(
-    learning_rate=1e-4, epochs=1, batch_size=8, checkpoint_steps=10_000, lora=Lora(r=8, alpha=16)
-)
+    learning_rate=1e-4, epochs=1, batch_size=BATCH, gradient_accumulation=1, gradient_checkpointing=False,
+    checkpoint_steps=10_000, lora=Lora(r=8, alpha=16),
+)  # fmt: skip
 SAME = 1e-4
 """Nats by which an answer's two log-probabilities may differ."""
 
@@ -104,6 +106,8 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> tuple[float, Any]:
     from policies.training.model import lora
     from policies.training.model.dataset import prepare
     from policies.training.model.rendering import Rendering
+    from policies.training.planning.plan import decide
+    from tests.policies.training.planning.facts import facts
 
     loaded = lora.load(base, None, "cpu")
     trainer = dpo.PairTrainer(
@@ -113,7 +117,7 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> tuple[float, Any]:
         pad=loaded.tokenizer.pad_token_id,
         rows=batches.rows(prepare(pairs, Rendering(loaded.tokenizer), 4096).examples),
         model=lora.fresh(loaded, RECIPE.lora),
-        args=dpo.arguments(RECIPE, out, loaded, 0),
+        args=dpo.arguments(decide(RECIPE, TrainingGuards(), facts(PAIRS)).recipe, out, loaded, 0),
         processing_class=loaded.tokenizer,
     )
     trainer.model.delete_adapter(dpo.REFERENCE)
@@ -135,7 +139,7 @@ def _theirs(base: str, pairs: list[Pair], out: Path) -> tuple[float, Any]:
         output_dir=str(out), use_cpu=True, bf16=False, gradient_checkpointing=False, max_length=4096,
         loss_type=["sigmoid", "sft"], loss_weights=[1.0, RECIPE.sft_weight], beta=RECIPE.beta,
         learning_rate=RECIPE.learning_rate, num_train_epochs=RECIPE.epochs, save_strategy="no", report_to=[],
-        per_device_train_batch_size=RECIPE.batch_size, logging_steps=1, disable_tqdm=True,
+        per_device_train_batch_size=BATCH, logging_steps=1, disable_tqdm=True,
     )  # fmt: skip
     rows = [
         {
@@ -178,8 +182,8 @@ def _apart(ours: Any, theirs: Any) -> float:
     tokens = list(theirs.train_dataset)
     order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]["prompt_ids"]))
     largest = 0.0
-    for start in range(0, len(order), RECIPE.batch_size):
-        part = order[start : start + RECIPE.batch_size]
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
         batch = theirs.data_collator([tokens[index] for index in part])
         labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, IGNORED)
         with torch.no_grad():

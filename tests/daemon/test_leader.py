@@ -30,3 +30,13 @@ def test_a_leader_that_cannot_renew_stops_before_the_lease_ends(store: Store, cl
     leader.step()
     clock.advance(TTL_S * 0.9)
     assert not leader.leads
+
+
+def test_one_that_may_not_lead_never_does(store: Store, clock: FakeClock) -> None:
+    """It does not take the lease either, so that another gets it at once."""
+    worker = Leader(Lease(store, clock, "leader", "worker", TTL_S), clock, may_lead=False)
+    other = Leader(Lease(store, clock, "leader", "other", TTL_S), clock)
+    worker.step()
+    other.step()
+    assert [leader.leads for leader in (worker, other)] == [False, True]
+    assert not Leader(None, clock, may_lead=False).leads

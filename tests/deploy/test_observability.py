@@ -12,6 +12,7 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 from daemon.metrics import Metrics
+from policies.halts import EVIDENCE_OF
 from policies.records import Scope
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +115,7 @@ def test_every_alert_says_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}
         assert len(rule["annotations"]["description"]) > 40
         assert rule["labels"]["severity"] in {"none", "warning", "critical"}
-        assert set(rule["labels"]) <= {"severity", "halts"}
+        assert set(rule["labels"]) <= {"severity", "halts", "evidence"}
         assert rule["labels"].get("halts") in {None, "rollback", *(scope.value for scope in Scope)}
         assert "$value" not in str(rule["labels"])
         assert rule["alert"] == "RlaifdWatchdog" or re.search(r"[<>]|[!=]=|absent", rule["expr"])
@@ -123,6 +124,12 @@ def test_every_alert_says_what_to_do() -> None:
             scope = {"rollback": "promotion"}.get(rule["labels"]["halts"], rule["labels"]["halts"])
             text = rule["annotations"]["description"]
             assert f"rlaifd resume {scope}" in text or "is halted" in text
+
+
+def test_alerts_say_what_they_rest_on() -> None:
+    """The rules' `evidence` is what the daemon takes the alerts of these names to rest on, label or not."""
+    said = {rule["alert"]: rule["labels"].get("evidence") for rule in rules()}
+    assert {name: found for name, found in said.items() if found} == dict(EVIDENCE_OF)
 
 
 def test_each_scope_can_be_halted_by_an_alert() -> None:

@@ -20,6 +20,7 @@ from tests.servers import cache, realmodel
 MODEL: Final = "smollm2-135m-instruct"
 BATCH: Final = 64
 SAMPLED: Final = TypeAdapter(tuple[Sampled, ...])
+CUDA: Final = Path("/dev/nvidia0")
 CODE: Final = Path(__file__).resolve().parents[2] / "policies" / "training"
 Tell = Callable[[int, int], None]
 """Told how many answers are there, and of how many."""
@@ -49,7 +50,6 @@ class Agent:
             max_new_tokens=self.max_new_tokens,
             batch_size=BATCH,
             seed=seed,
-            device="cpu",
         )
 
         def progressed(progress: Progress) -> None:
@@ -83,13 +83,14 @@ class Agent:
         return found
 
     def _key(self, requests: Sequence[Request], seed: int) -> str:
-        """Everything on which the base model's answers depend: task, model, length, and the code."""
+        """Everything on which the base model's answers depend: task, model, length, device and code."""
         code = hashlib.sha256()
         for path in sorted([*CODE.glob("sampling/*.py"), *CODE.glob("model/*.py")]):
             code.update(path.read_bytes())
         model = json.loads((self.base / realmodel.DIGESTS).read_bytes())
         texts = [request.text for request in requests]
-        return digest([task_digest(), texts, model, self.max_new_tokens, seed, code.hexdigest()])
+        device = "cuda" if CUDA.exists() else "cpu"
+        return digest([task_digest(), texts, model, self.max_new_tokens, seed, device, code.hexdigest()])
 
 
 def logged(requests: Sequence[Request], answers: Sequence[Sampled]) -> list[dict[str, Any]]:

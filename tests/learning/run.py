@@ -137,6 +137,7 @@ class Learning:
 
     def _gate(self, adapter: str) -> Attempt:
         """The gate decides; anything but `promote` ends the programme."""
+        self._screen.say("rlaifd evaluate …")
         done = commands.run("evaluate", "--json", config=self._config)
         self._screen.say(f"rlaifd evaluate ({done.seconds:.0f} s)")
         store = watcher.store_of(self._dir)
@@ -175,8 +176,9 @@ class Learning:
         )
 
     def _command(self, *arguments: str) -> commands.Done:
-        done = commands.must(*arguments, config=self._config)
         shown = " ".join(part for part in arguments if "/" not in part)
+        self._screen.say(f"rlaifd {shown} …")
+        done = commands.must(*arguments, config=self._config)
         self._screen.say(f"rlaifd {shown} ({done.seconds:.0f} s): {done.said}")
         return done
 

@@ -27,13 +27,14 @@ Document = dict[str, Any]
 class Sizes:
     """How much of everything. The shares are of the logged prompts."""
 
-    logs: int = 264
+    logs: int = 270
     held_out: int = 200
     """Prompts that are never logged, on which base and adapter are compared in the end."""
     max_new_tokens: int = 48
-    train: float = 0.50
-    audit: float = 0.15
-    gate: float = 0.35
+    train: float = 0.46
+    audit: float = 0.20
+    """The reviewer decides two in three of its pairs, and the small judge three in five of these."""
+    gate: float = 0.34
     serving_temperature: float = 0.7
     """At which the agent answers its customers. All else samples at 1."""
 
@@ -65,7 +66,6 @@ def document(*, base: Path, judges: Mapping[Role, str], seed: int, sizes: Sizes)
             "splits": splits,
             "sampling": {"type": "child", "max_new_tokens": sizes.max_new_tokens},
         },
-        "training": {"device": "cpu"},
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from policies.agreement import Labelled, alignment
-from policies.halts import HaltEvidence, Spread, evaluate, rules_for
+from policies.halts import Evidence, HaltEvidence, Spread, evaluate, evidence_of, rules_for, steps_back
 from policies.policy import HaltRules
 from policies.records import Role, Scope
 
@@ -53,3 +53,27 @@ def test_collapsed_rewards_halt_training() -> None:
 def test_missing_evidence_halts_nothing() -> None:
     """The gate stays shut instead."""
     assert evaluate(rules_for(RULES, ROLES), HaltEvidence()) == ()
+
+
+@pytest.mark.parametrize(
+    ("halted_at", "in_force", "steps"),
+    [([], 3, False), ([3], 3, True), ([3, 3, 3], 3, True), ([3, 4], 4, False), ([2], 3, False)],
+)
+def test_one_cause_steps_back_once(halted_at: list[int], in_force: int, steps: bool) -> None:
+    """Only the epoch that was in force when the first of the active halts was latched is left."""
+    assert steps_back(halted_at, in_force) is steps
+
+
+@pytest.mark.parametrize(
+    ("alert", "written", "rests_on"),
+    [
+        ("RlaifdJudgeAlignmentBreach", "", Evidence.LABELS),
+        ("RlaifdJudgeAlignmentBreach", "verdicts", Evidence.VERDICTS),
+        ("Mine", "spend", Evidence.SPEND),
+        ("Mine", "moon", None),
+        ("Mine", "", None),
+    ],
+)
+def test_an_alert_rests_on_what_it_says(alert: str, written: str, rests_on: Evidence | None) -> None:
+    """Its label, else its name; of one that says nothing each start is news."""
+    assert evidence_of(alert, written) is rests_on

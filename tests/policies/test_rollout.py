@@ -7,9 +7,11 @@ import yaml
 
 from policies.rollout import (
     HEADER,
+    Noted,
     RolloutSpec,
     RolloutSpecError,
     Wanted,
+    has_lost,
     last_good,
     parse,
     render,
@@ -105,3 +107,27 @@ def test_going_back_may_end_at_the_base_model() -> None:
     """It was in force as well, and it is what there is where nothing ever was."""
     assert last_good(["b", None, "a"], in_force="b", quarantined={"b"}, foreign=()) is None
     assert last_good([], in_force=None, quarantined=(), foreign=()) is None
+
+
+@pytest.mark.parametrize(
+    ("stable", "noted", "epoch", "lost"),
+    [
+        (NAME, Noted("now", 3), 3, False),
+        (NAME, Noted("now", 3), 4, True),
+        (NAME, Noted("before", 3), 4, False),
+        (None, Noted("before", 3), 4, False),
+        (None, Noted("now", 3), 4, True),
+        (None, None, 0, False),
+        (None, None, 4, True),
+        (NAME, None, 4, False),
+        (NAME, Noted("now", -1), 0, True),
+    ],
+)
+def test_a_file_that_did_not_change_has_lost_to_what_was_decided_since(
+    stable: str | None, noted: Noted | None, epoch: int, lost: bool
+) -> None:
+    """A change makes a new wish; where nothing was noted, what `init` writes is none."""
+    spec = RolloutSpec(stable=stable)
+    assert has_lost(spec, "now", noted=noted, epoch=epoch, decided=()) is lost
+    if noted is None:
+        assert has_lost(spec, "now", noted=None, epoch=epoch, decided={"now"}) is (epoch > 0)

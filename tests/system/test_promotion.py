@@ -13,7 +13,7 @@ from daemon.store.rollouts import EVALUATION
 from daemon.wiring import Wiring
 from policies.rollout import render
 from tests.daemon.adapterfiles import manifest, source
-from tests.daemon.configuration import write
+from tests.daemon.configuration import TEXT, write
 from tests.system.command import rlaifd
 
 UNKNOWN = "support-000000000000"
@@ -22,9 +22,9 @@ UNKNOWN = "support-000000000000"
 class Site:
     """A configuration with a store, in which adapters can be published and judged."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, text: str = TEXT) -> None:
         self.directory = directory
-        self.config = write(directory)
+        self.config = write(directory, text)
         self.file = directory / "rollout.yaml"
         self.file.write_text(render(None), encoding="utf-8")
         self.parts = Wiring(load(self.config))

@@ -7,6 +7,7 @@ fused head) is TRL's.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from policies.policy import DpoRecipe
-from policies.training.engines import sharing
+from policies.training.engines import schedule, sharing
 from policies.training.engines.batches import LengthBuckets
 from policies.training.engines.losses import LossTerms, dpo_loss
 from policies.training.engines.reference import Answers, References
@@ -25,6 +25,7 @@ from policies.training.engines.scoring import Batch, Scores, Scoring, WholeRows
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
 from policies.training.model.lora import Base, fingerprint, using
+from policies.training.planning.plan import Resolved
 
 ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 """Largest first margin that rounding explains: policy and reference are then the same weights."""
@@ -46,9 +47,11 @@ class PairTrainer(DPOTrainer):
         extra_state: Callable[[], str],
         pad: int,
         rows: Sequence[dict[str, Any]],
+        warmup_steps: int = 0,
         **kwargs: Any,
     ) -> None:
         self._sft_weight = sft_weight
+        self._warmup_steps = warmup_steps
         self._check_margin = check_margin
         self._extra_state = extra_state
         self._pad = pad
@@ -98,6 +101,13 @@ class PairTrainer(DPOTrainer):
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         lengths = [row[self._scoring.length] for row in self.rows]
         return LengthBuckets(lengths, batch, self.args.seed)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The learning rate over the steps; the base class's would begin at 0."""
+        if self.lr_scheduler is None:
+            factor = partial(schedule.factor, warmup=self._warmup_steps, steps=num_training_steps)
+            self.lr_scheduler: Any = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+        return self.lr_scheduler
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ARG002
         scores = self._scoring.score(model, inputs)
@@ -188,21 +198,18 @@ EXTRA = "guards.json"
 """File of a checkpoint with what the guards have seen."""
 
 
-def arguments(recipe: DpoRecipe, out: Path, base: Base, seed: int) -> DPOConfig:
+def arguments(recipe: Resolved, out: Path, base: Base, seed: int) -> DPOConfig:
     """TRL's settings for a recipe. Its own defaults (bf16, checkpointing, 1,024 tokens) are set aside."""
-    bf16 = base.device.type == "cuda" and torch.cuda.is_bf16_supported()
     return DPOConfig(
         output_dir=str(out),
         use_cpu=base.device.type == "cpu",
-        bf16=bf16,
+        bf16=base.model.dtype == torch.bfloat16,
         gradient_checkpointing=recipe.gradient_checkpointing,
         max_length=None,
         loss_type=["sigmoid"],
         beta=recipe.beta,
         disable_dropout=recipe.lora.dropout == 0,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=recipe.warmup_ratio,
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps,
         per_device_train_batch_size=recipe.batch_size,

@@ -148,7 +148,7 @@ class Ppo:
         part = 0.0
         if active > 0 and math.isfinite(seen["value_loss"] + seen["value_grad_norm"]):
             steps = recipe.steps - recipe.critic_warmup_steps
-            part = factor(active, warmup=min(recipe.warmup_steps, steps), steps=steps)
+            part = factor(active - 1, warmup=min(recipe.warmup_steps, steps), steps=steps)
             seen |= self.actor.improve(learned, part, key)
             self.penalty = self.penalty.after(seen["kl_sequence"])
         return seen | {

@@ -52,11 +52,3 @@ class References:
     def _key(self, row: Row) -> str:
         tokens = json.dumps([self.identity, *(row[name] for name in TOKENS)])
         return hashlib.sha256(tokens.encode()).hexdigest()
-
-
-def pays(pairs: int, *, epochs: float, max_steps: int, step: int) -> bool:
-    """Whether pairs are met more than once, so that what the reference says of them is worth keeping.
-
-    `step` is how many pairs a step takes; `max_steps` below one: as many as the epochs have.
-    """
-    return (max_steps * step if max_steps > 0 else epochs * pairs) > pairs

@@ -69,12 +69,12 @@ class RewardTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """A warm-up whose first step is not 0, then a line down."""
+        """The project's own course of the learning rate, which leaves no step at 0."""
         steps = num_training_steps
         warmup = math.ceil(self._recipe.warmup_ratio * steps)
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer if optimizer is None else optimizer,
-            lambda done: factor(min(done + 1, steps), warmup=warmup, steps=steps),
+            lambda done: factor(done, warmup=warmup, steps=steps),
         )
         return self.lr_scheduler
 

@@ -31,7 +31,10 @@ STEP_METRICS = (
 
 
 class Watch(TrainerCallback):
-    """Called by the trainer after every step. `halted` says why the guards ended the run, or is None."""
+    """Called by the trainer after every step. `halted` says why the guards ended the run, or is None.
+
+    It measures every `every_steps` steps, and samples `at_once` answers at a time.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,8 @@ class Watch(TrainerCallback):
         rendering: Rendering,
         questions: Sequence[Question],
         guards: TrainingGuards,
+        every_steps: int,
+        at_once: int,
         reference: str | None,
         max_new_tokens: int,
         seed: int,
@@ -48,6 +53,8 @@ class Watch(TrainerCallback):
         self._rendering = rendering
         self._questions = questions
         self._guards = guards
+        self._every_steps = every_steps
+        self._at_once = at_once
         self._reference = reference
         self._max_new_tokens = max_new_tokens
         self._seed = seed
@@ -82,7 +89,7 @@ class Watch(TrainerCallback):
     ) -> None:
         """Measures when it is time; on request leaves a checkpoint and ends."""
         del args
-        if state.global_step % self._guards.every_steps == 0:
+        if state.global_step % self._every_steps == 0:
             self.measure(kwargs["model"], state.global_step, control)
         if self._stopping() and self.halted is None:
             control.should_save = True
@@ -119,7 +126,7 @@ class Watch(TrainerCallback):
         """Samples answers now and reads KL and entropy from them."""
         was_training = model.training
         model.eval()
-        settings = Settings(max_new_tokens=self._max_new_tokens, seed=self._seed)
+        settings = Settings(max_new_tokens=self._max_new_tokens, seed=self._seed, batch_size=self._at_once)
         rows = sample(model, self._rendering, self._questions, settings)
         found = distance.distances(
             model,

@@ -8,11 +8,18 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+)
 
 from policies import architectures, checkpoint
 from policies.training.errors import JobError
-from policies.training.jobs import Device
+from policies.training.jobs import Bf16, Device
+from policies.training.model import device as devices
 from policies.training.model import naming
 from policies.training.model.naming import Naming
 
@@ -35,36 +42,64 @@ class Base:
     naming: Naming = naming.SAME
 
 
-def load(name: str, revision: str | None, device: Device) -> Base:
+def load(name: str, revision: str | None, device: Device, bf16: Bf16 = "auto") -> Base:
     """Loads a local directory or a pinned hub model. Only safetensors, never code from the model's files.
 
     Raises JobError, one line, for what cannot be loaded, and for what transformers would load wrongly: a
     checkpoint without weights for a part of the model (it would be random), or one whose own class gives its
     modules names that cannot be told.
     """
-    where = _device(device)
-    local = Path(name).is_dir()
-    if local:
+    where = devices.chosen(device)
+    if Path(name).is_dir():
         name = _checked(name)
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    if not local:
-        common["revision"] = revision
     try:
-        return _load(name, revision, where, common)
+        return _load(name, revision, where, devices.precision(where, bf16))
     except torch.OutOfMemoryError:
         raise
     except UNLOADABLE as error:
         raise JobError(f"{name}: cannot be loaded: {type(error).__name__}: {_line(error)}") from error
 
 
-def _load(name: str, revision: str | None, where: torch.device, common: dict[str, Any]) -> Base:
+def source(name: str, revision: str | None) -> dict[str, Any]:
+    """How a base model's files are asked for: a directory without the network, a hub's at its commit."""
+    local = Path(name).is_dir()
+    asked: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
+    return asked if local else asked | {"revision": revision}
+
+
+def load_config(name: str, revision: str | None) -> Any:
+    """The base model's configuration. Raises JobError."""
+    try:
+        return AutoConfig.from_pretrained(name, **source(name, revision))
+    except UNLOADABLE as error:
+        raise JobError(f"{name}: {_line(error)}") from None
+
+
+def load_tokenizer(name: str, revision: str | None) -> Any:
+    """The base model's tokenizer. Raises JobError."""
+    try:
+        return AutoTokenizer.from_pretrained(name, **source(name, revision))
+    except UNLOADABLE as error:
+        raise JobError(f"{name}: {_line(error)}") from None
+
+
+def generation_settings(name: str, revision: str | None) -> GenerationConfig | None:
+    """What the model says of its generation; None: many say nothing, and the tokenizer's end token is all."""
+    try:
+        return GenerationConfig.from_pretrained(name, **source(name, revision))
+    except (OSError, ValueError):
+        return None
+
+
+def _load(name: str, revision: str | None, where: torch.device, dtype: torch.dtype) -> Base:
+    common = source(name, revision)
     raw, _ = PretrainedConfig.get_config_dict(name, **common)
     problem = architectures.problem(raw)
     if problem is not None:
         raise JobError(f"{name}: config.json: {problem}")
     tokenizer = AutoTokenizer.from_pretrained(name, **common)
     model, loading = AutoModelForCausalLM.from_pretrained(
-        name, dtype=_dtype(where), use_safetensors=True, output_loading_info=True, **common
+        name, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
     )
     _complete(name, loading)
     model.requires_grad_(requires_grad=False)
@@ -84,18 +119,6 @@ def _checked(name: str) -> str:
     except checkpoint.CheckpointError as error:
         raise JobError(str(error)) from None
     return str(directory)
-
-
-def _device(device: Device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise JobError("device is cuda and this machine has none: set training.device to auto or cpu")
-    return torch.device(device)
-
-
-def _dtype(where: torch.device) -> torch.dtype:
-    return torch.bfloat16 if where.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 
 def _complete(name: str, loading: dict[str, Any]) -> None:

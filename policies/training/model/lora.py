@@ -50,14 +50,7 @@ def fresh(base: Base, shape: Lora) -> Any:
 
     Raises JobError where the recipe's target modules are not to be had.
     """
-    config = LoraConfig(
-        r=shape.r,
-        lora_alpha=shape.alpha,
-        lora_dropout=shape.dropout,
-        target_modules=targets.resolve(base.model, shape.target_modules),
-        fan_in_fan_out=targets.transposed(base.model),
-        task_type="CAUSAL_LM",
-    )
+    config = targets.configured(base.model, shape)
     try:
         return get_peft_model(base.model, config)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Which modules of a base model a recipe's adapter is on."""
+"""What a recipe's adapter is on a base model, and which of its modules it is on."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from policies.policy import Lora
 from policies.training.errors import JobError
 from policies.training.model.naming import listed, texts
 
@@ -16,6 +17,18 @@ KERNELS = frozenset({"out_proj", "conv1d"})
 """Modules of Mamba's layers whose weights its kernels read themselves: an adapter there would be passed by,
 and PEFT refuses it."""
 Targets = str | list[str]
+
+
+def configured(model: Any, shape: Lora) -> LoraConfig:
+    """What PEFT is told to make of the recipe's shape on this model. Raises JobError as `resolve` does."""
+    return LoraConfig(
+        r=shape.r,
+        lora_alpha=shape.alpha,
+        lora_dropout=shape.dropout,
+        target_modules=resolve(model, shape.target_modules),
+        fan_in_fan_out=transposed(model),
+        task_type="CAUSAL_LM",
+    )
 
 
 def resolve(model: Any, wanted: str | tuple[str, ...]) -> Targets:

@@ -35,6 +35,15 @@ def test_the_daemon_accepts_all_three(tmp_path: Path, document: dict[str, Any]) 
     assert len({each.policy.name for each in (good, flipped, unanchored)}) == 3
 
 
+def test_the_demo_trains_by_numbers_of_its_own(tmp_path: Path, document: dict[str, Any]) -> None:
+    """No rule for real models decides what it shows: only how a step is cut is left open."""
+    for each in (document, settings.flipped(document), settings.unanchored(document)):
+        policy = loaded(tmp_path, each).policy
+        left_open = {name for name, value in policy.recipe if value == "auto"}
+        assert left_open == {"gradient_accumulation", "gradient_checkpointing"}
+        assert "auto" not in {policy.guards.every_steps, policy.guards.samples}
+
+
 def test_only_the_unanchored_training_is_left_to_the_gate(tmp_path: Path, document: dict[str, Any]) -> None:
     """Its guards watch and stop nothing; the others' stop."""
     watched = loaded(tmp_path, settings.unanchored(document)).policy.guards

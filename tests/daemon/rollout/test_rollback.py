@@ -1,10 +1,11 @@
 """A rollback goes back to an adapter that may serve and keeps the other out, whatever else is wrong."""
 
 import pytest
+from sqlalchemy import select
 
-from daemon.errors import AdapterRefusedError, RefusedError
+from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.rollout.rollout import BASE
-from daemon.store import ledger
+from daemon.store import ledger, rollouts
 from policies.records import Scope
 from tests.daemon.rollout.world import WHO, A, B, C, World, kinds, wished
 
@@ -74,3 +75,33 @@ def test_rollback_to_a_named_adapter(small: World) -> None:
         rollout.rollback(**WHO, to=C)
     assert rollout.rollback(**WHO, to=BASE).stable is None
     assert rollout.rollback(**WHO, to=B).stable == B
+
+
+def test_a_quarantine_can_be_taken_back(world: World) -> None:
+    """In the ledger, with its reason. Nothing comes into force by it, and the gate's decision counts on."""
+    rollout = world.promoted(A, B)
+    rollout.rollback(**WHO)
+    world.publish(C, "reject", against=A)
+    rollout.readmit(B, actor="ann", reason="one reviewer's labels were wrong")
+    assert rollout.reconcile().stable == A
+    last = select(ledger.LEDGER).order_by(ledger.LEDGER.c.seq.desc()).limit(1)
+    entry = world.store.read(lambda c: c.execute(last).one())
+    assert (entry.action, entry.subject, entry.detail) == ("readmit", B, {"quarantine": WHO["reason"]})
+    with pytest.raises(HaltedError):
+        rollout.promote(B, **WHO)
+    world.latch.resume(Scope.PROMOTION, actor="ann", reason="a false alarm")
+    assert rollout.promote(B, **WHO).stable == B
+    world.store.write(lambda c: rollouts.quarantine(c, C, reason="x", at=1.0))
+    rollout.readmit(C, actor="ann", reason="to see")
+    with pytest.raises(AdapterRefusedError, match="rejected by the gate"):
+        rollout.promote(C, **WHO)
+
+
+@pytest.mark.parametrize(("name", "said"), [(A, "is not quarantined"), (C, "is unknown")])
+def test_only_a_quarantine_is_taken_back(small: World, name: str, said: str) -> None:
+    """And nothing is written of the attempt."""
+    rollout = small.promoted(A)
+    before = small.store.read(ledger.head)
+    with pytest.raises(AdapterRefusedError, match=said):
+        rollout.readmit(name, actor="ann", reason="why")
+    assert small.store.read(ledger.head) == before

@@ -21,6 +21,7 @@ from policies.training.jobs import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     JOB,
+    PLAN,
     Probe,
     ProbeSequence,
     Progress,
@@ -29,6 +30,7 @@ from policies.training.jobs import (
 )
 from tests.daemon.adapterfiles import described, source
 from tests.policies.training.conftest import pair
+from tests.policies.training.planning.facts import plan
 
 
 class FakeChild:
@@ -63,6 +65,14 @@ def succeed(child: FakeChild) -> TrainResult:
     child.tell(Progress(event="step", step=7, metrics={"loss": 0.25}))
     child.tell(Progress(event="guard", step=7, metrics={"kl_sequence": 1.5, "entropy": 0.5}))
     return TrainResult(state="done", steps=8, files=files, probe=PROBE)
+
+
+def succeed_as_planned(child: FakeChild) -> TrainResult:
+    """The same, by a plan that is told before the first step."""
+    decided = plan(32, child.job.recipe)
+    (child.job.out / PLAN).write_text(decided.model_dump_json(), encoding="utf-8")
+    child.tell(Progress(event="planned", note=str(decided)))
+    return succeed(child).model_copy(update={"plan": decided})
 
 
 def crash(child: FakeChild) -> TrainResult:

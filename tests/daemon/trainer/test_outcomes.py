@@ -3,16 +3,18 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from daemon import adapters
 from daemon.children import Child
 from daemon.errors import AdapterRefusedError, RlaifdError
 from daemon.store import adapters as adapter_rows
-from daemon.store import rollouts, runs
+from daemon.store import ledger, rollouts, runs
 from daemon.trainer import Trainer
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
+from policies.training.planning.plan import Plan
 from tests.daemon.adapterfiles import source
-from tests.daemon.trainer.bench import Bench, FakeChild, succeed
+from tests.daemon.trainer.bench import Bench, FakeChild, succeed, succeed_as_planned
 
 
 def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
@@ -32,6 +34,26 @@ def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
     assert bench.value("training_loss") == 0.25
     assert bench.value("policy_entropy_nats", slot="candidate") == 0.5
     assert bench.value("training_active") == 0
+
+
+def test_the_recipe_that_was_carried_out_is_kept(bench: Bench) -> None:
+    """Row and manifest have every number explicit, the ledger what was asked; whoever asked is told first."""
+    told: list[Plan] = []
+    bench.act = succeed_as_planned
+    outcome = bench.train(on_plan=told.append)
+    (decided,) = told
+    done = decided.recipe.model_dump(mode="json")
+    assert (done["learning_rate"], done["steps"], done["warmup_steps"]) == (2.4e-4, 24, 0)
+    run = bench.store.read(lambda c: runs.get(c, outcome.run))
+    assert run is not None
+    assert run.recipe == done
+    assert run.result is not None
+    assert run.result["plan"]["asked"]["learning_rate"] == "auto"
+    manifest = adapters.verify(bench.trainer.adapters_dir / outcome.adapter, outcome.adapter)
+    assert manifest.recipe == done
+    begun = bench.store.read(lambda c: c.scalars(select(ledger.LEDGER.c.detail)).first())
+    assert begun is not None
+    assert begun["recipe"]["learning_rate"] == "auto"
 
 
 def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:

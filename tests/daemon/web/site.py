@@ -13,6 +13,8 @@ from daemon.health import Heartbeats, Readiness
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
+from daemon.store import rollouts
+from daemon.store.rollouts import InForce
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
 from daemon.web.door import Door
@@ -42,7 +44,6 @@ class Site:
     token: str | None = TOKEN
     state: dict[str, Any] = field(default_factory=dict)
     rollbacks: list[str] = field(default_factory=list)
-    changed_at: float | None = None
     refuse_rollback: RlaifdError | None = None
     before_rollback: Callable[[], None] = lambda: None
     metrics: Metrics = field(default_factory=Metrics)
@@ -55,18 +56,26 @@ class Site:
         self.alerts = Alerts(
             latch=self.latch,
             rollback=self.roll_back,
-            changed_at=lambda: self.changed_at,
             metrics=self.metrics,
             clock=self.clock,
             log=get("web"),
         )
 
-    def roll_back(self, reason: str) -> None:
+    def roll_back(self, reason: str, epoch: int) -> None:
         self.before_rollback()
         if self.refuse_rollback is not None:
             raise self.refuse_rollback
         self.rollbacks.append(reason)
-        self.changed_at = self.clock.now()
+        self.move(epoch)
+
+    def move(self, epoch: int) -> None:
+        """Another adapter comes into force on top of an epoch."""
+        after = InForce(None, epoch)
+        self.latch._store.write(
+            lambda c: rollouts.advance(
+                c, after=after, stable=None, actor="a", reason="r", at=self.clock.now()
+            )
+        )
 
     def status(self) -> dict[str, Any]:
         if self.broken_status is not None:
@@ -76,7 +85,7 @@ class Site:
     @contextmanager
     def running(self, host: str = "127.0.0.1") -> Iterator["Site"]:
         web = Web(
-            status=self.status,
+            status=lambda: self.status(),  # noqa: PLW0108 - tests put another one in its place
             alerts=self.alerts,
             door=Door(token=lambda: self.token, names=("rlaifd.example",)),
             metrics=self.metrics,

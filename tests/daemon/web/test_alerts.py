@@ -27,10 +27,10 @@ class BrokenLatch(Latch):
 
     down = False
 
-    def halt(self, *arguments: Any, **named: Any) -> bool:
+    def take(self, *arguments: Any, **named: Any) -> list[bool]:
         if self.down:
             raise StoreError("store sqlite: gone")
-        return super().halt(*arguments, **named)
+        return super().take(*arguments, **named)
 
 
 @pytest.fixture
@@ -173,10 +173,9 @@ def test_a_daemon_killed_before_the_rollback_makes_it_good(
     site: Site, latch: Latch, starts_at: str | None
 ) -> None:
     """Its successor knows nothing but the halt and the changes; the alert comes again."""
-    killed = Site(latch, changed_at=1.0, refuse_rollback=RlaifdError("killed"))
+    killed = Site(latch, refuse_rollback=RlaifdError("killed"))
     with killed.running():
         assert killed.send(alert("rollback", startsAt=starts_at)).code == 503
-    site.changed_at = 1.0
     assert site.send(alert("rollback", startsAt=starts_at)).json() == {"repeated": 1}
     assert site.send(alert("rollback", startsAt=starts_at)).json() == {"repeated": 1}
     assert len(site.rollbacks) == 1
@@ -187,7 +186,7 @@ def test_a_change_after_the_halt_is_not_undone(site: Site, latch: Latch) -> None
     site.refuse_rollback = RlaifdError("rollout.yaml: not writable")
     assert site.send(alert("rollback")).code == 503
     site.refuse_rollback = None
-    site.changed_at = site.clock.now()
+    site.move(0)
     assert site.send(alert("rollback")).json() == {"repeated": 1}
     assert site.rollbacks == []
 

@@ -185,7 +185,22 @@ def test_pages_answer_only_to_their_names(site: Site, host: str, code: int) -> N
     """A re-bound name is somebody else's page reading over a browser's shoulder."""
     assert site.ask("/", headers={"Host": host}).code == code
     assert site.ask("/api/v1/status", headers={"Host": host}).code == code
-    assert site.ask("/healthz", headers={"Host": host}).code == 200
+    for path in ("/metrics", "/healthz", "/readyz"):
+        assert site.ask(path, headers={"Host": host}).code == (200 if host == "" else code)
+
+
+def test_metrics_answer_to_a_name_in_a_cluster_too(site: Site) -> None:
+    """A scraper asks for `rlaifd:9464`, and nobody can own a name without a dot."""
+    for path in ("/metrics", "/healthz", "/readyz"):
+        assert site.ask(path, headers={"Host": "rlaifd:9464"}).code == 200
+    assert site.ask("/", headers={"Host": "rlaifd:9464"}).code == 403
+
+
+def test_nothing_redirects_to_a_name_that_was_sent(site: Site) -> None:
+    """Not for a slash too many either."""
+    for path in ("/api/v1/status/", "/metrics/", "//evil.example"):
+        answer = site.ask(path, headers={"Host": "evil.example"})
+        assert (answer.code, "location" in answer.headers) == (404, False)
 
 
 def test_beyond_loopback_pages_ask_for_the_token(sqlite_store: Store, clock: FakeClock) -> None:

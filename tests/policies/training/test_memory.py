@@ -14,8 +14,9 @@ import torch
 from policies.policy import Lora
 from policies.training import run
 from policies.training.errors import JobError
-from policies.training.jobs import PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import PLAN, PROGRESS, TrainJob, TrainResult
 from policies.training.model import lora
+from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
 from tests.policies.training.conftest import RECIPE
 
@@ -37,23 +38,25 @@ def test_a_batch_that_does_not_fit_is_tried_smaller_with_the_memory_free(
     tried: list[tuple[int, int]] = []
     models: list[weakref.ref[Weights]] = []
 
-    def attempt(job: TrainJob, *_: Any) -> TrainResult:
+    def attempt(job: TrainJob, plan: Plan, *_: Any) -> TrainResult:
         assert [model() for model in models if model() is not None] == []
         weights = Weights()
         models.append(weakref.ref(weights))
-        tried.append((job.recipe.batch_size, job.recipe.gradient_accumulation))
-        if job.recipe.batch_size > 1:
+        tried.append((plan.recipe.batch_size, plan.recipe.gradient_accumulation))
+        if plan.recipe.batch_size > 1:
             raise torch.OutOfMemoryError("full")
-        return TrainResult(state="done")
+        return TrainResult(state="done", plan=Plan.model_validate_json((job.out / PLAN).read_bytes()))
 
     monkeypatch.setattr(run, "_train", attempt)
     gc.disable()
     try:
         with Reporter(job.out / PROGRESS) as reporter:
-            assert run.train(job, reporter, lambda: False).state == "done"
+            kept = run.train(job, reporter, lambda: False).plan
     finally:
         gc.enable()
     assert tried == [(6, 2), (3, 4), (1, 12)]
+    assert kept is not None
+    assert (kept.recipe.batch_size, kept.recipe.gradient_accumulation) == (1, 12), "the file tells the last"
 
 
 def test_a_disk_without_room_is_told_before_the_first_step(

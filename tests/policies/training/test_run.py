@@ -8,9 +8,19 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Guard, Lora, TrainingGuards
-from policies.training.jobs import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINTS, PROGRESS, TrainJob
+from policies.policy import DpoRecipe, Guard, Lora, TrainingGuards
+from policies.training.engines.schedule import factor
+from policies.training.jobs import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CHECKPOINTS,
+    PLAN,
+    PROGRESS,
+    TrainJob,
+)
 from policies.training.jobs import TrainResult as Result
+from policies.training.planning.plan import Plan
 from tests.policies.training.conftest import GUARDS, RECIPE, pair
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -44,6 +54,26 @@ def test_training_prefers_the_chosen_answers_and_leaves_two_files(job_for: JobFo
     assert set(result.files) == {ADAPTER_CONFIG, ADAPTER_WEIGHTS}
     assert [reading.step for reading in result.readings] == [0, 4, 8]
     assert result.readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("ratio", ["auto", 0.5])
+def test_the_default_recipe_is_carried_out_as_planned(job_for: JobFor, train: Train, ratio: object) -> None:
+    """Steps, rates and readings are the plan's; the first step is made at a rate, in a warm-up too."""
+    recipe = DpoRecipe.model_validate({"max_length": 200, "warmup_ratio": ratio})
+    guards = TrainingGuards(kl_nats=Guard(limit=1e6))
+    result = train(job := job_for(recipe=recipe, guards=guards, memory_gb=8.0))
+    plan = result.plan
+    assert plan is not None
+    assert result.steps == plan.recipe.steps == 24
+    rates = [line["metrics"]["learning_rate"] for line in lines(job, "step")]
+    warmup = 0 if ratio == "auto" else 12
+    factors = [factor(step, warmup=warmup, steps=24) for step in range(24)]
+    assert rates == pytest.approx([plan.recipe.learning_rate * each for each in factors])
+    assert min(rates) > 0
+    assert [reading.step for reading in result.readings] == [0, 8, 16, 24]
+    assert len(result.readings) == plan.readings
+    assert Plan.model_validate_json((job.out / PLAN).read_bytes()) == plan
+    assert [line["note"] for line in lines(job, "planned")] == [str(plan)]
 
 
 def test_checkpointed_gradients_are_the_gradients(job_for: JobFor, train: Train) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from policies.policy import TrainingGuards
 from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE
 from tests.policies.training.engines import wishes
@@ -104,6 +105,8 @@ def trainer_of(
 
     from policies.training.engines import dpo
     from policies.training.model import lora
+    from policies.training.planning.plan import decide
+    from tests.policies.training.planning.facts import facts
 
     base = lora.load(str(directory), None, "cpu")
     recipe = RECIPE.model_copy(update={"batch_size": len(rows)} | changes)
@@ -115,7 +118,7 @@ def trainer_of(
         pad=base.tokenizer.pad_token_id,
         rows=rows,
         model=model,
-        args=dpo.arguments(recipe, out, base, 0),
+        args=dpo.arguments(decide(recipe, TrainingGuards(), facts(len(rows))).recipe, out, base, 0),
         processing_class=base.tokenizer,
     )
     if parent is None:

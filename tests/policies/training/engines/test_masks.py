@@ -45,8 +45,8 @@ class Bench:
         (row,) = batches.rows(prepare([pair], self.rendering, 2000).examples)
         return row
 
-    def loss(self) -> Loss:
-        """The trainer's loss of one row."""
+    def loss(self, *, shared: bool) -> Loss:
+        """The trainer's loss of one row; `shared`: with the prompt computed once for both answers."""
         from trl import DPOConfig
 
         from policies.training.engines import dpo
@@ -69,6 +69,8 @@ class Bench:
             processing_class=self.base.tokenizer,
         )
         trainer.model.delete_adapter("ref")
+        if shared:
+            assert "computed once" in trainer.share()
 
         def of(row: dict[str, Any]) -> float:
             found: float = trainer._compute_loss(trainer.model, trainer.data_collator([row]), False).item()
@@ -100,7 +102,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_a_results_tokens_are_no_targets(bench: Bench) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_results_tokens_are_no_targets(bench: Bench, shared: bool) -> None:
     """With other target ids all over a tool's result, inside an answer, the loss is the same to the last bit;
     with another one at a token of the agent's own, it is not.
     """
@@ -109,7 +112,7 @@ def test_a_results_tokens_are_no_targets(bench: Bench) -> None:
     last = max(index for index, own in enumerate(mask) if own)
     context = [index for index in range(first, last) if not mask[index]]
     assert "scanned in Linz" in bench.base.tokenizer.decode([ids[index] for index in context])
-    loss = bench.loss()
+    loss = bench.loss(shared=shared)
     before = loss(bench.row)
     changed = bench.with_twins(context)
     assert (

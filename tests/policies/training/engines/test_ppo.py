@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -15,18 +16,20 @@ pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWa
 
 
 def test_a_rewarded_policy_says_more_of_what_is_rewarded(ppo_for: Callable[..., Any]) -> None:
-    """In sixteen steps the share of wished words doubles, within a few nats of the base."""
+    """In twelve steps the share of wished words goes from a tenth to three tenths or more, near the KL that
+    is steered to.
+    """
     watched = recorder()
-    run = ppo_for(callback=watched, recipe=RECIPE.model_copy(update={"steps": 16}))
-    ended = run.train()
-    assert (ended.state, ended.steps) == ("done", 16)
+    ended = ppo_for(callback=watched).train()
+    assert (ended.state, ended.steps) == ("done", 12)
     seen = watched.figures
-    before, after = (sum(each["reward"] for each in part) / 3 for part in (seen[:3], seen[-3:]))
-    assert after > 2 * before
-    assert 0 < seen[-1]["kl_sequence"] < 10
+    before, after = (fmean(each["reward"] for each in part) for part in (seen[:3], seen[-3:]))
+    assert 0 < before < 1.5
+    assert after > 3
     assert seen[0]["kl_sequence"] == pytest.approx(0, abs=1e-5)
-    assert seen[-1]["explained"] > 0
+    assert 1 < seen[-1]["kl_sequence"] < 8
     assert [each["learning_rate"] > 0 for each in seen[:4]] == [False, False, True, True]
+    assert all("updates" not in each for each in seen[:2]), "in the critic's warm-up the policy is left alone"
 
 
 def test_events_come_in_the_trainers_order(ppo_for: Callable[..., Any]) -> None:
@@ -117,7 +120,9 @@ def test_the_guards_of_other_engines_end_this_one(
         watch = Eyes(
             rendering=rendering,
             questions=asked(rendering, PROMPTS[:4]),
-            guards=TrainingGuards(every_steps=4, kl_nats=Guard(limit=0.01)),
+            guards=TrainingGuards(kl_nats=Guard(limit=0.01)),
+            every_steps=4,
+            at_once=8,
             reference=None,
             max_new_tokens=8,
             seed=1,
@@ -134,12 +139,17 @@ def test_the_guards_of_other_engines_end_this_one(
 
 def test_a_run_learns_from_stale_rollouts(ppo_for: Callable[..., Any]) -> None:
     """Every second step learns from the rollouts of the step before; the reward rises all the same."""
-    run = ppo_for(recipe=RECIPE.model_copy(update={"approx_kl_limit": 1.0, "steps": 20}))
+    run = ppo_for(
+        recipe=RECIPE.model_copy(update={"approx_kl_limit": 1.0, "steps": 16, "critic_warmup_steps": 1})
+    )
     rewards: list[float] = []
-    for step in range(1, 21, 2):
+    stale: list[float] = []
+    for step in range(1, 17, 2):
         collected = run.collector.collect(step)
-        rewards += [run.learn(collected, number)["reward"] for number in (step, step + 1)]
-    assert sum(rewards[-4:]) > 1.5 * sum(rewards[:4])
+        rewards.append(run.learn(collected, step)["reward"])
+        stale.append(run.learn(collected, step + 1)["approx_kl"])
+    assert max(stale) > 0.01
+    assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 1.5
 
 
 def test_whoever_looks_on_hears_of_every_batch_and_can_end_the_run(ppo_for: Callable[..., Any]) -> None:

@@ -60,16 +60,3 @@ def test_another_mask_or_another_reference_is_another_question() -> None:
     filled(References("one"), [row, masked], score)
     filled(References("two"), [row], score)
     assert score.asked == [[11, 11], [11]]
-
-
-@pytest.mark.parametrize(
-    ("epochs", "max_steps", "expected"),
-    [(1.0, -1, False), (0.5, -1, False), (1.5, -1, True), (2.0, -1, True), (3.0, 8, False), (1.0, 9, True)],
-)
-def test_it_is_worth_keeping_where_pairs_are_met_again(
-    epochs: float, max_steps: int, *, expected: bool
-) -> None:
-    """32 pairs in steps of four: eight steps meet each pair once."""
-    from policies.training.engines.reference import pays
-
-    assert pays(32, epochs=epochs, max_steps=max_steps, step=4) == expected

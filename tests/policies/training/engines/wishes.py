@@ -12,8 +12,8 @@ from tests.policies.training.conftest import NOUNS, pair, said
 
 RECIPE = PpoRecipe(
     lora=Lora(r=4, alpha=8), steps=12, prompts=8, answers=4, max_new_tokens=8, minibatch=16, microbatch=16,
-    learning_rate=1e-2, warmup_steps=3, critic_warmup_steps=2, kl_target=3, ceiling="none",
-    checkpoint_steps=4,
+    learning_rate=1e-2, critic_learning_rate_factor=1, warmup_steps=3, critic_warmup_steps=2,
+    kl_coefficient=1, kl_target=3, truncation_penalty=0, ceiling="none", checkpoint_steps=4,
 )  # fmt: skip
 WISHED = {"thank", "you", "of", "course"}
 PROMPTS = [
@@ -89,6 +89,8 @@ def maker(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
         import torch
 
         base = lora.load(str(tiny_model), None, "cpu")
+        with torch.no_grad():  # as it is made no hidden state can make it sure of anything
+            base.model.lm_head.weight.mul_(10)
         torch.manual_seed(0)
         roles = Roles(lora.fresh(base, recipe.lora), base.tokenizer.pad_token_id)
         prepared(roles)

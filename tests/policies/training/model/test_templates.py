@@ -55,6 +55,7 @@ ODD = {
     ("llama3_2", "answer is text and a call"): TEXT_LEFT_OUT,
     ("llama3_1", "text and a call in the history"): "without: text",
     ("llama3_2", "text and a call in the history"): "without: text",
+    ("deepseekv3", "call after a result"): "not shown as what continues the generation prompt",
     ("gemma4", "text and a call in the history"): "not shown as what continues the generation prompt",
     ("gemma4", "result without id or name"): "made up: unknown",
 }

@@ -1,0 +1,1 @@
+"""What a run will do, decided before it: explicit numbers, memory, time. Free of torch."""

@@ -1,0 +1,116 @@
+"""How the pairs of a step are cut into batches that the memory there can hold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from policies.policy import DpoRecipe
+from policies.training.planning import rules
+from policies.training.planning.memory import Memory, Setting, estimate, fits
+from policies.training.planning.shape import Lengths, Shape
+
+MOST_AT_ONCE = {"cpu": 4, "cuda": rules.LARGE_BATCH}
+"""Pairs in memory at a time where a rule decides: on a processor more of them are not faster (batches of 32
+were more than twice as slow as of 8) and take what its other work needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A way to make a step: `batch` pairs at a time, `accumulation` times. `refusal` says why none fits."""
+
+    batch: int
+    accumulation: int
+    checkpointing: bool
+    memory: Memory
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What must fit where: the model, the pairs, and the bytes there (None: nobody knows)."""
+
+    shape: Shape
+    lengths: Lengths
+    setting: Setting
+    there: int | None
+
+    def memory(self, batch: int, *, checkpointing: bool, longest: int | None = None) -> Memory:
+        """The peak with batches of that size; `longest` in the place of the longest sequence."""
+        lengths = self.lengths if longest is None else self.lengths.model_copy(update={"longest": longest})
+        return estimate(self.shape, lengths, self.setting, batch=batch, checkpointing=checkpointing)
+
+
+def fitted(recipe: DpoRecipe, room: Room) -> Fit:
+    """The largest batch that fits, first without checkpointing: smaller batches cost less than computing
+    activations twice. What the recipe says itself is not changed; the pairs of a step are the same in every
+    cut, unless the recipe fixes the accumulation alone.
+    """
+    fit = None
+    for batch, accumulation, checkpointing in _cuts(recipe, room):
+        memory = room.memory(batch, checkpointing=checkpointing)
+        fit = Fit(batch, accumulation, checkpointing, memory)
+        if fits(memory, room.there):
+            return fit
+    assert fit is not None  # every recipe has one cut at least
+    return Fit(fit.batch, fit.accumulation, fit.checkpointing, fit.memory, _refusal(recipe, room, fit))
+
+
+def halved(batch: int, accumulation: int) -> tuple[int, int]:
+    """The largest batch up to half of this one that divides it, accumulated to the same size."""
+    smaller = max(part for part in range(1, batch // 2 + 1) if batch % part == 0)
+    return smaller, accumulation * (batch // smaller)
+
+
+def _cuts(recipe: DpoRecipe, room: Room) -> Iterator[tuple[int, int, bool]]:
+    """(batch, accumulation, checkpointing), the best first."""
+    wanted = recipe.gradient_checkpointing
+    for checkpointing in (False, True) if wanted == "auto" else (wanted,):
+        for batch, accumulation in _sizes(recipe, room):
+            yield batch, accumulation, checkpointing
+
+
+def _sizes(recipe: DpoRecipe, room: Room) -> Iterator[tuple[int, int]]:
+    batch, accumulation = recipe.batch_size, recipe.gradient_accumulation
+    if batch != "auto":
+        yield batch, 1 if accumulation == "auto" else accumulation
+        return
+    step = rules.batch_of(room.lengths.pairs)
+    if accumulation != "auto":
+        yield from ((size, accumulation) for size in range(max(1, step // accumulation), 0, -1))
+        return
+    most = min(step, MOST_AT_ONCE[room.setting.kind])
+    yield from ((size, step // size) for size in range(most, 0, -1) if step % size == 0)
+
+
+def _refusal(recipe: DpoRecipe, room: Room, smallest: Fit) -> str:
+    there = (room.there or 0) / 1e9
+    pairs = "one pair" if smallest.batch == 1 else f"a batch of {smallest.batch} pairs"
+    return (
+        f"{pairs} of {room.lengths.longest} tokens does not fit: {smallest.memory} where the "
+        f"{room.setting.kind} has {there:.1f} GB, a tenth of which is left alone: {_remedy(recipe, room)}"
+    )
+
+
+def _remedy(recipe: DpoRecipe, room: Room) -> str:
+    """The key to change."""
+    free = recipe.model_copy(
+        update={"batch_size": "auto", "gradient_accumulation": "auto", "gradient_checkpointing": "auto"}
+    )
+    if free != recipe and any(
+        fits(room.memory(batch, checkpointing=checkpointing), room.there)
+        for batch, _, checkpointing in _cuts(free, room)
+    ):
+        return "set policy.recipe.batch_size and gradient_checkpointing to auto"
+    length = _longest_that_fits(room)
+    if length >= room.lengths.prompt + room.lengths.answer:
+        return f"set policy.recipe.max_length to {length} at most (longer pairs are then left out)"
+    return "free memory, or choose a smaller policy.base_model (training.memory_gb overrides what is there)"
+
+
+def _longest_that_fits(room: Room) -> int:
+    """Tokens of the longest sequence of which one pair fits; 0 where none does, however short."""
+    low, high = 0, room.lengths.longest
+    while high - low > 1:
+        middle = (low + high) // 2
+        fit = fits(room.memory(1, checkpointing=True, longest=middle), room.there)
+        low, high = (middle, high) if fit else (low, middle)
+    return low
