@@ -115,6 +115,15 @@ def with_adapters(base: Base, adapters: dict[str, Path]) -> Any:
     return model.eval()
 
 
+def add(model: Any, base: Base, name: str, directory: Path) -> None:
+    """Puts one more adapter from its files beside those on the model, frozen.
+
+    Raises JobError where it does not apply to this base model wholly.
+    """
+    _loaded(model, directory, name, base.naming, base.device)
+    model.eval()
+
+
 def require_own(base: Base, directory: Path) -> None:
     """Loads the adapter as a server would: by plain PEFT onto the checkpoint's own class, which stands there
     without weights. Raises JobError where it does not apply wholly.

@@ -10,6 +10,7 @@ import pytest
 from policies.policy import TrainingGuards
 from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE
+from tests.policies.training.engines import wishes
 
 FIRST, LAST = 8, 32
 """Token ids that every model of these tests has."""
@@ -126,3 +127,17 @@ def trainer_of(
     for value in lora.trainable(model).values():
         torch.nn.init.normal_(value, std=0.05)
     return trainer
+
+
+@pytest.fixture
+def own_base(tiny_model: Path) -> Any:
+    """The tiny model, loaded for one test alone."""
+    from policies.training.model import lora
+
+    return lora.load(str(tiny_model), None, "cpu")
+
+
+@pytest.fixture
+def ppo_for(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Makes a run on a base of its own, rewarded for the words that are wished for."""
+    return wishes.maker(tiny_model, tmp_path)
