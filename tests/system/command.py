@@ -25,6 +25,6 @@ class Done:
 def rlaifd(*arguments: str | Path, cwd: Path) -> Done:
     """Runs one command to its end."""
     done = subprocess.run(
-        [str(RLAIFD), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [str(RLAIFD), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
     )
     return Done(done.returncode, done.stdout, done.stderr)

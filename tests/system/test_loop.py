@@ -16,7 +16,7 @@ from tests.system.command import rlaifd
 @pytest.mark.alone
 @pytest.mark.kafka
 @pytest.mark.training
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_logs_on_kafka_become_a_promoted_adapter(kafka_broker: Broker, tmp_path: Path) -> None:
     """Consumed from Kafka, judged, trained, passed by the gate, promoted through the file, and served."""
     directory = tmp_path / "demo"
