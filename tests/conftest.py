@@ -1,10 +1,13 @@
 """What every test may use, and the guard against a shadowed package."""
 
 import importlib.util
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from daemon.clock import FakeClock
 
@@ -29,6 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Undoes what a command set up: its log goes to the standard error of one test, which is closed after
+    it.
+    """
+    before = list(logging.getLogger().handlers)
+    yield
+    structlog.reset_defaults()
+    for handler in set(logging.getLogger().handlers) - set(before):
+        logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture
