@@ -90,7 +90,7 @@ class Feedback(Frozen):
     """What a user said of an answer in the log. It may train; it never counts as a label."""
 
     name: str
-    score: float | None = None
+    score: float | None = Field(default=None, allow_inf_nan=False)
     label: str | None = None
     comment: str | None = None
 
@@ -104,7 +104,7 @@ class Trace(Frozen):
 
     id: str = Field(min_length=1, max_length=512)
     source: str
-    ts: float
+    ts: float = Field(allow_inf_nan=False)
     messages: tuple[Message, ...] = Field(min_length=1)
     output: tuple[Message, ...] = Field(min_length=1)
     reference: str | None = None

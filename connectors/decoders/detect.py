@@ -13,6 +13,7 @@ from connectors.decoders import strict
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
 from connectors.errors import DecodeError, FatalError
+from policies.clusters import cluster_of
 from policies.records import Trace, canonical
 
 MAX_NAME = 512
@@ -142,10 +143,15 @@ def _is_object(line: str) -> bool:
 
 
 def _check(traces: Sequence[Trace]) -> None:
-    """Refuses an event without traces, and names that a database's index would refuse."""
+    """Refuses an event without traces, and names that a database's index would refuse.
+
+    What the store will compute of a trace is computed here too: what cannot be is a dead letter, and raises
+    nowhere further on.
+    """
     if not traces:
         raise DecodeError("holds no event")
     for trace in traces:
+        _ = trace.digest, cluster_of(trace.messages)
         for name in _NAMES:
             if len(getattr(trace, name) or "") > MAX_NAME:
                 raise DecodeError(f"`{name}` is longer than {MAX_NAME} characters")

@@ -149,6 +149,27 @@ def test_what_is_refused(value: Any, words: str) -> None:
     assert len(text) < 400
 
 
+@pytest.mark.parametrize("score", ["NaN", "inf", "-inf", "1e400"])
+def test_a_number_that_is_none_is_refused(score: str) -> None:
+    """Text passes the strict reader of JSON and becomes a number that no digest and no database can hold."""
+    (outcome,) = Decoders().decode(
+        json.dumps(native(feedback=[{"name": "thumb", "score": score}])).encode(), source="s", timestamp=None
+    )
+    assert isinstance(outcome, DecodeError)
+    assert str(outcome).startswith("feedback.0.score: ")
+
+
+def test_what_the_store_cannot_compute_is_refused_by_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever digest or cluster raise over a trace, it is that record's dead letter."""
+
+    def fail(_messages: object) -> str:
+        raise ArithmeticError("no such letter")
+
+    monkeypatch.setattr("connectors.decoders.detect.cluster_of", fail)
+    (outcome,) = Decoders().decode(json.dumps(native()).encode(), source="s", timestamp=None)
+    assert str(outcome) == "decoder native failed: ArithmeticError"
+
+
 def test_times() -> None:
     """ISO 8601 with and without a zone, a byte-order mark, and a numeric id are understood."""
     assert trace(native(ts="2023-11-14T22:13:20Z")).ts == 1_700_000_000
