@@ -140,8 +140,7 @@ def _read(text: str, finish_reason: str, nonce: str, last: str) -> dict[str, Any
     body = text.strip()
     if not body:
         raise _UnreadableError("empty")
-    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n\s*```", body, flags=re.DOTALL)
-    body = fenced[1].strip() if fenced else body
+    body = _unfenced(body)
     if not body.startswith("{"):
         return _sentinel(body, nonce, last)
     found = _object(body)
@@ -152,6 +151,17 @@ def _read(text: str, finish_reason: str, nonce: str, last: str) -> dict[str, Any
     if not isinstance(found["critique"], str) or not found["critique"].strip():
         raise _UnreadableError("no critique")
     return found
+
+
+def _unfenced(body: str) -> str:
+    """What stands between a first and a last line that are a fence; the text as it is where they are none.
+
+    By lines and not by a pattern: backtracking over a reply of newlines would take hours.
+    """
+    first, _, rest = body.partition("\n")
+    inside, fence, last = rest.rpartition("\n")
+    fenced = first.rstrip() in {"```", "```json"} and bool(fence) and last.strip() == "```"
+    return inside.strip() if fenced else body
 
 
 def _sentinel(body: str, nonce: str, last: str) -> str:

@@ -3,7 +3,7 @@
 import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from policies import grammar
 from policies.grammar import Invalid, Letter, PairReply, ScoreReply, parse_pair, parse_score
 from policies.verdicts import expected_score, preferred, scored
+from tests.growth import growth
 from tests.requirements import missing
 
 NONCE = "0123456789abcdef"
@@ -48,6 +49,22 @@ def test_a_good_score_is_read() -> None:
     assert read_score(score_json()) == wanted
     assert read_score(f"```json\n{score_json()}\n```") == wanted
     assert read_score(f"Well argued.\n\nSCORE {NONCE}: 7.5") == ScoreReply(7.5, {}, "Well argued.")
+
+
+@pytest.mark.parametrize("fence", ["```", "```json", "```json  ", "```\n\n  "])
+def test_a_fence_is_taken_off(fence: str) -> None:
+    """With or without a word, blanks or empty lines; a fence that is not closed is none."""
+    assert isinstance(read_score(f"{fence}\n{score_json()}\n\n  ```"), ScoreReply)
+    assert isinstance(read_score(f"{fence}\n{score_json()}"), Invalid)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [lambda n: "```" + "\n" * n + "```x", lambda n: "```" + "\n " * n + "```x", lambda n: "\n" * n + "{"],
+)
+def test_reading_costs_no_more_than_the_replys_length(reply: Callable[[int], str]) -> None:
+    """Runs of newlines are how models fail in JSON mode; 64 Ki characters of them are read."""
+    assert growth(lambda size: read_score(reply(size)), 4_000) < 12
 
 
 def test_a_good_verdict_is_read() -> None:
