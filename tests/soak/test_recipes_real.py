@@ -12,7 +12,6 @@ from tests.soak.recipes_real import KL, listen, train
 TOKENS = 16
 
 
-@pytest.mark.alone
 @pytest.mark.realmodel
 @pytest.mark.training
 @pytest.mark.timeout(1200)

@@ -36,6 +36,15 @@ def test_the_weights_move_about_as_far_whatever_the_number_of_pairs(pairs: int) 
     assert (0.9 if epochs <= 2 else 0.25) < moved / measured < 1.5
 
 
+def test_shorter_answers_earn_no_higher_rate() -> None:
+    """They are often all alike, and pull one way."""
+    short, measured = (
+        rules.learning_rate_of(50, 2, hidden=576, answer=answer, alpha=32)
+        for answer in (22, rules.MEASURED_ANSWER)
+    )
+    assert short == measured == 1.5e-4
+
+
 def test_a_larger_base_and_longer_answers_move_slower() -> None:
     """Each halves the rate at four times the size; so do alpha at twice its size and eight epochs; bounds
     hold.
