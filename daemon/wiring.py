@@ -17,10 +17,11 @@ from daemon import log, version
 from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
-from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
+from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.policywork import PolicyWork
+from daemon.secret import alert_token, api_key, secret
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Evaluate
 from daemon.stages.ingest import Ingest
@@ -108,7 +109,7 @@ class Wiring:
     @property
     def alert_token(self) -> str | None:
         """Read anew each time: a rotated secret counts at once."""
-        return secret(self.settings.web.token, self.settings.web.token_file)
+        return alert_token(self.settings.web)
 
     # --- stages
 
@@ -223,7 +224,7 @@ class Wiring:
         return EndpointSampler(
             base_url=sampling.base_url,
             model=sampling.model,
-            api_key=secret(None, sampling.api_key_file),
+            api_key=secret(None, sampling.api_key_file, key="policy.sampling.api_key_file"),
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,
         )
@@ -363,7 +364,9 @@ def _kafka(source: KafkaConfig) -> Source:
     options = source.model_dump(exclude={"type", "name", "decoder", "sasl_password_file"})
     return KafkaSource(
         name=source.name,
-        options=KafkaOptions(**options, sasl_password=secret(None, source.sasl_password_file)),
+        options=KafkaOptions(
+            **options, sasl_password=secret(None, source.sasl_password_file, key="sources.sasl_password_file")
+        ),
     )
 
 
@@ -372,7 +375,7 @@ def _judge(role: Role, judge: JudgeConfig) -> Judge:
         "name": role.value,
         "family": judge.family,
         "model": judge.model,
-        "api_key": secret(judge.api_key, judge.api_key_file),
+        "api_key": api_key(role, judge),
         "base_url": judge.base_url,
         "deadline_s": judge.deadline_s,
         "structured": judge.structured,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import JsonlConfig, KafkaConfig, load, secret
+from daemon.config import JsonlConfig, KafkaConfig, load
 from daemon.errors import ConfigError
+from daemon.secret import secret
 from policies.policy import EndpointSampling
 from tests.daemon.configuration import TEXT, settings, write
 
@@ -102,7 +103,7 @@ def test_claims_shorter_than_a_call_are_refused(tmp_path: Path) -> None:
 def test_a_non_loopback_bind_needs_a_token(tmp_path: Path) -> None:
     """An open alert webhook may only listen on loopback."""
     message = refused(tmp_path, TEXT.replace("web: {port: 0}", "web: {host: 0.0.0.0, port: 0}"))
-    assert "web: host 0.0.0.0 is not loopback and no token is set: set token_file" in message
+    assert "web.host: 0.0.0.0 is not loopback and no token is set: set token_file" in message
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
         ("a: " + "[" * 5000 + "]" * 5000 + "\n...\n", "too deeply"),
         ("? {a: b}\n: 1\n...\n", "line 1, column 3: a key must be a word"),
         ("1: 2\n...\n", "1: a key must be a word"),
-        ("a: 2026-99-99\n...\n", "put such a value in quotes"),
+        (f"a: {'9' * 5000}\n...\n", "put such a value in quotes"),
         ("a: b\n" * (1 << 18) + "...\n", "longer than"),
         ("a: \0\n...\n", "unacceptable character"),
     ],
@@ -191,6 +192,6 @@ def test_a_secrets_file_that_holds_none_is_refused(tmp_path: Path, content: byte
     """An empty or garbled file is named; its content is not shown."""
     file = tmp_path / "key"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match="secret") as caught:
-        secret(None, file)
+    with pytest.raises(ConfigError, match=r"^web\.token_file: .*key: .*secret") as caught:
+        secret(None, file, key="web.token_file")
     assert "lines" not in str(caught.value)

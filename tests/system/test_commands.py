@@ -11,6 +11,8 @@ from tests.daemon.configuration import TEXT, write
 from tests.policies.training.conftest import pair
 from tests.system.command import Done, rlaifd
 
+WAITING = TEXT.replace("api_key: k}", "api_key: k, attempts: 1}")
+
 
 def one_line(done: Done, code: int) -> str:
     """The only line a command said, with its exit code."""
@@ -51,14 +53,16 @@ def test_no_work_begins_with_what_check_refuses(tmp_path: Path, command: str) ->
 @pytest.fixture
 def waiting(tmp_path: Path) -> Path:
     """A configuration whose judges are not there, with a trace to be judged."""
-    write(tmp_path, TEXT.replace("api_key: k}", "api_key: k, attempts: 1}"))
+    write(tmp_path, WAITING)
     (tmp_path / "log.jsonl").write_text(json.dumps(native(1)) + "\n")
     assert rlaifd("ingest", "log.jsonl", cwd=tmp_path).code == 0
     return tmp_path
 
 
-def test_what_is_missing_is_said_before_it_is_paid_for(waiting: Path) -> None:
+@pytest.mark.training
+def test_what_is_missing_is_said_before_it_is_paid_for(waiting: Path, tiny_model: Path) -> None:
     """`check` and `status` print the same lines, and an export without pairs says why there are none."""
+    write(waiting, WAITING.replace("base_model: base", f"base_model: {tiny_model}"))
     checked, looked = rlaifd("check", cwd=waiting), rlaifd("status", cwd=waiting)
     lines = checked.out.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith("to the gate  about "))
