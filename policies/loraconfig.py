@@ -70,7 +70,7 @@ def _rank(value: object) -> bool:
 
 
 def _alpha(value: object) -> bool:
-    return type(value) in (int, float) and 0 < float(value) <= MOST_ALPHA  # type: ignore[arg-type]
+    return type(value) in (int, float) and 0 < value <= MOST_ALPHA  # type: ignore[operator]
 
 
 def _dropout(value: object) -> bool:
