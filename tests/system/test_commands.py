@@ -1,6 +1,8 @@
 """What commands answer when something is wrong: one line on stderr and a defined exit code."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from policies import snapshot as snapshots
 from tests.connectors.decoders.events import native
 from tests.daemon.configuration import TEXT, write
 from tests.policies.training.conftest import pair
-from tests.system.command import Done, rlaifd
+from tests.system.command import RLAIFD, Done, rlaifd
 
 WAITING = TEXT.replace("api_key: k}", "api_key: k, attempts: 1}")
 
@@ -111,3 +113,13 @@ def test_a_base_model_that_cannot_be_trained_is_told_by_check_and_by_the_trainin
     assert f" failed: {told}" in done.out
     assert len(done.out.strip().splitlines()) == 1
     assert rlaifd("reconcile", cwd=tmp_path).out.startswith("in force: base model")
+
+
+def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_well(tmp_path: Path) -> None:
+    """By 0, as later: whoever stops a service that was just started did nothing wrong."""
+    os.mkfifo(tmp_path / "rlaifd.yaml")
+    process = subprocess.Popen([str(RLAIFD), "run"], cwd=tmp_path, stderr=subprocess.PIPE)
+    with (tmp_path / "rlaifd.yaml").open("w"):  # opens when the other end does: it reads its configuration
+        process.terminate()
+        _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, b"")
