@@ -175,7 +175,7 @@ class TrainingConfig(Configured):
     """What a training may take of the device, in 10^9 bytes; None: what is there."""
     threads: int = Field(default=1, ge=1, le=4096)
     """CPU threads of the child. More than the free cores makes small models many times slower."""
-    stall_s: float = Field(default=600.0, ge=1, le=YEAR_S)
+    stall_s: float = Field(default=600.0, ge=0.1, le=YEAR_S)
     """A child that reports no step for so long is killed."""
     lock: Annotated[str, AfterValidator(_lock)] = "training.lock"
     """File under the state directory that one child at a time holds."""

@@ -106,7 +106,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "training.bf16": (lambda value: value == "off", "one of its two values"),
     "training.memory_gb": (between(0.01), "what does not fit is refused with the figures"),
     "training.threads": (between(1, 4096), "slower"),
-    "training.stall_s": (between(1), "a child is killed sooner, which is told"),
+    "training.stall_s": (between(0.1), "a child is killed sooner, which is told"),
     "rollout.directory": (text, "any directory"),
     "rollout.auto_promote": (switch, "people promote then"),
     "rollout.lead": (switch, "SQLite without a leader is refused at the start"),
