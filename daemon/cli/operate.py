@@ -1,6 +1,7 @@
 """Running the daemon and looking at it: run, demo, init, check, status, db upgrade."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,17 +45,43 @@ def init(
         print(f"wrote {path}")
 
 
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check the configuration and everything it points to, without starting anything."""
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    live: Annotated[
+        bool, typer.Option("--live", help="Try broker, database, judges (a paid call each) and target too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration and the files it names, without starting anything."""
     from daemon.checks import check as run_checks
     from daemon.readiness import lines
 
     findings = run_checks(config)
+    if live:
+        from daemon.config import load
+        from daemon.live import tried
+
+        findings["live"] = [asdict(each) for each in tried(load(config))]
+        findings["ok"] = all(each["ok"] for each in findings["live"])
+    found = findings.get("live", [])
     emit(
         findings,
         as_json=as_json,
-        text=lambda state: "\n".join([f"{config}: ok", *state["notes"], *lines(state)]),
+        text=lambda state: "\n".join(
+            [
+                f"{config}: {'ok' if state['ok'] else 'FAILED'}",
+                *state["notes"],
+                *map(_tried, found),
+                *lines(state),
+            ]
+        ),
     )
+    if not findings["ok"]:
+        raise typer.Exit(1)
+
+
+def _tried(found: dict[str, Any]) -> str:
+    return f"live         {found['key']}: {'' if found['ok'] else 'FAILED: '}{found['said']}"
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:

@@ -8,15 +8,7 @@ import pytest
 
 from policies.agreement import Alignment, Labelled, alignment
 from policies.intervals import bounds
-from policies.policy import (
-    ChildSampling,
-    CurationRule,
-    GateRule,
-    HaltRules,
-    JudgingRule,
-    PolicySpec,
-    Splits,
-)
+from policies.policy import ChildSampling, CurationRule, GateRule, HaltRules, JudgingRule, PolicySpec, Splits
 from policies.readiness import Forecast, forecast
 from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Requirement
