@@ -13,6 +13,7 @@ from connectors.decoders.detect import Decoders
 from daemon.errors import UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
+from daemon.stages.curate import Draft
 from daemon.stages.ingest import ingest_file
 from daemon.stages.sampling import Batch
 from daemon.store import preferences, rollouts
@@ -24,6 +25,7 @@ from daemon.store.traces import Counts
 from daemon.wiring import Wiring
 from policies import snapshot as snapshots
 from policies.records import Role
+from policies.selection import told
 from policies.training.planning.plan import Plan
 
 
@@ -92,9 +94,9 @@ def train(
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
     parts.trainer.recover()
     if snapshot is None:
-        stored, least = _stored(parts)
-        if stored < least:
-            raise UsageError(f"{stored} preferences are stored; training.min_preferences asks for {least}")
+        too_few = _too_few(parts, parts.curate.drafted())
+        if too_few:
+            raise UsageError(too_few)
         snapshot = parts.curate.freeze().id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
@@ -110,19 +112,24 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
         return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
-    stored, least = _stored(parts)
-    few = f"{stored} preferences are stored: training.min_preferences asks for {least} before a run starts"
-    _, pairs, left_out = parts.curate.drafted()
-    capped = f"{left_out} preferences are left out by policy.curation's caps"
+    draft = parts.curate.drafted()
+    left_out = f"left out: {told(draft.left_out)}" if draft.left_out else ""
+    notes = tuple(filter(None, (_too_few(parts, draft), left_out)))
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path = snapshots.write(Path(folder), parts.settings.policy.name, pairs)
-        notes = [note for note, holds in ((few, stored < least), (capped, left_out > 0)) if holds]
-        return parts.planner.plan(name, path, notes=tuple(notes))
+        name, path = snapshots.write(Path(folder), parts.settings.policy.name, parts.curate.pairs(draft))
+        return parts.planner.plan(name, path, notes=notes)
 
 
-def _stored(parts: Wiring) -> tuple[int, int]:
-    """How many preferences there are, and how many a run takes."""
-    return parts.store.read(preferences.count), parts.settings.training.min_preferences
+def _too_few(parts: Wiring, draft: Draft) -> str:
+    """That a snapshot would hold fewer pairs than a run takes; "" where it holds enough."""
+    kept, least = len(draft.ids), parts.settings.training.min_preferences
+    stored = parts.store.read(preferences.count)
+    if kept >= least:
+        return ""
+    there = f"{stored} preferences are stored"
+    if kept < stored:
+        there = f"a snapshot would hold {kept} of {stored} preferences ({told(draft.left_out)})"
+    return f"{there}: training.min_preferences asks for {least} before a run starts"
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:

@@ -105,9 +105,12 @@ class CurationRule(Frozen):
     """Least difference of reward between chosen and rejected (0-10 scale)."""
     min_difference: Share = 0.1
     """Least share of the text that differs: near-copies teach nothing."""
-    max_source_share: Share = 0.0025
-    """Most one subject may contribute to a snapshot (at least one pair), against poisoned logs."""
     max_source_pairs: PositiveInt = 10
+    """Most pairs of a snapshot from one contributor (subject, else session), against poisoned logs."""
+    max_source_share: Share = 0.0025
+    """Most of a snapshot that comes from one contributor, where that is more than the next."""
+    max_source_fair: PositiveFloat = 2.0
+    """The same in fair shares: a snapshot's pairs divided by its contributors."""
     max_pairs: PositiveInt = 20_000
     """Most pairs of a snapshot, the newest: what a run takes of memory and time is bounded by it."""
 

@@ -5,6 +5,7 @@ its content.
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from daemon.stages.sampling import Halts, Sample, Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
 from policies import snapshot
-from policies.curation import NoPreference, Preference, capped, preference_of
+from policies.curation import NoPreference, Preference, preference_of
 from policies.policy import PolicySpec
 from policies.records import Role
+from policies.selection import Reason, selected, told
 
 log = get("curate")
 
@@ -31,12 +33,20 @@ class NoPreferencesError(RlaifdError):
 
 @dataclass(frozen=True, slots=True)
 class FrozenSnapshot:
-    """A frozen snapshot. `left_out` counts preferences that a cap or the limit kept out."""
+    """A frozen snapshot. `left_out` counts the preferences that are not in it, by why."""
 
     id: str
     path: Path
     pairs: int
-    left_out: int
+    left_out: Mapping[Reason, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a snapshot would hold: ids of preferences in the order of the file, and what is left out."""
+
+    ids: tuple[int, ...]
+    left_out: Mapping[Reason, int]
 
 
 class Curate:
@@ -115,24 +125,30 @@ class Curate:
 
         The same preferences give the same snapshot. Raises NoPreferencesError when there are none.
         """
-        ids, pairs, left_out = self.drafted(limit)
+        draft = self.drafted(limit)
+        pairs = self.pairs(draft)
         name, path = snapshot.write(self._directory, self._spec.name, pairs)
         now = self._clock.now()
-        self._store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
-        log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=left_out)
-        return FrozenSnapshot(name, path, len(pairs), left_out)
+        self._store.write(
+            lambda c: preferences.store_snapshot(c, name, str(path), draft.ids, note=note, now=now)
+        )
+        log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=told(draft.left_out))
+        return FrozenSnapshot(name, path, len(pairs), draft.left_out)
 
-    def drafted(self, limit: int | None = None) -> tuple[list[int], list[snapshot.Pair], int]:
-        """What a snapshot would hold now: preferences, their pairs, and how many are left out.
+    def drafted(self, limit: int | None = None) -> Draft:
+        """What a snapshot would hold now. The order is shuffled with the seed.
 
-        The order is shuffled with the seed. Raises NoPreferencesError when there are none.
+        Raises NoPreferencesError when it would hold none.
         """
         stored = self._store.read(preferences.newest)
-        rule = self._spec.curation
-        kept = capped(stored, rule, limit=min(limit or rule.max_pairs, rule.max_pairs))
-        if not kept:
-            raise NoPreferencesError("no preference is stored: nothing to train on yet")
-        ids = sorted(each.id for each in kept)
+        selection = selected(stored, self._spec.curation, limit=limit)
+        if not selection.kept:
+            why = told(selection.left_out) or "no preference is stored"
+            raise NoPreferencesError(f"{why}: nothing to train on yet")
+        ids = sorted(each.id for each in selection.kept)
         random.Random(self._seed).shuffle(ids)
-        pairs = self._store.read(lambda c: preferences.pairs(c, ids))
-        return ids, pairs, len(stored) - len(kept)
+        return Draft(tuple(ids), selection.left_out)
+
+    def pairs(self, draft: Draft) -> list[snapshot.Pair]:
+        """The draft's pairs, in its order."""
+        return self._store.read(lambda c: preferences.pairs(c, draft.ids))

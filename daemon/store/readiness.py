@@ -14,9 +14,9 @@ from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, at_gate, humans
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
-from policies.curation import capped
 from policies.policy import PolicySpec
 from policies.records import Role, Split
+from policies.selection import selected
 from policies.stock import ASKED_SPLITS, Stock, Traffic
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -43,6 +43,7 @@ def stock(
 ) -> Stock:
     """All of it, in the caller's transaction. `versions` are the configured judges."""
     newest = preferences.newest(connection, limit=max(COUNTED, 4 * min_preferences))
+    selection = selected(newest, policy.curation)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in humans(connection)[0].values()]
@@ -55,7 +56,8 @@ def stock(
         curated=len(gave),
         gave=sum(gave),
         stored=len(newest),
-        kept=len(capped(newest, policy.curation, limit=policy.curation.max_pairs)),
+        kept=len(selection.kept),
+        left_out=selection.left_out,
         fresh=preferences.since(connection, runs.last_learned(connection)),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),

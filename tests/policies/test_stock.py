@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
-from policies.curation import capped
 from policies.policy import ChildSampling, CurationRule, PolicySpec, Splits
 from policies.records import Split
+from policies.selection import selected
 from policies.stock import Stock, Traffic, attainable
 from policies.waits import known
 
@@ -56,19 +56,22 @@ class Given:
 
 
 @pytest.mark.parametrize(
-    ("contributors", "share", "most"), list(product((1, 5, 300), (0.0025, 0.02, 1.0), (1, 10)))
+    ("contributors", "share", "most", "fair"),
+    list(product((1, 5, 300), (0.0025, 0.02, 1.0), (1, 10), (0.5, 2.0))),
 )
-def test_what_is_attainable_is_what_the_caps_let_in(contributors: int, share: float, most: int) -> None:
+def test_what_is_attainable_is_what_the_caps_let_in(
+    contributors: int, share: float, most: int, fair: float
+) -> None:
     """However much each of them gives."""
-    rule = CurationRule(max_source_share=share, max_source_pairs=most)
+    rule = CurationRule(max_source_share=share, max_source_pairs=most, max_source_fair=fair)
     giving = [Given(str(number)) for number in range(contributors) for _ in range(30)]
-    assert attainable(contributors, rule) == len(capped(giving, rule))
+    assert attainable(contributors, rule) == len(selected(giving, rule).kept)
 
 
 def test_further_preferences_need_further_contributors_once_the_known_ones_are_full() -> None:
     """Of a hundred events thirty come from somebody who is there once: so many more are of somebody new."""
     traffic = Traffic(events=100, fresh=100, contributors=50, once=30)
     rule = CurationRule()
-    assert Stock(traffic=traffic, kept=20).room(30, rule) == known(1.0)
-    assert Stock(traffic=traffic, kept=20).room(31, rule).estimate == 0.3
+    assert Stock(traffic=traffic, kept=20).room(480, rule) == known(1.0)
+    assert Stock(traffic=traffic, kept=20).room(481, rule).estimate == 0.3
     assert Stock().room(64, rule) == known(1.0)
