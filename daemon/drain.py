@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
-from daemon.errors import UsageError
+from daemon.errors import RefusedError, UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
-from daemon.stages.curate import Draft
+from daemon.schedule import Due, short
 from daemon.stages.ingest import ingest_file
 from daemon.stages.sampling import Batch
 from daemon.store import preferences, rollouts
@@ -94,10 +94,10 @@ def train(
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
     parts.trainer.recover()
     if snapshot is None:
-        too_few = _too_few(parts, parts.curate.drafted())
-        if too_few:
-            raise UsageError(too_few)
-        snapshot = parts.curate.freeze().id
+        frozen = parts.occasion.freeze()
+        if isinstance(frozen, Due):
+            raise RefusedError(frozen.reason)
+        snapshot = frozen.id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
     return parts.trainer.train(snapshot, actor=actor, on_plan=on_plan)
@@ -112,24 +112,15 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
         return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
-    draft = parts.curate.drafted()
+    draft = parts.occasion.freezing.drafted()
+    waits = short(parts.occasion.material(), parts.occasion.terms)
     left_out = f"left out: {told(draft.left_out)}" if draft.left_out else ""
-    notes = tuple(filter(None, (_too_few(parts, draft), left_out)))
+    notes = (left_out,) if waits is None else (waits.reason,)
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path = snapshots.write(Path(folder), parts.settings.policy.name, parts.curate.pairs(draft))
-        return parts.planner.plan(name, path, notes=notes)
-
-
-def _too_few(parts: Wiring, draft: Draft) -> str:
-    """That a snapshot would hold fewer pairs than a run takes; "" where it holds enough."""
-    kept, least = len(draft.ids), parts.settings.training.min_preferences
-    stored = parts.store.read(preferences.count)
-    if kept >= least:
-        return ""
-    there = f"{stored} preferences are stored"
-    if kept < stored:
-        there = f"a snapshot would hold {kept} of {stored} preferences ({told(draft.left_out)})"
-    return f"{there}: training.min_preferences asks for {least} before a run starts"
+        name, path = snapshots.write(
+            Path(folder), parts.settings.policy.name, parts.occasion.freezing.pairs(draft)
+        )
+        return parts.planner.plan(name, path, notes=tuple(filter(None, notes)))
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:

@@ -20,6 +20,7 @@ from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.occasion import Occasion
 from daemon.policywork import PolicyWork
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Evaluate
@@ -247,6 +248,10 @@ class Wiring:
         )
 
     @cached_property
+    def occasion(self) -> Occasion:
+        return Occasion(store=self.store, clock=self.clock, latch=self.latch, settings=self.settings)
+
+    @cached_property
     def trainer(self) -> "Trainer":
         from daemon.trainer import Trainer
 
@@ -348,6 +353,7 @@ class Wiring:
             clock=self.clock,
             settings=self.settings,
             versions=self.versions,
+            training=self.occasion.due,
             conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
         )
 

@@ -23,6 +23,8 @@ from policies.records import Frozen
 Share = Annotated[float, Field(ge=0, le=1)]
 Mode = Literal["enforce", "dry_run"]
 DpoTrainer = Literal["shared", "trl"]
+Start = Literal["stable", "base"]
+Reference = Literal["start", "stable", "base"]
 Auto = Literal["auto"]
 """Decided before a run from the size of base and data, into an explicit number (`training.planning`)."""
 
@@ -98,6 +100,16 @@ class EndpointSampling(Frozen):
 Sampling = Annotated[ChildSampling | EndpointSampling, Field(discriminator="type")]
 
 
+class TopicMix(Frozen):
+    """Most of a snapshot that each topic may have. A trace's topic is what it says under a tag of the log."""
+
+    tag: str = Field(min_length=1)
+    most: float = Field(default=0.5, gt=0, le=1)
+    """Most of a topic that `shares` does not name; traces without the tag are a topic, too ("")."""
+    shares: dict[str, Share] = Field(default_factory=dict)
+    """Most by topic; 0 leaves it out. Shares that together are less than the whole are scaled up to it."""
+
+
 class CurationRule(Frozen):
     """Which judged candidates become a preference."""
 
@@ -111,6 +123,15 @@ class CurationRule(Frozen):
     """Most of a snapshot that comes from one contributor, where that is more than the next."""
     max_source_fair: PositiveFloat = 2.0
     """The same in fair shares: a snapshot's pairs divided by its contributors."""
+    max_alike: PositiveInt = 4
+    """Most pairs of a snapshot that read nearly alike (prompt and both answers)."""
+    max_age_days: PositiveFloat | None = None
+    """Pairs of older events are left out, but for replay; None: no age is too much."""
+    mix: TopicMix | None = None
+    """None: as the traffic has it."""
+    replay_share: float = Field(default=0.1, ge=0, lt=1)
+    """Of a snapshot that cannot hold all pairs, at least so much is drawn of those that earlier runs learned
+    from, against forgetting; as much may come of events older than `max_age_days`."""
     max_pairs: PositiveInt = 20_000
     """Most pairs of a snapshot, the newest: what a run takes of memory and time is bounded by it."""
 
@@ -132,6 +153,11 @@ class DpoRecipe(Frozen):
     """
 
     method: Literal["dpo"] = "dpo"
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
+    reference: Reference = "start"
+    """What the loss keeps the policy near."""
     trainer: DpoTrainer = "shared"
     """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
     computation, each answer behind its prompt.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from policies.agreement import Alignment
 from policies.policy import CurationRule, PolicySpec, Splits
 from policies.records import Role, Split
-from policies.selection import Reason, selected
+from policies.selection import Offer, Reason, selected
 from policies.waits import Rate, known, observed
 
 ASKED_SPLITS = (Split.TRAIN, Split.AUDIT, Split.GATE)
@@ -116,12 +116,8 @@ def most_pairs(policy: PolicySpec) -> int:
     return math.comb(policy.sampling.candidates + 1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _By:
-    contributor: str
-
-
 def attainable(contributors: int, rule: CurationRule) -> int:
     """The largest snapshot that so many contributors can fill, whatever each of them says."""
     rounds = range(rule.max_source_pairs)
-    return len(selected([_By(str(each)) for _ in rounds for each in range(contributors)], rule).kept)
+    offers = [Offer(str(each)) for _ in rounds for each in range(contributors)]
+    return len(selected(offers, rule.model_copy(update={"max_age_days": None, "mix": None}), now=0.0).kept)

@@ -6,7 +6,7 @@ import pytest
 
 from policies.policy import ChildSampling, CurationRule, PolicySpec, Splits
 from policies.records import Split
-from policies.selection import selected
+from policies.selection import Offer, selected
 from policies.stock import Stock, Traffic, attainable
 from policies.waits import known
 
@@ -50,11 +50,6 @@ def test_pairs_of_a_prompt_are_those_that_differ_up_to_the_limit() -> None:
     assert Stock().pairs_per_prompt(two, 4) == 1
 
 
-class Given:
-    def __init__(self, contributor: str) -> None:
-        self.contributor = contributor
-
-
 @pytest.mark.parametrize(
     ("contributors", "share", "most", "fair"),
     list(product((1, 5, 300), (0.0025, 0.02, 1.0), (1, 10), (0.5, 2.0))),
@@ -64,8 +59,8 @@ def test_what_is_attainable_is_what_the_caps_let_in(
 ) -> None:
     """However much each of them gives."""
     rule = CurationRule(max_source_share=share, max_source_pairs=most, max_source_fair=fair)
-    giving = [Given(str(number)) for number in range(contributors) for _ in range(30)]
-    assert attainable(contributors, rule) == len(selected(giving, rule).kept)
+    giving = [Offer(str(number)) for number in range(contributors) for _ in range(30)]
+    assert attainable(contributors, rule) == len(selected(giving, rule, now=0.0).kept)
 
 
 def test_further_preferences_need_further_contributors_once_the_known_ones_are_full() -> None:

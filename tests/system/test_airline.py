@@ -18,7 +18,8 @@ from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics import Metrics
-from daemon.stages.curate import Curate, FrozenSnapshot
+from daemon.stages.curate import Curate
+from daemon.stages.freezing import FrozenSnapshot
 from daemon.stages.ingest import Ingest
 from daemon.store import candidates, preferences
 from daemon.store.candidates import Prompt

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate import Curate, NoPreferencesError
+from daemon.stages.curate import Curate
+from daemon.stages.freezing import NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, PreferenceRow, SnapshotRow, TraceRow
 from policies import snapshot
@@ -124,13 +125,15 @@ def test_a_snapshot_holds_the_pairs_and_is_named_by_its_content(world: World) ->
 
 
 def test_one_contributor_is_capped_in_a_snapshot(world: World) -> None:
-    """Of five prompts of one subject the newest two are kept, twice its fair share of what remains."""
+    """Of five prompts of one subject the newest four are kept: twice its fair share of what remains."""
     stage = prepared(world, ["a", "b", "c", "d", "e"], subject="flood")
     prepared(world, ["x", "y"])
     frozen = stage.freeze()
-    assert (frozen.pairs, frozen.left_out) == (4, {Reason.CONTRIBUTOR: 3})
+    assert (frozen.pairs, frozen.left_out) == (6, {Reason.CONTRIBUTOR: 1})
     kept = {pair.prompt[0].content for pair in snapshot.read(frozen.path).pairs}
-    assert kept == {"question d", "question e", "question x", "question y"}
+    assert kept == {f"question {name}" for name in "bcdexy"}
+    (row,) = rows(world.store, SnapshotRow)
+    assert row.left_out == {"contributor": 1}
 
 
 def test_a_limit_keeps_the_newest(world: World) -> None:
