@@ -21,6 +21,7 @@ from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
+from daemon.store.lineage import of_adapter
 from daemon.store.traces import Counts
 from daemon.wiring import Wiring
 from policies import snapshot as snapshots
@@ -164,9 +165,26 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
 LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
 
 
-def adapters(parts: Wiring) -> list[dict[str, Any]]:
-    """Every published adapter, newest first, with its last decision."""
-    return parts.store.read(_adapters)
+def adapters(parts: Wiring, name: str | None = None) -> list[dict[str, Any]]:
+    """Every published adapter, newest first, with its last decision; or the one of that name alone.
+
+    Raises UsageError where there is none of it.
+    """
+    found = parts.store.read(_adapters)
+    if name is None:
+        return found
+    named = [each for each in found if each["name"] == name]
+    if not named:
+        raise UsageError(f"there is no adapter {name}")
+    return named
+
+
+def lineage(parts: Wiring, name: str) -> dict[str, Any]:
+    """Where an adapter comes from. Raises UsageError where there is none of that name."""
+    found = parts.store.read(lambda c: of_adapter(c, name))
+    if found is None:
+        raise UsageError(f"there is no adapter {name}")
+    return found
 
 
 def _adapters(connection: Connection) -> list[dict[str, Any]]:

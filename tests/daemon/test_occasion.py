@@ -20,7 +20,7 @@ from policies.records import Scope
 from policies.selection import Reason
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.preferring import freeze, prefer
-from tests.daemon.stages.seeding import add_adapter, at_once, count, put, rows
+from tests.daemon.stages.seeding import add_adapter, count, put, rows
 
 COOLING = TEXT.replace("...\n", "training: {cooldown_s: 600, min_new_preferences: 70}\n...\n")
 ASKED = DpoRecipe().model_dump(mode="json")
@@ -71,7 +71,7 @@ def test_a_run_is_due_when_enough_is_there(parts: Wiring) -> None:
 
 def test_the_least_is_asked_of_what_the_snapshot_keeps(parts: Wiring) -> None:
     """Of 500 preferences of one contributor ten are kept: neither schedule nor person trains on them."""
-    at_once(parts.store, lambda to: prefer(to, [f"f{n}" for n in range(500)], contributor="subject:flood"))
+    prefer(parts.store, [f"f{n}" for n in range(500)], contributor="subject:flood")
     said = (
         "a snapshot would hold 10 pairs of training.min_preferences (64); left out: 490 beyond what one "
         "contributor may give"
@@ -101,24 +101,33 @@ def test_what_is_frozen_says_what_it_leaves_out(parts: Wiring) -> None:
     assert value("rlaifd_snapshot_left_out_pairs", {"reason": "stale"}) == 0
 
 
-Change = Callable[[Wiring], None]
-COOL = {
-    "the adapter in force changed": lambda parts, at: put(
-        parts.store, RolloutRow, epoch=1, stable=None, actor="a", reason="r", created_at=at
-    ),
-    "the gate rejected an adapter": lambda parts, at: rejected(parts, "support-1", at=at),
-    "a run failed": lambda parts, at: (
-        freeze(parts.store, "s", []),
-        a_run(parts, "r", "s", state="failed", started_at=at - 9000, finished_at=at),
-    ),
-}
+def changed(parts: Wiring, at: float) -> None:
+    put(parts.store, RolloutRow, epoch=1, stable=None, actor="a", reason="r", created_at=at)
 
 
-@pytest.mark.parametrize("what", COOL)
-def test_a_cool_down_keeps_a_run_from_starting(parts: Wiring, clock: FakeClock, what: str) -> None:
+def judged(parts: Wiring, at: float) -> None:
+    rejected(parts, "support-1", at=at)
+
+
+def failed(parts: Wiring, at: float) -> None:
+    freeze(parts.store, "s", [])
+    a_run(parts, "r", "s", state="failed", started_at=at - 9000, finished_at=at)
+
+
+@pytest.mark.parametrize(
+    ("happens", "what"),
+    [
+        (changed, "the adapter in force changed"),
+        (judged, "the gate rejected an adapter"),
+        (failed, "a run failed"),
+    ],
+)
+def test_a_cool_down_keeps_a_run_from_starting(
+    parts: Wiring, clock: FakeClock, happens: Callable[[Wiring, float], None], what: str
+) -> None:
     """By itself, and only so long; a person may start one."""
     prefer(parts.store, NAMES, at=clock.now())
-    COOL[what](parts, clock.now() - 500)
+    happens(parts, clock.now() - 500)
     found = parts.occasion.due()
     assert (found.waits, found.reason) == (
         Waits.COOLDOWN,
