@@ -3,6 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +30,26 @@ def trace(
     if not found:
         raise UsageError(f"no trace {event!r} is stored")
     emit(found, as_json=as_json, text=lambda rows: "\n\n".join("\n".join(_trace(row)) for row in rows))
+
+
+def export(
+    snapshot: Annotated[str, typer.Argument(help="The snapshot's id, or its first eight digits or more.")],
+    parquet: Annotated[Path, typer.Option("--parquet", metavar="DIR", help="A new or empty directory.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a snapshot as a Parquet file with a data card. Fill in the card's open fields to pass it on."""
+    from daemon.export import export as write
+
+    with wired(config) as parts:
+        found = write(parts.store, parts.settings, snapshot, parquet)
+    emit(
+        asdict(found),
+        as_json=as_json,
+        text=lambda state: (
+            f"{state['pairs']} pairs of snapshot {state['snapshot'][:12]} in {state['directory']}"
+        ),
+    )
 
 
 def text_of(found: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def of_adapter(connection: Connection, name: str) -> Row | None:
         "decision": _decision(connection, name),
         "run": run,
         "snapshot": snapshot,
-        "pairs": _pairs(connection, ids),
+        "pairs": pairs_of(connection, ids),
     }
 
 
@@ -156,7 +156,7 @@ def _decision(connection: Connection, adapter: str) -> str | None:
     return found
 
 
-def _pairs(connection: Connection, preference_ids: Sequence[int]) -> list[Row]:
+def pairs_of(connection: Connection, preference_ids: Sequence[int]) -> list[Row]:
     """The preferences in the snapshot's order; one that is not stored here has its id alone."""
     found: dict[int, Row] = {}
     for ids in _chunks(preference_ids):
@@ -168,7 +168,7 @@ def _some_pairs(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:
     query = (
         select(
             *_columns(PREFERENCE, "id", "chosen_id", "rejected_id", "margin", "soft", "verdict_ids"),
-            *_columns(TRACE, "source", "event_id", "revision"),
+            *_columns(TRACE, "source", "event_id", "revision", "split", "ts"),
             PREFERENCE.c.contributor,
         )
         .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
@@ -186,6 +186,8 @@ def _some_pairs(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:
             "source": row["source"],
             "trace": row["event_id"],
             "revision": row["revision"],
+            "split": row["split"],
+            "ts": row["ts"],
             "contributor": row["contributor"],
             "margin": row["margin"],
             "soft": row["soft"],

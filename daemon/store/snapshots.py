@@ -35,6 +35,12 @@ def get(connection: Connection, snapshot_id: str) -> StoredSnapshot | None:
     return None if found is None else _snapshot(found)
 
 
+def starting(connection: Connection, prefix: str) -> list[StoredSnapshot]:
+    """The snapshots whose id begins so, two at most."""
+    query = select(SNAPSHOT).where(SNAPSHOT.c.id.startswith(prefix, autoescape=True)).limit(2)
+    return [_snapshot(row) for row in connection.execute(query)]
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How many pairs the newest snapshot has, and how many preferences are not in it, by why."""
