@@ -24,7 +24,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Mode = Literal["enforce", "dry_run"]
 DpoTrainer = Literal["shared", "trl"]
 Start = Literal["stable", "base"]
-Reference = Literal["start", "stable", "base"]
 Auto = Literal["auto"]
 """Decided before a run from the size of base and data, into an explicit number (`training.planning`)."""
 
@@ -156,8 +155,6 @@ class DpoRecipe(Frozen):
     start: Start = "stable"
     """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
     force both are the base."""
-    reference: Reference = "start"
-    """What the loss keeps the policy near."""
     trainer: DpoTrainer = "shared"
     """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
     computation, each answer behind its prompt.
