@@ -7,6 +7,7 @@ from typing import Any
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
 from daemon import family
+from daemon.clock import SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, StagesConfig, load
 from daemon.errors import ConfigError, RlaifdError
 from daemon.pricing import price_of
@@ -112,7 +113,8 @@ def _stored(settings: Settings) -> tuple[Stock, list[str]]:
         with existing(settings.store_url) as store:
             if store is None:
                 return Stock(), []
-            return store.read(lambda connection: stock_of(connection, settings, judges)), []
+            now = SystemClock().now()
+            return store.read(lambda connection: stock_of(connection, settings, judges, now=now)), []
     except StoreError as error:
         return Stock(), [f"{error}; what it holds is not counted here"]
 

@@ -167,7 +167,12 @@ class TrainingConfig(Configured):
     interval_s: Seconds | None = 3600.0
     """How often to look whether a run is due; None: only `rlaifd train` starts one."""
     min_new_preferences: Count = 256
+    """A run starts by itself when so many came since the last one began that learned from its own."""
     min_preferences: Count = 64
+    """Least pairs of a run's snapshot, after all caps, whoever starts it."""
+    cooldown_s: float = Field(default=0.0, ge=0, le=YEAR_S)
+    """So long after the adapter in force changed, the gate rejected one, or a run failed, none starts by
+    itself: what is in force is to be seen at work first."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     bf16: Literal["auto", "off"] = "auto"
     """auto: on cards that have it in hardware; off: float32 everywhere."""

@@ -20,6 +20,7 @@ from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, Settings, SourceConfig
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.occasion import Occasion
 from daemon.policywork import PolicyWork
 from daemon.secret import alert_token, api_key, secret
 from daemon.stages.curate import Curate
@@ -253,6 +254,10 @@ class Wiring:
         )
 
     @cached_property
+    def occasion(self) -> Occasion:
+        return Occasion(store=self.store, clock=self.clock, latch=self.latch, settings=self.settings)
+
+    @cached_property
     def trainer(self) -> "Trainer":
         from daemon.trainer import Trainer
 
@@ -359,6 +364,7 @@ class Wiring:
             clock=self.clock,
             settings=self.settings,
             versions=self.versions,
+            training=self.occasion.due,
             conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
         )
 

@@ -83,6 +83,16 @@ class EndpointSampling(Configured):
 Sampling = Annotated[ChildSampling | EndpointSampling, Field(discriminator="type")]
 
 
+class TopicMix(Configured):
+    """Most of a snapshot that each topic may have. A trace's topic is what it says under a tag of the log."""
+
+    tag: str = Field(min_length=1)
+    most: float = Field(default=0.5, ge=0.001, le=1)
+    """Most of a topic that `shares` does not name; traces without the tag are a topic, too ("")."""
+    shares: dict[str, Share] = Field(default_factory=dict)
+    """Most by topic; 0 leaves it out. Shares that together are less than the whole are scaled up to it."""
+
+
 class CurationRule(Configured):
     """Which judged candidates become a preference."""
 
@@ -90,9 +100,21 @@ class CurationRule(Configured):
     """Least difference of reward between chosen and rejected (0-10 scale)."""
     min_difference: float = Field(default=0.1, ge=0, le=0.95)
     """Least share of the text that differs: near-copies teach nothing."""
-    max_source_share: Share = 0.0025
-    """Most one subject may contribute to a snapshot (at least one pair), against poisoned logs."""
     max_source_pairs: Count = 10
+    """Most pairs of a snapshot from one contributor (subject, else session), against poisoned logs."""
+    max_source_share: Share = 0.0025
+    """Most of a snapshot that comes from one contributor, where that is more than the next."""
+    max_source_fair: float = Field(default=2.0, ge=0.01, le=1000)
+    """The same in fair shares: a snapshot's pairs divided by its contributors."""
+    max_alike: Count = 4
+    """Most pairs of a snapshot that read nearly alike (prompt and both answers)."""
+    max_age_days: Annotated[float, Field(ge=0.01, le=36_600)] | None = None
+    """Pairs of older events are left out, but for replay; None: no age is too much."""
+    mix: TopicMix | None = None
+    """None: as the traffic has it."""
+    replay_share: float = Field(default=0.1, ge=0, le=0.95)
+    """Of a snapshot that cannot hold all pairs, at least so much is drawn of those that earlier runs learned
+    from, against forgetting; as much may come of events older than `max_age_days`."""
     max_pairs: Count = 20_000
     """Most pairs of a snapshot, the newest: what a run takes of memory and time is bounded by it."""
 

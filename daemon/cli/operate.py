@@ -112,6 +112,8 @@ def _status_text(state: dict[str, Any]) -> str:
         *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
         f"labels       {state['labels']}",
         f"preferences  {state['preferences']}",
+        f"training     {_training(state['training'])}",
+        *_snapshot(state["snapshot"]),
         *(f"run          {run['id']} {run['state']} {run['reason']}".rstrip() for run in state["runs"]),
         *(_evaluation(found) for found in state["evaluations"]),
         *readiness(state),
@@ -148,6 +150,21 @@ def _evaluation(found: dict[str, Any]) -> str:
     line = f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
     cut = cut_off(found["cut_off"])
     return f"{line} ({cut})" if cut else line
+
+
+def _training(found: dict[str, Any]) -> str:
+    return f"is due: {found['reason']}" if found["due"] else f"waits: {found['reason']}"
+
+
+def _snapshot(found: dict[str, Any] | None) -> list[str]:
+    """The newest snapshot, with what is not in it."""
+    if found is None:
+        return []
+    from policies.selection import told
+
+    left_out = told(found["left_out"])
+    more = f"; left out: {left_out}" if left_out else ""
+    return [f"snapshot     {found['id'][:12]}, {found['pairs']} pairs{more}"]
 
 
 def _ago(at: float) -> str:
