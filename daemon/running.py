@@ -1,7 +1,9 @@
 """`rlaifd run`: the parts as loops, with the listener, the schedule and the order of the end."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from connectors.errors import FatalError, TransientError
 from daemon.checks import base_model
@@ -37,15 +39,7 @@ def service(parts: Wiring) -> Service:
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
     leader = Leader(lease, parts.clock, may_lead=settings.rollout.lead)
     loops, closers = _loops(parts, stages, leader)
-    schedule = Schedule(
-        interval_s=settings.training.interval_s,
-        min_new=settings.training.min_new_preferences,
-        facts=lambda: _facts(parts, leader),
-        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
-        clock=parts.clock,
-        metrics=parts.metrics,
-        log=parts.logger("schedule"),
-    )
+    schedule = training_schedule(parts, leader)
     return Service(
         loops=loops,
         state_dir=settings.state_dir,
@@ -53,11 +47,25 @@ def service(parts: Wiring) -> Service:
         metrics=parts.metrics,
         clock=parts.clock,
         log=parts.logger("service"),
-        listener=_listener(parts, heartbeats),
+        listener=_listener(parts, heartbeats, schedule),
         schedule=schedule,
         prepare=lambda: _prepare(parts, leader),
         stop_training=lambda: _stop_children(parts),
         closers=closers,
+    )
+
+
+def training_schedule(parts: Wiring, leader: Leader | None = None) -> Schedule:
+    """When training starts. Without a leader it answers as the one that leads."""
+    training = parts.settings.training
+    return Schedule(
+        interval_s=training.interval_s,
+        min_new=training.min_new_preferences,
+        facts=lambda: _facts(parts, leads=leader is None or leader.leads),
+        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
+        clock=parts.clock,
+        metrics=parts.metrics,
+        log=parts.logger("schedule"),
     )
 
 
@@ -124,7 +132,18 @@ async def _judge(stage: JudgeStage, role: Role) -> int:
         raise TransientError(str(error)) from error
 
 
-def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
+def _known(parts: Wiring, schedule: Schedule) -> dict[str, Any]:
+    """What only this process can say in the status."""
+    return {
+        "runs": True,
+        "pid": os.getpid(),
+        "state_dir": str(parts.settings.state_dir.resolve()),
+        "lag": parts.metrics.behind(),
+        "training": schedule.explain(),
+    }
+
+
+def _listener(parts: Wiring, heartbeats: Heartbeats, schedule: Schedule) -> Listener:
     web = parts.settings.web
     log = parts.logger("web")
     alerts = Alerts(
@@ -135,7 +154,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
         log=log,
     )
     site = Web(
-        status=parts.status,
+        status=lambda: parts.status(_known(parts, schedule)),
         alerts=alerts,
         door=Door(token=lambda: parts.alert_token, names=(web.host, *web.names)),
         metrics=parts.metrics,
@@ -147,14 +166,15 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     return Listener(site.app, host=web.host, port=web.port, log=log)
 
 
-def _facts(parts: Wiring, leader: Leader) -> Facts:
+def _facts(parts: Wiring, *, leads: bool) -> Facts:
     learned = parts.store.read(runs.last_learned)
+    enough = parts.settings.training.min_new_preferences
     return Facts(
         last_start=parts.store.read(runs.last_start),
-        new_preferences=parts.store.read(lambda c: preferences.since(c, learned)),
+        new_preferences=parts.store.read(lambda c: preferences.since(c, learned, most=enough)),
         halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
         running=parts.store.read(runs.running),
-        leads=leader.leads,
+        leads=leads,
     )
 
 

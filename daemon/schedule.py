@@ -120,6 +120,12 @@ class Schedule:
         self._said = decision.reason
         return decision
 
+    def explain(self) -> str:
+        """Why no run starts now, or why one does. It starts none."""
+        if self._interval_s is None:
+            return "training.interval_s is null: only `rlaifd train` starts a run"
+        return self._decide(self._interval_s).reason
+
     @property
     def running(self) -> bool:
         """A run that this schedule started is under way."""

@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
+
+if TYPE_CHECKING:
+    from daemon.wiring import Wiring
 
 db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
@@ -58,9 +61,9 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show what is stored, judged, trained, decided, in force and halted."""
+    """Show what it needs from you, why nothing happens where nothing does, and what is in force."""
     with wired(config) as parts:
-        emit(parts.status(), as_json=as_json, text=_status_text)
+        emit(_status(parts), as_json=as_json, text=_status_text)
 
 
 @db.command()
@@ -73,15 +76,42 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     print("the store's schema is current")
 
 
+def _status(parts: "Wiring") -> dict[str, Any]:
+    """The state as the store has it, with what the running daemon says of itself."""
+    from daemon.answering import ask
+    from daemon.errors import ConfigError
+    from daemon.running import training_schedule
+
+    settings = parts.settings
+    try:
+        token = parts.alert_token
+    except ConfigError:  # whoever may read the store need not be able to read the token
+        token = None
+    daemon = dict(ask(settings.web, token, settings.state_dir))
+    told = daemon.pop("conditions")
+    daemon.setdefault("training", training_schedule(parts).explain())
+    state = parts.status(daemon)
+    if not daemon["runs"]:
+        state["needs"].insert(0, daemon["said"])
+    state["conditions"] += [line for line in told if line not in state["conditions"]]
+    return state
+
+
 def _status_text(state: dict[str, Any]) -> str:
     from daemon.readiness import lines as readiness
 
     rollout = state["rollout"]
     lines = [
+        *(f"needs        {line}" for line in state["needs"] or ["nothing from you"]),
+        *(f"condition    {line}" for line in state["conditions"]),
+        *(f"waits        {row['part']}: {row['waits']}" for row in state["waits"]),
+        f"daemon       {state['daemon'].get('said', 'not asked')}",
         f"in force     {rollout['stable'] or 'base model'} (epoch {rollout['epoch']})",
         f"halts        {_halts(state['halts'])}",
         f"traces       {state['traces']} ({state['dead_letters']} dead letters)",
         *(f"judge {role:<7}{_verdicts(counts)}" for role, counts in sorted(state["verdicts"].items())),
+        *(_abstaining(role, judge) for role, judge in sorted(state["judges"].items()) if judge["abstained"]),
+        *(f"spent today  {role}: {_money(judge)}" for role, judge in sorted(state["judges"].items())),
         *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
         f"labels       {state['labels']}",
         f"preferences  {state['preferences']}",
@@ -89,7 +119,6 @@ def _status_text(state: dict[str, Any]) -> str:
         *(_evaluation(found) for found in state["evaluations"]),
         *readiness(state),
     ]
-    lines += [f"condition    {condition}" for condition in state["conditions"]]
     return "\n".join(lines)
 
 
@@ -105,6 +134,15 @@ def _verdicts(counts: dict[str, Any]) -> str:
     mean = counts["mean_reward"]
     reward = "" if mean is None else f", mean reward {mean:.2f}"
     return f"{counts['verdicts']} verdicts, {counts['abstentions']} abstentions{reward}"
+
+
+def _abstaining(role: str, judge: dict[str, Any]) -> str:
+    return f"abstentions  {role}: {judge['abstained']} verdicts, the last: {judge['abstention']}"
+
+
+def _money(judge: dict[str, Any]) -> str:
+    budget = judge["budget_usd"]
+    return f"{judge['spent_usd']:.2f} US dollars" + ("" if budget is None else f" of {budget:.2f}")
 
 
 def _alignment(found: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """Preferences: judged prompts in, pairs kept once, and the pairs of a snapshot out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, exists, func, inspect, select, update
 
+from daemon.store import tally
 from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
 from daemon.store.tables import (
@@ -99,26 +101,28 @@ def store_preferences(
 
 
 def newest(connection: Connection, *, limit: int | None = None) -> list[Kept]:
-    """Every preference of a train prompt, newest first; at most `limit`."""
+    """Every preference of a train prompt, newest first; of the newest `limit`, where there is one."""
+    columns = (PREFERENCE.c.id, PREFERENCE.c.contributor, PREFERENCE.c.trace_id)
+    # The bound comes before the join: PostgreSQL takes the split for rare, and would join the whole tables.
+    some = select(*columns).order_by(PREFERENCE.c.id.desc()).limit(limit).subquery("some")
     query = (
-        select(PREFERENCE.c.id, PREFERENCE.c.contributor)
-        .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
+        select(some.c.id, some.c.contributor)
+        .join(TRACE, TRACE.c.id == some.c.trace_id)
         .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
-        .order_by(PREFERENCE.c.id.desc())
-        .limit(limit)
     )
-    return [Kept(row.id, row.contributor) for row in connection.execute(query)]
+    found = [Kept(row.id, row.contributor) for row in connection.execute(query)]
+    return sorted(found, key=lambda kept: kept.id, reverse=True)
 
 
 def count(connection: Connection) -> int:
     """How many preferences are stored."""
-    return connection.execute(select(func.count(PREFERENCE.c.id))).scalar_one()
+    return tally.read(connection).of("preference")
 
 
-def since(connection: Connection, at: float | None) -> int:
-    """How many preferences were stored after `at` (None: ever)."""
-    query = select(func.count(PREFERENCE.c.id))
-    return connection.execute(query if at is None else query.where(PREFERENCE.c.created_at > at)).scalar_one()
+def since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many preferences were stored after `at` (None: ever); beyond `most` nobody counts on."""
+    some = select(PREFERENCE.c.id).where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
+    return connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one()
 
 
 def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapshot.Pair]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, exists, func, inspect, select
 
 from daemon.store import preferences, runs
-from daemon.store.alignment import NEWEST_FIRST, at_gate, humans
+from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
 from policies.curation import capped
@@ -38,14 +38,13 @@ _Pair = tuple[int, ...]
 """Trace, lower and higher candidate."""
 
 
-def stock(
-    connection: Connection, policy: PolicySpec, versions: Mapping[Role, str], *, min_preferences: int
-) -> Stock:
-    """All of it, in the caller's transaction. `versions` are the configured judges."""
-    newest = preferences.newest(connection, limit=max(COUNTED, 4 * min_preferences))
+def stock(connection: Connection, policy: PolicySpec, people: Reviewed, *, min_preferences: int) -> Stock:
+    """All of it, in the caller's transaction. `people`: of the configured judges."""
+    most = max(COUNTED, 4 * min_preferences)
+    newest = preferences.newest(connection, limit=most)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
-    said = [adjudicate(choices) for choices in humans(connection)[0].values()]
+    said = [adjudicate(choices) for choices in people.said.values()]
     gave = _gave(connection)
     rulings = _rulings(connection)
     return Stock(
@@ -56,7 +55,7 @@ def stock(
         gave=sum(gave),
         stored=len(newest),
         kept=len(capped(newest, policy.curation, limit=policy.curation.max_pairs)),
-        fresh=preferences.since(connection, runs.last_learned(connection)),
+        fresh=preferences.since(connection, runs.last_learned(connection), most=most),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
         unlabelled=len(pairs.keys() - _labelled(connection, audited)),
@@ -64,7 +63,7 @@ def stock(
         settled=sum(each is not None for each in said),
         rulings=len(rulings),
         decided=sum(rulings),
-        alignment={role: at_gate(connection, policy, role, version) for role, version in versions.items()},
+        alignment={role: for_gate(rows, policy) for role, rows in people.judged.items()},
     )
 
 
