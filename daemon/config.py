@@ -166,6 +166,13 @@ class WebConfig(Frozen):
         return self
 
 
+class ReviewConfig(Frozen):
+    """Whose labels count."""
+
+    reviewers: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """Everybody whose labels are taken; empty: anybody's, of at most 20 names."""
+
+
 class StagesConfig(Frozen):
     """How the stages take their work."""
 
@@ -206,6 +213,7 @@ class Settings(BaseSettings):
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
     web: WebConfig = WebConfig()
+    review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
     log: LogConfig = LogConfig()
     seed: int = 0

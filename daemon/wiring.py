@@ -339,7 +339,7 @@ class Wiring:
     def review(self) -> "Review":
         from daemon.review import Review
 
-        return Review(store=self.store, clock=self.clock)
+        return Review(store=self.store, clock=self.clock, listed=self.settings.review.reviewers)
 
     @cached_property
     def status(self) -> Status:
