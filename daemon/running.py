@@ -62,7 +62,9 @@ def training_schedule(parts: Wiring, leader: Leader | None = None) -> Schedule:
         interval_s=training.interval_s,
         min_new=training.min_new_preferences,
         facts=lambda: _facts(parts, leads=leader is None or leader.leads),
-        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
+        train=lambda: parts.trainer.train(
+            parts.trainer.cut_off() or parts.curate.freeze().id, actor="schedule"
+        ),
         clock=parts.clock,
         metrics=parts.metrics,
         log=parts.logger("schedule"),
@@ -167,14 +169,18 @@ def _listener(parts: Wiring, heartbeats: Heartbeats, schedule: Schedule) -> List
 
 
 def _facts(parts: Wiring, *, leads: bool) -> Facts:
+    halted = any(halt.scope == Scope.TRAINING for halt in parts.latch.active())
+    running = parts.store.read(runs.running)
+    free = leads and not halted and not running
     learned = parts.store.read(runs.last_learned)
     enough = parts.settings.training.min_new_preferences
     return Facts(
         last_start=parts.store.read(runs.last_start),
         new_preferences=parts.store.read(lambda c: preferences.since(c, learned, most=enough)),
-        halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
-        running=parts.store.read(runs.running),
+        halted=halted,
+        running=running,
         leads=leads,
+        cut_off=free and parts.trainer.cut_off(by_itself=False) is not None,
     )
 
 

@@ -1,7 +1,8 @@
 """When training starts: a job that only asks whether a run is due, and a thread that runs it.
 
-The last start comes from the store, not from this process: a daemon that restarts every half hour still
-trains every hour, and one that slept over ten intervals trains once.
+A run that was cut off goes on at once: it waited already. The last start comes from the store, not from this
+process: a daemon that restarts every half hour still trains every hour, and one that slept over ten intervals
+trains once.
 """
 
 import logging
@@ -39,6 +40,8 @@ class Facts:
     halted: bool
     running: bool
     leads: bool = True
+    cut_off: bool = False
+    """A run was cut off and can go on from its checkpoint."""
 
 
 def due(facts: Facts, *, now: float, interval_s: float, min_new: int) -> Due:
@@ -47,12 +50,16 @@ def due(facts: Facts, *, now: float, interval_s: float, min_new: int) -> Due:
     A start in the near future is one that a step of the clock put there: it counts as just now, so that no
     run is started twice. One further ahead than the interval is not believed.
     """
-    if not facts.leads:
-        return Due(yes=False, reason="another daemon leads")
-    if facts.halted:
-        return Due(yes=False, reason="training is halted")
-    if facts.running:
-        return Due(yes=False, reason="a run is under way")
+    stops = (
+        (not facts.leads, "another daemon leads"),
+        (facts.halted, "training is halted"),
+        (facts.running, "a run is under way"),
+    )
+    for holds, reason in stops:
+        if holds:
+            return Due(yes=False, reason=reason)
+    if facts.cut_off:
+        return Due(yes=True, reason="a run that was cut off goes on from its checkpoint")
     if facts.last_start is not None and abs(now - facts.last_start) < interval_s:
         return Due(yes=False, reason=f"the last run started less than {interval_s:.0f} s ago")
     if facts.new_preferences < min_new:

@@ -14,6 +14,7 @@ from daemon.schedule import Facts, Schedule, due
 from tests.daemon.waiting import until
 
 NOW = 1_700_000_000.0
+CUT_OFF = "a run that was cut off goes on from its checkpoint"
 READY = Facts(last_start=None, new_preferences=300, halted=False, running=False)
 
 
@@ -31,6 +32,9 @@ READY = Facts(last_start=None, new_preferences=300, halted=False, running=False)
         ({"last_start": NOW + 86_400}, True, "300 new preferences"),
         ({"last_start": NOW - 86_400 * 30}, True, "300 new preferences"),
         ({"halted": True, "new_preferences": 0}, False, "training is halted"),
+        ({"cut_off": True, "new_preferences": 0, "last_start": NOW - 5}, True, CUT_OFF),
+        ({"cut_off": True, "halted": True}, False, "training is halted"),
+        ({"cut_off": True, "running": True}, False, "a run is under way"),
     ],
 )
 def test_due(change: dict[str, object], yes: bool, reason: str) -> None:
