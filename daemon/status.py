@@ -19,6 +19,7 @@ from daemon.store.overview import overview
 from daemon.store.store import Store
 from policies.agreement import Labelled
 from policies.records import Role
+from policies.reviewers import Agreement
 
 
 class Status:
@@ -64,6 +65,7 @@ class Status:
             "sampling": self._sampling(connection),
             "snapshot": {"stored": found.stored, "kept": found.kept},
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
+            "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
             "alignment": {role.value: self._alignment(rows) for role, rows in people.judged.items()},
         }
 
@@ -105,3 +107,10 @@ class Status:
             "ceiling": measured.ceiling,
             "standing": measured.standing.value,
         }
+
+
+def _reviewer(found: Agreement) -> dict[str, Any]:
+    """Of how many pairs on which both decided a reviewer chose as the others did, and as each judge."""
+    judges = {f"{name} judge": f"{same} of {of}" for name, (same, of) in found.judges.items() if of}
+    same, of = found.others
+    return {"labels": found.labels, "others": f"{same} of {of}" if of else "", **judges}

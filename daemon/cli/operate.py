@@ -114,6 +114,7 @@ def _status_text(state: dict[str, Any]) -> str:
         *(f"spent today  {role}: {_money(judge)}" for role, judge in sorted(state["judges"].items())),
         *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
         f"labels       {state['labels']}",
+        *(f"reviewer     {name}: {_agreement(found)}" for name, found in state["reviewers"].items()),
         f"preferences  {state['preferences']}",
         *(f"run          {run['id']} {run['state']} {run['reason']}".rstrip() for run in state["runs"]),
         *(_evaluation(found) for found in state["evaluations"]),
@@ -143,6 +144,11 @@ def _abstaining(role: str, judge: dict[str, Any]) -> str:
 def _money(judge: dict[str, Any]) -> str:
     budget = judge["budget_usd"]
     return f"{judge['spent_usd']:.2f} US dollars" + ("" if budget is None else f" of {budget:.2f}")
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    with_whom = [f"{value} as the {name}" for name, value in found.items() if name != "labels" and value]
+    return ", ".join([f"{found['labels']} labels", *with_whom])
 
 
 def _alignment(found: dict[str, Any]) -> str:

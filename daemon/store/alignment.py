@@ -4,7 +4,7 @@ Everything is of one version of a judge: a new model, prompt or rubric is a new 
 alignment anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from policies.agreement import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
 from policies.policy import PolicySpec
 from policies.records import Role, Split
+from policies.reviewers import Agreement, Said, agreements
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -32,8 +33,8 @@ READ_BACK = 10
 """Windows of a role's newest verdicts in which a judge's own are looked for."""
 SWAPPED: Mapping[str, Choice] = {"a": "b", "b": "a", "tie": "tie"}
 Pair = tuple[int, int]
-People = tuple[dict[Pair, list[Choice]], dict[Pair, str]]
-"""What people said of each pair, newest label first, and each pair's cluster."""
+People = tuple[dict[Pair, list[Choice]], dict[Pair, str], list[Said]]
+"""What people said of each pair, newest label first, each pair's cluster, and who said what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,13 @@ class _Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """What people said of audit pairs, and of each judge the pairs that its version was asked about too."""
+    """What people said of audit pairs, and of each judge the pairs that its version was asked about too;
+    each reviewer's agreement with the others and with the judges.
+    """
 
     said: Mapping[Pair, Sequence[Choice]]
     judged: Mapping[Role, Sequence[Labelled]]
+    reviewers: Sequence[Agreement]
 
 
 def measure(
@@ -98,7 +102,12 @@ def reviewed(connection: Connection, versions: Mapping[Role, str], *, min_gap: f
         role: _labelled(connection, role, version, people, min_gap=min_gap)
         for role, version in versions.items()
     }
-    return Reviewed(people[0], judged)
+    chosen: dict[str, Mapping[Hashable, Choice | None]] = {
+        role.value: {pair: None if row.flipped else row.judge for pair, row in rows.items()}
+        for role, rows in judged.items()
+    }
+    by_role = {role: list(rows.values()) for role, rows in judged.items()}
+    return Reviewed(people[0], by_role, agreements(people[2], chosen))
 
 
 def labelled(
@@ -108,20 +117,20 @@ def labelled(
 
     The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
     """
-    return _labelled(connection, role, version, humans(connection, since), min_gap=min_gap)
+    return list(_labelled(connection, role, version, humans(connection, since), min_gap=min_gap).values())
 
 
 def _labelled(
     connection: Connection, role: Role, version: str, people: People, *, min_gap: float
-) -> list[Labelled]:
-    said, clusters = people
+) -> dict[Pair, Labelled]:
+    said, clusters, _ = people
     if role is Role.SMALL:
         verdicts = _by_score(connection, role, version, said, min_gap)
     else:
         verdicts = _by_pair(connection, role, version, said)
     lengths = _lengths(connection, {one for pair in verdicts for one in pair})
-    return [
-        Labelled(
+    return {
+        pair: Labelled(
             cluster=clusters[pair],
             judge=verdicts[pair].choice,
             humans=tuple(choices),
@@ -131,7 +140,7 @@ def _labelled(
         )
         for pair, choices in said.items()
         if pair in verdicts
-    ]
+    }
 
 
 def spread(
@@ -203,7 +212,7 @@ def resumed_at(connection: Connection, fingerprint: str) -> float | None:
 def humans(connection: Connection, since: float | None = None) -> People:
     """What people said of audit pairs after `since`."""
     query = (
-        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, TRACE.c.cluster)
+        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, LABEL.c.reviewer, TRACE.c.cluster)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
         .where(unindexed(TRACE.c.split) == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
@@ -211,11 +220,13 @@ def humans(connection: Connection, since: float | None = None) -> People:
     )
     said: dict[Pair, list[Choice]] = {}
     clusters: dict[Pair, str] = {}
+    labels: list[Said] = []
     for each in connection.execute(query):
         pair = (each.candidate_id, each.other_id)
         said.setdefault(pair, []).append(each.choice)
         clusters[pair] = each.cluster
-    return said, clusters
+        labels.append(Said(each.reviewer, pair, each.choice))
+    return said, clusters, labels
 
 
 def _by_score(

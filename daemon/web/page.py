@@ -55,7 +55,7 @@ def sections(status: Mapping[str, Any]) -> list[Section]:
 
 
 def _section(key: str, value: Any) -> Section:
-    alarming = key in {"needs", "halts", "conditions"} and bool(value)
+    alarming = key in {"halts", "conditions"} and bool(value)
     title = TITLES.get(key, key)
     if isinstance(value, Mapping):
         if value and all(isinstance(item, Mapping) for item in value.values()):

@@ -21,13 +21,14 @@ from daemon.store.tables import (
     TraceRow,
 )
 from daemon.wiring import Wiring
-from policies.records import Scope, Split
+from policies.records import Role, Scope, Split
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import (
     Within,
     add_adapter,
     add_candidate,
     add_label,
+    add_labelled,
     add_traces,
     add_verdict,
     at_once,
@@ -197,6 +198,17 @@ def test_abstentions_are_told_with_the_last_reason(parts: Wiring) -> None:
     add_verdict(parts.store, three, three, reward=4.0, created_at=3.0)
     text = _status_text(parts.status())
     assert "abstentions  small: 2 of the newest 3 verdicts, the last: refused" in text
+
+
+def test_reviewers_are_shown_with_their_agreement(parts: Wiring) -> None:
+    """A reviewer of whom no two others agree has judges alone to agree with."""
+    at_once(
+        parts.store,
+        lambda to: add_labelled(to, {"one": True, "two": False}, version=parts.versions[Role.GATE]),
+    )
+    state = parts.status()
+    assert state["reviewers"] == {"ann": {"labels": 2, "others": "", "gate judge": "1 of 2"}}
+    assert "reviewer     ann: 2 labels, 1 of 2 as the gate judge" in _status_text(state)
 
 
 def test_what_passed_waits_for_a_person_where_nobody_else_promotes(parts: Wiring) -> None:
