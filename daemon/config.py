@@ -223,6 +223,13 @@ class WebConfig(Configured):
         return self
 
 
+class ReviewConfig(Configured):
+    """Whose labels count."""
+
+    reviewers: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """Everybody whose labels are taken; empty: anybody's, of at most 20 names."""
+
+
 class StagesConfig(Configured):
     """How the stages take their work."""
 
@@ -278,6 +285,7 @@ class Settings(BaseSettings):
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
     web: WebConfig = WebConfig()
+    review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
     log: LogConfig = LogConfig()
     seed: int = Field(default=0, ge=0, lt=1 << 32)

@@ -92,8 +92,11 @@ def curate(parts: Wiring) -> Curated:
 def train(
     parts: Wiring, *, snapshot: str | None, actor: str, on_plan: Callable[[Plan], None] | None = None
 ) -> RunOutcome:
-    """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
+    """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
+    on one that is frozen now.
+    """
     parts.trainer.recover()
+    snapshot = snapshot or parts.trainer.cut_off()
     if snapshot is None:
         frozen = parts.occasion.freeze()
         if isinstance(frozen, Due):

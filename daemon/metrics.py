@@ -103,6 +103,15 @@ class Metrics:
             "sampling_prompts_total", "Prompts given to the policy, by what became of them.", "outcome"
         )
 
+    def behind(self) -> dict[str, int]:
+        """By source, how many records it is known to be behind."""
+        found: dict[str, int] = {}
+        for family in self.lag.collect():
+            for sample in family.samples:
+                source = sample.labels["source"]
+                found[source] = found.get(source, 0) + int(sample.value)
+        return found
+
     def answered(self, origin: str, *, whole: int, cut: int) -> None:
         """Counts answers of one of `ANSWER_ORIGINS`."""
         self.answers.labels(origin, "whole").inc(whole)

@@ -3,7 +3,8 @@
 The daemon's schedule, `rlaifd train`, and whoever shows why training waits ask here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -39,10 +40,13 @@ class Occasion:
         clock: Clock,
         latch: Latch,
         settings: Settings,
+        cut_off: Callable[[], bool],
     ) -> None:
+        """`cut_off`: whether a run that was cut off can go on from its checkpoint."""
         self._store = store
         self._clock = clock
         self._latch = latch
+        self._cut_off = cut_off
         self._recipe = settings.policy.recipe
         self.terms = _terms(settings.training)
         self.freezing = Freezing(
@@ -61,12 +65,16 @@ class Occasion:
     def facts(self, *, leads: bool = True) -> Facts:
         """What the store says, now."""
         halted = any(halt.scope == Scope.TRAINING for halt in self._latch.active())
-        return self._store.read(lambda c: self._facts(c, halted=halted, leads=leads))
+        found = self._store.read(lambda c: self._facts(c, halted=halted, leads=leads))
+        free = leads and not halted and not found.running
+        return replace(found, cut_off=free and self._cut_off())
 
     def _facts(self, connection: Connection, *, halted: bool, leads: bool) -> Facts:
         return Facts(
             last_start=runs.last_start(connection),
-            new_preferences=preferences.since(connection, runs.last_learned(connection)),
+            new_preferences=preferences.since(
+                connection, runs.last_learned(connection), most=max(self.terms.min_new, 1)
+            ),
             halted=halted,
             running=runs.running(connection),
             material=self.material,

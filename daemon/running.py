@@ -1,7 +1,9 @@
 """`rlaifd run`: the parts as loops, with the listener, the schedule and the order of the end."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from connectors.errors import FatalError, TransientError
 from daemon.checks import base_model
@@ -36,14 +38,7 @@ def service(parts: Wiring) -> Service:
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
     leader = Leader(lease, parts.clock, may_lead=settings.rollout.lead)
     loops, closers = _loops(parts, stages, leader)
-    schedule = Schedule(
-        terms=parts.occasion.terms,
-        facts=lambda: parts.occasion.facts(leads=leader.leads),
-        train=lambda: _train(parts),
-        clock=parts.clock,
-        metrics=parts.metrics,
-        log=parts.logger("schedule"),
-    )
+    schedule = training_schedule(parts, leader)
     return Service(
         loops=loops,
         state_dir=settings.state_dir,
@@ -51,11 +46,23 @@ def service(parts: Wiring) -> Service:
         metrics=parts.metrics,
         clock=parts.clock,
         log=parts.logger("service"),
-        listener=_listener(parts, heartbeats),
+        listener=_listener(parts, heartbeats, schedule),
         schedule=schedule,
         prepare=lambda: _prepare(parts, leader),
         stop_training=lambda: _stop_children(parts),
         closers=closers,
+    )
+
+
+def training_schedule(parts: Wiring, leader: Leader | None = None) -> Schedule:
+    """When training starts. Without a leader it answers as the one that leads."""
+    return Schedule(
+        terms=parts.occasion.terms,
+        facts=lambda: parts.occasion.facts(leads=leader is None or leader.leads),
+        train=lambda: _train(parts),
+        clock=parts.clock,
+        metrics=parts.metrics,
+        log=parts.logger("schedule"),
     )
 
 
@@ -122,7 +129,18 @@ async def _judge(stage: JudgeStage, role: Role) -> int:
         raise TransientError(str(error)) from error
 
 
-def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
+def _known(parts: Wiring, schedule: Schedule) -> dict[str, Any]:
+    """What only this process can say in the status."""
+    return {
+        "runs": True,
+        "pid": os.getpid(),
+        "state_dir": str(parts.settings.state_dir.resolve()),
+        "lag": parts.metrics.behind(),
+        "training": schedule.explain(),
+    }
+
+
+def _listener(parts: Wiring, heartbeats: Heartbeats, schedule: Schedule) -> Listener:
     web = parts.settings.web
     log = parts.logger("web")
     alerts = Alerts(
@@ -133,7 +151,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
         log=log,
     )
     site = Web(
-        status=parts.status,
+        status=lambda: parts.status(_known(parts, schedule)),
         alerts=alerts,
         door=Door(token=lambda: parts.alert_token, names=(web.host, *web.names)),
         metrics=parts.metrics,
@@ -146,11 +164,14 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
 
 
 def _train(parts: Wiring) -> None:
-    """One run that the schedule found due, on what is there by then."""
-    frozen = parts.occasion.freeze()
-    if isinstance(frozen, Due):
-        raise RefusedError(frozen.reason)
-    parts.trainer.train(frozen.id, actor="schedule")
+    """One run that the schedule found due: the one that was cut off, or one on what there is by then."""
+    snapshot = parts.trainer.cut_off()
+    if snapshot is None:
+        frozen = parts.occasion.freeze()
+        if isinstance(frozen, Due):
+            raise RefusedError(frozen.reason)
+        snapshot = frozen.id
+    parts.trainer.train(snapshot, actor="schedule")
 
 
 def _stop_children(parts: Wiring) -> None:

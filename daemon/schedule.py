@@ -1,7 +1,8 @@
 """When training starts: a job that only asks whether a run is due, and a thread that runs it.
 
-The last start comes from the store, not from this process: a daemon that restarts every half hour still
-trains every hour, and one that slept over ten intervals trains once.
+A run that was cut off goes on at once: it waited already. The last start comes from the store, not from this
+process: a daemon that restarts every half hour still trains every hour, and one that slept over ten intervals
+trains once.
 """
 
 import logging
@@ -97,6 +98,8 @@ class Facts:
     material: Callable[[], Material]
     turn: Turn | None = None
     leads: bool = True
+    cut_off: bool = False
+    """A run was cut off and can go on from its checkpoint."""
 
 
 def due(facts: Facts, terms: Terms, *, now: float) -> Due:
@@ -106,7 +109,10 @@ def due(facts: Facts, terms: Terms, *, now: float) -> Due:
     run is started twice. One further ahead than the interval is not believed. So with what a cool-down counts
     from.
     """
-    held = _held(facts, terms) or _early(facts, terms, now) or _short(facts, terms)
+    held = _held(facts, terms)
+    if held is None and facts.cut_off:
+        return Due(yes=True, reason="a run that was cut off goes on from its checkpoint")
+    held = held or _early(facts, terms, now) or _short(facts, terms)
     return held or Due(yes=True, reason=f"{facts.new_preferences} new preferences")
 
 
@@ -216,6 +222,10 @@ class Schedule:
             self._log.debug("training_not_due", reason=decision.reason)
         self._said = decision.reason
         return decision
+
+    def explain(self) -> str:
+        """Why no run starts now, or why one does. It starts none."""
+        return self._decide().reason
 
     @property
     def running(self) -> bool:

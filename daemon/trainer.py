@@ -5,7 +5,6 @@ before its row is. A run that was cut off, by a kill or on request, goes on from
 same training is asked for again, and ends as the same adapter.
 """
 
-import shutil
 import threading
 import time
 import uuid
@@ -25,19 +24,19 @@ from daemon.clock import Clock
 from daemon.config import TrainingConfig
 from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageError
 from daemon.latch import Latch
+from daemon.leavings import Leavings, resumable
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.runrows import RunOutcome, write_end, write_start
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
-from daemon.store.runs import Run
+from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
 from policies.training.jobs import (
     ADAPTER,
-    CHECKPOINTS,
     JOB,
     JOBS,
     PLAN,
@@ -50,8 +49,6 @@ from policies.training.planning.plan import Plan
 
 LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
-ATTEMPTS = 3
-"""How often a run whose child crashed is taken up again before a new one is begun."""
 
 log = get("trainer")
 
@@ -82,6 +79,7 @@ class Trainer:
         self._clock = clock
         self._seed = seed
         self._start = start
+        self._leavings = Leavings(store, self._state_dir / "runs")
         self._busy = threading.Lock()
         self._child: Child[TrainResult] | None = None
         self._asked = False
@@ -102,9 +100,30 @@ class Trainer:
         orphans = self._store.write(
             lambda c: runs.abandon(c, gone=self._gone, reason="its process ended", now=now)
         )
-        if swept or orphans:
-            log.warning("training_recovered", runs=orphans, swept=swept)
+        left = self._leavings.sweep()
+        if swept or orphans or left:
+            log.warning("training_recovered", runs=orphans, swept=swept, left=left)
         return orphans
+
+    def cut_off(self, *, by_itself: bool = True) -> str | None:
+        """The snapshot of the newest run that was cut off and can go on from a checkpoint, or None.
+        `by_itself`: also where it was its child that failed.
+
+        It goes on as it was asked, on its own snapshot: by the same recipe, on the same base model, from the
+        same adapter as a training now. What came in since then is the next run's.
+        """
+        run = self._leavings.resumable()
+        if run is None or not (by_itself or run.state == "stopped"):
+            return None
+        snapshot = self._store.read(lambda c: snapshots.get(c, run.snapshot_id))
+        if snapshot is None or not (self._state_dir / snapshot.path).is_file():
+            return None
+        try:
+            job = self._job(snapshot, run.id, self.asked(snapshot=self._state_dir / snapshot.path,
+                                                         snapshot_id=snapshot.id))  # fmt: skip
+        except RlaifdError:  # what is wrong is told by the training that is then begun
+            return None
+        return snapshot.id if self._cut_off(job) == run.id else None
 
     def _gone(self, run: str, pid: int | None, since: float) -> bool:
         """The run is of this machine's state directory, and nobody is at it any more."""
@@ -210,14 +229,7 @@ class Trainer:
         )
         if guards is not None:
             asked["guards"] = guards
-        job = TrainJob(
-            **asked,
-            out=self._directory(fresh),
-            base_digest=self._base.now().digest,
-            served_as=self._policy.served_as,
-            day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
-            lock=self._state_dir / self._training.lock,
-        )
+        job = self._job(snapshot, fresh, asked)
         parent = None if job.parent is None else job.parent.name
         cut_off = self._cut_off(job)
         run = cut_off or fresh
@@ -226,11 +238,21 @@ class Trainer:
                                   resumed=cut_off is not None))  # fmt: skip
         return job.model_copy(update={"out": self._directory(run)}), run
 
+    def _job(self, snapshot: StoredSnapshot, run: str, asked: dict[str, Any]) -> TrainJob:
+        return TrainJob(
+            **asked,
+            out=self._directory(run),
+            base_digest=self._base.now().digest,
+            served_as=self._policy.served_as,
+            day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
+            lock=self._state_dir / self._training.lock,
+        )
+
     def _cut_off(self, job: TrainJob) -> str | None:
         """The newest run of the very same job that can go on, or None."""
         for run in self._store.read(lambda c: runs.unfinished(c, job.snapshot_id)):
             file = self._directory(run.id) / JOB
-            before = _job_of(file) if _resumable(run) else None
+            before = _job_of(file) if resumable(run) else None
             if before is not None and before == job.model_copy(update={"out": before.out}):
                 return run.id
         return None
@@ -289,8 +311,7 @@ class Trainer:
         self._store.write(partial(write_end, outcome=outcome, published=published, now=now))
         self._metrics.training_runs.labels(outcome.state).inc()
         self._metrics.last_training.set(now)
-        if outcome.state in {"done", "unchanged", "halted"}:
-            shutil.rmtree(self._directory(run) / CHECKPOINTS, ignore_errors=True)
+        self._leavings.sweep()
         log.info(
             "training_ended", run=run, state=outcome.state, reason=outcome.reason, adapter=outcome.adapter
         )
@@ -355,10 +376,3 @@ def _job_of(file: Path) -> Job | None:
         return JOBS.validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _resumable(run: Run) -> bool:
-    if run.state == "stopped":
-        return True
-    attempts: Any = (run.result or {}).get("attempts", ATTEMPTS)
-    return bool(attempts < ATTEMPTS)

@@ -255,7 +255,13 @@ class Wiring:
 
     @cached_property
     def occasion(self) -> Occasion:
-        return Occasion(store=self.store, clock=self.clock, latch=self.latch, settings=self.settings)
+        return Occasion(
+            store=self.store,
+            clock=self.clock,
+            latch=self.latch,
+            settings=self.settings,
+            cut_off=lambda: self.trainer.cut_off(by_itself=False) is not None,
+        )
 
     @cached_property
     def trainer(self) -> "Trainer":
@@ -355,7 +361,7 @@ class Wiring:
     def review(self) -> "Review":
         from daemon.review import Review
 
-        return Review(store=self.store, clock=self.clock)
+        return Review(store=self.store, clock=self.clock, listed=self.settings.review.reviewers)
 
     @cached_property
     def status(self) -> Status:

@@ -7,8 +7,8 @@ as they are: one whose choice is still null is not answered yet.
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,13 @@ from policies.records import Message
 
 Choice = Literal["1", "2", "tie"]
 CHOICES: tuple[Choice, ...] = ("1", "2", "tie")
-LONGEST = 64 << 20
-"""Bytes of a line: the largest record with two answers fits."""
-LONGEST_REASON = 10_000
-MOST_BAD = 1000
 KEYS = {"pair", "messages", "answer_1", "answer_2", "choice", "reason"}
+BAD_LINES_TOLD = 20
+MOST_BAD = 1000
+LONGEST_REASON = 2_000
+"""Characters."""
+LONGEST_LINE = 64 << 20
+"""Bytes: the largest task there is, and what a person adds to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,24 @@ class BadLine:
         return f"line {self.line}: {self.problem}"
 
 
+@dataclass(slots=True)
+class Found:
+    """What a file holds: answers, how many lines have no choice yet, and how many are bad, of which the first
+    are told.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    open: int = 0
+    bad: int = 0
+    told: list[BadLine] = field(default_factory=list)
+
+    def refuse(self, line: int, problem: str) -> None:
+        """Counts a bad line."""
+        self.bad += 1
+        if len(self.told) < BAD_LINES_TOLD:
+            self.told.append(BadLine(line, problem))
+
+
 def write(path: Path, tasks: Sequence[Task]) -> None:
     """Writes the tasks, the whole file or none of it, for its owner alone: they are the agent's logs.
 
@@ -70,31 +90,43 @@ def write(path: Path, tasks: Sequence[Task]) -> None:
     temporary.replace(path)
 
 
-def read(path: Path) -> tuple[list[Answer], list[BadLine]]:
-    """The answers, and the lines that are none. Unanswered and empty lines are neither. Raises OSError.
+def read(path: Path) -> Found:
+    """What the file holds; empty lines are nothing. Raises OSError.
 
-    After `MOST_BAD` bad lines the rest is not read: this is no file of ours then. A line is read up to
-    `LONGEST` bytes.
+    After `MOST_BAD` bad lines the rest is not read: this is no file of ours then.
     """
-    answers: list[Answer] = []
-    bad: list[BadLine] = []
+    found = Found()
     seen: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        if found.bad == MOST_BAD:
+            found.refuse(number, "is not read, nor is what follows: the file is not an export's")
+            break
+        try:
+            answer = _answer(line, number)
+        except PoisonError as error:
+            found.refuse(number, str(error))
+            continue
+        if answer is None:
+            found.open += 1
+        elif answer.pair in seen:
+            found.refuse(number, f"pair {answer.pair} is on line {seen[answer.pair]} already")
+        else:
+            seen[answer.pair] = number
+            found.answers.append(answer)
+    return found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Line by line; of one that is too long, as much as shows it."""
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), start=1):
-            if len(bad) == MOST_BAD or len(line) > LONGEST:
-                bad.append(BadLine(number, "is not read, nor is what follows: the file is not an export's"))
-                break
-            try:
-                answer = _answer(line, number) if line.strip() else None
-            except PoisonError as error:
-                bad.append(BadLine(number, str(error)))
-                continue
-            if answer is not None and answer.pair in seen:
-                bad.append(BadLine(number, f"pair {answer.pair} is on line {seen[answer.pair]} already"))
-            elif answer is not None:
-                seen[answer.pair] = number
-                answers.append(answer)
-    return answers, bad
+        while line := file.readline(LONGEST_LINE + 1):
+            yield line.removesuffix(b"\n")
+            while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE + 1)
+                if not line:
+                    return
 
 
 def _shown(task: Task) -> dict[str, Any]:
@@ -122,12 +154,14 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _object(line: bytes) -> dict[str, Any]:
     """The line's JSON object with known keys, `pair` and `choice` among them. Raises PoisonError."""
+    if len(line) > LONGEST_LINE:
+        raise PoisonError(f"is longer than {LONGEST_LINE} bytes")
     try:
-        raw = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_unique)
+        raw = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
+    except UnicodeDecodeError:
+        raise PoisonError("is not UTF-8: save the file as UTF-8") from None
     except RecursionError:
         raise PoisonError("is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise PoisonError("is not UTF-8") from None
     except ValueError as error:
         raise PoisonError(f"is not JSON: {error}") from None
     if not isinstance(raw, dict):
@@ -141,6 +175,16 @@ def _object(line: bytes) -> dict[str, Any]:
     return raw
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are written once. Raises PoisonError."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise PoisonError(f"has the key {key[:80]!r} twice")
+        found[key] = value
+    return found
+
+
 def _answer(line: bytes, number: int) -> Answer | None:
     """The line's answer, None where the choice is null. Raises PoisonError."""
     raw = _object(line)
@@ -151,16 +195,14 @@ def _answer(line: bytes, number: int) -> Answer | None:
         return None
     if choice not in CHOICES:
         raise PoisonError(f'`choice` must be "1", "2" or "tie", not {json.dumps(choice)[:40]}')
-    if reason is not None and not _storable(reason):
-        raise PoisonError(
-            f"`reason` must be text of at most {LONGEST_REASON} characters, without NUL or lone surrogates"
-        )
+    if reason is not None and (not isinstance(reason, str) or not _storable(reason)):
+        raise PoisonError("`reason` must be text without NUL or lone surrogates")
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise PoisonError(f"`reason` is longer than {LONGEST_REASON} characters")
     return Answer(pair, choice, reason or None, number)
 
 
-def _storable(reason: object) -> bool:
-    if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
-        return False
+def _storable(reason: str) -> bool:
     try:
         reason.encode()
     except UnicodeEncodeError:

@@ -1,10 +1,12 @@
 """Preferences: judged prompts in, pairs kept once, and the pairs of a snapshot out."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, exists, func, inspect, literal, select, update
+from sqlalchemy import Connection, Select, Table, exists, func, inspect, literal, select, update
 
+from daemon.store import tally
 from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
 from daemon.store.tables import (
@@ -116,28 +118,39 @@ def newest(
     tag: str | None = None,
     learned: Collection[int] = (),
 ) -> list[Offer]:
-    """Every preference of a train prompt, newest first; at most `limit`, and then those of `learned`.
+    """Every preference of a train prompt, newest first; of the newest `limit`, where there is one, and then
+    those of `learned`.
 
     `tag` says under which tag of its trace a preference's topic is. `learned` are the ids of preferences that
     a run learned from.
     """
-    topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
-    query = (
-        select(
-            *(PREFERENCE.c[name] for name in ("id", "contributor", "sketch")),
-            *(TRACE.c.ts, TRACE.c.stored_at, topic.label("topic")),
-        )
-        .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
-        .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
-        .order_by(PREFERENCE.c.id.desc())
-    )
     known = frozenset(learned)
-    found = [_offer(row, known) for row in connection.execute(query.limit(limit))]
+
+    def read(some: Select[Any]) -> list[Offer]:
+        rows = connection.execute(_offers(some, tag))
+        return sorted((_offer(row, known) for row in rows), key=lambda offer: offer.id, reverse=True)
+
+    # The bound comes before the join: PostgreSQL takes the split for rare, and would join the whole tables.
+    found = read(select(*_OFFERED).order_by(PREFERENCE.c.id.desc()).limit(limit))
     older = sorted(known.difference(offer.id for offer in found), reverse=True)
     for start in range(0, len(older), IDS):
-        wanted = query.where(PREFERENCE.c.id.in_(older[start : start + IDS]))
-        found += [_offer(row, known) for row in connection.execute(wanted)]
+        found += read(select(*_OFFERED).where(PREFERENCE.c.id.in_(older[start : start + IDS])))
     return found
+
+
+_OFFERED = tuple(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id"))
+
+
+def _offers(some: Select[Any], tag: str | None) -> Select[Any]:
+    """Those of the preferences that are of train prompts, with what their traces say."""
+    found = some.subquery("some")
+    topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
+    return (
+        select(found.c.id, found.c.contributor, found.c.sketch)
+        .add_columns(TRACE.c.ts, TRACE.c.stored_at, topic.label("topic"))
+        .join(TRACE, TRACE.c.id == found.c.trace_id)
+        .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
+    )
 
 
 def _offer(row: Any, learned: Collection[int]) -> Offer:
@@ -154,7 +167,7 @@ def _offer(row: Any, learned: Collection[int]) -> Offer:
 
 def count(connection: Connection) -> int:
     """How many preferences are stored."""
-    return connection.execute(select(func.count(PREFERENCE.c.id))).scalar_one()
+    return tally.read(connection).of("preference")
 
 
 def newest_id(connection: Connection) -> int | None:
@@ -163,10 +176,10 @@ def newest_id(connection: Connection) -> int | None:
     return found
 
 
-def since(connection: Connection, at: float | None) -> int:
-    """How many preferences were stored after `at` (None: ever)."""
-    query = select(func.count(PREFERENCE.c.id))
-    return connection.execute(query if at is None else query.where(PREFERENCE.c.created_at > at)).scalar_one()
+def since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many preferences were stored after `at` (None: ever); beyond `most` nobody counts on."""
+    some = select(PREFERENCE.c.id).where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
+    return connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one()
 
 
 def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapshot.Pair]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, exists, func, inspect, select
 
 from daemon.store import preferences, runs
-from daemon.store.alignment import NEWEST_FIRST, at_gate, humans
+from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
 from policies.policy import CurationRule, PolicySpec
@@ -39,18 +39,14 @@ _Pair = tuple[int, ...]
 
 
 def stock(
-    connection: Connection,
-    policy: PolicySpec,
-    versions: Mapping[Role, str],
-    *,
-    min_preferences: int,
-    now: float,
+    connection: Connection, policy: PolicySpec, people: Reviewed, *, min_preferences: int, now: float
 ) -> Stock:
-    """All of it, in the caller's transaction. `versions` are the configured judges."""
-    newest, selection = _selection(connection, policy.curation, min_preferences, now)
+    """All of it, in the caller's transaction. `people`: of the configured judges."""
+    most = max(COUNTED, 4 * min_preferences)
+    newest, selection = _selection(connection, policy.curation, now, most=most)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
-    said = [adjudicate(choices) for choices in humans(connection)[0].values()]
+    said = [adjudicate(choices) for choices in people.said.values()]
     gave = _gave(connection)
     rulings = _rulings(connection)
     return Stock(
@@ -62,7 +58,7 @@ def stock(
         stored=newest,
         kept=len(selection.kept),
         left_out=selection.left_out,
-        fresh=preferences.since(connection, runs.last_learned(connection)),
+        fresh=preferences.since(connection, runs.last_learned(connection), most=most),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
         unlabelled=len(pairs.keys() - _labelled(connection, audited)),
@@ -70,16 +66,14 @@ def stock(
         settled=sum(each is not None for each in said),
         rulings=len(rulings),
         decided=sum(rulings),
-        alignment={role: at_gate(connection, policy, role, version) for role, version in versions.items()},
+        alignment={role: for_gate(rows, policy) for role, rows in people.judged.items()},
     )
 
 
-def _selection(
-    connection: Connection, rule: CurationRule, min_preferences: int, now: float
-) -> tuple[int, Selection]:
+def _selection(connection: Connection, rule: CurationRule, now: float, *, most: int) -> tuple[int, Selection]:
     """How many preferences are looked at, and what a snapshot takes of them. Nothing is replayed."""
     tag = None if rule.mix is None else rule.mix.tag
-    newest = preferences.newest(connection, limit=max(COUNTED, 4 * min_preferences), tag=tag)
+    newest = preferences.newest(connection, limit=most, tag=tag)
     return len(newest), selected(newest, rule, now=now)
 
 

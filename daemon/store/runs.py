@@ -108,12 +108,19 @@ def end(
 def abandon(
     connection: Connection, *, gone: Callable[[str, int | None, float], bool], reason: str, now: float
 ) -> list[str]:
-    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids."""
-    query = select(RUN.c.id, RUN.c.pid, RUN.c.started_at).where(RUN.c.state == "running")
-    orphans = [row.id for row in connection.execute(query) if gone(row.id, row.pid, row.started_at)]
-    for run in orphans:
-        end(connection, run, state="stopped", reason=reason, now=now)
-    return orphans
+    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids.
+
+    How often in a row that happened without a step between is noted, as of a run that failed: what takes its
+    process along each time is not taken up for ever.
+    """
+    query = select(RUN).where(RUN.c.state == "running")
+    found = [_run(row) for row in connection.execute(query) if gone(row.id, row.pid, row.started_at)]
+    for run in found:
+        before = run.result or {}
+        attempts = 1 + (before.get("attempts", 0) if run.step <= before.get("at_step", -1) else 0)
+        result = {**before, "attempts": attempts, "at_step": run.step}
+        end(connection, run.id, state="stopped", reason=reason, now=now, result=result)
+    return [run.id for run in found]
 
 
 def get(connection: Connection, run: str) -> Run | None:
@@ -130,6 +137,17 @@ def unfinished(connection: Connection, snapshot_id: str) -> list[Run]:
         .order_by(RUN.c.started_at.desc(), RUN.c.id)
     )
     return [_run(row) for row in connection.execute(query)]
+
+
+def cut_off(connection: Connection) -> list[Run]:
+    """Runs that were stopped or failed since the last one that saw its preferences to the end, newest first.
+    What they began on is of now; what is older was followed by another run.
+    """
+    learned = last_learned(connection)
+    query = select(RUN).where(RUN.c.state.in_(("stopped", "failed")))
+    if learned is not None:
+        query = query.where(RUN.c.started_at > learned)
+    return [_run(row) for row in connection.execute(query.order_by(RUN.c.started_at.desc(), RUN.c.id))]
 
 
 def newest(connection: Connection, *, limit: int = 20) -> list[Run]:
@@ -197,6 +215,11 @@ def _decision(connection: Connection, adapter: str) -> str | None:
     query = select(EVALUATION.c.decision).where(EVALUATION.c.adapter == adapter)
     found: str | None = connection.scalar(query.order_by(EVALUATION.c.id.desc()).limit(1))
     return found
+
+
+def under_way(connection: Connection) -> list[Run]:
+    """The runs that are under way."""
+    return [_run(row) for row in connection.execute(select(RUN).where(RUN.c.state == "running"))]
 
 
 def running(connection: Connection) -> bool:

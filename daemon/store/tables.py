@@ -408,6 +408,30 @@ class LedgerRow(SQLModel, table=True):
     hash: str = Field(unique=True)
 
 
+class TallyRow(SQLModel, table=True):
+    """How much there is of a table that grows, kept by triggers in the transactions that change it.
+
+    A count is the sum over its slots: on PostgreSQL a transaction adds to its backend's slot, so that writers
+    do not wait for one another.
+    """
+
+    __tablename__ = "tally"
+    subject: str = Field(primary_key=True)
+    """The table counted."""
+    role: str = Field(primary_key=True)
+    """Of a judgement or verdict, else ''."""
+    state: str = Field(primary_key=True)
+    """A judgement's state, a verdict's version, else ''."""
+    slot: int = Field(primary_key=True)
+    total: int = Field(sa_column=Column(BigInteger, nullable=False))
+    abstained: int = Field(sa_column=Column(BigInteger, nullable=False))
+    rewarded: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Verdicts with a reward."""
+    reward_sum: float
+    first_at: float | None = None
+    """When the first of these verdicts was given."""
+
+
 class CommitMarkRow(SQLModel, table=True):
     """The last write of each writing thread on PostgreSQL: whether a COMMIT without an answer happened."""
 

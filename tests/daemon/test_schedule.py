@@ -14,6 +14,7 @@ from daemon.schedule import Facts, Material, Schedule, Terms, Turn, Waits, due
 from tests.daemon.waiting import until
 
 NOW = 1_700_000_000.0
+CUT_OFF = "a run that was cut off goes on from its checkpoint"
 TERMS = Terms(interval_s=3600.0, min_new=256, min_preferences=64, cooldown_s=600.0)
 
 
@@ -61,6 +62,9 @@ READY = Facts(last_start=None, new_preferences=300, halted=False, running=False,
             False,
             "the gate rejected a-1, which run r made of these pairs: the same recipe waits for other data",
         ),
+        ({"cut_off": True, "new_preferences": 0, "last_start": NOW - 5}, True, CUT_OFF),
+        ({"cut_off": True, "halted": True}, False, "training is halted"),
+        ({"cut_off": True, "running": True}, False, "a run is under way"),
     ],
 )
 def test_due(change: dict[str, object], yes: bool, reason: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from daemon.store import readiness
+from daemon.store.alignment import reviewed
 from daemon.store.readiness import stock
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, PreferenceRow, RunRow, SnapshotRow
@@ -30,7 +31,12 @@ VERSIONS = dict.fromkeys(Role, "v1")
 
 
 def look(store: Store) -> Stock:
-    return store.read(lambda c: stock(c, SPEC, VERSIONS, min_preferences=64, now=0.0))
+    return store.read(counted)
+
+
+def counted(connection: Connection) -> Stock:
+    people = reviewed(connection, VERSIONS, min_gap=SPEC.curation.min_margin)
+    return stock(connection, SPEC, people, min_preferences=64, now=0.0)
 
 
 def test_an_empty_store_holds_nothing(store: Store) -> None:
@@ -177,7 +183,7 @@ def _plans(connection: Connection) -> list[tuple[str, list[str]]]:
         asked.append((statement, parameters))
 
     event.listen(connection, "before_cursor_execute", note)
-    stock(connection, SPEC, VERSIONS, min_preferences=64, now=0.0)
+    counted(connection)
     event.remove(connection, "before_cursor_execute", note)
     found = []
     for statement, parameters in asked:
