@@ -33,8 +33,6 @@ CALL_USD: Final = 0.102
 CONCURRENCY: Final = 4
 KILL_TO_RECORD_S: Final = 5.0
 """On a quiet machine."""
-
-
 POLICY: Final = """\
   splits: {train: 0.01, calibrate: 0.01, audit: 0.01, gate: 0.97}
   judging: {samples: 1, audit_rate: 0.1}
@@ -135,9 +133,9 @@ def wreck(own: Servers, plan: Plan) -> Figures:
             scene.wait(lambda: all(each.served == promoted for each in homes))
             figures["misserved"] = float(sum(each.served != promoted for each in homes))
             figures["epochs"] = float(len(store.read(rollouts.changes)))
-        for each in victims:
-            each.end()
-        return figures | {"ended_badly": float(sum(each.badly for each in victims))}
+        for victim in victims:
+            victim.end()
+        return figures | {"ended_badly": float(sum(victim.badly for victim in victims))}
 
 
 def _home(own: Servers, store: Store, topic: str, judge: JudgeServer, plan: Plan, number: int) -> Site:
@@ -169,12 +167,8 @@ def _open(connection: Connection) -> int:
 def _judged(connection: Connection, answered: int) -> Figures:
     """What became of the judgements, and of the money for what the judge has answered."""
     small = JUDGEMENT.c.role == "small"
-    states: dict[str, int] = {
-        row.state: row.count
-        for row in connection.execute(
-            select(JUDGEMENT.c.state, func.count().label("count")).group_by(JUDGEMENT.c.state)
-        )
-    }
+    counted = select(JUDGEMENT.c.state, func.count()).group_by(JUDGEMENT.c.state)
+    states: dict[str, int] = {row[0]: row[1] for row in connection.execute(counted)}
     traces = connection.scalar(select(func.count()).select_from(TRACE)) or 0
     scored = connection.scalar(select(func.count()).select_from(JUDGEMENT).where(small)) or 0
     told = connection.scalar(select(func.count(func.distinct(JUDGEMENT.c.trace_id))).where(small)) or 0

@@ -115,7 +115,7 @@ def _passed(home: Site, store: Store) -> tuple[str, str]:
         if done.adapter is None:
             raise BoundsBrokenError({}, [f"the training gave no adapter: {done.state}, {done.reason}"])
         names.append(done.adapter)
-    passed = [
+    passed: list[dict[str, object]] = [
         {
             "adapter": name,
             "stable": stable,
