@@ -43,8 +43,8 @@ Behaviour = Literal[
     "close",
     "close_after_headers",
 ]
-NEWLINES = "\n" * 4_000
-"""How models fail in JSON mode."""
+NEWLINES = "\n" * 60_000
+"""How models fail in JSON mode: about as much as is read of an answer."""
 STATUSES: Mapping[str, tuple[int, str]] = {
     "rate_limited": (429, "rate_limit_exceeded"),
     "overloaded": (529, "overloaded_error"),

@@ -37,6 +37,8 @@ PATIENCE_S = 10.0
 SETTLED_S = 120.0
 MARKS = 131_072
 """Pairs of combining marks: 524 kB, which froze the process while they were normalised."""
+LARGEST = 10_000_000
+"""Characters of a prompt whose line is just short enough to be read."""
 IN_A_ROW = 60
 NUMBERS = 500_000
 FENCED = "the fence"
@@ -175,6 +177,14 @@ def combining_marks(scene: Scene) -> Iterator[None]:
     assert event["id"] in scene.stored()
 
 
+def the_largest_record(scene: Scene) -> Iterator[None]:
+    """It costs what it is worth."""
+    event = scene.event(messages=[{"role": "user", "content": "why is it so " * (LARGEST // 13)}])
+    scene.log(event)
+    yield
+    assert event["id"] in scene.stored()
+
+
 def newlines_from_a_judge(scene: Scene) -> Iterator[None]:
     """An answer that cannot be read is an abstention, and no other judgement waits for it."""
     event = scene.event(output=[{"role": "assistant", "content": FENCED}])
@@ -229,6 +239,7 @@ def idle_connections(scene: Scene) -> Iterator[None]:
 
 POISONS: Sequence[Poison] = (
     combining_marks,
+    the_largest_record,
     bad_feedback_numbers,
     newlines_from_a_judge,
     links_to_themselves,
