@@ -66,6 +66,7 @@ class Scene:
                 victim.kill()
                 victim.start()
             case Fault.TERMINATE:
+                self.wait(lambda: victim.started)
                 victim.end()
                 victim.start()
             case Fault.PAUSE:

@@ -22,6 +22,8 @@ class Victim:
     def __init__(self, config: Path) -> None:
         self.config = config
         self.fell = self.badly = 0
+        self._log = config.parent / "daemon.log"
+        self._said = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
@@ -35,7 +37,8 @@ class Victim:
             self.kill()
 
     def start(self) -> None:
-        with (self.config.parent / "daemon.log").open("ab") as log:
+        with self._log.open("ab") as log:
+            self._said = log.tell()
             self._process = subprocess.Popen(
                 [RLAIFD, "run", "-c", self.config],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -49,6 +52,11 @@ class Victim:
         if not self.up:
             self.fell += 1
             self.start()
+
+    @property
+    def started(self) -> bool:
+        """Whether all its loops are at work. Before that it may be ended by the signal itself."""
+        return b"service_started" in self._log.read_bytes()[self._said :]
 
     @property
     def up(self) -> bool:

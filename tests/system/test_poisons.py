@@ -5,12 +5,10 @@ them, and then says what must have become of it.
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol
 
 import pytest
@@ -22,18 +20,16 @@ from policies.records import Scope
 from tests.connectors.decoders.events import native, openai
 from tests.daemon.configuration import TEXT
 from tests.daemon.waiting import until
-from tests.daemon.web.site import alert
 from tests.daemon.web.test_connections import MANY, open_connections
 from tests.servers.judge import Behaviour, JudgeServer, Seen
 from tests.servers.kafka import Broker
 from tests.servers.processes import free_port, get
 from tests.soak.victim import Victim
 from tests.system.test_promotion import Site
+from tests.system.watcher import PATIENCE_S, Watcher
 
 pytestmark = [pytest.mark.alone, pytest.mark.kafka]
 
-PATIENCE_S = 10.0
-"""Of whoever sends an alert."""
 SETTLED_S = 120.0
 MARKS = 131_072
 """Pairs of combining marks: 524 kB, which froze the process while they were normalised."""
@@ -43,45 +39,6 @@ IN_A_ROW = 60
 NUMBERS = 500_000
 FENCED = "the fence"
 """The answer at which the judge's model loses itself in newlines."""
-
-
-@dataclass
-class Watcher:
-    """Asks `/alerts` every second, as Alertmanager does while something is wrong."""
-
-    port: int
-    answers: list[tuple[int, float]] = field(default_factory=list)
-    """The status and the seconds it took; status 0: no answer at all."""
-    _end: threading.Event = field(default_factory=threading.Event)
-
-    @contextmanager
-    def watching(self) -> Iterator["Watcher"]:
-        thread = threading.Thread(target=self._watch)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._end.set()
-            thread.join()
-
-    def _watch(self) -> None:
-        body = json.dumps({"version": "4", "alerts": [alert("training")]})
-        while not self._end.is_set():
-            started = time.monotonic()
-            self.answers.append((self._ask(body), time.monotonic() - started))
-            self._end.wait(max(0.0, started + 1 - time.monotonic()))
-
-    def _ask(self, body: str) -> int:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=6 * PATIENCE_S)
-        try:
-            connection.request("POST", "/alerts", body=body, headers={"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
-        except (OSError, HTTPException):
-            return 0
-        finally:
-            connection.close()
 
 
 class Poison(Protocol):
