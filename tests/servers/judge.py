@@ -133,8 +133,10 @@ class JudgeServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A client may hang up whenever it likes: a timeout, a kill, or a connection it needs no more.
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # A client may hang up whenever it likes: a timeout, a kill, or a connection it needs no more. So may
+        # we, and asyncio would log the end of a cancelled handler as an error.
+        gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.closing(writer), contextlib.suppress(*gone):
             while await self._one(reader, writer):
                 continue
 
