@@ -83,13 +83,6 @@ def head(connection: Connection) -> Head:
     return Head(0, START) if last is None else Head(last.seq, last.hash)
 
 
-def newest(connection: Connection, *, action: str, subject: str) -> dict[str, Any] | None:
-    """The detail of the last entry of an action on a subject; None: there is none."""
-    wanted = select(_C.detail).where(_C.action == action, _C.subject == subject)
-    found: dict[str, Any] | None = connection.scalar(wanted.order_by(_C.seq.desc()).limit(1))
-    return found
-
-
 def verify(connection: Connection, kept: Head | None = None) -> LedgerReport:
     """Recomputes the chain, and compares it with a head kept elsewhere where one is given."""
     wanted = select(LEDGER).order_by(_C.seq)
@@ -113,6 +106,13 @@ def _verified(rows: Iterable[Row[Any]], kept: Head | None) -> LedgerReport:
     if kept is not None and kept.seq > entries:
         return LedgerReport(entries, previous, entries + 1, f"the tail is cut: entry {kept.seq} was the head")
     return LedgerReport(entries, previous)
+
+
+def newest(connection: Connection, *, action: str, subject: str) -> dict[str, Any] | None:
+    """The detail of the last entry of an action on a subject; None: there is none."""
+    wanted = select(_C.detail).where(_C.action == action, _C.subject == subject)
+    found: dict[str, Any] | None = connection.scalar(wanted.order_by(_C.seq.desc()).limit(1))
+    return found
 
 
 def _hash(previous: str, entry: dict[str, Any]) -> str:
