@@ -23,7 +23,7 @@ PLAIN = ("yes", "on", "off", "1:30", "0x1F", "010", "1_0", "2026-01-01", ".inf",
 NEEDED: dict[str, Any] = {
     "bootstrap_servers": "broker:9092", "topics": ["t"], "path": "logs", "base_url": "http://127.0.0.1:9/v1",
     "model": "m", "input_per_million": 1.0, "output_per_million": 1.0, "limit": 2.0, "name": "other",
-    "family": "other", "type": None, "base_model": "base",
+    "family": "other", "tag": "topic", "type": None, "base_model": "base",
 }  # fmt: skip
 
 Document = dict[str, Any]

@@ -48,8 +48,23 @@ def test_a_missing_judge_is_told_with_what_it_means(tmp_path: Path, role: str, e
             "api_key: k, daily_budget_usd: 1}\n  large",
             "judges.small.price: small-judge is",
         ),
+        (
+            "directory: serving",
+            "directory: rlaifd.yaml",
+            "rollout.directory: .*rlaifd.yaml is not a directory",
+        ),
+        (
+            "base_model: base",
+            "base_model: base\n  gate: {min_prompts: 500}",
+            "policy.gate.min_prompts .500. is",
+        ),
+        (
+            "base_model: base",
+            "base_model: base\n  curation: {max_pairs: 9}",
+            "policy.curation.max_pairs .9. is",
+        ),
     ],
-    ids=["logs", "decoder", "state", "store", "keyless", "key", "price"],
+    ids=["logs", "decoder", "state", "store", "keyless", "key", "price", "serving", "gate", "pairs"],
 )
 def test_the_daemon_refuses_what_check_refuses(tmp_path: Path, was: str, now: str, said: str | None) -> None:
     """In the same words and with the exit code of a wrong configuration."""
@@ -94,6 +109,50 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path, key: str, text: str) ->
     """With its key and the path it was looked for under: beside the configuration."""
     with pytest.raises(ConfigError, match=f"{key}: {tmp_path}/absent: No such file"):
         check(write(tmp_path, text))
+
+
+LAX = """\
+overrides: [judge-of-own-family]
+stages: {dead_letter_ratio: 0.5}
+"""
+
+
+def test_what_is_lax_is_a_note_by_its_key(tmp_path: Path) -> None:
+    """It may be meant; that nobody said it is what must not be."""
+    policy = (
+        "  gate: {min_win_rate: 0.4}\n  guards: {kl_nats: {limit: 30, mode: dry_run}}\n"
+        "  judging: {small_rate: 0}\n"
+    )
+    text = TEXT.replace("  base_model: base\n", f"  base_model: base\n{policy}").replace("web:", f"{LAX}web:")
+    text = text.replace("api_key: k}\nrollout", "api_key: k, daily_budget_usd: 0, price: *free}\nrollout")
+    text = text.replace("*free", "{input_per_million: 1, output_per_million: 1}")
+    notes = check(write(tmp_path, text))["notes"]
+    for told in (
+        "policy.gate.min_win_rate is 0.4, below the shipped 0.5: ",
+        "policy.guards.kl_nats.limit is 30, above the shipped 20: ",
+        "policy.guards.kl_nats.mode is dry_run: ",
+        "policy.judging.small_rate is 0: ",
+        "judges.gate.daily_budget_usd is 0: ",
+        "stages.dead_letter_ratio is 0.5, above the shipped 0.05: ",
+        "overrides: judge-of-own-family is set aside: ",
+    ):
+        assert len([note for note in notes if note.startswith(told)]) == 1, told
+    assert not [note for note in check(write(tmp_path))["notes"] if "shipped" in note]
+
+
+def test_a_way_back_starts_under_rules_that_contradict_each_other(tmp_path: Path) -> None:
+    """A look, a halt and a rollback need no rule of the gate."""
+    path = write(tmp_path, TEXT.replace("base_model: base", "base_model: base\n  gate: {min_prompts: 500}"))
+    with wired(path) as parts:
+        assert parts.rollout.status().stable is None
+
+
+def test_a_rollout_file_that_is_none_is_told_by_its_key(tmp_path: Path) -> None:
+    """With the file and what is wrong in it."""
+    path = write(tmp_path)
+    (tmp_path / "rollout.yaml").write_text("spec:\n  stable:\n...\n")
+    with pytest.raises(ConfigError, match=f"^{path}: rollout.file: {tmp_path}/rollout.yaml: line 2"):
+        check(path)
 
 
 def test_without_a_store_check_says_what_to_expect_and_makes_none(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from daemon.store.rollouts import EVALUATION
 from daemon.store.runs import RUN
 from daemon.store.store import Store
 from daemon.store.tables import PreferenceRow
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.records import Split
 from tests import tiny
 from tests.daemon.configuration import TEXT
