@@ -8,7 +8,6 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, exists, func, inspect, select, update
 
 from daemon.store import tally
-from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
 from daemon.store.tables import (
     CandidateRow,
@@ -102,16 +101,13 @@ def store_preferences(
 
 def newest(connection: Connection, *, limit: int | None = None) -> list[Kept]:
     """Every preference of a train prompt, newest first; of the newest `limit`, where there is one."""
-    columns = (PREFERENCE.c.id, PREFERENCE.c.contributor, PREFERENCE.c.trace_id)
-    # The bound comes before the join: PostgreSQL takes the split for rare, and would join the whole tables.
-    some = select(*columns).order_by(PREFERENCE.c.id.desc()).limit(limit).subquery("some")
-    query = (
-        select(some.c.id, some.c.contributor)
-        .join(TRACE, TRACE.c.id == some.c.trace_id)
-        .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
-    )
-    found = [Kept(row.id, row.contributor) for row in connection.execute(query)]
-    return sorted(found, key=lambda kept: kept.id, reverse=True)
+    # Each split is looked up by itself: for a join PostgreSQL takes one for rare, and reads every trace.
+    split = select(TRACE.c.split).where(TRACE.c.id == PREFERENCE.c.trace_id).scalar_subquery()
+    query = select(PREFERENCE.c.id, PREFERENCE.c.contributor, split.label("split"))
+    query = query.order_by(PREFERENCE.c.id.desc()).limit(limit)
+    return [
+        Kept(row.id, row.contributor) for row in connection.execute(query) if row.split == Split.TRAIN.value
+    ]
 
 
 def count(connection: Connection) -> int:
