@@ -7,7 +7,6 @@ from typing import Any, cast
 from sqlalchemy import Connection, Select, Table, exists, func, inspect, literal, select, update
 
 from daemon.store import tally
-from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
 from daemon.store.tables import (
     CandidateRow,
@@ -127,10 +126,11 @@ def newest(
     known = frozenset(learned)
 
     def read(some: Select[Any]) -> list[Offer]:
-        rows = connection.execute(_offers(some, tag))
+        rows = (row for row in connection.execute(_offers(some, tag)) if row.split == Split.TRAIN.value)
         return sorted((_offer(row, known) for row in rows), key=lambda offer: offer.id, reverse=True)
 
-    # The bound comes before the join: PostgreSQL takes the split for rare, and would join the whole tables.
+    # The bound comes before the join, and the split after both: PostgreSQL takes one for rare where no index
+    # serves it, and would join the whole tables.
     found = read(select(*_OFFERED).order_by(PREFERENCE.c.id.desc()).limit(limit))
     older = sorted(known.difference(offer.id for offer in found), reverse=True)
     for start in range(0, len(older), IDS):
@@ -142,14 +142,13 @@ _OFFERED = tuple(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", 
 
 
 def _offers(some: Select[Any], tag: str | None) -> Select[Any]:
-    """Those of the preferences that are of train prompts, with what their traces say."""
+    """The preferences, with their split and what their traces say."""
     found = some.subquery("some")
     topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
     return (
         select(found.c.id, found.c.contributor, found.c.sketch)
-        .add_columns(TRACE.c.ts, TRACE.c.stored_at, topic.label("topic"))
+        .add_columns(TRACE.c.split, TRACE.c.ts, TRACE.c.stored_at, topic.label("topic"))
         .join(TRACE, TRACE.c.id == found.c.trace_id)
-        .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
     )
 
 

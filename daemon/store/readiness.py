@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, exists, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, func, inspect, select
 
 from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
@@ -126,8 +126,9 @@ def _in_hand(connection: Connection, split: Split, done_at: ColumnElement[Any]) 
 def _gave(connection: Connection) -> list[bool]:
     """Of each of the newest train events that were looked at, whether it gave a preference."""
     some = _newest_done(Split.TRAIN, TRACE.c.curated_at, WINDOW).subquery()
-    query = select(exists().where(PREFERENCE.c.trace_id == some.c.id)).select_from(some)
-    return list(connection.scalars(query))
+    # One is looked for, by the index: PostgreSQL would answer an EXISTS from a list of them all.
+    one = select(PREFERENCE.c.id).where(PREFERENCE.c.trace_id == some.c.id).limit(1).scalar_subquery()
+    return [each is not None for each in connection.scalars(select(one).select_from(some))]
 
 
 def _newest_done(split: Split, done_at: ColumnElement[Any], limit: int) -> Select[Any]:

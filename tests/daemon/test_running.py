@@ -34,11 +34,15 @@ def test_a_judge_that_refuses_its_key_stops_no_records(tmp_path: Path) -> None:
                 file.write(event(2) + "\n")
             until(lambda: status(config)["traces"] == 2, timeout_s=60)
             assert daemon.poll() is None
+            told = status(config)
+            assert (told["daemon"]["runs"], told["daemon"]["pid"]) == (True, daemon.pid)
+            assert any(row["part"] == "judge small" and "401" in row["waits"] for row in told["waits"])
             refusing = False
             until(lambda: status(config)["verdicts"].get("small", {}).get("verdicts") == 2, timeout_s=90)
         finally:
             daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(60) == 0
+    assert status(config)["needs"][0].startswith("no daemon runs on ")
 
 
 def status(config: Path) -> Any:
