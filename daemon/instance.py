@@ -1,7 +1,10 @@
-"""One `rlaifd run` per state directory: a file lock that the kernel frees when the process ends."""
+"""One `rlaifd run` per state directory: a file lock that the kernel frees when the process ends, and a name
+that stays over restarts.
+"""
 
 import fcntl
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,23 @@ from pathlib import Path
 from daemon.errors import RlaifdError
 
 FILE = "daemon.lock"
+IDENTITY = "identity"
+
+
+def identity(state_dir: Path) -> str:
+    """The name of the daemon that works here, made once: who asks for it again after a kill is the same.
+
+    Two daemons on copies of one state directory would have one name: delete the file in one of them.
+    """
+    path = state_dir / IDENTITY
+    found = path.read_text(encoding="ascii").strip() if path.exists() else ""
+    if found:
+        return found
+    state_dir.mkdir(parents=True, exist_ok=True)
+    made = state_dir / f"{IDENTITY}.{os.getpid()}"
+    made.write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
+    made.replace(path)
+    return path.read_text(encoding="ascii").strip()
 
 
 @contextmanager

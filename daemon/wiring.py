@@ -18,6 +18,7 @@ from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
+from daemon.instance import identity
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.policywork import PolicyWork
@@ -28,9 +29,10 @@ from daemon.stages.promote import Promote
 from daemon.stages.watch import Watch
 from daemon.status import Status
 from daemon.store import adapters as adapter_rows
+from daemon.store import stops
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
-from policies.records import Role
+from policies.records import Role, digest
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
@@ -134,7 +136,7 @@ class Wiring:
             return JsonlSource(
                 name=source.name, path=source.path, pattern=source.pattern, poll_s=source.poll_s
             )
-        return _kafka(source)
+        return _kafka(source, member=f"{identity(self.settings.state_dir)}-{digest(source.name)[:12]}")
 
     @cached_property
     def judges(self) -> Mapping[Role, Judge]:
@@ -348,22 +350,29 @@ class Wiring:
             clock=self.clock,
             settings=self.settings,
             versions=self.versions,
-            conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
+            conditions=self._conditions,
         )
+
+    def _conditions(self) -> list[str]:
+        """What the rollout says, and where a source waits for a person."""
+        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
+        return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]
 
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""
         return log.get(room)
 
 
-def _kafka(source: KafkaConfig) -> Source:
+def _kafka(source: KafkaConfig, *, member: str) -> Source:
     from connectors.sources.kafka import KafkaSource
     from connectors.sources.kafka_client import KafkaOptions
 
     options = source.model_dump(exclude={"type", "name", "decoder", "sasl_password_file"})
     return KafkaSource(
         name=source.name,
-        options=KafkaOptions(**options, sasl_password=secret(None, source.sasl_password_file)),
+        options=KafkaOptions(
+            **options, group_instance_id=member, sasl_password=secret(None, source.sasl_password_file)
+        ),
     )
 
 

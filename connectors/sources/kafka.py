@@ -22,16 +22,36 @@ from kafka import errors as kafka_errors
 
 from connectors.base import Partition, Record, Resume
 from connectors.errors import ConnectorError, FatalError, TransientError
-from connectors.sources.kafka_client import KafkaOptions, check_files, connect, free_slot, keep_join, seek
+from connectors.sources.kafka_client import (
+    KafkaOptions,
+    check_files,
+    connect,
+    free_slot,
+    keep_join,
+    leave_for_good,
+    seek,
+    settled,
+)
 from connectors.sources.kafka_errors import classified, last_reason
 from connectors.sources.kafka_errors import unreachable as unreachable_error
 
 POLL_MS = 500
 COMMIT_S = 1.0
 RETRY_S = 1.0
+LONGEST_RETRY_S = 15.0
+FATAL_RETRY_S = 30.0
+"""What only a person can mend is tried again too: rights can be granted while this runs."""
+WELL_S = 10.0
+"""So long must all be well, or a record come, until such a trouble is over."""
+JOIN_S = 5.0
+"""Longer than this to be let into the group is worth telling."""
+GAP_S = 10.0
+"""How often a partition's beginning is asked for where its offsets have gaps."""
 SILENCE_S = 5.0
 """Without a connection for so long, an outage is told: the client's poll keeps quiet about it."""
-CLOSE_MS = 3000
+CLOSE_MS = 2000
+CLOSE_S = 4.5
+"""A thread that is still waiting for a broker holds nothing: it is left behind and ends by itself."""
 
 
 @dataclass(slots=True)
@@ -47,6 +67,9 @@ class _Assigned:
     """No record before it may come any more."""
     stored: int | None = None
     end: int | None = None
+    beginning: int = 0
+    """The log's first offset, as it was last told: compaction leaves gaps beyond it, retention moves it."""
+    asked_at: float = float("-inf")
     out: deque[tuple[int, int]] = field(default_factory=deque)
     """Next offset and size of each record that is queued or given out and not committed."""
 
@@ -64,7 +87,11 @@ class KafkaSource:
         self._records = self._bytes = self._epochs = 0
         self._committed_at = self._heard_at = 0.0
         self._paused = False
+        self._joined = False
         self._trouble: ConnectorError | None = None
+        """What keeps this from working, until it works."""
+        self._attempts = 0
+        self._well_since: float | None = None
         self._resume: Resume | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{name}", daemon=True)
@@ -74,19 +101,28 @@ class KafkaSource:
         self._thread.start()
 
     def receive(self, timeout_s: float, limit: int = 500) -> list[Record]:
-        deadline = monotonic() + timeout_s
+        """As the contract says. Until the group was joined for the first time it waits a little longer, so
+        that whoever asks learns whether this works.
+        """
+        began = monotonic()
         with self._lock:
             while not self._queue:
-                if self._trouble is not None:
-                    trouble = self._trouble
-                    if not isinstance(trouble, FatalError):
-                        self._trouble = None
-                    raise trouble
-                left = deadline - monotonic()
-                if left <= 0 or self._stop.is_set():
+                left = began - monotonic() + (timeout_s if self._joined else max(timeout_s, JOIN_S))
+                if self._stop.is_set():
                     return []
+                if left <= 0 or (self._trouble is not None and not self._joined):
+                    return self._nothing()
                 self._lock.wait(left)
             return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
+
+    def _nothing(self) -> list[Record]:
+        """Nothing came: raises why, where there is a reason."""
+        if self._trouble is not None:
+            raise self._trouble
+        if not self._joined:
+            servers, group = self._options.bootstrap_servers, self._options.group_id
+            raise TransientError(f"kafka {servers}: not in group {group!r} yet after {JOIN_S:g} s")
+        return []
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         with self._lock:
@@ -114,7 +150,7 @@ class KafkaSource:
         with self._lock:
             self._lock.notify_all()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
 
     # The poll thread.
 
@@ -130,11 +166,15 @@ class KafkaSource:
             finally:
                 if consumer is not None:
                     self._leave(consumer)
-            with self._lock:
-                if isinstance(self._trouble, FatalError):
-                    return
             gc.collect()  # kafka-python leaves the socket of each refused connection in a reference cycle
-            self._stop.wait(RETRY_S)
+            self._stop.wait(self._pause())
+
+    def _pause(self) -> float:
+        """How long to wait before connecting again: longer each time in a row."""
+        if isinstance(self._trouble, FatalError):
+            return FATAL_RETRY_S
+        self._attempts += 1
+        return min(LONGEST_RETRY_S, RETRY_S * 2.0 ** min(self._attempts - 1, 8))
 
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
@@ -168,6 +208,7 @@ class KafkaSource:
             before = {where: state.epoch for where, state in self._assigned.items()}
         free_slot(consumer)
         keep_join(consumer)
+        well = True
         try:
             batch = consumer.poll(timeout_ms=POLL_MS, max_records=500)
         except kafka_errors.NoOffsetForPartitionError:
@@ -179,19 +220,58 @@ class KafkaSource:
                 raise problem from error
             self._report(problem)
             self._stop.wait(RETRY_S)
-            batch = {}
-        self._replace(consumer, self._take(batch, before))
+            batch, well = {}, False
+        self._replace(consumer, self._take(batch, before, self._gaps(consumer, batch)))
         with self._lock:
             unplaced = [where for where, state in self._assigned.items() if state.unplaced]
         if unplaced:
             self._stop.wait(RETRY_S)
             self.placing(consumer, unplaced)
+        self._recover(well=well and not unplaced and settled(consumer), received=bool(batch))
         self._regulate(consumer)
         self._watch(consumer)
         self._commit(consumer)
 
+    def _recover(self, *, well: bool, received: bool) -> None:
+        """Ends a trouble once a poll went through; one that needed a person only once it is surely over."""
+        now = monotonic()
+        self._well_since = (now if self._well_since is None else self._well_since) if well else None
+        if not well:
+            return
+        surely = received or now - (self._well_since or now) >= WELL_S
+        with self._lock:
+            self._joined, self._attempts = True, 0
+            if surely or not isinstance(self._trouble, FatalError):
+                self._trouble = None
+            self._lock.notify_all()
+
+    def _gaps(
+        self, consumer: KafkaConsumer, batch: Mapping[TopicPartition, Sequence[Any]]
+    ) -> dict[TopicPartition, int]:
+        """How many records before those of the batch the log no longer had when their turn came.
+
+        A gap alone says nothing, since compaction and transactions leave gaps too: what lies before the log's
+        beginning is gone.
+        """
+        lost: dict[TopicPartition, int] = {}
+        for where, records in batch.items():
+            with self._lock:
+                state = self._assigned.get(where)
+                expected = None if state is None else state.expected
+            if state is None or expected is None or records[0].offset <= expected:
+                continue
+            if monotonic() - state.asked_at >= GAP_S:
+                state.asked_at = monotonic()
+                with suppress(kafka_errors.KafkaError):
+                    state.beginning = consumer.beginning_offsets([where], timeout_ms=CLOSE_MS)[where]
+            lost[where] = max(0, min(records[0].offset, state.beginning) - expected)
+        return lost
+
     def _take(
-        self, batch: Mapping[TopicPartition, Sequence[Any]], before: Mapping[TopicPartition, int | None]
+        self,
+        batch: Mapping[TopicPartition, Sequence[Any]],
+        before: Mapping[TopicPartition, int | None],
+        lost: Mapping[TopicPartition, int],
     ) -> dict[TopicPartition, int | None]:
         """Queues what came; answers the partitions that were placed meanwhile, with where they start."""
         with self._lock:
@@ -204,12 +284,12 @@ class KafkaSource:
                 state = self._assigned.get(where)
                 if state is None or state.epoch is None or where in moved:
                     continue
-                for record in records:
-                    self._append(state, record)
+                for at, record in enumerate(records):
+                    self._append(state, record, 0 if at else lost.get(where, 0))
             self._lock.notify_all()
         return moved
 
-    def _append(self, state: _Assigned, record: Any) -> None:
+    def _append(self, state: _Assigned, record: Any, lost: int) -> None:
         if state.expected is not None and record.offset < state.expected:
             raise FatalError(
                 f"kafka {self._options.bootstrap_servers}: {record.topic}-{record.partition} goes back to "
@@ -220,7 +300,9 @@ class KafkaSource:
         timestamp = (
             record.timestamp / 1000 if record.timestamp is not None and record.timestamp >= 0 else None
         )
-        self._queue.append(Record(partition, record.offset, record.offset + 1, record.value, timestamp))
+        self._queue.append(
+            Record(partition, record.offset, record.offset + 1, record.value, timestamp, lost=lost)
+        )
         state.expected = record.offset + 1
         if state.stored is None:
             state.stored = record.offset
@@ -287,10 +369,12 @@ class KafkaSource:
 
     def _leave(self, consumer: KafkaConsumer) -> None:
         offsets = self._to_commit()
-        if offsets and self._stop.is_set():
+        if offsets and self._stop.is_set() and self._trouble is None:
             # For lag tools only, which then see an older position: those that count are in the store.
             with suppress(kafka_errors.KafkaError):
                 consumer.commit(offsets, timeout_ms=CLOSE_MS)
+        if self._stop.is_set():
+            leave_for_good(consumer)
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         with self._lock:
             self._drop(list(self._assigned))

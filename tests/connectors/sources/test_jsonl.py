@@ -28,8 +28,9 @@ def logs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(logs: Path) -> Iterator[Start]:
+def start(logs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts sources over the directory that look at every call; closes them at the end."""
+    monkeypatch.setattr(jsonl, "SHARE", 0)
     sources: list[JsonlSource] = []
 
     def started(positions: Positions | None = None, **options: Any) -> JsonlSource:
@@ -164,7 +165,7 @@ def test_a_file_written_anew_beyond_the_position(logs: Path, start: Start) -> No
     os.truncate(file, 0)
     add(file, *(f"new line {number}\n" for number in range(10)))
     assert read(source) == []
-    source._looked_at = float("-inf")
+    source._look_at = float("-inf")
     assert read(source) == [f"new line {number}" for number in range(10)]
 
 
