@@ -24,6 +24,11 @@ from policies.records import Message, Trace, canonical, digest
 LONGEST = 480
 """Characters of an id or a name that is kept as it is; a longer one is kept as its digest."""
 
+MOST_CHOICES = 128
+"""Choices of one response: as many as OpenAI's interface gives."""
+MOST_REPEATED = 32 << 20
+"""Characters that the prompt may come to, told anew with each choice."""
+
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _OF_ERRORS = frozenset(
     {"error", "id", "request_id", "object", "type", "created", "model", "status", "status_code", "code"}
@@ -65,6 +70,7 @@ class OpenAIChat:
         common = _common(request, answered, payload, timestamp) | {"source": source}
         prompt = messages_of(request.get("messages"), "request.messages")
         choices, own = _choices(answered), common.pop("id")
+        _bound(len(choices), sum(len(message.content) for message in prompt))
         return [
             _event(
                 prompt, choice, f"response.choices[{at}]", common | {"id": f"{own}#{name}" if name else own}
@@ -169,6 +175,15 @@ def _choices(response: Mapping[str, Any]) -> list[Any]:
     if not isinstance(choices, list) or not choices:
         raise DecodeError("`response.choices` must be a list with at least one choice")
     return choices
+
+
+def _bound(choices: int, prompt: int) -> None:
+    """Refuses a record that would be stored many times over: each choice is a trace with the whole prompt."""
+    if choices > MOST_CHOICES or (choices > 1 and choices * prompt > MOST_REPEATED):
+        raise DecodeError(
+            f"{choices} choices of a prompt of {prompt} characters: at most {MOST_CHOICES} choices, and "
+            f"{MOST_REPEATED} characters of prompt over all of them"
+        )
 
 
 def _names(choices: Sequence[Any]) -> list[int]:

@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -34,44 +33,16 @@ from connectors.sources.kafka_client import (
 )
 from connectors.sources.kafka_errors import classified, last_reason
 from connectors.sources.kafka_errors import unreachable as unreachable_error
+from connectors.sources.kafka_health import RETRY_S, Health
+from connectors.sources.kafka_partition import Assigned, lost_before
 
 POLL_MS = 500
 COMMIT_S = 1.0
-RETRY_S = 1.0
-LONGEST_RETRY_S = 15.0
-FATAL_RETRY_S = 30.0
-"""What only a person can mend is tried again too: rights can be granted while this runs."""
-WELL_S = 10.0
-"""So long must all be well, or a record come, until such a trouble is over."""
-JOIN_S = 5.0
-"""Longer than this to be let into the group is worth telling."""
-GAP_S = 10.0
-"""How often a partition's beginning is asked for where its offsets have gaps."""
 SILENCE_S = 5.0
 """Without a connection for so long, an outage is told: the client's poll keeps quiet about it."""
 CLOSE_MS = 2000
 CLOSE_S = 4.5
 """A thread that is still waiting for a broker holds nothing: it is left behind and ends by itself."""
-
-
-@dataclass(slots=True)
-class _Assigned:
-    """One assigned partition. `epoch` is its placement: None while the listener is still placing it."""
-
-    epoch: int | None = None
-    unplaced: bool = False
-    """The store did not answer: the poll thread tries again."""
-    start: int | None = None
-    """Where the store said to go on; None: the earliest record."""
-    expected: int | None = None
-    """No record before it may come any more."""
-    stored: int | None = None
-    end: int | None = None
-    beginning: int = 0
-    """The log's first offset, as it was last told: compaction leaves gaps beyond it, retention moves it."""
-    asked_at: float = float("-inf")
-    out: deque[tuple[int, int]] = field(default_factory=deque)
-    """Next offset and size of each record that is queued or given out and not committed."""
 
 
 class KafkaSource:
@@ -82,16 +53,12 @@ class KafkaSource:
         self._options = options
         self._lock = threading.Condition()
         self._queue: deque[Record] = deque()
-        self._assigned: dict[TopicPartition, _Assigned] = {}
+        self._assigned: dict[TopicPartition, Assigned] = {}
         self._commits: dict[TopicPartition, int] = {}
         self._records = self._bytes = self._epochs = 0
         self._committed_at = self._heard_at = 0.0
         self._paused = False
-        self._joined = False
-        self._trouble: ConnectorError | None = None
-        """What keeps this from working, until it works."""
-        self._attempts = 0
-        self._well_since: float | None = None
+        self._health = Health(f"kafka {options.bootstrap_servers}", options.group_id)
         self._resume: Resume | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{name}", daemon=True)
@@ -101,28 +68,17 @@ class KafkaSource:
         self._thread.start()
 
     def receive(self, timeout_s: float, limit: int = 500) -> list[Record]:
-        """As the contract says. Until the group was joined for the first time it waits a little longer, so
-        that whoever asks learns whether this works.
-        """
         began = monotonic()
         with self._lock:
             while not self._queue:
-                left = began - monotonic() + (timeout_s if self._joined else max(timeout_s, JOIN_S))
+                left = began - monotonic() + self._health.patience(timeout_s)
                 if self._stop.is_set():
                     return []
-                if left <= 0 or (self._trouble is not None and not self._joined):
-                    return self._nothing()
+                if left <= 0 or self._health.hopeless:
+                    self._health.explain()
+                    return []
                 self._lock.wait(left)
             return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
-
-    def _nothing(self) -> list[Record]:
-        """Nothing came: raises why, where there is a reason."""
-        if self._trouble is not None:
-            raise self._trouble
-        if not self._joined:
-            servers, group = self._options.bootstrap_servers, self._options.group_id
-            raise TransientError(f"kafka {servers}: not in group {group!r} yet after {JOIN_S:g} s")
-        return []
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         with self._lock:
@@ -167,14 +123,7 @@ class KafkaSource:
                 if consumer is not None:
                     self._leave(consumer)
             gc.collect()  # kafka-python leaves the socket of each refused connection in a reference cycle
-            self._stop.wait(self._pause())
-
-    def _pause(self) -> float:
-        """How long to wait before connecting again: longer each time in a row."""
-        if isinstance(self._trouble, FatalError):
-            return FATAL_RETRY_S
-        self._attempts += 1
-        return min(LONGEST_RETRY_S, RETRY_S * 2.0 ** min(self._attempts - 1, 8))
+            self._stop.wait(self._health.pause())
 
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
@@ -227,45 +176,24 @@ class KafkaSource:
         if unplaced:
             self._stop.wait(RETRY_S)
             self.placing(consumer, unplaced)
-        self._recover(well=well and not unplaced and settled(consumer), received=bool(batch))
+        with self._lock:
+            self._health.polled(well=well and not unplaced and settled(consumer), received=bool(batch))
+            self._lock.notify_all()
         self._regulate(consumer)
         self._watch(consumer)
         self._commit(consumer)
 
-    def _recover(self, *, well: bool, received: bool) -> None:
-        """Ends a trouble once a poll went through; one that needed a person only once it is surely over."""
-        now = monotonic()
-        self._well_since = (now if self._well_since is None else self._well_since) if well else None
-        if not well:
-            return
-        surely = received or now - (self._well_since or now) >= WELL_S
-        with self._lock:
-            self._joined, self._attempts = True, 0
-            if surely or not isinstance(self._trouble, FatalError):
-                self._trouble = None
-            self._lock.notify_all()
-
     def _gaps(
         self, consumer: KafkaConsumer, batch: Mapping[TopicPartition, Sequence[Any]]
     ) -> dict[TopicPartition, int]:
-        """How many records before those of the batch the log no longer had when their turn came.
-
-        A gap alone says nothing, since compaction and transactions leave gaps too: what lies before the log's
-        beginning is gone.
-        """
-        lost: dict[TopicPartition, int] = {}
-        for where, records in batch.items():
-            with self._lock:
-                state = self._assigned.get(where)
-                expected = None if state is None else state.expected
-            if state is None or expected is None or records[0].offset <= expected:
-                continue
-            if monotonic() - state.asked_at >= GAP_S:
-                state.asked_at = monotonic()
-                with suppress(kafka_errors.KafkaError):
-                    state.beginning = consumer.beginning_offsets([where], timeout_ms=CLOSE_MS)[where]
-            lost[where] = max(0, min(records[0].offset, state.beginning) - expected)
-        return lost
+        """How many records before those of the batch were gone before they were read."""
+        with self._lock:
+            states = [(where, self._assigned.get(where)) for where in batch]
+        return {
+            where: lost_before(consumer, where, state, batch[where][0].offset)
+            for where, state in states
+            if state is not None
+        }
 
     def _take(
         self,
@@ -289,7 +217,7 @@ class KafkaSource:
             self._lock.notify_all()
         return moved
 
-    def _append(self, state: _Assigned, record: Any, lost: int) -> None:
+    def _append(self, state: Assigned, record: Any, lost: int) -> None:
         if state.expected is not None and record.offset < state.expected:
             raise FatalError(
                 f"kafka {self._options.bootstrap_servers}: {record.topic}-{record.partition} goes back to "
@@ -369,7 +297,7 @@ class KafkaSource:
 
     def _leave(self, consumer: KafkaConsumer) -> None:
         offsets = self._to_commit()
-        if offsets and self._stop.is_set() and self._trouble is None:
+        if offsets and self._stop.is_set() and self._health.trouble is None:
             # For lag tools only, which then see an older position: those that count are in the store.
             with suppress(kafka_errors.KafkaError):
                 consumer.commit(offsets, timeout_ms=CLOSE_MS)
@@ -381,8 +309,7 @@ class KafkaSource:
 
     def _report(self, problem: ConnectorError) -> None:
         with self._lock:
-            if not isinstance(self._trouble, FatalError):
-                self._trouble = problem
+            self._health.failed(problem)
             self._lock.notify_all()
 
     # The client's IO thread, through the listener.
@@ -392,7 +319,7 @@ class KafkaSource:
         added = list(partitions)
         with self._lock:
             self._drop(added)
-            self._assigned.update((where, _Assigned()) for where in added)
+            self._assigned.update((where, Assigned()) for where in added)
         try:
             starts = self._starts(added)
         except Exception as error:  # noqa: BLE001 - raised here it would leave the partitions unread for ever

@@ -40,7 +40,11 @@ SHAPES: dict[str, Callable[[int], Any]] = {
     "images": lambda size: answer("x", images=[{"type": "image_url"}] * size),
     "calls": lambda size: answer(None, tool_calls=calls(size)),
     "calls without ids": lambda size: answer(None, tool_calls=calls(size, id=None)),
-    "choices": lambda size: openai(choices=[{"index": 0, "message": {"content": f"a{n}"}} for n in range(size)]),
+    "choices": lambda size: openai(choices=[{"message": {"content": f"a{n}"}} for n in range(size)]),
+    "choices of many turns": lambda size: {
+        "request": {"messages": [{"role": "user", "content": "x" * 50}] * size},
+        "response": {"choices": [{"message": {"content": "x"}}] * size},
+    },
     "broken choices": lambda size: openai(choices=[{"message": 5}] * size),
     "turns": lambda size: native(messages=[{"role": "user", "content": f"line {n}"} for n in range(size)]),
     "results without ids": lambda size: native(
