@@ -12,6 +12,7 @@ from connectors.base import Decoder
 from connectors.decoders import strict
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
+from connectors.decoders.spans import Spans
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Event, Skipped, SkipReason
 from policies.clusters import cluster_of
@@ -35,7 +36,7 @@ _ENDS = ("{", "[", ",", "}", "]")
 
 def shipped() -> tuple[Decoder, ...]:
     """The decoders that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat())
+    return (Native(), OpenAIChat(), Spans())
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Health:
             self.trouble = trouble
 
     def polled(self, *, well: bool, received: bool) -> None:
-        """A poll ended. A trouble is over if all is well, and one that needed a person after a while of it."""
+        """A poll ended. If all is well, a trouble is over, and one that needed a person after a while."""
         now = monotonic()
         if not well:
             self._well_since = None

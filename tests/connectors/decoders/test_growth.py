@@ -63,6 +63,7 @@ SHAPES: dict[str, Callable[[int], Any]] = {
     "lines of nothing": lambda size: "x" + "\n" * size + "{",
     "numbers": lambda size: [1] * size,
     "empty objects": lambda size: [{}] * size,
+    "spans": lambda size: {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": {}}] * size}]}]},
     "many keys": lambda size: {f"k{n}": n for n in range(size)},
     "a stream": lambda size: {
         "request": openai()["request"], "response": "data: {}\n\n" * size,
