@@ -4,6 +4,7 @@ that stays over restarts.
 
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from daemon.errors import RlaifdError
 
 FILE = "daemon.lock"
 IDENTITY = "identity"
+NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 def identity(state_dir: Path) -> str:
@@ -21,14 +23,14 @@ def identity(state_dir: Path) -> str:
     Two daemons on copies of one state directory would have one name: delete the file in one of them.
     """
     path = state_dir / IDENTITY
-    found = path.read_text(encoding="ascii").strip() if path.exists() else ""
-    if found:
+    found = path.read_bytes().strip().decode("ascii", "replace") if path.exists() else ""
+    if NAME.fullmatch(found):
         return found
     state_dir.mkdir(parents=True, exist_ok=True)
-    made = state_dir / f"{IDENTITY}.{os.getpid()}"
-    made.write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
+    made, name = state_dir / f"{IDENTITY}.{os.getpid()}", uuid.uuid4().hex
+    made.write_text(f"{name}\n", encoding="ascii")
     made.replace(path)
-    return path.read_text(encoding="ascii").strip()
+    return name
 
 
 @contextmanager

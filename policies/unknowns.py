@@ -31,6 +31,10 @@ class Unknowns:
         """Passes everything until a known record comes, and then begins to count anew."""
         self._open = True
 
+    def suspect(self) -> None:
+        """Takes the next unknown record for one too many: a stop that nobody has decided about stands."""
+        self._row = IN_A_ROW - 1
+
     def passed(self, *, unknown: bool) -> bool:
         """Counts one record; True when there are too many unknown ones by now."""
         if self._open and unknown:

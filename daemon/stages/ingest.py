@@ -62,8 +62,8 @@ class Ingest:
         """Why nothing is read on."""
         self._kept = False
         """Whether the store has that stop."""
-        self._standing = False
-        """The store has a stop of this source that no known record has passed."""
+        self._standing: stops.Stop | None = None
+        """A stop in the store that no known record has passed."""
         self._newest = 0.0
         self._lag_at = float("-inf")
         self._lag: dict[Partition, int] = {}
@@ -75,9 +75,9 @@ class Ingest:
         if self._started:
             return
         found = self._store.read(lambda c: stops.of(c, self._source.name))
-        self._standing = found is not None
-        if found is not None and found.accepted:
-            self._unknowns.accept()
+        self._standing = found
+        if found is not None:
+            (self._unknowns.accept if found.accepted else self._unknowns.suspect)()
         self._metrics.source_stopped.labels(self._source.name).set(0)
         self._source.start(
             lambda partitions: self._store.read(lambda c: positions(c, self._source.name, partitions))
@@ -92,8 +92,8 @@ class Ingest:
         StoreError leaves the batch pending, and the next call stores it first.
         """
         self.start()
-        self._go_on_or_raise()
         if not self._pending:
+            self._go_on_or_raise()
             self._receive(timeout_s)
             self._pending = self._screened()
         done = len(self._pending)
@@ -163,7 +163,9 @@ class Ingest:
         return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
 
     def _told(self, last: object) -> str:
-        """What a person is told of a stop, with the ways out."""
+        """What a person is told of a stop, with the ways out; of one that stands, what was told then."""
+        if self._standing is not None and not self._standing.accepted:
+            return self._standing.line
         name = self._source.name
         share = "" if self._unknowns.in_a_row else ", raise stages.dead_letter_ratio,"
         return (
@@ -180,9 +182,10 @@ class Ingest:
         if not self._kept:
             self._metrics.source_stopped.labels(name).set(1)
             self._store.write(lambda c: stops.stop(c, name, line, now=now))
-            self._kept = self._standing = True
-        found = self._store.read(lambda c: stops.of(c, name))
-        if found is None or not found.accepted:
+            self._kept = True
+        self._standing = self._store.read(lambda c: stops.of(c, name))
+        if self._standing is None or not self._standing.accepted:
+            self._refresh_lag()
             raise SourceStoppedError(line)
         self._unknowns.accept()
         self._stop = None
@@ -200,9 +203,9 @@ class Ingest:
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
         self._count(counts, arrivals)
-        if self._standing and self._stop is None and not all(each.unknown for each in arrivals):
+        if self._standing is not None and self._stop is None and not all(each.unknown for each in arrivals):
             self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
-            self._standing = False
+            self._standing = None
 
     def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:
         self.totals += counts

@@ -13,7 +13,7 @@ from daemon.errors import SourceStoppedError
 from daemon.metrics import Metrics
 from daemon.stages.ingest import MOST_EVENTS
 from daemon.store import ledger, stops
-from daemon.store.store import Store
+from daemon.store.store import Store, StoreError
 from daemon.store.traces import Counts, positions
 from policies.unknowns import IN_A_ROW, Unknowns
 from tests.connectors.decoders.events import native, openai
@@ -92,6 +92,44 @@ def test_an_accepted_run_becomes_dead_letters(
         drain(stage)
     assert not standing(store)[0].accepted
     assert rows(store, "dead_letter") == 700
+
+
+def test_a_stop_outlives_a_restart(store: Store, source: MemorySource, make: Make) -> None:
+    """Also where most of the run is behind it: one unknown record is enough, with the line of before."""
+    stage = make()
+    for number in range(60):
+        source.append(b'{"n": %d}' % number)
+        if number < IN_A_ROW - 1:
+            assert stage.step(0.0) == 1
+    with pytest.raises(SourceStoppedError) as first:
+        stage.step(0.0)
+    with pytest.raises(SourceStoppedError) as again:
+        make().step(0.0)
+    assert str(again.value) == str(first.value)
+    assert rows(store, "dead_letter") == IN_A_ROW - 1
+    assert accept(store)
+    assert drain(make()) == 60 - (IN_A_ROW - 1)
+    assert rows(store, "dead_letter") == 60
+
+
+def test_what_waits_for_the_store_is_stored_before_a_stop_is_told(
+    store: Store, source: MemorySource, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good records of the batch in which it became plain are not held back by it."""
+    for value in [raw(native(1)), *[WRONG] * IN_A_ROW]:
+        source.append(value)
+    stage = make()
+    with monkeypatch.context() as away:
+        away.setattr("daemon.stages.ingest.store_isolated", fail)
+        with pytest.raises(StoreError):
+            stage.step(0.0)
+    with pytest.raises(SourceStoppedError):
+        stage.step(0.0)
+    assert rows(store, "trace") == 1
+
+
+def fail(*_given: object, **_named: object) -> Counts:
+    raise StoreError("store: gone")
 
 
 def test_a_mended_decoder_passes_the_run(store: Store, source: MemorySource, make: Make) -> None:
