@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from functools import partial
 
 from daemon.checks import base_model
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, RlaifdError
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
-from daemon.loops import AsyncLoop, Loop
+from daemon.loops import AsyncLoop, Loop, line_of
 from daemon.schedule import Facts, Schedule
 from daemon.service import Closer, Service
 from daemon.stages.ingest import Ingest
@@ -73,10 +73,20 @@ def _prepare(parts: Wiring, leader: Leader) -> None:
     parts.trainer.recover()
     parts.policy_work.sweep()
     _tell_new_sources(parts)
-    parts.watch.step()
+    _first_look(parts)
     leader.step()
     if parts.settings.rollout.lead and not leader.leads:
         parts.rollout.require_files()
+
+
+def _first_look(parts: Wiring) -> None:
+    """The gauges, before anybody can scrape them. Their loop tries again, and `/readyz` waits for it."""
+    try:
+        parts.watch.step()
+    except RlaifdError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad row must not keep `/alerts` from being served
+        parts.logger("service").error("watch_failed", error=line_of(error), exc_info=error)
 
 
 def _tell_new_sources(parts: Wiring) -> None:

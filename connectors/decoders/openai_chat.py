@@ -47,8 +47,8 @@ class OpenAIChat:
         if not isinstance(payload, dict):
             return False
         request = payload.get("request")
-        if "response" in payload and isinstance(request, Mapping):
-            return "messages" in request or _failed(payload.get("response"))
+        if isinstance(request, Mapping):
+            return "messages" in request or _unserved(payload)
         if "response" in payload and isinstance(request, str):
             return request.lstrip().startswith("{")
         return _error_alone(payload) or _half(payload)
@@ -62,9 +62,11 @@ class OpenAIChat:
         if _half(payload):
             raise DecodeError(_whats_half(payload))
         request, response = _request(payload), payload.get("response")
-        if _failed(response) or (response in (None, {}, "") and payload.get("error")):
+        if _unserved(payload):
             return [Skipped(SkipReason.ERROR)]
-        if "response" in payload and response in (None, {}, ""):
+        if "response" not in payload:
+            raise DecodeError('a request without its response: log {"request": …, "response": …}')
+        if response in (None, {}, ""):
             return [Skipped(SkipReason.EMPTY)]
         answered = _response(response)
         common = _common(request, answered, payload, timestamp) | {"source": source}
@@ -195,8 +197,14 @@ def _names(choices: Sequence[Any]) -> list[int]:
     return own if len(set(own)) == len(choices) else list(range(len(choices)))
 
 
-def _failed(response: Any) -> bool:
-    return isinstance(response, Mapping) and bool(response.get("error")) and not response.get("choices")
+def _unserved(payload: Mapping[str, Any]) -> bool:
+    """Whether the call failed: an error in the response, in its place, or beside none."""
+    response = payload.get("response")
+    if response in (None, {}, ""):
+        return bool(payload.get("error"))
+    if not isinstance(response, Mapping) or response.get("choices"):
+        return False
+    return bool(response.get("error")) or "error" in (response.get("object"), response.get("type"))
 
 
 def _error_alone(payload: Mapping[str, Any]) -> bool:

@@ -4,10 +4,16 @@ import http.client
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from daemon.config import load
+from daemon.leader import Leader
+from daemon.running import _prepare
+from daemon.store.store import StoreError
 from daemon.wiring import Wiring
 from tests.daemon.configuration import TEXT, write
 from tests.daemon.waiting import until
@@ -78,6 +84,28 @@ def test_records_in_no_known_format_stop_only_their_source(tmp_path: Path) -> No
         finally:
             daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(60) == 0
+
+
+def test_a_bug_in_the_first_look_keeps_nothing_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop tries again; a store that is away is told and ends the start."""
+    config = write(tmp_path)
+    rlaifd("db", "upgrade", "-c", config, cwd=tmp_path)
+    parts = Wiring(load(config))
+
+    def raising(error: Exception) -> Callable[[], int]:
+        def step() -> int:
+            raise error
+
+        return step
+
+    monkeypatch.setattr(parts.watch, "step", raising(ZeroDivisionError("bug")))
+    _prepare(parts, Leader(None, parts.clock, may_lead=True))
+    monkeypatch.setattr(parts.watch, "step", raising(StoreError("store: gone")))
+    with pytest.raises(StoreError):
+        _prepare(parts, Leader(None, parts.clock, may_lead=True))
+    parts.close()
 
 
 def test_a_source_under_a_new_name_is_told(tmp_path: Path) -> None:
