@@ -89,6 +89,7 @@ class JsonlSource:
         self._turn = 0
         self._out_records = self._out_bytes = 0
         self._trouble: str | None = None
+        """What the last look could not read: told at every call until a look finds nothing to tell."""
         self._resume: Resume | None = None
         self._closed = threading.Event()
 
@@ -103,8 +104,7 @@ class JsonlSource:
             if records:
                 return records
             if self._trouble is not None:
-                trouble, self._trouble = self._trouble, None
-                raise FatalError(trouble) if self._whole else TransientError(trouble)
+                raise FatalError(self._trouble) if self._whole else TransientError(self._trouble)
             left = deadline - time.monotonic()
             if left <= 0:
                 break

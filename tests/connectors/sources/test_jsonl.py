@@ -226,6 +226,17 @@ def test_an_unreadable_file_is_told_and_holds_up_no_other(
     assert read(source) == ["2"]
 
 
+def test_a_trouble_stays_until_a_look_finds_it_over(tmp_path: Path, start: Start) -> None:
+    """Also between two looks: nothing seems well that is not."""
+    source = start(path=tmp_path / "later", poll_s=3600.0)
+    for _ in range(3):
+        with pytest.raises(TransientError, match="later: No such file or directory"):
+            source.receive(0.0)
+    (tmp_path / "later").mkdir()
+    source._look_at = float("-inf")
+    assert source.receive(0.0) == []
+
+
 def test_a_missing_directory_is_waited_for(tmp_path: Path, start: Start) -> None:
     """It is a transient error: the agent may not have started yet."""
     source = start(path=tmp_path / "later")
