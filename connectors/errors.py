@@ -5,6 +5,7 @@ ConnectorError
 │   └── RateLimitedError   … after `retry_after_s`
 ├── PoisonError        this item will never succeed: dead letter or abstention, go on
 │   └── DecodeError
+│       └── UnknownFormatError   no decoder knows it: perhaps the wrong decoder
 └── FatalError         no item will succeed until a person acts: stop and say so
 """
 
@@ -38,6 +39,10 @@ class DecodeError(PoisonError):
     def __init__(self, message: str, body: bytes | None = None) -> None:
         super().__init__(message)
         self.body = body
+
+
+class UnknownFormatError(DecodeError):
+    """No decoder knows what this is. Many of them mean a wrong decoder, or a log of something else."""
 
 
 class FatalError(ConnectorError):

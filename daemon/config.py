@@ -245,7 +245,7 @@ class StagesConfig(Configured):
     sample_patience_s: Seconds = 300.0
     """A prompt waits no longer than this for others to be sampled with."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
-    """More than this share of the last 1,000 records undecodable (or 50 in a row) stops ingest."""
+    """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
 
     @model_validator(mode="after")
     def _most_is_enough(self) -> "StagesConfig":

@@ -14,9 +14,9 @@ from daemon.errors import RefusedError, UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
 from daemon.schedule import Due, short
-from daemon.stages.ingest import ingest_file
+from daemon.stages.logfile import ingest_file
 from daemon.stages.sampling import Batch
-from daemon.store import preferences, rollouts
+from daemon.store import preferences, rollouts, stops
 from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
@@ -63,6 +63,18 @@ async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[str, int]:
             await built.close()
         del parts.judge_stage, parts.judges  # their connections belong to the loop that ends here
     return counts
+
+
+def accept(parts: Wiring, source: str, *, actor: str) -> None:
+    """Lets a stopped source go on: the run at which it stopped becomes dead letters.
+
+    Raises UsageError for one that is not stopped.
+    """
+    now = parts.clock.now()
+    if parts.store.write(lambda c: stops.accept(c, source, actor=actor, now=now)):
+        return
+    names = ", ".join(each.source for each in parts.store.read(stops.standing)) or "none is"
+    raise UsageError(f"source {source} is not stopped (stopped: {names}): nothing to accept")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from connectors.events import SkipReason
 from policies.records import Role, Scope
 from policies.selection import Reason
 from policies.training.jobs import TrainState
@@ -17,7 +18,7 @@ from policies.training.jobs import TrainState
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter")
+RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped")
 CALL_OUTCOMES = ("ok", "unparseable", "timeout", "http_error", "rate_limited", "refused", "reused")
 ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
@@ -77,6 +78,15 @@ class Metrics:
         self.build_info = self._gauge("build_info", "1, with the build in its labels.", "version", "python")
         self.records = self._counter(
             "records_total", "Events consumed, by what became of them.", "source", "outcome"
+        )
+        self.records_skipped = self._counter(
+            "records_skipped_total", "Events without an answer of the agent, by why.", "source", "reason"
+        )
+        self.records_lost = self._counter(
+            "records_lost_total", "Records that the source removed before they were read.", "source"
+        )
+        self.source_stopped = self._gauge(
+            "source_stopped", "1 while a source is not read on until a person has decided.", "source"
         )
         self.lag = self._gauge(
             "consumer_lag_records",
@@ -213,6 +223,7 @@ class Metrics:
         """Makes the children of the label sets that are known at the start."""
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
             (self.records, sources, RECORD_OUTCOMES),
+            (self.records_skipped, sources, SkipReason),
             (self.judge_calls, judges, CALL_OUTCOMES),
             (self.reward, judges, SLOTS),
             (self.halts, Scope, HALT_SOURCES),
@@ -223,6 +234,8 @@ class Metrics:
                 metric.labels(first, second)
         single: list[tuple[Counter | Gauge, Iterable[str]]] = [
             (self.snapshot_left_out, Reason),
+            (self.records_lost, sources),
+            (self.source_stopped, sources),
             (self.cost, judges),
             (self.gate_decisions, DECISIONS),
             (self.alerts, ALERT_RESULTS),

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from connectors.errors import FatalError, TransientError
 from daemon.checks import base_model
-from daemon.errors import ConfigError, RefusedError
+from daemon.errors import ConfigError, RefusedError, RlaifdError
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
-from daemon.loops import AsyncLoop, Loop
+from daemon.loops import AsyncLoop, Loop, line_of
 from daemon.schedule import Due, Schedule
 from daemon.service import Closer, Service
 from daemon.stages.ingest import Ingest
-from daemon.stages.judge import JudgeStage
+from daemon.stages.logfile import FILE
 from daemon.store.store import ping
+from daemon.store.traces import sources
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
 from daemon.web.door import Door
@@ -76,10 +76,37 @@ def _prepare(parts: Wiring, leader: Leader) -> None:
     except ConfigError as error:  # a way back must start without it, and judging is paid for in vain
         parts.logger("service").warning("base_model_unusable", reason=str(error))
     parts.trainer.recover()
-    parts.watch.step()
+    parts.policy_work.sweep()
+    _tell_new_sources(parts)
+    _first_look(parts)
     leader.step()
     if parts.settings.rollout.lead and not leader.leads:
         parts.rollout.require_files()
+
+
+def _first_look(parts: Wiring) -> None:
+    """The gauges, before anybody can scrape them. Their loop tries again, and `/readyz` waits for it."""
+    try:
+        parts.watch.step()
+    except RlaifdError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad row must not keep `/alerts` from being served
+        parts.logger("service").error("watch_failed", error=line_of(error), exc_info=error)
+
+
+def _tell_new_sources(parts: Wiring) -> None:
+    """A source that was given another name is read again from its start: its events are new events."""
+    known = parts.store.read(sources)
+    configured = {source.name for source in parts.settings.sources}
+    left = sorted(known - configured - {FILE})
+    for name in sorted(configured - known) if left else ():
+        parts.logger("service").warning(
+            "source_new",
+            source=name,
+            no_longer_read=left,
+            reason="it is read from its start; if it is one of those under a new name, all of it comes again",
+            fix="give it its old name to go on where that one was",
+        )
 
 
 def _loops(
@@ -106,7 +133,7 @@ def _loops(
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
     bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
-        judging = partial(_judge, parts.judge_stage, role)
+        judging = partial(parts.judge_stage.step, role)
         loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
         closers.append((f"judge:{role}", parts.judges[role].close))
     closers.append(("leader", leader.release))
@@ -117,16 +144,6 @@ def _reconcile(parts: Wiring, leader: Leader) -> int:
     """One look at the rollout. What it found is told there; there is never more to do at once."""
     parts.rollout.reconcile(leads=leader.leads)
     return 0
-
-
-async def _judge(stage: JudgeStage, role: Role) -> int:
-    """One step of a judge. A judge that refuses us stops judging, not the daemon: a key that was rotated must
-    not keep records from being stored. The loop shows as failing and tries again.
-    """
-    try:
-        return await stage.step(role)
-    except FatalError as error:
-        raise TransientError(str(error)) from error
 
 
 def _known(parts: Wiring, schedule: Schedule) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import JsonlConfig, JudgeConfig, Settings, SourceConfig
+from daemon.instance import identity
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.occasion import Occasion
@@ -30,9 +32,10 @@ from daemon.stages.promote import Promote
 from daemon.stages.watch import Watch
 from daemon.status import Status
 from daemon.store import adapters as adapter_rows
+from daemon.store import stops
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
-from policies.records import Role
+from policies.records import Role, digest
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
@@ -139,7 +142,9 @@ class Wiring:
         from connectors.sources.kafka import KafkaSource
         from daemon.broker import options_of
 
-        return KafkaSource(name=source.name, options=options_of(source, key=f"source {source.name}"))
+        options = options_of(source, key=f"source {source.name}")
+        member = f"{identity(self.settings.state_dir)}-{digest(source.name)[:12]}"
+        return KafkaSource(name=source.name, options=replace(options, group_instance_id=member))
 
     @cached_property
     def judges(self) -> Mapping[Role, Judge]:
@@ -371,8 +376,13 @@ class Wiring:
             settings=self.settings,
             versions=self.versions,
             training=self.occasion.due,
-            conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
+            conditions=self._conditions,
         )
+
+    def _conditions(self) -> list[str]:
+        """What the rollout says, and where a source waits for a person."""
+        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
+        return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]
 
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""

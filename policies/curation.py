@@ -38,6 +38,8 @@ class Judged:
     scores: tuple[Score, ...] = ()
     truncated: bool = False
     """It was cut off by a limit of length."""
+    unshown: bool = False
+    """A part of it is no text, and a placeholder stands for it."""
 
     @property
     def whole(self) -> bool:
@@ -84,7 +86,7 @@ def preference_of(prompt: JudgedPrompt, rule: CurationRule) -> Preference | NoPr
     Where the large judge scored both answers of a pair its scores count, else the small judge's. Ties between
     pairs go to the lower candidate ids, so that the same scores always give the same pair. An answer that was
     cut off may lose and never wins: its end, in the middle of a sentence, would be taught. One that the
-    judges saw only in part is in no pair.
+    judges saw only in part is in no pair, and neither is one with a placeholder for what is no text.
     """
     if prompt.split is not Split.TRAIN:
         return NoPreference(f"the cluster is in the {prompt.split.value} split")
@@ -94,6 +96,9 @@ def preference_of(prompt: JudgedPrompt, rule: CurationRule) -> Preference | NoPr
     usable = [pair for pair in scored if not pair[0].truncated and pair[0].whole and pair[1].whole]
     if not usable:
         return NoPreference("every better answer was cut off, or was shown to the judges only in part")
+    usable = [pair for pair in usable if not (pair[0].unshown or pair[1].unshown)]
+    if not usable:
+        return NoPreference("a part of the answer cannot be shown as text, and its placeholder is no answer")
     return _checked(prompt, rule, max(usable, key=_margin))
 
 

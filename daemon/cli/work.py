@@ -14,22 +14,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from daemon.drain import Curated
-    from daemon.stages.ingest import Explanation
+    from daemon.stages.logfile import Explanation
 
 MANY_CUT = 0.1
 """Share of answers cut off at which people are told which limit to raise."""
 
 
-def ingest(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Store one JSONL file of agent logs. Doing it again adds nothing."""
+def ingest(
+    file: Annotated[Path | None, typer.Argument(help="A JSONL file of agent logs.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="A source that stopped because no decoder knows its records: store that run as dead letters."
+        ),
+    ] = None,
+    actor: ActorOption = "operator",
+) -> None:
+    """Store one JSONL file of agent logs, and let a stopped source go on. Doing it again adds nothing."""
     from daemon import drain
+    from daemon.errors import UsageError
 
-    with wired(config, working=True) as parts:
-        counts = drain.ingest(parts, file)
-    print(
-        f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
-        f"{counts.revisions} revisions, {counts.dead_letters} dead letters"
-    )
+    if file is None and accept is None:
+        raise UsageError("name a FILE of agent logs, or a stopped source with --accept SOURCE")
+    with wired(config, working=file is not None) as parts:
+        if accept is not None:
+            drain.accept(parts, accept, actor=actor)
+            print(f"source {accept} goes on; the records at which it stopped become dead letters")
+        if file is not None:
+            counts = drain.ingest(parts, file)
+            print(
+                f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
+                f"{counts.revisions} revisions, {counts.dead_letters} dead letters, {counts.skipped} skipped"
+            )
 
 
 def decode(
@@ -37,11 +54,14 @@ def decode(
     decoder: Annotated[str, typer.Option(help="auto, or one decoder's name.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing."""
+    """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing.
+
+    Exit 1 if a record would be a dead letter.
+    """
     from connectors.decoders.detect import Decoders
     from connectors.errors import FatalError
     from daemon.errors import UsageError
-    from daemon.stages.ingest import explain
+    from daemon.stages.logfile import explain
 
     try:
         decoders = Decoders(decoder)
@@ -49,7 +69,7 @@ def decode(
         raise UsageError(str(error)) from None
     bad = 0
     for found in explain(file, decoders):
-        bad += found.trace is None
+        bad += found.trace is None and not found.skipped
         print(json.dumps(_explained(found)) if as_json else _explained_text(found))
     if bad:
         raise typer.Exit(1)
@@ -178,13 +198,14 @@ def _explained(found: "Explanation") -> dict[str, Any]:
         "decoder": found.decoder,
         "trace": trace,
         "reason": found.reason,
+        "skipped": found.skipped,
     }
 
 
 def _explained_text(found: "Explanation") -> str:
     where = f"line {found.line}" + (f", event {found.index}" if found.index else "")
     if found.trace is None:
-        return f"{where}: not decoded: {found.reason}"
+        return f"{where}: {'skipped' if found.skipped else 'not decoded'}: {found.reason}"
     trace = found.trace
     return (
         f"{where}: {found.decoder}: id {trace.id}, {len(trace.messages)} messages, "

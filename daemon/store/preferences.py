@@ -239,14 +239,15 @@ def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[
         score = Score(row.id, Role(row.role), row.version, row.reward)
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
-        select(CANDIDATE.c.id, CANDIDATE.c.trace_id, CANDIDATE.c.text, CANDIDATE.c.truncated)
+        select(*(CANDIDATE.c[name] for name in ("id", "trace_id", "text", "truncated", "unshown")))
         .where(CANDIDATE.c.trace_id.in_(trace_ids))
         .order_by(CANDIDATE.c.id)
     )
     found: dict[int, list[Judged]] = {trace_id: [] for trace_id in trace_ids}
     for answer in connection.execute(candidates):
         given = tuple(scores.get(answer.id, ()))
-        found[answer.trace_id].append(Judged(answer.id, answer.text, given, truncated=answer.truncated))
+        judged = Judged(answer.id, answer.text, given, truncated=answer.truncated, unshown=answer.unshown)
+        found[answer.trace_id].append(judged)
     return found
 
 

@@ -93,7 +93,22 @@ class PositionRow(SQLModel, table=True):
     duplicates: int = 0
     revisions: int = 0
     dead_letters: int = 0
+    skipped: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
     updated_at: float
+
+
+class SourceStopRow(SQLModel, table=True):
+    """Where reading a source stopped because no decoder knows its records, and what was decided about it."""
+
+    __tablename__ = "source_stop"
+    source: str = Field(primary_key=True)
+    line: str = Field(sa_column=Column(Text, nullable=False))
+    stopped_at: float
+    accepted_at: float | None = None
+    """When a person said to store them as dead letters; None: nobody did."""
+    accepted_by: str | None = None
+    passed_at: float | None = None
+    """When a record that a decoder knows came again; None: not yet."""
 
 
 class CandidateRow(SQLModel, table=True):
@@ -114,6 +129,10 @@ class CandidateRow(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
     )
     """It was cut off by a limit of length."""
+    unshown: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
+    )
+    """A part of it is no text, and a placeholder stands for it: nothing may learn that."""
     tokens: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """A sampled answer's tokens, as `Tokens.model_dump(mode="json")`; None where they are not known."""
     created_at: float

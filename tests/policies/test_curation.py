@@ -1,5 +1,7 @@
 """Preferences come from one judge's view of a train prompt."""
 
+from dataclasses import replace
+
 import pytest
 
 from policies.curation import (
@@ -46,6 +48,19 @@ def test_best_is_preferred_to_worst() -> None:
     found = made(preference_of(prompt((small(1, 6),), (small(2, 2),), (small(3, 9),)), RULE))
     assert (found.chosen_id, found.rejected_id, found.margin, found.verdict_ids) == (3, 2, 7.0, (3, 2))
     assert 0.9 < found.soft < 1
+
+
+@pytest.mark.parametrize("unshown", [0, 1])
+def test_an_answer_with_a_placeholder_is_in_no_pair(unshown: int) -> None:
+    """Neither to be learnt nor to be unlearnt: its text is not what the agent said."""
+    asked = prompt((small(1, 9),), (small(2, 1),), (small(3, 5),))
+    judged = [replace(each, unshown=index == unshown) for index, each in enumerate(asked.candidates)]
+    found = made(preference_of(replace(asked, candidates=tuple(judged)), RULE))
+    assert {found.chosen_id, found.rejected_id} == {1, 2, 3} - {unshown + 1}
+    none = preference_of(replace(asked, candidates=tuple(judged[:2])), RULE)
+    assert none == NoPreference(
+        "a part of the answer cannot be shown as text, and its placeholder is no answer"
+    )
 
 
 @pytest.mark.parametrize("split", [Split.GATE, Split.AUDIT, Split.CALIBRATE])

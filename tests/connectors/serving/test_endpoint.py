@@ -162,6 +162,8 @@ def test_a_prompt_that_is_only_met_with_silence_is_refused() -> None:
         (Reply("You", finish="content_filter"), "withheld"),
         (Reply("x", more={"role": "user"}), "its role is user"),
         (Reply(None, tool_calls=[{"id": "c"}]), "a call without a name"),
+        (Reply("Here:", more={"images": [{"type": "image_url"}]}), "a part that is no text"),
+        (Reply(None, more={"audio": {"id": "a", "data": "AAAA"}}), "a part that is no text"),
     ],
 )
 def test_an_answer_that_is_none_refuses_its_prompt(reply: Reply, words: str) -> None:

@@ -1,5 +1,6 @@
 """The Kafka source against a real broker: outages, positions, and what the user is told."""
 
+import socket
 import threading
 import time
 import uuid
@@ -175,3 +176,65 @@ def test_a_cluster_is_tried_without_joining_the_group(kafka_broker: Broker, open
         partitions(replace(options, bootstrap_servers="127.0.0.1:1", bootstrap_timeout_s=0.5))
     kafka_broker.produce(topic, values(30))
     assert len(patient(source, lambda found: len(found) >= 30)) == 30
+
+
+def test_a_trouble_stays_until_it_is_over(kafka_broker: Broker, open_source: Open) -> None:
+    """A topic that is not there is told at every call, and nothing looks well in between; then it is read."""
+    topic = f"t-{uuid.uuid4().hex[:12]}"
+    source = open_source(kafka_broker, topic)
+    told = set()
+    for _ in range(20):
+        with pytest.raises(TransientError) as caught:
+            source.receive(0.1)
+        told.add(str(caught.value))
+    assert "does not exist" in max(told, key=len)
+    kafka_broker.create_topic(name=topic)
+    kafka_broker.produce(topic, values(1))
+    assert len(patient(source, lambda found: len(found) == 1)) == 1
+    assert source.receive(0.0) == []
+
+
+@pytest.mark.kafka
+def test_what_retention_took_is_told(kafka_broker: Broker, open_source: Open) -> None:
+    """A partition that goes on beyond where the store stood: how many were never read, once."""
+    from kafka.admin import KafkaAdminClient
+
+    topic = kafka_broker.create_topic()
+    kafka_broker.produce(topic, values(100))
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap)
+    admin.delete_records({TopicPartition(topic, 0): 50})
+    admin.close()
+    source = open_source(kafka_broker, topic, Positions({Partition(topic, 0): 20}))
+    found = patient(source, lambda found: len(found) == 50)
+    assert [(found[0].offset, found[0].lost), sum(each.lost for each in found)] == [(50, 30), 30]
+
+
+@pytest.mark.kafka
+def test_gaps_in_which_nothing_was_lost_are_not_told(kafka_broker: Broker, open_source: Open) -> None:
+    """Transactions leave markers between records: the log's beginning says that nothing is gone."""
+    from kafka import KafkaProducer
+
+    topic = kafka_broker.create_topic()
+    producer = KafkaProducer(bootstrap_servers=kafka_broker.bootstrap, transactional_id=topic)
+    producer.init_transactions()
+    for value in values(3):
+        producer.begin_transaction()
+        producer.send(topic, value)
+        producer.commit_transaction()
+    producer.close()
+    found = patient(
+        open_source(kafka_broker, topic, Positions({Partition(topic, 0): 1})), lambda found: len(found) == 2
+    )
+    assert [(each.offset, each.lost) for each in found] == [(2, 0), (4, 0)]
+
+
+def test_a_close_waits_for_no_broker(open_source: Open) -> None:
+    """One that accepts and says nothing keeps the source in its first attempt; the close does not wait."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        source = open_source(f"127.0.0.1:{port}", "t", bootstrap_timeout_s=12.0)
+        connection, _ = silent.accept()
+        source.close()
+        assert source._thread.is_alive()
+        connection.close()
+    source._thread.join(60)

@@ -19,7 +19,7 @@ from daemon.review import Review
 from daemon.stages.audit import Plan
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Advance, Evaluate
-from daemon.stages.ingest import ingest_file
+from daemon.stages.logfile import ingest_file
 from daemon.store.alignment import reviewed
 from daemon.store.candidates import Prompt
 from daemon.store.readiness import stock
