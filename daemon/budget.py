@@ -24,11 +24,13 @@ from daemon.store.store import Store
 class BudgetExhaustedError(RefusedError):
     """The call does not fit into what is left of today. Nothing was reserved.
 
-    `passing`: it would fit beside what is settled. Calls under way may cost less than is reserved for them.
+    `usd` is what was asked for. `passing`: it would fit beside what is settled. Calls under way may cost less
+    than is reserved for them.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, usd: float = 0.0, passing: bool = False) -> None:
         super().__init__(message)
+        self.usd = usd
         self.passing = passing
 
 
@@ -70,6 +72,7 @@ class Budget:
             raise BudgetExhaustedError(
                 f"judge {judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today (UTC); "
                 f"the next call may cost {amount:.4f}",
+                usd=amount,
                 passing=limit is not None and now.settled + amount <= limit,
             )
         reservation = Reservation(uuid.uuid4().hex, judge, day, amount)

@@ -17,7 +17,10 @@ SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
 RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter")
-CALL_OUTCOMES = ("ok", "unparseable", "timeout", "http_error", "rate_limited", "refused", "reused")
+CALL_OUTCOMES = (
+    *("ok", "unparseable", "cut_off", "unreadable"),
+    *("timeout", "http_error", "rate_limited", "refused", "reused"),
+)
 ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 ANSWER_ENDINGS = ("whole", "cut")

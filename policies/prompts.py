@@ -9,7 +9,7 @@ back: what it returns is exactly what was shown.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from policies import grammar
 from policies.constitution import Constitution
@@ -235,9 +235,32 @@ def cases_in(text: str) -> ParsedCase:
     )
 
 
-def prompt_digest(system: str, texts: Sequence[str], nonce: str) -> str:
-    """SHA-256 of all that is asked, the nonce masked: the same question has the same digest at each call."""
-    return digest([system, *(text.replace(nonce, "*") for text in texts)])
+def case_digest(system: str, case: Case, dimensions: Sequence[str]) -> str:
+    """SHA-256 of all that is asked, apart from the code of the boundaries, and of the case it is asked about.
+
+    It is taken of the structure and not of the text: a text may hold whatever a mask for the code is, and two
+    cases that divide the same lines differently are two cases. The case goes in as given and as shown: an
+    answer belongs to the whole case, also where only a part of it was shown, and to what was shown of it.
+    """
+    shown, left_out = fitted(case)
+    return digest(
+        {
+            "system": system,
+            "dimensions": list(dimensions),
+            "given": _structure(case),
+            "shown": _structure(shown),
+            "left_out": left_out,
+        }
+    )
+
+
+def _structure(case: Case) -> dict[str, Any]:
+    return {
+        "turns": [[turn.role, turn.text, turn.reasoning] for turn in case.turns],
+        "answers": list(case.answers),
+        "reference": case.reference,
+        "reasoning": list(case.reasoning),
+    }
 
 
 def judge_version(

@@ -69,11 +69,13 @@ def claim(
     return [_claim(row) for row in _in_order(taken, ids)]
 
 
-def release(connection: Connection, claim: Claim, *, not_before: float, error: str) -> bool:
-    """Puts the judgement back for later, with the reason. False: the token is no longer ours."""
-    put_back = update(JUDGEMENT).values(
-        owner=None, token=None, expires_at=None, not_before=not_before, error=error
-    )
+def release(connection: Connection, claim: Claim, *, not_before: float | None, error: str) -> bool:
+    """Puts the judgement back for later, with the reason. False: the token is no longer ours.
+
+    `not_before` None: nothing was tried on it. It is due when it was, and the claim does not count.
+    """
+    tried = {"attempts": _C.attempts - 1} if not_before is None else {"not_before": not_before}
+    put_back = update(JUDGEMENT).values(owner=None, token=None, expires_at=None, error=error, **tried)
     return _mine(connection, put_back, claim)
 
 

@@ -173,7 +173,7 @@ class JudgeCallRow(SQLModel, table=True):
     repair: bool = False
     reuse_key: str | None = Field(default=None, unique=True)
     outcome: str
-    """ok | unparseable | timeout | http_error | rate_limited | refused"""
+    """ok | unparseable | cut_off | unreadable | timeout | http_error | rate_limited | refused"""
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     response: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     model: str | None = None
