@@ -13,6 +13,7 @@ from connectors.judges.refusals import Refusal
 
 Limit = Literal["max_tokens", "max_completion_tokens"]
 Form = Literal["json_schema", "json_object", "none"]
+Name = Literal["limit", "temperature", "top_logprobs", "logprobs", "form"]
 
 TOP_LOGPROBS = 20
 """Alternatives of a token that are asked for: the most that OpenAI gives."""
@@ -36,7 +37,7 @@ _UP_TO = re.compile(
 class Setting:
     """A part of the request, by the names that servers have for it, and what a person can change about it."""
 
-    name: Literal["limit", "temperature", "top_logprobs", "logprobs", "form"]
+    name: Name
     names: tuple[str, ...]
     change: str
 
@@ -92,8 +93,11 @@ class Dialect:
 
     def learnt(self, refusal: Refusal, sent: Mapping[str, Any]) -> "Dialect | None":
         """The dialect without what is refused of what was sent; None where nothing new is said."""
-        setting = setting_of(refusal)
-        match setting.name if setting else None:
+        named = (setting.name for setting in SETTINGS if setting.is_named(refusal))
+        return next((found for name in named if (found := self._without(name, refusal, sent))), None)
+
+    def _without(self, name: Name, refusal: Refusal, sent: Mapping[str, Any]) -> "Dialect | None":
+        match name:
             case "limit":
                 return self._other_spelling(refusal)
             case "temperature" if "temperature" in sent and not _AMOUNT.search(refusal.message):

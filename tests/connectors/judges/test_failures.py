@@ -54,7 +54,7 @@ BEHIND = {
     ("status", "body", "error", "said"),
     [
         (400, {"type": "error", "error": {"message": CREDIT}}, FatalError, "too low"),
-        (429, {"error": {"code": "1113", "message": "Insufficient balance"}}, FatalError, "see to the account"),
+        (429, {"error": {"code": "1113", "message": "Insufficient balance"}}, FatalError, "the account"),
         (429, {"error": {"message": "Quota exceeded. Retry in 30s"}}, RateLimitedError, "Retry in"),
         (422, {"detail": [{"loc": ["body", "top_k"], "msg": "Extra inputs", "type": "extra_forbidden"}]},
          FatalError, "Extra inputs: check judges.small"),
