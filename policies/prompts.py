@@ -29,9 +29,13 @@ _NONCE = re.compile(r"[0-9a-f]{16,64}")
 _BREAKS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
+    "\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff"
+    "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u2800\ue000-\uf8ff\ufdd0-\ufdef\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000f0000-\U0010ffff]"
 )
-"""Controls, zero-width and filler characters, bidirectional controls, variation selectors, tags."""
+"""Controls, zero-width and filler characters, bidirectional controls, variation selectors, tags; all other
+characters that format and show nothing themselves; private use, which shows what a font makes of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

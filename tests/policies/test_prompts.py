@@ -1,6 +1,7 @@
 """What judges are shown: boundaries hold, invisible text is gone, cuts are told, and all of it reads back."""
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,14 @@ def test_invisible_characters_are_stripped() -> None:
     assert clean("a\u200bb\u202ec\U000e0041d\ufe0fe\x00f\x1b[1mg") == "abcdef[1mg"
     assert clean("1\r\n2\r3\u20284\x855\tz") == "1\n2\n3\n4\n5\tz"
     assert clean("Grüße, 你好, שלום") == "Grüße, 你好, שלום"
+
+
+def test_no_character_that_formats_or_has_no_meaning_of_its_own_is_shown() -> None:
+    """Of all there are, but for the newline and the tab: by Unicode's own categories."""
+    every = map(chr, range(0x110000))
+    unseen = [each for each in every if unicodedata.category(each) in {"Cc", "Cf", "Co", "Cs"}]
+    assert set(clean("".join(unseen))) == {"\t", "\n"}
+    assert clean("\u2800\ufe0f\u115f") == ""
 
 
 def test_what_is_cut_is_said() -> None:
