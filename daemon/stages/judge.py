@@ -244,7 +244,8 @@ class JudgeStage:
                 raise sitting.stopped
 
         limit = asker.config.daily_budget_usd
-        purse = Purse(self._budget, asker.role.value, limit)
+        lasts_s = self._claim_s + asker.config.deadline_s
+        purse = Purse(self._budget, asker.role.value, limit, lasts_s=lasts_s)
         sitting = Sitting(GroupCommit(self._store), purse, expires_at, check)
         return sitting
 

@@ -379,6 +379,19 @@ class SpendRow(SQLModel, table=True):
     calls: int = 0
 
 
+class ReservationRow(SQLModel, table=True):
+    """Money set aside for calls under way. One that nobody settled by its end was a killed process's."""
+
+    __tablename__ = "reservation"
+    __table_args__ = (Index("ix_reservation_expiry", "judge", "expires_at"),)
+    id: str = Field(primary_key=True)
+    day: str
+    judge: str
+    usd: float
+    calls: int
+    expires_at: float
+
+
 class LeaseRow(SQLModel, table=True):
     """Who leads, with the fencing epoch that every effect outside the store re-checks."""
 
