@@ -128,6 +128,10 @@ class Asker:
             Message(role="user", content=again),
         )
         _, second = await self._call(question, messages, key, sitting)
+        if isinstance(second.reply, Invalid):
+            line = f"judge {self.role}: no judgement can be read ({second.reply.reason})"
+            change = f"another model, or see to judges.{self.role}.structured"
+            self._stop(self.standing.garbled(f"{line}: {change}", self._clock.monotonic()), sitting)
         return replace(second, cost_usd=answer.cost_usd + second.cost_usd)
 
     async def _call(
@@ -261,6 +265,8 @@ class Asker:
         """
         if not answer.cut_off or not isinstance(answer.reply, Invalid):
             self.standing.answered(_shape(question), started)
+            if not isinstance(answer.reply, Invalid):
+                self.standing.understood()
             return
         self.standing.accepted(_shape(question), started)
         line = f"judge {self.role}: {answer.reply.reason}"
@@ -269,7 +275,9 @@ class Asker:
             raise UnreadableError(line)
 
     def _unfit(self, line: str, sitting: Sitting) -> None:
-        stopped = self.standing.unfit(line, self._clock.monotonic())
+        self._stop(self.standing.unfit(line, self._clock.monotonic()), sitting)
+
+    def _stop(self, stopped: FatalError | None, sitting: Sitting) -> None:
         if stopped is not None:
             sitting.stopped = stopped
             raise stopped

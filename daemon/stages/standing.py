@@ -11,6 +11,8 @@ from connectors.errors import FatalError
 
 MOST_UNFIT = 5
 """Served answers in a row without a judgement in them that stop a judge."""
+MOST_GARBLED = 20
+"""Questions in a row to which there was text, twice, and no judgement in it, that stop a judge."""
 REST_S = 60.0
 LONGEST_REST_S = 3600.0
 """How long a judge whose answers cost money and are of no use is left alone: twice as long each time."""
@@ -28,6 +30,7 @@ class Standing:
     def __init__(self) -> None:
         self.trusted = False
         self._in_a_row = 0
+        self._garbled = 0
         self._answered: dict[Shape, float] = {}
         self._rests = 0
         self._rest_until = -math.inf
@@ -41,7 +44,7 @@ class Standing:
         """A call that began then was answered, whole."""
         self.accepted(shape, started)
         self.trusted = True
-        self._in_a_row = self._rests = 0
+        self._in_a_row = 0
 
     def accepted(self, shape: Shape, started: float) -> None:
         """A call that began then was served: it was not refused."""
@@ -56,7 +59,21 @@ class Standing:
         self._in_a_row += 1
         if self._in_a_row < MOST_UNFIT:
             return None
-        stopped = FatalError(f"{line}; so were the last {self._in_a_row} answers")
+        return self._rest(f"{line}; so with the last {self._in_a_row} answers", now)
+
+    def garbled(self, line: str, now: float) -> FatalError | None:
+        """A question was answered and asked again, and no judgement could be read."""
+        self._garbled += 1
+        if self._garbled < MOST_GARBLED:
+            return None
+        return self._rest(f"{line}; so with the last {self._garbled} questions", now)
+
+    def understood(self) -> None:
+        """A judgement was read."""
+        self._garbled = self._rests = 0
+
+    def _rest(self, line: str, now: float) -> FatalError:
+        stopped = FatalError(line)
         self._rest_until = now + min(LONGEST_REST_S, REST_S * 2.0 ** min(self._rests, 10))
         self._rests += 1
         self._stopped = stopped

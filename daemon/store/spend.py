@@ -18,7 +18,7 @@ _R = RESERVATION.c
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """US dollars of one judge and day. `reserved` is open: calls under way, or of a process that just died."""
+    """US dollars of one judge and day. `reserved` is open: calls under way, or of one that just died."""
 
     reserved: float = 0.0
     settled: float = 0.0

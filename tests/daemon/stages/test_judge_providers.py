@@ -1,6 +1,7 @@
 """What providers really answer: each kind of answer ends as what it is, and costs what it costs."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -240,6 +241,34 @@ def test_a_dialect_is_learnt_once(sqlite_store: Store, wanted: Mapping[str, Any]
     assert 1 <= len(refused) <= 4
     assert {row.cost_usd for row in refused} == {0.0}
     assert len(provider.seen) == 6 + len(refused)
+
+
+def test_a_judge_that_never_writes_a_judgement_is_stopped(sqlite_store: Store) -> None:
+    """Twenty questions are enough to know; the rest of the queue is neither paid nor given up."""
+    with Provider(lambda asked: completion("I like it.")) as provider:
+        court = court_of(sqlite_store, provider, concurrency=1)
+        court.want_scores(*(f"another {at}" for at in range(40)))
+        assert "judges.small.structured; so with the last 20 questions" in run(court)
+    assert len([row for row in court.judgements if row.state == "open"]) == 27
+    assert len(provider.seen) == 40
+
+
+def test_a_judge_that_costs_and_gives_nothing_rests(sqlite_store: Store) -> None:
+    """After it was stopped it is tried again later and later, and the line stands meanwhile."""
+
+    async def calls(court: Court, provider: Provider) -> list[int]:
+        stage, made = court.stage(), []
+        for wait_s in (0, 0, 0, 0, 0, 30, 31, 60, 61, 3600):
+            court.clock.advance(wait_s)  # type: ignore[attr-defined]
+            with contextlib.suppress(FatalError):
+                await stage.step(court.role)
+            made.append(len(provider.seen))
+        await court.judge.close()
+        return made
+
+    with Provider(lambda asked: completion("", finish_reason="length")) as provider:
+        made = asyncio.run(calls(court_of(sqlite_store, provider), provider))
+    assert made == [1, 2, 3, 4, 5, 5, 6, 6, 7, 8]
 
 
 def test_one_odd_item_is_refused_alone(sqlite_store: Store) -> None:
