@@ -59,7 +59,7 @@ class AnthropicJudge(SdkJudge):
         read, written = _stated(response.get("usage"))
         if response.get("type") == "error" or response.get("error"):
             error = self._failure_in(response, response.get("error") or response)
-            raise served(error, response, read, written) if written else error
+            raise served(error, response, read, written) if read or written else error
         finish_reason = str(response.get("stop_reason") or "")
         if finish_reason == "refusal":
             raise served(PoisonError(f"judge {self.name}: refused"), response, read, written)

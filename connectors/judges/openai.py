@@ -100,7 +100,7 @@ class OpenAIJudge(SdkJudge):
             error = self._failure_in(response, said) if said else None
             if error is None:
                 error = TransientError(f"judge {self.name}: the answer broke off ({finish_reason})")
-            raise served(error, response, read, written) if written else error
+            raise served(error, response, read, written) if read or written else error
         message = choice.get("message")
         refusal = message.get("refusal") if isinstance(message, Mapping) else None
         if refusal or finish_reason == "content_filter":

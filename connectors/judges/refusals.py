@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 MAX_WORDS = 200
 """Most characters of a provider's words that are quoted."""
+MAX_READ = 4_000
+"""Most characters of a provider's words that are looked at."""
 DEEPEST = 6
 """Levels of a body that are looked into."""
 
@@ -165,7 +167,7 @@ class _Found:
         if depth > DEEPEST:
             return
         if isinstance(value, str):
-            self.message = self.message or value
+            self.message = self.message or value[:MAX_READ]
         elif isinstance(value, list):
             for each in value[:DEEPEST]:
                 self.look(each, depth + 1)
@@ -195,7 +197,9 @@ class _Found:
         raw = metadata.get("raw")
         if isinstance(raw, str):
             inner = (
-                refusal_of(parsed(raw[:4_000].encode("utf-8", "replace"))) if depth < DEEPEST else Refusal()
+                refusal_of(parsed(raw[:MAX_READ].encode("utf-8", "replace")))
+                if depth < DEEPEST
+                else Refusal()
             )
             self.message = inner.message or self.message
             self.codes |= inner.codes

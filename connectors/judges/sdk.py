@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from connectors.base import JudgeReply, JudgeRequest
-from connectors.errors import ConnectorError, LearntError, TransientError
+from connectors.errors import ConnectorError, DoubtfulError, FatalError, LearntError, TransientError
 from connectors.judges.dialect import Dialect
 from connectors.judges.failures import Asked, failure, failure_in_body, object_of
 from connectors.judges.refusals import parsed, refusal_of
@@ -70,7 +70,10 @@ class SdkJudge(ABC):
         start = time.monotonic()
         content = await self._post(body, dialect)
         response = object_of(self._asked, content)
-        return self._reply(body, response, time.monotonic() - start)
+        try:
+            return self._reply(body, response, time.monotonic() - start)
+        except (DoubtfulError, FatalError) as error:  # a gateway's success that is a refusal
+            raise self._learnt(error, 400, response, body, dialect) from None
 
     async def close(self) -> None:
         await self._sdk.client.close()

@@ -81,9 +81,9 @@ def judge(
     state = {role: asdict(each) | {"reopened": opened.get(role, 0)} for role, each in found.items()}
     emit(state, as_json=as_json, text=_judged_text)
     for role, each in sorted(found.items()):
-        if each.put_back or each.stopped:
+        if each.put_back:
             print(f"rlaifd: {role}: {_left(each)}", file=sys.stderr)
-    if any(each.put_back or each.stopped for each in found.values()):
+    if any(each.put_back for each in found.values()):
         raise typer.Exit(1)
 
 

@@ -71,10 +71,11 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Later:
-    """Why a judgement is put back, and until when; None: it was not tried, and is due as it was."""
+    """Why a judgement is put back, and until when; None: it is due as it was. `tried`: the claim counts."""
 
     not_before: float | None
     error: str
+    tried: bool = False
 
 
 class JudgeStage:
@@ -270,7 +271,8 @@ class JudgeStage:
                 return False
             verdict, cost = Abstained(str(error)), 0.0
         except (FatalError, StoreError, asyncio.CancelledError) as error:
-            await self._put_back(sitting, case.claim, _Later(None, str(error)))
+            # At the end of what is due: if it is this one after all, another has its turn.
+            await self._put_back(sitting, case.claim, _Later(self._clock.now(), str(error)))
             raise
         except Exception as error:
             ours = await self._broke(sitting, asker.role, case.claim, error)
@@ -333,7 +335,9 @@ class JudgeStage:
         error = storable(later.error)
 
         def commit(connection: Connection) -> bool:
-            return claims.release(connection, claim, not_before=later.not_before, error=error)
+            return claims.release(
+                connection, claim, not_before=later.not_before, error=error, counts=later.tried
+            )
 
         return await sitting.commits.write(commit)
 
@@ -368,7 +372,7 @@ class JudgeStage:
         delay *= 0.5 + self._random.random() / 2
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
             delay = max(delay, error.retry_after_s)
-        return _Later(now + delay, str(error))
+        return _Later(now + delay, str(error), tried=True)
 
     def _say_once(self, event: str, role: Role, **fields: object) -> None:
         """Logs a condition when it begins, not at each step of it."""

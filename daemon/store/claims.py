@@ -69,13 +69,21 @@ def claim(
     return [_claim(row) for row in _in_order(taken, ids)]
 
 
-def release(connection: Connection, claim: Claim, *, not_before: float | None, error: str) -> bool:
+def release(
+    connection: Connection, claim: Claim, *, not_before: float | None, error: str, counts: bool = True
+) -> bool:
     """Puts the judgement back for later, with the reason. False: the token is no longer ours.
 
-    `not_before` None: nothing was tried on it. It is due when it was, and the claim does not count.
+    `not_before` None: it is due when it was. `counts`: the claim was an attempt on it.
     """
-    tried = {"attempts": _C.attempts - 1} if not_before is None else {"not_before": not_before}
-    put_back = update(JUDGEMENT).values(owner=None, token=None, expires_at=None, error=error, **tried)
+    put_back = update(JUDGEMENT).values(
+        owner=None,
+        token=None,
+        expires_at=None,
+        error=error,
+        not_before=_C.not_before if not_before is None else not_before,
+        attempts=_C.attempts - (0 if counts else 1),
+    )
     return _mine(connection, put_back, claim)
 
 

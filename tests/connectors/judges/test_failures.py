@@ -11,6 +11,7 @@ from connectors.errors import (
     UnreadableError,
 )
 from connectors.judges.failures import Asked, failure, failure_in_body, object_of, retry_after
+from tests.growth import growth
 
 NOW = 1_700_000_000.0
 KEY = "sk-canary-0123456789"
@@ -125,6 +126,17 @@ def test_any_depth_and_length_of_words_is_one_short_line(body: object) -> None:
 def test_any_body_is_described(body: object) -> None:
     """Bodies come in every shape."""
     assert "HTTP 500" in str(failure(ASKED, 500, headers={}, body=body, now=NOW))
+
+
+@pytest.mark.parametrize("word", ["model ", "sk-abc", "api key ", "\n", "account ", "bearer "])
+def test_reading_words_costs_no_more_than_their_length(word: str) -> None:
+    """Some providers send a page of them, and who asks may be quoted in it."""
+
+    def read(size: int) -> object:
+        body = {"error": {"message": word * (size // len(word))}}
+        return failure(ASKED, 400, headers={}, body=body, now=NOW)
+
+    assert growth(read, 100_000) < 12
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,39 @@ def test_a_judge_that_never_writes_a_judgement_is_stopped(sqlite_store: Store) -
     assert len(provider.seen) == 40
 
 
+def test_no_judgement_stands_in_the_way_of_others(sqlite_store: Store) -> None:
+    """Five that are cut off stop the judge at its start; when it is tried again, it is with another one."""
+
+    def answer(asked: Mapping[str, Any]) -> Reply:
+        case = cases_in(asked["messages"][1]["content"])
+        return completion() if case.answers == ("answer 5",) else completion("", finish_reason="length")
+
+    async def steps(court: Court) -> None:
+        stage = court.stage()
+        for _ in range(12):
+            with contextlib.suppress(FatalError):
+                await stage.step(court.role)
+            court.clock.advance(3600)  # type: ignore[attr-defined]
+        await court.judge.close()
+
+    with Provider(answer) as provider:
+        court = court_of(sqlite_store, provider)
+        asyncio.run(steps(court))
+    assert [row.value for row in court.verdicts if row.abstention is None] == [7.0]
+
+
+def test_a_gateway_that_refuses_with_a_success_teaches_too(sqlite_store: Store) -> None:
+    """The refusal is in the body; what is learnt is the same."""
+    refused = {
+        "error": {"code": 400, "message": "Unsupported parameter: 'max_tokens'", "param": "max_tokens"}
+    }
+    with Provider(lambda asked: (200, refused) if "max_tokens" in asked else completion()) as provider:
+        court = court_of(sqlite_store, provider)
+        assert run(court) == ""
+    assert [row.value for row in court.verdicts] == [7.0] * 6
+    assert len(provider.seen) == 7
+
+
 def test_a_judge_that_costs_and_gives_nothing_rests(sqlite_store: Store) -> None:
     """After it was stopped it is tried again later and later, and the line stands meanwhile."""
 
