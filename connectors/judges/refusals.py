@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MAX_WORDS = 200
+MAX_WORDS = 160
 """Most characters of a provider's words that are quoted."""
 MAX_READ = 4_000
 """Most characters of a provider's words that are looked at."""

@@ -8,7 +8,7 @@ from connectors.errors import ConnectorError, Received
 
 CHARS_PER_TOKEN = 3
 """For what is not reported: rather more tokens than fewer, as money is counted by them."""
-MOST = 10**9
+MOST = 10**8
 """More tokens than any call has: beyond it, it is no number of tokens."""
 
 

@@ -29,7 +29,7 @@ def made(reply: JudgeReply, answer: Answer, *, repair: bool) -> dict[str, Any]:
     return {
         "repair": repair,
         "request": _clean(dict(reply.request)),
-        "response": _clean({"body": dict(reply.response), "read": read}),
+        "response": {"body": _clean(dict(reply.response)), "read": _clean(read)},
         "model": storable(reply.model),
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
@@ -53,11 +53,16 @@ def failed(request: JudgeRequest, error: ConnectorError, usage: Usage, *, latenc
 
 
 def _clean(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as `storable` makes it. Nearly all are so already, which one dump shows much faster."""
-    written = json.dumps(value)
-    if not any(odd in written for odd in ("\\u0000", "\\ud", "NaN", "Infinity")):
-        return value
-    cleaned: dict[str, Any] = storable(value)
+    """The value as `storable` makes it. Nearly all are so already, which one dump shows much faster. What is
+    nested too deeply to be cleaned is not kept: JSON of such depth is nobody's answer.
+    """
+    try:
+        written = json.dumps(value)
+        if not any(odd in written for odd in ("\\u0000", "\\ud", "NaN", "Infinity")):
+            return value
+        cleaned: dict[str, Any] = storable(value)
+    except RecursionError:
+        return {"error": "nested too deeply to be kept", "keys": [str(key) for key in value]}
     return cleaned
 
 

@@ -37,7 +37,11 @@ class Right:
     tokens: int | None = 960
 
 
-REFUSED = Right(stops=True, tokens=None)
+def nested(body: dict[str, Any], depth: int) -> bytes:
+    """The body with a key that is nested so deeply, and holds what PostgreSQL takes in no text."""
+    return (json.dumps(body)[:-1] + ', "x": ' + "[" * depth + r'"\u0000"' + "]" * depth + "}").encode()
+
+
 READ = Right(judged=6)
 RIGHT: Mapping[str, Right] = {
     "answered-unreadable--logprobs-without-top": READ,
@@ -79,6 +83,7 @@ OWN: Mapping[str, tuple[Reply, Right]] = {
         READ,
     ),
     "an enormous number": ((200, {**completion()[1], "created": 1e999}), READ),
+    "a nest": ((200, nested(completion()[1], 700)), READ),
     "a choice that is null": (
         (200, {"choices": [None], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}),
         Right(stops=True, said="no chat completion", tokens=10),
