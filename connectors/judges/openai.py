@@ -123,7 +123,7 @@ def _text(message: Mapping[str, Any], finish_reason: str) -> str:
         return text
     for name in THOUGHTS:
         thought = message.get(name)
-        if isinstance(thought, str) and thought.strip().startswith("{"):
+        if isinstance(thought, str) and thought.strip().startswith(("{", "```")):
             return thought
     return text
 
