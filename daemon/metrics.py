@@ -132,6 +132,9 @@ class Metrics:
         self.cost = self._counter("judge_cost_usd_total", "Money settled.", "judge")
         self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", "judge")
         self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", "judge")
+        self.budget_short = self._gauge(
+            "judge_budget_short", "1 while no further call fits into what is left of today.", "judge"
+        )
 
     def _alignment(self) -> None:
         self.alignment = self._gauge(
@@ -212,6 +215,7 @@ class Metrics:
                 metric.labels(first, second)
         single: list[tuple[Counter | Gauge, Iterable[str]]] = [
             (self.cost, judges),
+            (self.budget_short, judges),
             (self.gate_decisions, DECISIONS),
             (self.alerts, ALERT_RESULTS),
             (self.halt_active, Scope),

@@ -87,11 +87,8 @@ def _sorted(asked: Asked, status: int, refusal: Refusal, wait_s: float | None) -
     if status < 500 and matter == "moderation":
         return PoisonError(text)
     waits = status in {429, 529} and (refusal.asks_to_wait or wait_s is not None)
-    if (
-        status == 402
-        or (matter == "credit" and status < 500 and not waits)
-        or "insufficient_quota" in refusal.codes
-    ):
+    gone = matter == "credit" and (refusal.says_money_is_gone or not waits)
+    if status == 402 or (gone and status < 500):
         return FatalError(f"{text}: see to the account of judges.{asked.judge}.api_key_file")
     if status in {429, 529}:
         return RateLimitedError(text, wait_s)

@@ -60,6 +60,7 @@ _SPOKEN: Mapping[Matter, tuple[str, ...]] = {
     ),
     "credit": (
         r"credit balance|insufficient (account )?(balance|credit|fund|quota)",
+        r"balance .{0,30}(insufficient|too low|not enough|exhausted|negative)|余额不足|欠费",
         r"not enough (credit|balance|fund)|budget has been exceeded|out of credit",
         r"exceeded (your|the|its) (current |monthly |daily )*(quota|budget|spend)",
         r"(add|buy|purchase|requires more) (more )?credits|payment required|in arrears|recharge",
@@ -79,6 +80,9 @@ _SPOKEN: Mapping[Matter, tuple[str, ...]] = {
 }
 _WORDS = {matter: re.compile("|".join(said), re.IGNORECASE) for matter, said in _SPOKEN.items()}
 """What a message is about, first match first."""
+_OWES = re.compile(
+    r"(?i)insufficient|balance|余额不足|欠费|arrears|recharge|out of credit|payment required|budget has been"
+)
 _RETRY = re.compile(r"(?i)(retry|try again) (in|after) |per (minute|second|min)\b|rate limit")
 
 
@@ -101,6 +105,13 @@ class Refusal:
             return by_code[0]
         found = next((matter for matter, words in _WORDS.items() if words.search(self.message)), None)
         return found or next(iter(by_code), None)
+
+    @property
+    def says_money_is_gone(self) -> bool:
+        """By its code, or in words that no rate limit is told in."""
+        return (
+            any(_CODES.get(code) == "credit" for code in self.codes) or _OWES.search(self.message) is not None
+        )
 
     @property
     def asks_to_wait(self) -> bool:

@@ -163,11 +163,12 @@ def _failure(url: str, status: int, headers: Mapping[str, str], content: bytes, 
     text = f"{url}: HTTP {status}: {refusal.words((key,))}"
     if status == 401 or (status == 403 and refusal.matter != "moderation"):
         return FatalError(f"{text}: check policy.sampling.api_key_file")
-    if status in {429, 529} and (refusal.matter != "credit" or refusal.asks_to_wait):
+    gone = refusal.matter == "credit" and (refusal.says_money_is_gone or not refusal.asks_to_wait)
+    if status in {429, 529} and not gone:
         return RateLimitedError(text, retry_after(headers, now=time.time()))
     if status in {408, 409, 425} or status >= 500:
         return TransientError(text)
-    if refusal.matter == "credit":
+    if gone:
         return FatalError(f"{text}: see to the account of policy.sampling.api_key_file")
     return PoisonError(text) if status in REFUSED or status == 403 else FatalError(text)
 

@@ -172,6 +172,7 @@ class JudgeStage:
         self._said.discard(("judging_halted", role))
         asker.standing.check(self._clock.monotonic())
         shortage = await asyncio.to_thread(self.shortage, role)
+        self._metrics.budget_short.labels(role).set(bool(shortage))
         if shortage:
             self._say_once("judge_budget_exhausted", role, reason=shortage, day=self._budget.today())
             return 0

@@ -128,6 +128,26 @@ def test_any_body_is_described(body: object) -> None:
     assert "HTTP 500" in str(failure(ASKED, 500, headers={}, body=body, now=NOW))
 
 
+@pytest.mark.parametrize(
+    ("message", "code", "error"),
+    [
+        ("Insufficient balance or no resource package. Please recharge.", "1113", FatalError),
+        ("Your account balance is insufficient", "", FatalError),
+        (
+            "You exceeded your current quota, check your plan and billing details.",
+            "insufficient_quota",
+            FatalError,
+        ),
+        ("You exceeded your current quota, check your plan and billing details.", "429", RateLimitedError),
+        ("Rate limit reached for requests per minute", "", RateLimitedError),
+    ],
+)
+def test_money_that_is_gone_is_no_rate_limit(message: str, code: str, error: type[Exception]) -> None:
+    """Some say both with 429 and a time to wait: what is paid for by a person is not waited for."""
+    body = {"error": {"message": message, "code": code}}
+    assert type(failure(ASKED, 429, headers={"retry-after": "3"}, body=body, now=NOW)) is error
+
+
 @pytest.mark.parametrize("word", ["model ", "sk-abc", "api key ", "\n", "account ", "bearer "])
 def test_reading_words_costs_no_more_than_their_length(word: str) -> None:
     """Some providers send a page of them, and who asks may be quoted in it."""

@@ -34,8 +34,12 @@ def test_the_budget_ends_the_day(store: Store) -> None:
     assert court.step(stage) == 0
     assert [row.attempts for row in court.judgements] == attempts, "it was claimed for nothing"
     assert "raise judges.small.daily_budget_usd" in stage.shortage(court.role)
+    assert court.metric("judge_budget_short", judge="small") == 1
     clock.advance(next_day(clock.now()) - clock.now())
     assert court.drain(stage) > 0
+    clock.advance(86_400)
+    court.step(stage)
+    assert court.metric("judge_budget_short", judge="small") == 0
 
 
 def test_a_raised_budget_counts_at_once(store: Store, clock: FakeClock) -> None:
