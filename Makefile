@@ -16,7 +16,7 @@ demo: $(STAMP)
 	@$(BIN)/rlaifd demo $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(JUDGE),--judge $(JUDGE))
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 4 --dist loadfile $(ARGS) $(NONE_IS_FINE)
+	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) $(NONE_IS_FINE)
 	$(BIN)/python -m pytest -m alone $(ARGS) $(NONE_IS_FINE)
 
 lint: $(STAMP)

@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
 from connectors.errors import FatalError
-from daemon.errors import UsageError
+from daemon.errors import RefusedError, UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
+from daemon.schedule import Due, short
 from daemon.stages.ingest import ingest_file
 from daemon.stages.sampling import Batch
 from daemon.store import ledger, outcomes, preferences, rollouts
@@ -22,10 +23,12 @@ from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
+from daemon.store.lineage import of_adapter
 from daemon.store.traces import Counts
 from daemon.wiring import Wiring
 from policies import snapshot as snapshots
 from policies.records import Role
+from policies.selection import told
 from policies.training.planning.plan import Plan
 
 
@@ -159,10 +162,10 @@ def train(
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
     parts.trainer.recover()
     if snapshot is None:
-        stored, least = _stored(parts)
-        if stored < least:
-            raise UsageError(f"{stored} preferences are stored; training.min_preferences asks for {least}")
-        snapshot = parts.curate.freeze().id
+        frozen = parts.occasion.freeze()
+        if isinstance(frozen, Due):
+            raise RefusedError(frozen.reason)
+        snapshot = frozen.id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
     return parts.trainer.train(snapshot, actor=actor, on_plan=on_plan)
@@ -177,19 +180,15 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
         return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
-    stored, least = _stored(parts)
-    few = f"{stored} preferences are stored: training.min_preferences asks for {least} before a run starts"
-    _, pairs, left_out = parts.curate.drafted()
-    capped = f"{left_out} preferences are left out by policy.curation's caps"
+    draft = parts.occasion.freezing.drafted()
+    waits = short(parts.occasion.material(), parts.occasion.terms)
+    left_out = f"left out: {told(draft.left_out)}" if draft.left_out else ""
+    notes = (left_out,) if waits is None else (waits.reason,)
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path = snapshots.write(Path(folder), parts.settings.policy.name, pairs)
-        notes = [note for note, holds in ((few, stored < least), (capped, left_out > 0)) if holds]
-        return parts.planner.plan(name, path, notes=tuple(notes))
-
-
-def _stored(parts: Wiring) -> tuple[int, int]:
-    """How many preferences there are, and how many a run takes."""
-    return parts.store.read(preferences.count), parts.settings.training.min_preferences
+        name, path = snapshots.write(
+            Path(folder), parts.settings.policy.name, parts.occasion.freezing.pairs(draft)
+        )
+        return parts.planner.plan(name, path, notes=tuple(filter(None, notes)))
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
@@ -235,9 +234,26 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
 LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
 
 
-def adapters(parts: Wiring) -> list[dict[str, Any]]:
-    """Every published adapter, newest first, with its last decision."""
-    return parts.store.read(_adapters)
+def adapters(parts: Wiring, name: str | None = None) -> list[dict[str, Any]]:
+    """Every published adapter, newest first, with its last decision; or the one of that name alone.
+
+    Raises UsageError where there is none of it.
+    """
+    found = parts.store.read(_adapters)
+    if name is None:
+        return found
+    named = [each for each in found if each["name"] == name]
+    if not named:
+        raise UsageError(f"there is no adapter {name}")
+    return named
+
+
+def lineage(parts: Wiring, name: str) -> dict[str, Any]:
+    """Where an adapter comes from. Raises UsageError where there is none of that name."""
+    found = parts.store.read(lambda c: of_adapter(c, name))
+    if found is None:
+        raise UsageError(f"there is no adapter {name}")
+    return found
 
 
 def _adapters(connection: Connection) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from policies.records import Role, Scope
+from policies.selection import Reason
 from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
@@ -175,6 +176,10 @@ class Metrics:
         )
         self.kl = self._gauge("policy_kl_nats", "Mean KL of candidate to stable per token, fresh samples.")
         self.preferences = self._gauge("preferences_stored", "Preferences ready to learn from.")
+        self.snapshot_pairs = self._gauge("snapshot_pairs", "Pairs of the newest snapshot.")
+        self.snapshot_left_out = self._gauge(
+            "snapshot_left_out_pairs", "Preferences that are not in the newest snapshot, by why.", "reason"
+        )
         self.last_training = self._gauge("training_finished_timestamp_seconds", "End of the last run.")
 
     def _rollout(self) -> None:
@@ -214,6 +219,7 @@ class Metrics:
             for first, second in product(firsts, seconds):
                 metric.labels(first, second)
         single: list[tuple[Counter | Gauge, Iterable[str]]] = [
+            (self.snapshot_left_out, Reason),
             (self.cost, judges),
             (self.budget_short, judges),
             (self.gate_decisions, DECISIONS),

@@ -24,10 +24,12 @@ def asks_of(settings: Settings) -> Asks:
     return Asks(training.min_preferences, min_new, frozenset(settings.judges))
 
 
-def stock_of(connection: Connection, settings: Settings, versions: Mapping[Role, str]) -> Stock:
+def stock_of(
+    connection: Connection, settings: Settings, versions: Mapping[Role, str], *, now: float
+) -> Stock:
     """What there is in the store."""
     least = settings.training.min_preferences
-    return stock(connection, settings.policy, versions, min_preferences=least)
+    return stock(connection, settings.policy, versions, min_preferences=least, now=now)
 
 
 def as_object(found: Stock, settings: Settings) -> dict[str, Any]:

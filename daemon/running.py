@@ -5,23 +5,22 @@ from functools import partial
 
 from connectors.errors import FatalError, TransientError
 from daemon.checks import base_model
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, RefusedError
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
 from daemon.loops import AsyncLoop, Loop
-from daemon.schedule import Facts, Schedule
+from daemon.schedule import Due, Schedule
 from daemon.service import Closer, Service
 from daemon.stages.ingest import Ingest
 from daemon.stages.judge import JudgeStage
-from daemon.store import preferences, runs
 from daemon.store.store import ping
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
 from daemon.web.door import Door
 from daemon.web.listener import Listener
 from daemon.wiring import Wiring
-from policies.records import Role, Scope
+from policies.records import Role
 
 CHILD_BOUND_S = 6 * 3600.0
 """A step that waits for a child process may take long; the child's own stall limit ends it."""
@@ -38,10 +37,9 @@ def service(parts: Wiring) -> Service:
     leader = Leader(lease, parts.clock, may_lead=settings.rollout.lead)
     loops, closers = _loops(parts, stages, leader)
     schedule = Schedule(
-        interval_s=settings.training.interval_s,
-        min_new=settings.training.min_new_preferences,
-        facts=lambda: _facts(parts, leader),
-        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
+        terms=parts.occasion.terms,
+        facts=lambda: parts.occasion.facts(leads=leader.leads),
+        train=lambda: _train(parts),
         clock=parts.clock,
         metrics=parts.metrics,
         log=parts.logger("schedule"),
@@ -147,15 +145,12 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     return Listener(site.app, host=web.host, port=web.port, log=log)
 
 
-def _facts(parts: Wiring, leader: Leader) -> Facts:
-    learned = parts.store.read(runs.last_learned)
-    return Facts(
-        last_start=parts.store.read(runs.last_start),
-        new_preferences=parts.store.read(lambda c: preferences.since(c, learned)),
-        halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
-        running=parts.store.read(runs.running),
-        leads=leader.leads,
-    )
+def _train(parts: Wiring) -> None:
+    """One run that the schedule found due, on what is there by then."""
+    frozen = parts.occasion.freeze()
+    if isinstance(frozen, Due):
+        raise RefusedError(frozen.reason)
+    parts.trainer.train(frozen.id, actor="schedule")
 
 
 def _stop_children(parts: Wiring) -> None:

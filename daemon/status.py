@@ -7,6 +7,7 @@ from typing import Any
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.readiness import as_object, stock_of
+from daemon.schedule import Due
 from daemon.store import alignment
 from daemon.store.overview import overview
 from daemon.store.store import Store
@@ -14,7 +15,10 @@ from policies.records import Role
 
 
 class Status:
-    """Reads the state in one look at the store. `conditions` are the rollout's."""
+    """Reads the state in one look at the store.
+
+    `training` says whether a run is due and why not; `conditions` are the rollout's.
+    """
 
     def __init__(
         self,
@@ -23,29 +27,38 @@ class Status:
         clock: Clock,
         settings: Settings,
         versions: Mapping[Role, str],
+        training: Callable[[], Due],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._versions = versions
+        self._training = training
         self._conditions = conditions
 
     def __call__(self) -> dict[str, Any]:
         """One JSON-serialisable object."""
-        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
+        now = self._clock.now()
+        day = datetime.fromtimestamp(now, UTC).date().isoformat()
         state, found = self._store.read(
             lambda connection: (
                 overview(connection, day=day),
-                stock_of(connection, self._settings, self._versions),
+                stock_of(connection, self._settings, self._versions, now=now),
             )
         )
         return {
             **state,
             **as_object(found, self._settings),
             "alignment": self._alignment(),
+            "training": self._why(),
             "conditions": list(self._conditions()),
         }
+
+    def _why(self) -> dict[str, Any]:
+        """Whether a training run is due, and what it waits for if not."""
+        found = self._training()
+        return {"due": found.yes, "waits_for": found.waits.value, "reason": found.reason}
 
     def _alignment(self) -> dict[str, dict[str, Any]]:
         policy = self._settings.policy

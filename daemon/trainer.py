@@ -32,7 +32,8 @@ from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run
 from daemon.store.store import Store
-from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
+from policies.policy import PolicySpec, TrainingGuards
+from policies.recipes import Recipe
 from policies.records import Scope
 from policies.training.jobs import (
     ADAPTER,
@@ -125,12 +126,13 @@ class Trainer:
         snapshot_id: str,
         *,
         actor: str,
-        recipe: DpoRecipe | None = None,
+        recipe: Recipe | None = None,
         guards: TrainingGuards | None = None,
         from_base: bool = False,
         on_plan: Callable[[Plan], None] | None = None,
     ) -> RunOutcome:
-        """Trains on a snapshot, from the adapter in force unless `from_base`, and publishes the adapter.
+        """Trains on a snapshot, from where the recipe says (the base model if `from_base`), and publishes the
+        adapter.
 
         `on_plan` is told what the run will do before its first step. Raises HaltedError while training is
         halted, UsageError for an unknown snapshot, and RlaifdError when a run is under way. What goes wrong
@@ -151,13 +153,21 @@ class Trainer:
             self._metrics.training_active.set(0)
             self._busy.release()
 
-    def asked(self, *, snapshot: Path, snapshot_id: str, from_base: bool = False) -> dict[str, Any]:
-        """What a training on a snapshot, and a plan for one, are asked alike.
+    def asked(
+        self,
+        *,
+        snapshot: Path,
+        snapshot_id: str,
+        recipe: Recipe | None = None,
+        from_base: bool = False,
+    ) -> dict[str, Any]:
+        """What a training on a snapshot, and a plan for one, are asked alike. `recipe` None: the policy's.
 
         Raises AdapterRefusedError where the adapter in force cannot be gone on from.
         """
-        base = self._base.now()
-        parent = None if from_base else self._store.read(rollouts.in_force).stable
+        base, recipe = self._base.now(), recipe or self._policy.recipe
+        fresh = from_base or recipe.start == "base"
+        parent = None if fresh else self._store.read(rollouts.in_force).stable
         if parent is not None:
             digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
             made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
@@ -173,7 +183,7 @@ class Trainer:
             "parent": None if parent is None else self.adapters_dir / parent,
             "snapshot": snapshot,
             "snapshot_id": snapshot_id,
-            "recipe": self._policy.recipe,
+            "recipe": recipe,
             "guards": self._policy.guards,
             "guard_max_new_tokens": self._policy.sampling.max_new_tokens,
         }
@@ -182,7 +192,7 @@ class Trainer:
         self,
         snapshot_id: str,
         actor: str,
-        recipe: DpoRecipe | None,
+        recipe: Recipe | None,
         guards: TrainingGuards | None,
         *,
         from_base: bool,
@@ -193,10 +203,11 @@ class Trainer:
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
         asked = self.asked(
-            snapshot=self._state_dir / snapshot.path, snapshot_id=snapshot.id, from_base=from_base
+            snapshot=self._state_dir / snapshot.path,
+            snapshot_id=snapshot.id,
+            recipe=recipe,
+            from_base=from_base,
         )
-        if recipe is not None:
-            asked["recipe"] = recipe
         if guards is not None:
             asked["guards"] = guards
         job = TrainJob(

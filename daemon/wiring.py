@@ -11,16 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.base import Judge, Sampler, Source
+from connectors.base import Judge, Sampler, ServingTarget, Source
 from connectors.decoders.detect import Decoders
 from daemon import log, version
 from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
-from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
+from daemon.config import JsonlConfig, JudgeConfig, Settings, SourceConfig
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.occasion import Occasion
 from daemon.policywork import PolicyWork
+from daemon.secret import alert_token, api_key, secret
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Evaluate
 from daemon.stages.ingest import Ingest
@@ -108,7 +110,7 @@ class Wiring:
     @property
     def alert_token(self) -> str | None:
         """Read anew each time: a rotated secret counts at once."""
-        return secret(self.settings.web.token, self.settings.web.token_file)
+        return alert_token(self.settings.web)
 
     # --- stages
 
@@ -134,7 +136,10 @@ class Wiring:
             return JsonlSource(
                 name=source.name, path=source.path, pattern=source.pattern, poll_s=source.poll_s
             )
-        return _kafka(source)
+        from connectors.sources.kafka import KafkaSource
+        from daemon.broker import options_of
+
+        return KafkaSource(name=source.name, options=options_of(source, key=f"source {source.name}"))
 
     @cached_property
     def judges(self) -> Mapping[Role, Judge]:
@@ -211,10 +216,12 @@ class Wiring:
             training=self.settings.training,
             directory=self.settings.state_dir / "jobs",
             adapter_path=self._verified_path,
-            endpoint=self._endpoint(),
+            endpoint=self.endpoint,
         )
 
-    def _endpoint(self) -> Sampler | None:
+    @cached_property
+    def endpoint(self) -> Sampler | None:
+        """Where the served policy is asked for answers; None: a child process samples them."""
         sampling = self.settings.policy.sampling
         if not isinstance(sampling, EndpointSampling):
             return None
@@ -223,7 +230,7 @@ class Wiring:
         return EndpointSampler(
             base_url=sampling.base_url,
             model=sampling.model,
-            api_key=secret(None, sampling.api_key_file),
+            api_key=secret(None, sampling.api_key_file, key="policy.sampling.api_key_file"),
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,
         )
@@ -245,6 +252,10 @@ class Wiring:
             most=stages.sample_most,
             patience_s=stages.sample_patience_s,
         )
+
+    @cached_property
+    def occasion(self) -> Occasion:
+        return Occasion(store=self.store, clock=self.clock, latch=self.latch, settings=self.settings)
 
     @cached_property
     def trainer(self) -> "Trainer":
@@ -303,14 +314,19 @@ class Wiring:
         return verify(directory, adapter, digest=digest)
 
     @cached_property
-    def rollout(self) -> "Rollout":
+    def target(self) -> ServingTarget:
         from connectors.serving.directory import DirectoryTarget
+
+        return DirectoryTarget(self.settings.rollout.directory, now=self.clock.now)
+
+    @cached_property
+    def rollout(self) -> "Rollout":
         from daemon.rollout.rollout import Rollout
 
         return Rollout(
             store=self.store,
             file=self.settings.rollout.file,
-            target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
+            target=self.target,
             adapters_dir=self.adapters_dir,
             base=self.base_on_disk.now,
             latch=self.latch,
@@ -348,6 +364,7 @@ class Wiring:
             clock=self.clock,
             settings=self.settings,
             versions=self.versions,
+            training=self.occasion.due,
             conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
         )
 
@@ -356,23 +373,12 @@ class Wiring:
         return log.get(room)
 
 
-def _kafka(source: KafkaConfig) -> Source:
-    from connectors.sources.kafka import KafkaSource
-    from connectors.sources.kafka_client import KafkaOptions
-
-    options = source.model_dump(exclude={"type", "name", "decoder", "sasl_password_file"})
-    return KafkaSource(
-        name=source.name,
-        options=KafkaOptions(**options, sasl_password=secret(None, source.sasl_password_file)),
-    )
-
-
 def _judge(role: Role, judge: JudgeConfig) -> Judge:
     arguments: dict[str, Any] = {
         "name": role.value,
         "family": judge.family,
         "model": judge.model,
-        "api_key": secret(judge.api_key, judge.api_key_file),
+        "api_key": api_key(role, judge),
         "base_url": judge.base_url,
         "deadline_s": judge.deadline_s,
         "structured": judge.structured,

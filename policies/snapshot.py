@@ -73,11 +73,16 @@ class Snapshot(Frozen):
     pairs: tuple[Pair, ...]
 
 
-def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
+def encoded(policy: str, pairs: Sequence[Pair]) -> bytes:
+    """The file's bytes; their SHA-256 is the snapshot's id."""
     header = Header(pairs=len(pairs), policy=policy)
     lines = [header.model_dump(mode="json"), *(pair.model_dump(mode="json") for pair in pairs)]
-    body = b"".join(canonical(line) + b"\n" for line in lines)
+    return b"".join(canonical(line) + b"\n" for line in lines)
+
+
+def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
+    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
+    body = encoded(policy, pairs)
     name = hashlib.sha256(body).hexdigest()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.jsonl"

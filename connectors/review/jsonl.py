@@ -17,6 +17,10 @@ from policies.records import Message
 
 Choice = Literal["1", "2", "tie"]
 CHOICES: tuple[Choice, ...] = ("1", "2", "tie")
+LONGEST = 64 << 20
+"""Bytes of a line: the largest record with two answers fits."""
+LONGEST_REASON = 10_000
+MOST_BAD = 1000
 KEYS = {"pair", "messages", "answer_1", "answer_2", "choice", "reason"}
 
 
@@ -52,34 +56,44 @@ class BadLine:
 
 
 def write(path: Path, tasks: Sequence[Task]) -> None:
-    """Writes the tasks, the whole file or none of it. Raises OSError."""
+    """Writes the tasks, the whole file or none of it, for its owner alone: they are the agent's logs.
+
+    Nothing that lies in the directory is followed or written over but the file itself. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        for task in tasks:
-            file.write(json.dumps(_shown(task), ensure_ascii=False) + "\n")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(_shown(task), ensure_ascii=False) + "\n" for task in tasks)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
 
 
 def read(path: Path) -> tuple[list[Answer], list[BadLine]]:
-    """The answers, and every line that is none. Unanswered and empty lines are neither. Raises OSError."""
+    """The answers, and the lines that are none. Unanswered and empty lines are neither. Raises OSError.
+
+    After `MOST_BAD` bad lines the rest is not read: this is no file of ours then. A line is read up to
+    `LONGEST` bytes.
+    """
     answers: list[Answer] = []
     bad: list[BadLine] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            answer = _answer(line, number)
-        except PoisonError as error:
-            bad.append(BadLine(number, str(error)))
-            continue
-        if answer is not None and answer.pair in seen:
-            bad.append(BadLine(number, f"pair {answer.pair} is on line {seen[answer.pair]} already"))
-        elif answer is not None:
-            seen[answer.pair] = number
-            answers.append(answer)
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), start=1):
+            if len(bad) == MOST_BAD or len(line) > LONGEST:
+                bad.append(BadLine(number, "is not read, nor is what follows: the file is not an export's"))
+                break
+            try:
+                answer = _answer(line, number) if line.strip() else None
+            except PoisonError as error:
+                bad.append(BadLine(number, str(error)))
+                continue
+            if answer is not None and answer.pair in seen:
+                bad.append(BadLine(number, f"pair {answer.pair} is on line {seen[answer.pair]} already"))
+            elif answer is not None:
+                seen[answer.pair] = number
+                answers.append(answer)
     return answers, bad
 
 
@@ -109,9 +123,11 @@ def _message(message: Message) -> dict[str, Any]:
 def _object(line: bytes) -> dict[str, Any]:
     """The line's JSON object with known keys, `pair` and `choice` among them. Raises PoisonError."""
     try:
-        raw = json.loads(line)
+        raw = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_unique)
     except RecursionError:
         raise PoisonError("is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise PoisonError("is not UTF-8") from None
     except ValueError as error:
         raise PoisonError(f"is not JSON: {error}") from None
     if not isinstance(raw, dict):
@@ -135,14 +151,25 @@ def _answer(line: bytes, number: int) -> Answer | None:
         return None
     if choice not in CHOICES:
         raise PoisonError(f'`choice` must be "1", "2" or "tie", not {json.dumps(choice)[:40]}')
-    if reason is not None and (not isinstance(reason, str) or not _storable(reason)):
-        raise PoisonError("`reason` must be text without NUL or lone surrogates")
+    if reason is not None and not _storable(reason):
+        raise PoisonError(
+            f"`reason` must be text of at most {LONGEST_REASON} characters, without NUL or lone surrogates"
+        )
     return Answer(pair, choice, reason or None, number)
 
 
-def _storable(text: str) -> bool:
+def _storable(reason: object) -> bool:
+    if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
+        return False
     try:
-        text.encode()
+        reason.encode()
     except UnicodeEncodeError:
         return False
-    return "\x00" not in text
+    return "\x00" not in reason
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is written twice")
+    return found

@@ -140,7 +140,10 @@ def _poster(client: Any, url: str, deadline_s: float, key: str) -> Post:
             async with asyncio.timeout(deadline_s):
                 response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
                 found = json.loads(response.content)
-        except (TimeoutError, APITimeoutError):
+        except (TimeoutError, APITimeoutError) as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):  # also a refused connection
+                why = " ".join(str(error.__cause__).split())[:200]
+                raise TransientError(f"{url}: cannot be reached: {why}") from None
             raise TransientError(f"{url}: no answer in {deadline_s:g} s") from None
         except APIStatusError as error:
             response = error.response

@@ -2,7 +2,7 @@
 
 import typer
 
-from daemon.cli import halts, operate, review, rollout, work
+from daemon.cli import halts, lineage, operate, review, rollout, work
 
 app = typer.Typer(
     name="rlaifd",
@@ -23,6 +23,8 @@ app.command()(work.curate)
 app.command()(work.train)
 app.command()(work.evaluate)
 app.command()(rollout.adapters)
+app.command()(lineage.trace)
+app.command()(lineage.export)
 app.command()(rollout.promote)
 app.command()(rollout.rollback)
 app.command()(rollout.readmit)

@@ -1,6 +1,7 @@
 """Running the daemon and looking at it: run, demo, init, check, status, db upgrade."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,17 +45,43 @@ def init(
         print(f"wrote {path}")
 
 
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check the configuration and everything it points to, without starting anything."""
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    live: Annotated[
+        bool, typer.Option("--live", help="Try broker, database, judges (a paid call each) and target too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration and the files it names, without starting anything."""
     from daemon.checks import check as run_checks
     from daemon.readiness import lines
 
     findings = run_checks(config)
+    if live:
+        from daemon.config import load
+        from daemon.live import tried
+
+        findings["live"] = [asdict(each) for each in tried(load(config))]
+        findings["ok"] = all(each["ok"] for each in findings["live"])
+    found = findings.get("live", [])
     emit(
         findings,
         as_json=as_json,
-        text=lambda state: "\n".join([f"{config}: ok", *state["notes"], *lines(state)]),
+        text=lambda state: "\n".join(
+            [
+                f"{config}: {'ok' if state['ok'] else 'FAILED'}",
+                *state["notes"],
+                *map(_tried, found),
+                *lines(state),
+            ]
+        ),
     )
+    if not findings["ok"]:
+        raise typer.Exit(1)
+
+
+def _tried(found: dict[str, Any]) -> str:
+    return f"live         {found['key']}: {'' if found['ok'] else 'FAILED: '}{found['said']}"
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -85,6 +112,8 @@ def _status_text(state: dict[str, Any]) -> str:
         *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
         f"labels       {state['labels']}",
         f"preferences  {state['preferences']}",
+        f"training     {_training(state['training'])}",
+        *_snapshot(state["snapshot"]),
         *(f"run          {run['id']} {run['state']} {run['reason']}".rstrip() for run in state["runs"]),
         *(_evaluation(found) for found in state["evaluations"]),
         *readiness(state),
@@ -121,6 +150,21 @@ def _evaluation(found: dict[str, Any]) -> str:
     line = f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
     cut = cut_off(found["cut_off"])
     return f"{line} ({cut})" if cut else line
+
+
+def _training(found: dict[str, Any]) -> str:
+    return f"is due: {found['reason']}" if found["due"] else f"waits: {found['reason']}"
+
+
+def _snapshot(found: dict[str, Any] | None) -> list[str]:
+    """The newest snapshot, with what is not in it."""
+    if found is None:
+        return []
+    from policies.selection import told
+
+    left_out = told(found["left_out"])
+    more = f"; left out: {left_out}" if left_out else ""
+    return [f"snapshot     {found['id'][:12]}, {found['pairs']} pairs{more}"]
 
 
 def _ago(at: float) -> str:

@@ -17,7 +17,7 @@ def export_pairs(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     with wired(config) as parts:
         count = parts.review.export(file)
-        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.versions))
+        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.versions, now=parts.clock.now()))
         lacking = of_labels(found, parts.settings, exported=count)
     print("\n".join([f"wrote {count} pairs to {file}", *lacking]))
 

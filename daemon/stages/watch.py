@@ -21,7 +21,7 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.evidence import show_figures
-from daemon.store import alignment, evaluations, ledger, preferences, rollouts
+from daemon.store import alignment, evaluations, ledger, preferences, rollouts, snapshots
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
 from daemon.store.store import Store
@@ -29,6 +29,7 @@ from policies.agreement import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
 from policies.policy import PolicySpec
 from policies.records import Halt, Role
+from policies.selection import Reason
 
 log = get("watch")
 
@@ -58,6 +59,7 @@ class _Counts:
     at: float
     queue: dict[Role, int]
     preferences: int
+    snapshot: snapshots.Tally | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,9 @@ class Watch:
         now, last = self._clock.monotonic(), self._counts
         if last is not None and now - last.at < COUNT_S:
             return last
-        return _Counts(now, alignment.queue(connection), preferences.count(connection))
+        return _Counts(
+            now, alignment.queue(connection), preferences.count(connection), snapshots.newest(connection)
+        )
 
     def _log_head(self, head: Head) -> None:
         now = self._clock.monotonic()
@@ -204,6 +208,10 @@ class Watch:
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
         metrics.preferences.set(seen.counts.preferences)
+        if (snapshot := seen.counts.snapshot) is not None:
+            metrics.snapshot_pairs.set(snapshot.pairs)
+            for why in Reason:
+                metrics.snapshot_left_out.labels(why).set(snapshot.left_out.get(why, 0))
         metrics.ledger_entries.set(seen.head.seq)
         for role, found in seen.measured.alignment.items():
             self._show_alignment(role, found)

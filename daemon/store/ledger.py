@@ -83,6 +83,13 @@ def head(connection: Connection) -> Head:
     return Head(0, START) if last is None else Head(last.seq, last.hash)
 
 
+def newest(connection: Connection, *, action: str, subject: str) -> dict[str, Any] | None:
+    """The detail of the last entry of an action on a subject; None: there is none."""
+    wanted = select(_C.detail).where(_C.action == action, _C.subject == subject)
+    found: dict[str, Any] | None = connection.scalar(wanted.order_by(_C.seq.desc()).limit(1))
+    return found
+
+
 def verify(connection: Connection, kept: Head | None = None) -> LedgerReport:
     """Recomputes the chain, and compares it with a head kept elsewhere where one is given."""
     wanted = select(LEDGER).order_by(_C.seq)

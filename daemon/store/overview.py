@@ -1,10 +1,12 @@
 """What the status page and `rlaifd status` show, read in one transaction so that the figures fit together."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, inspect, select
 
 from daemon.store.evaluations import cut_off
+from daemon.store.snapshots import newest
 from daemon.store.tables import (
     AdapterRow,
     DeadLetterRow,
@@ -35,6 +37,7 @@ def overview(connection: Connection, *, day: str) -> dict[str, Any]:
         "labels": _count(connection, LabelRow),
         "preferences": _count(connection, PreferenceRow),
         "spend": _spend(connection, day),
+        "snapshot": _snapshot(connection),
         "runs": _runs(connection),
         "evaluations": _evaluations(connection),
         "adapters": _adapters(connection),
@@ -107,6 +110,12 @@ def _spend(connection: Connection, day: str) -> dict[str, dict[str, float]]:
         }
         for found in connection.execute(query).mappings()
     }
+
+
+def _snapshot(connection: Connection) -> dict[str, Any] | None:
+    """The newest one, and what is not in it."""
+    found = newest(connection)
+    return None if found is None else asdict(found)
 
 
 def _runs(connection: Connection) -> list[dict[str, Any]]:

@@ -1,10 +1,9 @@
 """Preferences: judged prompts in, pairs kept once, and the pairs of a snapshot out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, exists, func, inspect, select, update
+from sqlalchemy import Connection, Table, exists, func, inspect, literal, select, update
 
 from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
@@ -17,8 +16,11 @@ from daemon.store.tables import (
     VerdictRow,
 )
 from policies import snapshot
+from policies.clusters import said
 from policies.curation import Judged, JudgedPrompt, Preference, Score
+from policies.likeness import Sketch
 from policies.records import Message, Role, Split, Tokens, Trace
+from policies.selection import Offer
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -29,14 +31,6 @@ SNAPSHOT = cast(Table, inspect(SnapshotRow).local_table)
 
 IDS = 500
 """Ids a statement."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A stored preference, as the caps see it."""
-
-    id: int
-    contributor: str
 
 
 def uncurated(connection: Connection, *, limit: int) -> list[JudgedPrompt]:
@@ -73,10 +67,26 @@ def contributor(row: Any) -> str:
     return f"event:{row.source}:{row.event_id}"
 
 
+def prompts(connection: Connection, trace_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """What was said in each trace's prompt, turn by turn and without the system's part."""
+    query = select(TRACE.c.id, TRACE.c.payload["messages"].label("messages")).where(TRACE.c.id.in_(trace_ids))
+    found = {}
+    for row in connection.execute(query):
+        messages = (Message.model_validate(message) for message in row.messages)
+        found[row.id] = tuple(said(message) for message in messages if message.role != "system")
+    return found
+
+
 def store_preferences(
-    connection: Connection, preferences: Sequence[Preference], *, looked_at: Sequence[int], now: float
+    connection: Connection,
+    preferences: Sequence[Preference],
+    *,
+    looked_at: Sequence[int],
+    now: float,
+    sketches: Mapping[int, Sketch] | None = None,
 ) -> int:
-    """Stores new preferences and marks the prompts; answers how many were new."""
+    """Stores new preferences and marks the prompts; answers how many were new. `sketches` are by trace."""
+    known = sketches or {}
     rows = [
         {
             "trace_id": each.trace_id,
@@ -89,6 +99,7 @@ def store_preferences(
             "weight": 1.0,
             "soft": each.soft,
             "verdict_ids": list(each.verdict_ids),
+            "sketch": " ".join(known[each.trace_id]) if each.trace_id in known else None,
             "created_at": now,
         }
         for each in preferences
@@ -98,21 +109,58 @@ def store_preferences(
     return len(inserted)
 
 
-def newest(connection: Connection, *, limit: int | None = None) -> list[Kept]:
-    """Every preference of a train prompt, newest first; at most `limit`."""
+def newest(
+    connection: Connection,
+    *,
+    limit: int | None = None,
+    tag: str | None = None,
+    learned: Collection[int] = (),
+) -> list[Offer]:
+    """Every preference of a train prompt, newest first; at most `limit`, and then those of `learned`.
+
+    `tag` says under which tag of its trace a preference's topic is. `learned` are the ids of preferences that
+    a run learned from.
+    """
+    topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
     query = (
-        select(PREFERENCE.c.id, PREFERENCE.c.contributor)
+        select(
+            *(PREFERENCE.c[name] for name in ("id", "contributor", "sketch")),
+            *(TRACE.c.ts, TRACE.c.stored_at, topic.label("topic")),
+        )
         .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
         .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
         .order_by(PREFERENCE.c.id.desc())
-        .limit(limit)
     )
-    return [Kept(row.id, row.contributor) for row in connection.execute(query)]
+    known = frozenset(learned)
+    found = [_offer(row, known) for row in connection.execute(query.limit(limit))]
+    older = sorted(known.difference(offer.id for offer in found), reverse=True)
+    for start in range(0, len(older), IDS):
+        wanted = query.where(PREFERENCE.c.id.in_(older[start : start + IDS]))
+        found += [_offer(row, known) for row in connection.execute(wanted)]
+    return found
+
+
+def _offer(row: Any, learned: Collection[int]) -> Offer:
+    """Strangers write an event's time; later than it came in it was not."""
+    return Offer(
+        row.contributor,
+        id=row.id,
+        at=min(row.ts, row.stored_at),
+        topic=row.topic,
+        sketch=tuple((row.sketch or "").split()),
+        seen=row.id in learned,
+    )
 
 
 def count(connection: Connection) -> int:
     """How many preferences are stored."""
     return connection.execute(select(func.count(PREFERENCE.c.id))).scalar_one()
+
+
+def newest_id(connection: Connection) -> int | None:
+    """The id of the preference that was stored last."""
+    found: int | None = connection.scalar(select(func.max(PREFERENCE.c.id)))
+    return found
 
 
 def since(connection: Connection, at: float | None) -> int:
@@ -144,9 +192,16 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
 
 
 def store_snapshot(
-    connection: Connection, name: str, path: str, preference_ids: Sequence[int], *, note: str, now: float
+    connection: Connection,
+    name: str,
+    path: str,
+    preference_ids: Sequence[int],
+    *,
+    note: str,
+    now: float,
+    left_out: Mapping[str, int] | None = None,
 ) -> None:
-    """Records a snapshot; the same one twice is one row."""
+    """Records a snapshot; the same one twice is one row, with what was left out the last time."""
     row = {
         "id": name,
         "path": path,
@@ -156,6 +211,8 @@ def store_snapshot(
         "created_at": now,
     }
     insert_new(connection, SNAPSHOT, [row])
+    if left_out is not None:
+        connection.execute(update(SNAPSHOT).where(SNAPSHOT.c.id == name).values(left_out=dict(left_out)))
 
 
 def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Judged]]:

@@ -14,9 +14,9 @@ from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, at_gate, humans
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
-from policies.curation import capped
-from policies.policy import PolicySpec
+from policies.policy import CurationRule, PolicySpec
 from policies.records import Role, Split
+from policies.selection import Selection, selected
 from policies.stock import ASKED_SPLITS, Stock, Traffic
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -39,10 +39,15 @@ _Pair = tuple[int, ...]
 
 
 def stock(
-    connection: Connection, policy: PolicySpec, versions: Mapping[Role, str], *, min_preferences: int
+    connection: Connection,
+    policy: PolicySpec,
+    versions: Mapping[Role, str],
+    *,
+    min_preferences: int,
+    now: float,
 ) -> Stock:
     """All of it, in the caller's transaction. `versions` are the configured judges."""
-    newest = preferences.newest(connection, limit=max(COUNTED, 4 * min_preferences))
+    newest, selection = _selection(connection, policy.curation, min_preferences, now)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in humans(connection)[0].values()]
@@ -54,8 +59,9 @@ def stock(
         uncurated=_in_hand(connection, Split.TRAIN, TRACE.c.curated_at),
         curated=len(gave),
         gave=sum(gave),
-        stored=len(newest),
-        kept=len(capped(newest, policy.curation, limit=policy.curation.max_pairs)),
+        stored=newest,
+        kept=len(selection.kept),
+        left_out=selection.left_out,
         fresh=preferences.since(connection, runs.last_learned(connection)),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
@@ -66,6 +72,15 @@ def stock(
         decided=sum(rulings),
         alignment={role: at_gate(connection, policy, role, version) for role, version in versions.items()},
     )
+
+
+def _selection(
+    connection: Connection, rule: CurationRule, min_preferences: int, now: float
+) -> tuple[int, Selection]:
+    """How many preferences are looked at, and what a snapshot takes of them. Nothing is replayed."""
+    tag = None if rule.mix is None else rule.mix.tag
+    newest = preferences.newest(connection, limit=max(COUNTED, 4 * min_preferences), tag=tag)
+    return len(newest), selected(newest, rule, now=now)
 
 
 def _traffic(connection: Connection) -> Traffic:

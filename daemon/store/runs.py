@@ -6,10 +6,11 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Table, func, insert, inspect, select, update
 
-from daemon.store.tables import RunRow
+from daemon.store.tables import EvaluationRow, RunRow
 from policies.training.jobs import TrainState
 
 RUN = cast(Table, inspect(RunRow).local_table)
+EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 State = TrainState
 LEARNED: tuple[str, ...] = ("running", "done", "unchanged", "halted")
 """The states of a run that saw its preferences to the end, or will: the same ones need no further run."""
@@ -147,6 +148,54 @@ def last_learned(connection: Connection) -> float | None:
     """When the newest run started that saw its preferences to the end; one that failed has not."""
     query = select(func.max(RUN.c.started_at)).where(RUN.c.state.in_(LEARNED))
     found: float | None = connection.scalar(query)
+    return found
+
+
+def last_failure(connection: Connection) -> float | None:
+    """When a run last ended without what it was for: it failed, or a guard halted it."""
+    found: float | None = connection.scalar(
+        select(func.max(RUN.c.finished_at)).where(RUN.c.state.in_(("failed", "halted")))
+    )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """That nothing came of a run on a snapshot, and why, as a person reads it."""
+
+    run: str
+    snapshot_id: str
+    reason: str
+
+
+def rejections(
+    connection: Connection, *, recipe: dict[str, Any], parent: str | None, limit: int = 20
+) -> list[Rejection]:
+    """Of the newest runs, those that the same recipe was asked of, from the same start, and whose adapter the
+    gate rejected, or that changed nothing. What a guard halted is not among them: a person resumes training
+    and knows why.
+    """
+    found = []
+    for run in newest(connection, limit=limit):
+        if _asked(run) != recipe or run.parent != parent:
+            continue
+        if run.state == "unchanged":
+            found.append(Rejection(run.id, run.snapshot_id, f"run {run.id} changed nothing on these pairs"))
+        elif run.adapter is not None and _decision(connection, run.adapter) == "reject":
+            said = f"the gate rejected {run.adapter}, which run {run.id} made of these pairs"
+            found.append(Rejection(run.id, run.snapshot_id, said))
+    return found
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    """The recipe as it was asked, before a plan made its numbers explicit."""
+    planned = ((run.result or {}).get("plan") or {}).get("asked")
+    return planned if isinstance(planned, dict) else run.recipe
+
+
+def _decision(connection: Connection, adapter: str) -> str | None:
+    query = select(EVALUATION.c.decision).where(EVALUATION.c.adapter == adapter)
+    found: str | None = connection.scalar(query.order_by(EVALUATION.c.id.desc()).limit(1))
     return found
 
 

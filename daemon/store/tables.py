@@ -254,6 +254,8 @@ class PreferenceRow(SQLModel, table=True):
     soft: float = 1.0
     """Estimated probability that chosen is the better one."""
     verdict_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    sketch: str | None = None
+    """Numbers of which pairs that read nearly alike share one; None: it is older than they are."""
     created_at: float = Field(index=True)
 
 
@@ -265,8 +267,10 @@ class SnapshotRow(SQLModel, table=True):
     path: str
     pairs: int
     preference_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    left_out: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """Preferences that are not in it, by why."""
     note: str = ""
-    created_at: float
+    created_at: float = Field(index=True)
 
 
 class RunRow(SQLModel, table=True):

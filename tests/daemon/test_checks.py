@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from daemon import drain
-from daemon.checks import check
+from daemon import checks, drain
 from daemon.cli.context import wired
 from daemon.errors import ConfigError, RlaifdError
 from policies.clusters import cluster_of, split_of
@@ -14,6 +14,11 @@ from policies.policy import Splits
 from policies.records import Message, Split
 from tests.connectors.decoders.events import native
 from tests.daemon.configuration import TEXT, write
+
+
+def check(path: Path) -> dict[str, Any]:
+    """Without a child that tries the tokenizer of a base model that has none: tests/daemon/test_family.py."""
+    return checks.check(path, inspect=lambda _: [])
 
 
 @pytest.mark.parametrize(
@@ -65,18 +70,29 @@ KAFKA = "  - {type: kafka, name: k, bootstrap_servers: b, topics: [t], ssl_certf
 DOCUMENT = "  rubric: ./absent\n"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        TEXT.replace("policy:\n", KAFKA + "policy:\n"),
-        TEXT.replace("  base_model: base\n", "  base_model: base\n" + DOCUMENT),
-        TEXT.replace("  base_model: base\n", "  base_model: base\n" + ENDPOINT),
-    ],
-    ids=["certificate", "rubric", "key"],
+SASL = (
+    "  - {type: kafka, name: k, bootstrap_servers: b, topics: [t], security_protocol: SASL_SSL, "
+    "sasl_mechanism: PLAIN, sasl_username: u, sasl_password_file: absent}\n"
 )
-def test_a_file_that_is_missing_is_named(tmp_path: Path, text: str) -> None:
-    """With the path it was looked for under: beside the configuration."""
-    with pytest.raises(ConfigError, match=f"{tmp_path}/absent: No such file"):
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("sources.1.ssl_certfile", TEXT.replace("policy:\n", KAFKA + "policy:\n")),
+        ("sources.1.sasl_password_file", TEXT.replace("policy:\n", SASL + "policy:\n")),
+        ("policy.rubric", TEXT.replace("  base_model: base\n", "  base_model: base\n" + DOCUMENT)),
+        (
+            "policy.sampling.api_key_file",
+            TEXT.replace("  base_model: base\n", "  base_model: base\n" + ENDPOINT),
+        ),
+        ("judges.gate.api_key_file", TEXT.replace("api_key: k}\nrollout", "api_key_file: absent}\nrollout")),
+        ("web.token_file", TEXT.replace("web: {port: 0}", "web: {port: 0, token_file: absent}")),
+    ],
+)
+def test_a_file_that_is_missing_is_named(tmp_path: Path, key: str, text: str) -> None:
+    """With its key and the path it was looked for under: beside the configuration."""
+    with pytest.raises(ConfigError, match=f"{key}: {tmp_path}/absent: No such file"):
         check(write(tmp_path, text))
 
 

@@ -10,7 +10,7 @@ from daemon import drain, outlook
 from daemon.cli import outlook as shown
 from daemon.errors import UsageError
 from daemon.outlook import Outlook, Planner
-from daemon.stages.curate import NoPreferencesError
+from daemon.stages.freezing import NoPreferencesError
 from daemon.store import candidates, preferences, runs
 from daemon.store.candidates import Cut
 from daemon.store.store import Store
@@ -18,7 +18,7 @@ from daemon.store.tables import RunRow, SnapshotRow
 from daemon.wiring import Wiring
 from policies import snapshot
 from policies.curation import Preference
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.records import Split
 from policies.training.jobs import PlanJob, PlanResult, TrainResult
 from policies.training.planning.plan import Plan
@@ -81,9 +81,7 @@ def test_a_plan_stores_nothing(parts: Wiring, asked: list[PlanJob]) -> None:
         prefer(parts.store, number)
     found = drain.plan(parts, snapshot=None)
     assert found.plan.facts.lengths.pairs == 3
-    assert found.notes == (
-        "3 preferences are stored: training.min_preferences asks for 64 before a run starts",
-    )
+    assert found.notes == ("a snapshot would hold 3 pairs of training.min_preferences (64)",)
     (job,) = asked
     assert (job.base_model, job.recipe) == (parts.settings.policy.base_model, DpoRecipe())
     assert (job.guard_max_new_tokens, job.parent) == (256, None)

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from connectors.review import jsonl
 from daemon.clock import FakeClock
 from daemon.errors import RlaifdError, UsageError
 from daemon.review import Review, pair_id, swapped
 from daemon.store import labels, ledger
 from daemon.store.labels import CANDIDATE, JUDGEMENT, LABEL, TRACE, Imported
 from daemon.store.store import Store
+from tests.growth import growth
 
 PROMPTS = 12
 
@@ -231,6 +233,8 @@ BAD = [
     ('{"pair": "x", "choice": "1", "reason": "\\u0000"}', "line 2: `reason` must be text"),
     ('{"pair": "x", "choice": "1", "reason": "\\ud800"}', "line 2: `reason` must be text"),
     ("[" * 100_000, "line 2: is n"),
+    ('{"pair": "x", "choice": "1", "choice": "2"}', "line 2: is not JSON: a key is written twice"),
+    (json.dumps({"pair": "x", "choice": "1", "reason": "x" * 10_001}), "line 2: `reason` must be text of at"),
 ]
 
 
@@ -264,6 +268,62 @@ def test_every_bad_line_is_told(small: Review, tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in told[1:4]] == ["line 2", "line 3", "line 4"]
     assert "is on line 1 already" in told[2]
     assert told[-1] == "and 13 more"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "latin-1"])
+def test_a_file_in_another_encoding_is_refused(
+    small: Review, sqlite_store: Store, tmp_path: Path, encoding: str
+) -> None:
+    """A label is what a person wrote, and no guess; UTF-8 may begin with its mark."""
+    line = json.dumps({"pair": small.tasks()[0].pair, "choice": "1", "reason": "é"}, ensure_ascii=False)
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(line.encode(encoding))
+    with pytest.raises(RlaifdError, match="nothing was imported"):
+        small.load(path, reviewer="ann")
+    path.write_bytes(line.encode("utf-8-sig"))
+    assert small.load(path, reviewer="ann") == 1
+
+
+def test_a_file_of_something_else_is_not_read_to_its_end(small: Review, tmp_path: Path) -> None:
+    """A thousand bad lines are enough to say so."""
+    path = tmp_path / "labels.jsonl"
+    path.write_text("{\n" * 50_000)
+    with pytest.raises(RlaifdError, match="1001 bad lines"):
+        small.load(path, reviewer="ann")
+    _, bad = jsonl.read(path)
+    assert str(bad[-1]) == "line 1001: is not read, nor is what follows: the file is not an export's"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        '{{"pair": "p{}", "choice": "1"}}\n',
+        '{{"pair": "p", "choice": "1"}}{}\n',
+        "\n",
+        '{{"pair": "p{}"}} ' + "[" * 90,
+    ],
+    ids=["labels", "doubled", "empty", "one line"],
+)
+def test_reading_labels_costs_no_more_than_the_length(tmp_path: Path, unit: str) -> None:
+    """Eight times the file is at most twelve times the work, whatever is in it."""
+    path = tmp_path / "labels.jsonl"
+
+    def read(size: int) -> None:
+        path.write_text("".join(unit.format(number) for number in range(size)))
+        jsonl.read(path)
+
+    assert growth(read, 1000) < 12
+
+
+def test_an_export_is_for_its_owner_and_follows_no_link(small: Review, tmp_path: Path) -> None:
+    """Customers' words are in it; what lies at the temporary name is not written over."""
+    victim, path = tmp_path / "victim", tmp_path / "tasks.jsonl"
+    victim.write_text("precious")
+    (tmp_path / ".tasks.jsonl.new").symlink_to(victim)
+    assert small.export(path) == PROMPTS
+    assert victim.read_text() == "precious"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not path.is_symlink()
 
 
 @pytest.mark.parametrize("reviewer", ["", "  ", "a\nb", "x" * 300])

@@ -18,7 +18,8 @@ from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics import Metrics
-from daemon.stages.curate import Curate, FrozenSnapshot
+from daemon.stages.curate import Curate
+from daemon.stages.freezing import FrozenSnapshot
 from daemon.stages.ingest import Ingest
 from daemon.store import candidates, preferences
 from daemon.store.candidates import Prompt
@@ -28,6 +29,7 @@ from policies import snapshot
 from policies.curation import NoPreference, preference_of
 from policies.policy import CurationRule, Splits
 from policies.records import Origin, Sampled, Trace
+from policies.selection import Reason
 from tests import airline
 from tests.airline import Contest, Trial
 from tests.daemon.stages.halts import FakeHalts
@@ -172,7 +174,7 @@ def curated(logged: Store, trials: list[Trial], tmp_path_factory: pytest.TempPat
         "never call differently": alike,
         "another pair of the prompt": len(contests) - prompts,
         "differ too little": len(close),
-        "beyond a customer's share": frozen.left_out,
+        "beyond a customer's share": frozen.left_out.get(Reason.CONTRIBUTOR, 0),
     }
     return Curated(frozen, Counter(missing))
 
@@ -193,17 +195,17 @@ def test_every_pair_is_trained_on_or_counted(curated: Curated, trials: list[Tria
     recipe = RECIPE.model_copy(update={"max_length": 10 * POSITIONS})
     trained = bench.train_on("first", curated.frozen.id, curated.frozen.path, recipe=recipe)
     assert (trained.state, trained.reason, trained.steps) == ("done", "", 2)
-    left = {"identical": trained.identical, "too long": trained.too_long, "unfit": trained.unfit}
-    assert {**curated.missing, **left} == {
+    assert {**curated.missing, **trained.left_out} == {
         "never call differently": 24,
         "another pair of the prompt": 59,
         "differ too little": 10,
         "beyond a customer's share": 22,
         "identical": 0,
-        "too long": 11,
+        "too_long": 11,
         "unfit": 0,
     }
-    assert trained.pairs == PAIRS - sum(curated.missing.values()) - sum(left.values()) == 50
+    left = sum(trained.left_out.values())
+    assert trained.examples == PAIRS - sum(curated.missing.values()) - left == 50
 
     asked = sorted(curated.pairs, key=lambda pair: len(str(pair.prompt)))
     asked = [*asked[:3], asked[-1]]

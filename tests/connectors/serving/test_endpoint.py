@@ -248,8 +248,9 @@ def test_no_server_is_transient() -> None:
     with ChatEndpoint(lambda *_: Reply("x")) as endpoint:
         url = endpoint.url
     sampler = EndpointSampler(base_url=url, model="agent", attempts=2, backoff_s=0.01)
-    with pytest.raises(TransientError):
+    with pytest.raises(TransientError, match=f"^{url}: ") as caught:
         asyncio.run(sampler.sample([PROMPT], 1))
+    assert "no answer in" not in str(caught.value)
 
 
 def test_calls_are_bounded_and_the_sampler_survives_its_event_loop() -> None:

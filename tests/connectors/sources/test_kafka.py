@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from kafka import TopicPartition
 
 from connectors.base import Partition
 from connectors.errors import FatalError, TransientError
+from connectors.sources.kafka_probe import partitions
 from tests.connectors.sources.reading import Open, patient, trouble, values
 from tests.contracts.sources import Positions
 from tests.servers.kafka import Broker, PrivateBroker, free_ports
@@ -156,3 +158,20 @@ def test_a_long_outage_uses_up_no_descriptors(open_source: Open) -> None:
         trouble(source, TransientError)
     source.close()
     assert len(list(Path("/dev/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.kafka
+def test_a_cluster_is_tried_without_joining_the_group(kafka_broker: Broker, open_source: Open) -> None:
+    """Its partitions are counted, a topic that is not there is named, and the source keeps what it reads."""
+    topic = kafka_broker.create_topic(partitions=3)
+    source = open_source(kafka_broker, topic)
+    kafka_broker.produce(topic, values(30))
+    patient(source, lambda found: len(found) >= 30)
+    options = source._options
+    assert partitions(options) == 3
+    with pytest.raises(TransientError, match="topic 'absent' does not exist or may not be read"):
+        partitions(replace(options, topics=(topic, "absent")))
+    with pytest.raises(TransientError, match=r"kafka 127\.0\.0\.1:1: not reached"):
+        partitions(replace(options, bootstrap_servers="127.0.0.1:1", bootstrap_timeout_s=0.5))
+    kafka_broker.produce(topic, values(30))
+    assert len(patient(source, lambda found: len(found) >= 30)) == 30

@@ -106,7 +106,7 @@ class Deployment:
 
     def forecast(self) -> Forecast:
         found = self.store.read(
-            lambda c: stock(c, self.policy, VERSIONS, min_preferences=ASKS.min_preferences)
+            lambda c: stock(c, self.policy, VERSIONS, min_preferences=ASKS.min_preferences, now=0.0)
         )
         return forecast(found, self.policy, ASKS)
 

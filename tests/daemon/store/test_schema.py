@@ -122,9 +122,10 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_update")))
     sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_delete")))
     sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_replace")))
+    sqlite_store.write(lambda c: c.execute(text("DROP INDEX ix_snapshot_created_at")))
     for later in (
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
-        *("halt.epoch", "halt.resumed_on", "rollout.wish"),
+        *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]

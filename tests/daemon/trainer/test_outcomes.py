@@ -11,6 +11,7 @@ from daemon.errors import AdapterRefusedError, RlaifdError
 from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from daemon.trainer import Trainer
+from policies.recipes import DpoRecipe
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
 from policies.training.planning.plan import Plan
 from tests.daemon.adapterfiles import source
@@ -57,7 +58,7 @@ def test_the_recipe_that_was_carried_out_is_kept(bench: Bench) -> None:
 
 
 def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
-    """The parent is the stable adapter, verified first; from the base only where that is asked for."""
+    """The parent is the stable adapter, verified first; the base where a call or the recipe asks for that."""
     first = bench.train()
 
     def promote(connection: Any) -> None:
@@ -68,7 +69,9 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
     bench.store.write(promote)
     second = bench.train()
     third = bench.train(from_base=True)
-    assert [job.parent and job.parent.name for job in bench.jobs] == [None, first.adapter, None]
+    bench.train(recipe=DpoRecipe(start="base"))
+    parents = [job.parent and job.parent.name for job in bench.jobs]
+    assert parents == [None, first.adapter, None, None]
     row = bench.store.read(lambda c: adapter_rows.get(c, second.adapter))
     assert row is not None
     assert row.parent == first.adapter

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.training.engines.schedule import factor
 from policies.training.planning import rules
 
@@ -34,6 +34,15 @@ def test_the_weights_move_about_as_far_whatever_the_number_of_pairs(pairs: int) 
     moved = rate * sum(factor(step, warmup=warmup, steps=steps) for step in range(steps))
     measured = 3e-4 * sum(factor(step, warmup=0, steps=24) for step in range(24))
     assert (0.9 if epochs <= 2 else 0.25) < moved / measured < 1.5
+
+
+def test_shorter_answers_earn_no_higher_rate() -> None:
+    """They are often all alike, and pull one way."""
+    short, measured = (
+        rules.learning_rate_of(50, 2, hidden=576, answer=answer, alpha=32)
+        for answer in (22, rules.MEASURED_ANSWER)
+    )
+    assert short == measured == 1.5e-4
 
 
 def test_a_larger_base_and_longer_answers_move_slower() -> None:
