@@ -138,9 +138,11 @@ class Judge(Protocol):
     """A model that is asked for verdicts.
 
     `ask` makes one call under one overall deadline and never retries by itself: retries are the caller's, in
-    one layer. It raises TransientError (timeout, 5xx, connection), RateLimitedError (429/529), PoisonError
-    (this request is refused: 400, content filter), FatalError (401, 403, unknown model). It never returns a
-    made-up answer. `close()` releases its connections.
+    one layer. It raises TransientError (timeout, 5xx, connection, an outage that the body tells),
+    RateLimitedError (429/529), UnreadableError (served, and no answer in it), LearntError (the next call is
+    made as the refusal wants), PoisonError (what is asked may not be said), FatalError (key, credit, model,
+    a setting: every call gets it), and DoubtfulError for a refusal in other words. What came with an error is
+    in its `received`, keys masked. It never returns a made-up answer. `close()` releases its connections.
     """
 
     name: str

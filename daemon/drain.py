@@ -4,19 +4,21 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
+from connectors.errors import FatalError
 from daemon.errors import RefusedError, UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
 from daemon.schedule import Due, short
 from daemon.stages.logfile import ingest_file
 from daemon.stages.sampling import Batch
-from daemon.store import preferences, rollouts, stops
+from daemon.store import ledger, outcomes, preferences, rollouts, stops
 from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
@@ -42,27 +44,92 @@ def ingest(parts: Wiring, file: Path) -> Counts:
     )
 
 
-def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, int]:
-    """Plans and makes every judgement that is due; answers how many by role."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of judging one role: verdicts, abstentions by reason, what waits by reason; and what stopped
+    the judge, or "".
+    """
+
+    judged: int
+    abstained: Mapping[str, int]
+    put_back: Mapping[str, int]
+    stopped: str = ""
+
+    @property
+    def ended(self) -> int:
+        return self.judged + sum(self.abstained.values())
+
+
+def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, Judged]:
+    """Plans and makes every judgement that is due; answers what came of it by role. A judge that is stopped
+    stops no other.
+    """
     while parts.plan.step():
         pass
     parts.recheck.step()
-    return asyncio.run(_judge(parts, [role for role in roles if role in parts.roles]))
+    before = parts.store.read(outcomes.newest)
+    here = [role for role in roles if role in parts.roles]
+    stopped = asyncio.run(_judge(parts, here))
+    return {role.value: parts.store.read(partial(_judged, role, before, stopped[role])) for role in here}
 
 
-async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[str, int]:
-    counts = {role.value: 0 for role in roles}
+def _judged(role: Role, before: int, stopped: str, connection: Connection) -> Judged:
+    ended = outcomes.since(connection, before, role)
+    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, role), stopped)
+
+
+async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[Role, str]:
+    """Why each judge made no more: what stopped it, or that its money is spent; "" where nothing is left."""
+    why = dict.fromkeys(roles, "")
     if not roles:
-        return counts
+        return why
     try:
         for role in roles:
-            while done := await parts.judge_stage.step(role):
-                counts[role.value] += done
+            try:
+                while await parts.judge_stage.step(role):
+                    pass
+            except FatalError as error:
+                why[role] = str(error)
+            else:
+                why[role] = await asyncio.to_thread(parts.judge_stage.shortage, role)
     finally:
         for built in parts.judges.values():
             await built.close()
         del parts.judge_stage, parts.judges  # their connections belong to the loop that ends here
-    return counts
+    return why
+
+
+def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
+    """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
+    many judgements by role. Each time it is asked once more: what was opened and waits is not opened twice.
+    """
+    return {role.value: _reopened(parts, role, actor) for role in Role if role in parts.roles}
+
+
+def _reopened(parts: Wiring, role: Role, actor: str) -> int:
+    version, total, after = parts.versions[role], 0, 0
+    while True:
+        now = parts.clock.now()
+        page = partial(outcomes.reopen, role=role, version=version, after=after, now=now)
+        new, last = parts.store.write(page)
+        total += new
+        if last is None:
+            break
+        after = last
+    total += parts.store.write(partial(outcomes.reopen_failed, role=role))
+    if total:
+        parts.store.write(
+            lambda c: ledger.append(
+                c,
+                at=parts.clock.now(),
+                actor=actor,
+                action="judgements_reopened",
+                subject=role.value,
+                reason="rlaifd judge --reopen",
+                detail={"judgements": total, "version": version},
+            )
+        )
+    return total
 
 
 def accept(parts: Wiring, source: str, *, actor: str) -> None:
@@ -91,7 +158,7 @@ class Curated:
 
 def curate(parts: Wiring) -> Curated:
     """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
-    while parts.curate.step(at_once=True) + sum(judge(parts).values()):
+    while parts.curate.step(at_once=True) + sum(each.ended for each in judge(parts).values()):
         pass
     return Curated(
         preferences=parts.store.read(preferences.count),
@@ -172,8 +239,10 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
                 break
         elif advance.did == "sampled":
             judge(parts, (Role.GATE,))
-        elif advance.did == "waiting" and not judge(parts, (Role.GATE,)).get(Role.GATE.value):
-            break
+        elif advance.did == "waiting":
+            gate = judge(parts, (Role.GATE,)).get(Role.GATE.value)
+            if gate is None or not gate.ended:
+                break
     return list(decided.values())
 
 

@@ -19,7 +19,10 @@ SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
 RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped")
-CALL_OUTCOMES = ("ok", "unparseable", "timeout", "http_error", "rate_limited", "refused", "reused")
+CALL_OUTCOMES = (
+    *("ok", "unparseable", "cut_off", "unreadable"),
+    *("timeout", "http_error", "rate_limited", "refused", "reused"),
+)
 ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 ANSWER_ENDINGS = ("whole", "cut")
@@ -149,6 +152,9 @@ class Metrics:
         self.cost = self._counter("judge_cost_usd_total", "Money settled.", "judge")
         self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", "judge")
         self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", "judge")
+        self.budget_short = self._gauge(
+            "judge_budget_short", "1 while no further call fits into what is left of today.", "judge"
+        )
 
     def _alignment(self) -> None:
         self.alignment = self._gauge(
@@ -237,6 +243,7 @@ class Metrics:
             (self.records_lost, sources),
             (self.source_stopped, sources),
             (self.cost, judges),
+            (self.budget_short, judges),
             (self.gate_decisions, DECISIONS),
             (self.alerts, ALERT_RESULTS),
             (self.halt_active, Scope),

@@ -13,6 +13,7 @@ from typing import Any
 from connectors.decoders.chat import UNPARSED, cut_off, hides, message_of
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError, PoisonError, TransientError
+from connectors.judges.refusals import refusal_of
 from policies.records import Message, Sampled, ToolCall
 
 BROKEN_OFF = frozenset({"error", "abort", "cancelled"})
@@ -42,7 +43,8 @@ def answered(response: Mapping[str, Any], url: str) -> Sampled:
         message = choice["message"]
         finish = str(choice.get("finish_reason"))
     except (LookupError, TypeError, AttributeError):
-        raise TransientError(f"{url}: the response is no chat completion") from None
+        said = refusal_of(response["error"]).words() if response.get("error") else "it is no chat completion"
+        raise TransientError(f"{url}: the response holds no answer: {said}") from None
     if finish in BROKEN_OFF:
         raise TransientError(f"{url}: the answer broke off (finish_reason {finish})")
     if finish == "content_filter":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,11 @@ from policies.records import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from daemon.drain import Curated
+    from daemon.drain import Curated, Judged
     from daemon.stages.logfile import Explanation
 
+REASONS = 4
+"""Most reasons that are told."""
 MANY_CUT = 0.1
 """Share of answers cut off at which people are told which limit to raise."""
 
@@ -75,17 +78,59 @@ def decode(
         raise typer.Exit(1)
 
 
-def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def judge(
+    config: ConfigOption = DEFAULT_CONFIG,
+    reopen: Annotated[
+        bool,
+        typer.Option(
+            "--reopen",
+            help="First ask again for what ended without a verdict: refused, cut off, not understood, or by "
+            "another version of the judge.",
+        ),
+    ] = False,
+    actor: ActorOption = "operator",
+    as_json: JsonOption = False,
+) -> None:
     """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
     from daemon import drain
-    from daemon.store.judgements import waiting
 
     with wired(config, working=True) as parts:
         parts.latch.check(Scope.JUDGING)
-        counts = drain.judge(parts)
-        left = parts.store.read(waiting)
-    print(", ".join(f"{role}: {count}" for role, count in counts.items()) or "no judge is configured")
-    _exit_if_left(left)
+        opened = drain.reopen(parts, actor=actor) if reopen else {}
+        found = drain.judge(parts)
+    state = {role: asdict(each) | {"reopened": opened.get(role, 0)} for role, each in found.items()}
+    emit(state, as_json=as_json, text=_judged_text)
+    for role, each in sorted(found.items()):
+        if each.put_back:
+            print(f"rlaifd: {role}: {_left(each)}", file=sys.stderr)
+    if any(each.put_back for each in found.values()):
+        raise typer.Exit(1)
+
+
+def _judged_text(state: "Mapping[str, Any]") -> str:
+    return "\n".join(_role_text(role, each) for role, each in state.items()) or "no judge is configured"
+
+
+def _role_text(role: str, each: "Mapping[str, Any]") -> str:
+    reopened = f"{each['reopened']} reopened, " if each["reopened"] else ""
+    abstained = sum(each["abstained"].values())
+    why = f" ({_reasons(each['abstained'])})" if abstained else ""
+    waiting = sum(each["put_back"].values())
+    return f"{role}: {reopened}{each['judged']} judged, {abstained} abstained{why}, {waiting} put back"
+
+
+def _left(each: "Judged") -> str:
+    """What waits, and why."""
+    waiting = sum(each.put_back.values())
+    return f"{waiting} judgements wait: {each.stopped or _reasons(each.put_back)}".removesuffix(": ")
+
+
+def _reasons(counts: "Mapping[str, int]") -> str:
+    """The most frequent reasons, with their numbers where there are several."""
+    said = sorted(((count, reason) for reason, count in counts.items() if reason), reverse=True)
+    shown = [f"{count}: {reason}" if len(said) > 1 else reason for count, reason in said[:REASONS]]
+    more = sum(count for count, _ in said[REASONS:])
+    return "; ".join([*shown, *([f"{more} for other reasons"] if more else [])])
 
 
 def _exit_if_left(judgements: "Mapping[str, tuple[int, str]]") -> None:

@@ -192,7 +192,7 @@ class JudgeCallRow(SQLModel, table=True):
     repair: bool = False
     reuse_key: str | None = Field(default=None, unique=True)
     outcome: str
-    """ok | unparseable | timeout | http_error | rate_limited | refused"""
+    """ok | unparseable | cut_off | unreadable | timeout | http_error | rate_limited | refused"""
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     response: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     model: str | None = None
@@ -400,6 +400,19 @@ class SpendRow(SQLModel, table=True):
     reserved_usd: float = 0.0
     settled_usd: float = 0.0
     calls: int = 0
+
+
+class ReservationRow(SQLModel, table=True):
+    """Money set aside for calls under way. One that nobody settled by its end was a killed process's."""
+
+    __tablename__ = "reservation"
+    __table_args__ = (Index("ix_reservation_expiry", "judge", "expires_at"),)
+    id: str = Field(primary_key=True)
+    day: str
+    judge: str
+    usd: float
+    calls: int
+    expires_at: float
 
 
 class LeaseRow(SQLModel, table=True):
