@@ -32,7 +32,8 @@ from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run
 from daemon.store.store import Store
-from policies.policy import DpoRecipe, PolicySpec, TrainingGuards
+from policies.policy import PolicySpec, TrainingGuards
+from policies.recipes import Recipe
 from policies.records import Scope
 from policies.training.jobs import (
     ADAPTER,
@@ -125,7 +126,7 @@ class Trainer:
         snapshot_id: str,
         *,
         actor: str,
-        recipe: DpoRecipe | None = None,
+        recipe: Recipe | None = None,
         guards: TrainingGuards | None = None,
         from_base: bool = False,
         on_plan: Callable[[Plan], None] | None = None,
@@ -157,7 +158,7 @@ class Trainer:
         *,
         snapshot: Path,
         snapshot_id: str,
-        recipe: DpoRecipe | None = None,
+        recipe: Recipe | None = None,
         from_base: bool = False,
     ) -> dict[str, Any]:
         """What a training on a snapshot, and a plan for one, are asked alike. `recipe` None: the policy's.
@@ -191,7 +192,7 @@ class Trainer:
         self,
         snapshot_id: str,
         actor: str,
-        recipe: DpoRecipe | None,
+        recipe: Recipe | None,
         guards: TrainingGuards | None,
         *,
         from_base: bool,

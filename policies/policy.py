@@ -5,42 +5,16 @@ values that were vetted; `family` has no default, because a guessed family could
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from policies.basemodel import Base
+from policies.quantities import AutoInt, Share
+from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Mode = Literal["enforce", "dry_run"]
-DpoTrainer = Literal["shared", "trl"]
-Start = Literal["stable", "base"]
-Auto = Literal["auto"]
-"""Decided before a run from the size of base and data, into an explicit number (`training.planning`)."""
-
-
-def _or_auto(value: Any, valid: ValidatorFunctionWrapHandler) -> Any:
-    """One complaint instead of one for each member of the union."""
-    try:
-        return valid(value)
-    except ValidationError as error:
-        message = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise ValueError(f"neither auto nor valid: {message}") from None
-
-
-AutoFloat = Annotated[PositiveFloat | PositiveInt | Auto, WrapValidator(_or_auto)]
-AutoInt = Annotated[PositiveInt | Auto, WrapValidator(_or_auto)]
-AutoShare = Annotated[Share | Auto, WrapValidator(_or_auto)]
-AutoBool = Annotated[bool | Auto, WrapValidator(_or_auto)]
 
 
 class Splits(Frozen):
@@ -135,48 +109,6 @@ class CurationRule(Frozen):
     """Most pairs of a snapshot, the newest: what a run takes of memory and time is bounded by it."""
 
 
-class Lora(Frozen):
-    """The adapter's shape."""
-
-    r: PositiveInt = 16
-    alpha: PositiveInt = 32
-    dropout: Share = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
-
-
-class DpoRecipe(Frozen):
-    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow.
-
-    What is `auto` follows from the size of base and data and from the memory there is; what is written is
-    taken as it is.
-    """
-
-    method: Literal["dpo"] = "dpo"
-    start: Start = "stable"
-    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
-    force both are the base."""
-    trainer: DpoTrainer = "shared"
-    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
-    computation, each answer behind its prompt.
-    """
-    lora: Lora = Lora()
-    beta: PositiveFloat = 0.1
-    sft_weight: float = Field(default=1.0, ge=0)
-    learning_rate: AutoFloat = "auto"
-    """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
-    epochs: AutoFloat = "auto"
-    batch_size: AutoInt = "auto"
-    """Pairs in memory at a time; times `gradient_accumulation` they are the pairs of a step."""
-    gradient_accumulation: AutoInt = "auto"
-    max_length: PositiveInt = 4096
-    max_steps: int = -1
-    gradient_checkpointing: AutoBool = "auto"
-    """Less memory for activations, for a third more time."""
-    checkpoint_steps: PositiveInt = 50
-    warmup_ratio: AutoShare = "auto"
-    """Share of the steps in which the learning rate rises."""
-
-
 class Guard(Frozen):
     """A limit and whether passing it stops the run or is only reported."""
 
@@ -247,7 +179,7 @@ class PolicySpec(Frozen):
     judging: JudgingRule = JudgingRule()
     sampling: Sampling = ChildSampling()
     curation: CurationRule = CurationRule()
-    recipe: DpoRecipe = DpoRecipe()
+    recipe: Recipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     halts: HaltRules = HaltRules()
     gate: GateRule = GateRule()

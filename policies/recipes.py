@@ -1,4 +1,8 @@
-"""How a reward model is trained, and how a policy by PPO.
+"""How a policy is trained: one recipe a method, told apart by `method`.
+
+A recipe is what a user asks. `Recipe` is the union of those that an engine serves (`training.engines`), and
+with it everything that holds one: the policy, jobs, plans. A further method is a class here and its name in
+the union. All of them have `lora` and `checkpoint_steps`.
 
 Rewards are points on the judges' scale of 0 to 10 throughout, KL is in nats. A coefficient of KL is therefore
 in points per nat: the best policy under a coefficient c is the reference times exp(reward / c).
@@ -8,11 +12,55 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from policies.policy import Lora, Share
+from policies.quantities import AutoBool, AutoFloat, AutoInt, AutoShare, Share
 from policies.records import Frozen
 
+DpoTrainer = Literal["shared", "trl"]
+Start = Literal["stable", "base"]
 Ceiling = Annotated[float, Field(gt=0, le=10)] | Literal["auto", "none"]
 """Points that no reward is above; `auto`: a quantile of the rewards that answers seen before have."""
+
+
+class Lora(Frozen):
+    """The adapter's shape."""
+
+    r: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Share = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+class DpoRecipe(Frozen):
+    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow.
+
+    What is `auto` follows from the size of base and data and from the memory there is; what is written is
+    taken as it is.
+    """
+
+    method: Literal["dpo"] = "dpo"
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
+    trainer: DpoTrainer = "shared"
+    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
+    computation, each answer behind its prompt.
+    """
+    lora: Lora = Lora()
+    beta: PositiveFloat = 0.1
+    sft_weight: float = Field(default=1.0, ge=0)
+    learning_rate: AutoFloat = "auto"
+    """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
+    epochs: AutoFloat = "auto"
+    batch_size: AutoInt = "auto"
+    """Pairs in memory at a time; times `gradient_accumulation` they are the pairs of a step."""
+    gradient_accumulation: AutoInt = "auto"
+    max_length: PositiveInt = 4096
+    max_steps: int = -1
+    gradient_checkpointing: AutoBool = "auto"
+    """Less memory for activations, for a third more time."""
+    checkpoint_steps: PositiveInt = 50
+    warmup_ratio: AutoShare = "auto"
+    """Share of the steps in which the learning rate rises."""
 
 
 class RewardRecipe(Frozen):
@@ -110,3 +158,8 @@ class PpoRecipe(Frozen):
                 "the policy"
             )
         return self
+
+
+Recipe = DpoRecipe
+"""What `policy.recipe` may be. From the second method on `Annotated[DpoRecipe | RewardRecipe | …,
+Field(discriminator="method")]`: a union of one needs no discriminator, and pydantic refuses one."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from policies.policy import DpoRecipe, Guard, Lora, TrainingGuards
+from policies.policy import Guard, TrainingGuards
+from policies.recipes import DpoRecipe, Lora
 from policies.snapshot import Pair, write
 from policies.training.jobs import (
     ADAPTER,

@@ -3,7 +3,8 @@
 from typing import Any
 
 from daemon.outlook import Outlook
-from policies.policy import DpoRecipe
+from policies.recipes import Recipe
+from policies.training.planning.resolved import Explicit
 
 
 def state(outlook: Outlook) -> dict[str, Any]:
@@ -43,19 +44,14 @@ def state(outlook: Outlook) -> dict[str, Any]:
 
 def text(outlook: Outlook) -> str:
     """One line for each thing that was decided, with what was left to decide."""
-    plan, recipe = outlook.plan, outlook.plan.recipe
+    plan = outlook.plan
+    recipe: Explicit = plan.recipe
     start = f"from adapter {outlook.parent}" if outlook.parent else "from the base model"
-    checkpointing = "with" if recipe.gradient_checkpointing else "without"
     rows = [
         ("method", f"{recipe.method}, LoRA r={recipe.lora.r} alpha={recipe.lora.alpha}, {start}"),
         ("base model", f"{outlook.base_model} ({plan.facts.shape.parameters / 1e6:,.0f} M weights)"),
         ("data", _data(outlook)),
-        ("learning rate", f"{recipe.learning_rate:g}, {recipe.warmup_steps} warm-up steps"),
-        ("epochs", f"{recipe.epochs:g}"),
-        (
-            "batch",
-            f"{recipe.batch_size} x {recipe.gradient_accumulation} pairs, {checkpointing} checkpointing",
-        ),
+        *recipe.rows(),
         ("steps", f"{recipe.steps}; guards look {plan.readings} times, at {plan.samples} answers"),
         ("memory", f"{plan.memory} of {_there(outlook)} on the {plan.facts.setting.kind}"),
         ("time", time_of(outlook)),
@@ -78,11 +74,12 @@ def time_of(outlook: Outlook) -> str:
 
 def _data(outlook: Outlook) -> str:
     facts = outlook.plan.facts
+    recipe: Explicit = outlook.plan.recipe
     counts = [f"{count} {why.replace('_', ' ')}" for why, count in facts.left_out.items() if count]
     left_out = ", ".join(counts) or "none"
     return (
-        f"{facts.lengths.pairs} pairs of {facts.lengths.tokens:,} tokens, the longest sequence "
-        f"{facts.lengths.longest} (max_length {outlook.plan.recipe.max_length}); left out: {left_out}; "
+        f"{facts.lengths.pairs} {recipe.unit} of {facts.lengths.tokens:,} tokens, the longest sequence "
+        f"{facts.lengths.longest} (max_length {recipe.max_length}); left out: {left_out}; "
         f"rejected answers cut off: {facts.cut}"
     )
 
@@ -92,5 +89,5 @@ def _there(outlook: Outlook) -> str:
     return "an unknown amount" if there is None else f"{there / 1e9:.1f} GB"
 
 
-def _left_open(asked: DpoRecipe) -> list[str]:
+def _left_open(asked: Recipe) -> list[str]:
     return [name for name, value in asked if value == "auto"]

@@ -12,7 +12,6 @@ from policies.training.errors import JobError
 from policies.training.guarding.change import unchanged
 from policies.training.jobs import AdapterFile, Probe
 from policies.training.model import lora, probe
-from policies.training.model.dataset import Example
 from policies.training.model.lora import POLICY, Base
 from policies.training.model.naming import listed
 
@@ -35,21 +34,20 @@ class Ending:
 def end(
     model: Any,
     base: Base,
-    examples: Sequence[Example],
+    texts: Sequence[probe.ProbeText],
     directory: Path,
     *,
     reference: str | None,
     before: str,
-    seed: int,
     served_as: str | None,
+    remedy: str,
 ) -> Ending:
-    """Scores the trained adapter against its reference (an adapter on the model, None: the base), and writes
-    it to the directory where it differs.
+    """Scores the trained adapter on the texts against its reference (an adapter on the model, None: the
+    base), and writes it to the directory where it differs.
 
-    `before` is the fingerprint of the weights that training began with. The model is bare afterwards. Raises
-    JobError where what was written is not what was trained.
+    `remedy` is what to do where it does not. `before` is the fingerprint of the weights that training began
+    with. The model is bare afterwards. Raises JobError where what was written is not what was trained.
     """
-    texts = probe.draw(examples, seed)
     scores = probe.score(model, texts, policy=POLICY, reference=reference)
     if not all(map(math.isfinite, (*scores.policy, *scores.kl))):
         raise JobError("the trained adapter answers with numbers that are not finite")
@@ -57,7 +55,7 @@ def end(
     noise = None if exact else probe.jitter(model, texts, policy=reference)
     found = probe.describe(texts, scores, noise)
     same = lora.fingerprint(lora.trainable(model)) == before
-    reason = unchanged(found, same_weights=same)
+    reason = unchanged(found, same_weights=same, remedy=remedy)
     if reason is not None:
         return Ending(found, reason, {})
     files = lora.save(model, directory, base, served_as)

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
 
-from policies.policy import DpoRecipe, TrainingGuards
+from policies.policy import TrainingGuards
+from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
 from policies.training.planning.plan import Plan
 
@@ -49,7 +50,7 @@ class _Learning(_Job):
     """The adapter directory to go on from; None: a new adapter on the base model."""
     snapshot: Path
     snapshot_id: str
-    recipe: DpoRecipe = DpoRecipe()
+    recipe: Recipe = DpoRecipe()
     guards: TrainingGuards = TrainingGuards()
     guard_max_new_tokens: PositiveInt = 128
     day: date | None = None
@@ -132,8 +133,9 @@ class GuardReading(Frozen):
     kl_token: float
     entropy: float
     """Per token."""
-    chosen_drift: float
-    """Log-probability of the chosen answers minus the reference's, per sequence, mean over the last steps."""
+    chosen_drift: float | None = None
+    """Log-probability of the chosen answers minus the reference's, per sequence, mean over the last steps.
+    None: the method has no chosen answers."""
     breaches: tuple[str, ...] = ()
 
 
@@ -183,15 +185,14 @@ class TrainResult(Frozen):
     reason: str = ""
     steps: NonNegativeInt = 0
     resumed_from: NonNegativeInt = 0
-    pairs: NonNegativeInt = 0
-    identical: NonNegativeInt = 0
-    """Pairs left out because both answers render to the same tokens."""
-    too_long: NonNegativeInt = 0
-    """Pairs refused because an answer with its prompt is longer than the recipe's max_length."""
-    unfit: NonNegativeInt = 0
-    """Pairs left out because the chat template refuses their messages."""
+    examples: NonNegativeInt = 0
+    """What was learned from: pairs, prompts or texts, as the method has it."""
+    left_out: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    """What was not, by reason. Of pairs `identical`: both answers render to the same tokens; `too_long`: an
+    answer with its prompt is longer than the recipe's max_length; `unfit`: the chat template refuses them."""
     trainable: NonNegativeInt = 0
     metrics: dict[str, float] = Field(default_factory=dict)
+    """The last step's figures, under the names that the engine gives them, and the guards' last reading."""
     readings: tuple[GuardReading, ...] = ()
     plan: Plan | None = None
     """What was done, with every number of the recipe; None where the run ended before it was decided."""
@@ -273,7 +274,7 @@ Event = Literal[
 
 
 class Progress(Frozen):
-    """One line of progress.jsonl. A step's metrics: loss, margin, log-probabilities, entropy, grad_norm."""
+    """One line of progress.jsonl. A step's metrics have the names that the engine gives them; one is loss."""
 
     event: Event
     elapsed_s: float = 0.0

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.calibration import PRIOR
-from policies.policy import Lora
-from policies.recipes import PpoRecipe
+from policies.recipes import Lora, PpoRecipe
 from policies.records import Message
 from policies.training.jobs import Messages
 

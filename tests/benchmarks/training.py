@@ -17,7 +17,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from policies.policy import DpoRecipe, Lora, TrainingGuards
+from policies.policy import TrainingGuards
+from policies.recipes import DpoRecipe, Lora
 from policies.records import Message
 from policies.snapshot import Pair
 
@@ -102,25 +103,25 @@ def _model(directory: Path) -> Path:
 
 def _ours(base: str, pairs: list[Pair], out: Path) -> tuple[float, Any]:
     """CPU seconds of the training, the probe before it counted, and the trainer."""
-    from policies.training.engines import batches, dpo
+    from policies.training.engines import batches, pair_trainer
     from policies.training.model import lora
     from policies.training.model.dataset import prepare
     from policies.training.model.rendering import Rendering
-    from policies.training.planning.plan import decide
+    from policies.training.planning.dpo import decide
     from tests.policies.training.planning.facts import facts
 
     loaded = lora.load(base, None, "cpu")
-    trainer = dpo.PairTrainer(
+    trainer = pair_trainer.PairTrainer(
         sft_weight=RECIPE.sft_weight,
         check_margin=True,
         extra_state=str,
         pad=loaded.tokenizer.pad_token_id,
         rows=batches.rows(prepare(pairs, Rendering(loaded.tokenizer), 4096).examples),
         model=lora.fresh(loaded, RECIPE.lora),
-        args=dpo.arguments(decide(RECIPE, TrainingGuards(), facts(PAIRS)).recipe, out, loaded, 0),
+        args=pair_trainer.arguments(decide(RECIPE, TrainingGuards(), facts(PAIRS)).recipe, out, loaded, 0),
         processing_class=loaded.tokenizer,
     )
-    trainer.model.delete_adapter(dpo.REFERENCE)
+    trainer.model.delete_adapter(lora.REFERENCE)
     start = time.process_time()
     trainer.share()
     return _trained(trainer, start), trainer

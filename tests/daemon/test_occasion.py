@@ -15,7 +15,7 @@ from daemon.schedule import Due, Waits
 from daemon.stages.freezing import FrozenSnapshot
 from daemon.store.tables import EvaluationRow, RolloutRow, RunRow, SnapshotRow
 from daemon.wiring import Wiring
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.records import Scope
 from policies.selection import Reason
 from tests.daemon.configuration import TEXT, settings

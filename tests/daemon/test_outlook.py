@@ -18,7 +18,7 @@ from daemon.store.tables import RunRow, SnapshotRow
 from daemon.wiring import Wiring
 from policies import snapshot
 from policies.curation import Preference
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.records import Split
 from policies.training.jobs import PlanJob, PlanResult, TrainResult
 from policies.training.planning.plan import Plan

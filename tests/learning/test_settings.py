@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from daemon.config import load
-from policies.policy import CurationRule, DpoRecipe, GateRule, HaltRules, TrainingGuards
+from policies.policy import CurationRule, GateRule, HaltRules, TrainingGuards
+from policies.recipes import DpoRecipe
 from policies.records import Role
 from tests.learning import settings
 from tests.learning.settings import Sizes

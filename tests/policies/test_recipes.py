@@ -3,8 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from policies.policy import Lora
-from policies.recipes import PpoRecipe, RewardRecipe
+from policies.recipes import Lora, PpoRecipe, RewardRecipe
 
 
 def test_the_defaults_are_consistent() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from daemon.children import Child
-from policies.policy import DpoRecipe, GateRule, TrainingGuards
+from policies.policy import GateRule, TrainingGuards
+from policies.recipes import DpoRecipe
 from policies.snapshot import Pair, write
 from policies.training.jobs import Progress, TrainJob, TrainResult
 from tests.learning.agent import Agent

@@ -195,17 +195,17 @@ def test_every_pair_is_trained_on_or_counted(curated: Curated, trials: list[Tria
     recipe = RECIPE.model_copy(update={"max_length": 10 * POSITIONS})
     trained = bench.train_on("first", curated.frozen.id, curated.frozen.path, recipe=recipe)
     assert (trained.state, trained.reason, trained.steps) == ("done", "", 2)
-    left = {"identical": trained.identical, "too long": trained.too_long, "unfit": trained.unfit}
-    assert {**curated.missing, **left} == {
+    assert {**curated.missing, **trained.left_out} == {
         "never call differently": 24,
         "another pair of the prompt": 59,
         "differ too little": 10,
         "beyond a customer's share": 22,
         "identical": 0,
-        "too long": 11,
+        "too_long": 11,
         "unfit": 0,
     }
-    assert trained.pairs == PAIRS - sum(curated.missing.values()) - sum(left.values()) == 50
+    left = sum(trained.left_out.values())
+    assert trained.examples == PAIRS - sum(curated.missing.values()) - left == 50
 
     asked = sorted(curated.pairs, key=lambda pair: len(str(pair.prompt)))
     asked = [*asked[:3], asked[-1]]

@@ -1,228 +1,105 @@
-"""DPO with an SFT anchor on TRL's trainer (Rafailov et al. 2023, arXiv:2305.18290).
+"""The engine for DPO: pairs in, and out a policy that prefers the chosen answers.
 
-What TRL's trainer does not have is added in one subclass: prompts computed once for both answers, weights and
-soft labels per pair, batches of like length in a reproducible order, reference log-probabilities that were
-computed once, checkpoints that are sealed. Everything else (optimiser, schedule, accumulation, distribution,
-fused head) is TRL's.
+The steps are made by `pair_trainer`.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from datasets import Dataset
-from transformers import Trainer
-from trl import DPOConfig, DPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
+from transformers import PrinterCallback
 
-from policies.training.engines import schedule, sharing
-from policies.training.engines.batches import LengthBuckets
-from policies.training.engines.losses import LossTerms, dpo_loss
-from policies.training.engines.reference import Answers, References
-from policies.training.engines.scoring import Batch, Scores, Scoring, WholeRows
+from policies import snapshot
+from policies.policy import TrainingGuards
+from policies.recipes import DpoRecipe
+from policies.training.engines import batches, course, pair_trainer
+from policies.training.engines.course import Pupil
+from policies.training.engines.engine import COMMON, Lesson, Run, Trained
 from policies.training.errors import JobError
-from policies.training.model import checkpoints
-from policies.training.model.lora import Base, fingerprint, using
-from policies.training.planning.plan import Resolved
-
-ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
-"""Largest first margin that rounding explains: policy and reference are then the same weights."""
-REFERENCE = "ref"
-"""TRL's name for the frozen copy of an adapter that is continued."""
-
-
-class PairTrainer(DPOTrainer):
-    """TRL's trainer with per-pair weights, bucketed batches and sealed checkpoints.
-
-    It scores as TRL does until `share` finds that prompts can be computed once.
-    """
-
-    def __init__(
-        self,
-        *,
-        sft_weight: float,
-        check_margin: bool,
-        extra_state: Callable[[], str],
-        pad: int,
-        rows: Sequence[dict[str, Any]],
-        warmup_steps: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        self._sft_weight = sft_weight
-        self._warmup_steps = warmup_steps
-        self._check_margin = check_margin
-        self._extra_state = extra_state
-        self._pad = pad
-        self.rows = list(rows)
-        self._scoring: Scoring = WholeRows(pad)
-        super().__init__(
-            train_dataset=Dataset.from_list(self.rows), data_collator=self._scoring.collate, **kwargs
-        )
-
-    def share(self) -> str:
-        """Computes each prompt once for both answers where the model can; says whether, and why not."""
-        model = self.model.get_base_model()
-        found = sharing.decide(
-            model,
-            model.base_model,
-            self.rows,
-            self._refer,
-            pad=self._pad,
-            batch=self.args.per_device_train_batch_size,
-        )
-        self._scoring = found.scoring
-        self.data_collator = found.scoring.collate
-        return found.reason
-
-    def keep_reference(self, base: Base, between: Callable[[int, int], None]) -> None:
-        """Computes the reference's log-probabilities of all pairs now, once for the run.
-
-        `between(done, total)` is called before every batch.
-        """
-        frozen = {name: value for name, value in self.model.named_parameters() if f".{REFERENCE}." in name}
-        references = References(f"{base.name}@{base.revision} {fingerprint(frozen)}")
-        self.rows = references.fill(
-            self.rows,
-            length=self._scoring.length,
-            batch=self.args.per_device_train_batch_size,
-            score=self._reference_of,
-            between=between,
-        )
-        self.train_dataset = Dataset.from_list(self.rows)
-        self.precompute_ref_logps = True
-
-    def _prepare_dataset(self, dataset: Any, *_args: Any, **_kwargs: Any) -> Any:
-        return dataset
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        del train_dataset
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        lengths = [row[self._scoring.length] for row in self.rows]
-        return LengthBuckets(lengths, batch, self.args.seed)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The learning rate over the steps; the base class's would begin at 0."""
-        if self.lr_scheduler is None:
-            factor = partial(schedule.factor, warmup=self._warmup_steps, steps=num_training_steps)
-            self.lr_scheduler: Any = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
-        return self.lr_scheduler
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ARG002
-        scores = self._scoring.score(model, inputs)
-        chosen, rejected = scores.answers
-        if self.precompute_ref_logps:
-            reference = (inputs["ref_chosen_logps"], inputs["ref_rejected_logps"])
-        else:
-            reference = self._refer(self._scoring, inputs).answers
-        terms = dpo_loss(
-            chosen,
-            rejected,
-            *reference,
-            chosen_tokens=scores.chosen_tokens,
-            weight=inputs["weight"],
-            soft=inputs["soft"],
-            beta=self.beta,
-            sft_weight=self._sft_weight,
-        )
-        self._record(terms, chosen, rejected, scores.mean_entropy)
-        return terms.loss
-
-    def _refer(self, scoring: Scoring, batch: Batch) -> Scores:
-        """What the reference says: the base, or the frozen copy of the adapter that is continued.
-
-        Without dropout: a reference that says something else each time is none.
-        """
-        training = self.model.training
-        self.model.eval()
-        try:
-            with (
-                torch.no_grad(),
-                disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
-                using(self.model, self._reference),
-                self.accelerator.autocast(),
-            ):
-                return scoring.score(self.model, self._placed(batch))
-        finally:
-            self.model.train(training)
-
-    @property
-    def _reference(self) -> str | None:
-        """The adapter that is the reference; None: the base."""
-        return REFERENCE if REFERENCE in self.model.peft_config else None
-
-    def _reference_of(self, rows: Sequence[dict[str, Any]]) -> Answers:
-        chosen, rejected = self._refer(self._scoring, self._scoring.collate(rows)).answers
-        return chosen.tolist(), rejected.tolist()
-
-    def scores(self, rows: Sequence[dict[str, Any]]) -> Scores:
-        """What the model says of rows of the dataset as it stands, with whichever adapter is on."""
-        return self._scoring.score(self.model, self._placed(self._scoring.collate(rows)))
-
-    def _placed(self, batch: Batch) -> Batch:
-        return {name: value.to(self.args.device) for name, value in batch.items()}
-
-    def _record(
-        self, terms: LossTerms, chosen: torch.Tensor, rejected: torch.Tensor, entropy: torch.Tensor
-    ) -> None:
-        """Keeps the step's figures, with a single wait for the device."""
-        figures = {
-            "margin": terms.margin,
-            "accuracy": terms.accuracy,
-            "chosen_drift": terms.chosen_drift,
-            "chosen_logp": chosen.detach().mean(),
-            "rejected_logp": rejected.detach().mean(),
-            "dataset_entropy": entropy.detach(),
-        }
-        values = torch.stack([value.float() for value in figures.values()]).tolist()
-        for name, value in zip(figures, values, strict=True):
-            self._metrics["train"][name].append(value)
-        margin = values[0]
-        if self._check_margin:
-            self._check_margin = False
-            limit = ZERO_MARGIN.get(next(self.model.parameters()).dtype, 0.5)
-            if not abs(margin) <= limit:
-                raise JobError(
-                    f"the first margin is {margin:.4g}, not 0: the reference is not the start policy"
-                )
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        Trainer._save_checkpoint(self, model, trial)  # noqa: SLF001 - without the model card that TRL writes
-        directory = Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}"
-        (directory / EXTRA).write_text(self._extra_state(), encoding="utf-8")
-        checkpoints.seal(directory)
+from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.model import checkpoints, lora, probe
+from policies.training.model.dataset import Example, prepare
+from policies.training.model.rendering import Rendering
+from policies.training.planning.dpo import decide
+from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.shape import lengths_of
 
 
-EXTRA = "guards.json"
-"""File of a checkpoint with what the guards have seen."""
+class Dpo:
+    """Direct preference optimisation on a snapshot's pairs."""
 
-
-def arguments(recipe: Resolved, out: Path, base: Base, seed: int) -> DPOConfig:
-    """TRL's settings for a recipe. Its own defaults (bf16, checkpointing, 1,024 tokens) are set aside."""
-    return DPOConfig(
-        output_dir=str(out),
-        use_cpu=base.device.type == "cpu",
-        bf16=base.model.dtype == torch.bfloat16,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        max_length=None,
-        loss_type=["sigmoid"],
-        beta=recipe.beta,
-        disable_dropout=recipe.lora.dropout == 0,
-        learning_rate=recipe.learning_rate,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps,
-        per_device_train_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        save_strategy="steps",
-        save_steps=recipe.checkpoint_steps,
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=base.device.type == "cuda",
-        seed=seed,
-        data_seed=seed,
+    figures = (
+        *COMMON,
+        "margin",
+        "accuracy",
+        "chosen_drift",
+        "chosen_logp",
+        "rejected_logp",
+        "dataset_entropy",
     )
+    remedy = "raise policy.recipe.learning_rate or epochs"
+
+    def prepare(
+        self, job: PlanJob | TrainJob, rendering: Rendering, positions: int | None
+    ) -> Lesson[Example]:
+        """The pairs as tokens."""
+        found = snapshot.read(job.snapshot, job.snapshot_id).pairs
+        most = job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)
+        prepared = prepare(found, rendering, most)
+        if not prepared.examples:
+            raise JobError(f"nothing to learn from: {prepared.told}")
+        return Lesson(
+            items=prepared.examples,
+            offered=len(found),
+            left_out={str(why): count for why, count in prepared.left_out.items()},
+            told=prepared.told,
+            lengths=lengths_of(prepared.examples),
+            prompts=[example.prompt for example in prepared.examples],
+            probe=probe.draw(prepared.examples, job.seed),
+            cut=sum(pair.rejected_truncated for pair in found),
+        )
+
+    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+        """By the rules of `planning`."""
+        return decide(recipe, guards, facts)
+
+    def train(self, run: Run[Example]) -> Trained:
+        """By TRL's trainer, with what it lacks."""
+        pupil = course.begin(run)
+        return course.on_trainer(run, pupil, _trainer(run, pupil))
+
+
+def _trainer(run: Run[Example], pupil: Pupil) -> pair_trainer.PairTrainer:
+    job, recipe = run.job, run.plan.recipe
+    trainer = pair_trainer.PairTrainer(
+        sft_weight=recipe.sft_weight,
+        warmup_steps=recipe.warmup_steps,
+        check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
+        extra_state=pupil.watch.state,
+        pad=run.rendering.pad,
+        rows=batches.rows(run.lesson.items),
+        model=pupil.model,
+        args=pair_trainer.arguments(recipe, job.out / CHECKPOINTS, run.base, job.seed),
+        processing_class=run.base.tokenizer,
+        callbacks=[pupil.watch],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if job.parent is None:
+        # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
+        trainer.model.delete_adapter(lora.REFERENCE)
+    shared = [trainer.share()] if recipe.trainer == "shared" else []
+    run.reporter.report(
+        "ready",
+        metrics={"trainable": pupil.trainable, "pairs": len(run.lesson.items)},
+        note="; ".join([run.lesson.told, *run.lesson.notes, *shared]),
+    )
+    if recipe.reference_once:
+        trainer.keep_reference(run.base, _passes(run))
+    return trainer
+
+
+def _passes(run: Run[Any]) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        run.check()
+        run.reporter.report("reference", note=f"{done} of {total} pairs")
+
+    return tell

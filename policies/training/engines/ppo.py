@@ -22,6 +22,7 @@ from policies.training.engines import rollouts, savepoints
 from policies.training.engines.actor import Actor
 from policies.training.engines.collector import Collector
 from policies.training.engines.critic import Critic
+from policies.training.engines.engine import COMMON
 from policies.training.engines.experience import experience
 from policies.training.engines.penalty import Penalty
 from policies.training.engines.rewarding import Rewarder
@@ -35,6 +36,32 @@ from policies.training.sampling.questions import Question
 
 WEIGHTS, ACTOR, CRITIC = "weights.safetensors", "actor.safetensors", "critic.safetensors"
 STATE = "ppo.json"
+FIGURES = (
+    *COMMON,
+    "reward",
+    "reward_sd",
+    "reward_spread",
+    "ceiling_share",
+    "truncated_share",
+    "kl_sequence",
+    "kl_token",
+    "kl_coefficient",
+    "entropy",
+    "answer_tokens",
+    "refused",
+    "unscored",
+    "policy_loss",
+    "policy_grad_norm",
+    "approx_kl",
+    "clip_share",
+    "updates",
+    "value_loss",
+    "value_grad_norm",
+    "value_clip_share",
+    "explained",
+)
+"""What a step tells: points, nats, shares. Those of the policy's own learning begin after the critic's
+warm-up; `explained` is the share of the returns' variance that the critic foresaw."""
 PASSES = 64
 """More than a step makes: each has a key of its own."""
 
@@ -173,8 +200,7 @@ class Ppo:
         savepoints.keep_optimiser(self.critic.descent.optimiser, directory / CRITIC)
         saved = Saved(step=step, coefficient=self.penalty.coefficient, figures=figures)
         (directory / STATE).write_text(saved.model_dump_json() + "\n", encoding="utf-8")
-        (directory / savepoints.EXTRA).write_text(self._extra_state(), encoding="utf-8")
-        checkpoints.seal(directory)
+        savepoints.finish(directory, self._extra_state())
         savepoints.prune(self._out)
 
     def _resume(self) -> tuple[int, dict[str, float]]:

@@ -23,14 +23,18 @@ from transformers import (
 
 from policies.recipes import RewardRecipe
 from policies.training.engines import savepoints
+from policies.training.engines.arguments import common
 from policies.training.engines.batches import LengthBuckets
 from policies.training.engines.bradley_terry import bradley_terry
+from policies.training.engines.engine import COMMON
 from policies.training.engines.heads import Scorer
 from policies.training.engines.schedule import factor
 from policies.training.model import checkpoints, lora
 from policies.training.model.lora import Base
 
 WEIGHTS = "weights.safetensors"
+FIGURES = (*COMMON, "margin", "accuracy", "score")
+"""What a step tells: in units of the raw score, and the share of pairs in order."""
 
 
 class RewardTrainer(Trainer):
@@ -96,8 +100,7 @@ class RewardTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         directory = Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}"
-        (directory / savepoints.EXTRA).write_text(self._extra_state(), encoding="utf-8")
-        checkpoints.seal(directory)
+        savepoints.finish(directory, self._extra_state())
 
 
 class Finite(TrainerCallback):
@@ -126,24 +129,5 @@ class Finite(TrainerCallback):
 
 def arguments(recipe: RewardRecipe, out: Path, base: Base, seed: int) -> TrainingArguments:
     """The Trainer's settings for a recipe."""
-    return TrainingArguments(
-        output_dir=str(out),
-        use_cpu=base.device.type == "cpu",
-        bf16=base.device.type == "cuda" and torch.cuda.is_bf16_supported(),
-        learning_rate=recipe.learning_rate,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps,
-        per_device_train_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        save_strategy="steps",
-        save_steps=recipe.checkpoint_steps,
-        save_total_limit=savepoints.KEPT,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=base.device.type == "cuda",
-        seed=seed,
-        data_seed=seed,
-    )
+    bf16 = base.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return TrainingArguments(**common(recipe, out, base, seed), bf16=bf16)

@@ -16,9 +16,9 @@ from peft import LoraConfig
 
 from policies.training.engines.passes import Passes
 from policies.training.model import lora
-from policies.training.model.lora import POLICY, Base
+from policies.training.model.lora import POLICY, REFERENCE, Base
 
-CRITIC, REFERENCE = "critic", "ref"
+CRITIC = "critic"
 ADAPTED = re.compile(r"\.lora_[a-zA-Z_]+\.(?P<role>[^.]+)(?:\.|$)")
 SAMPLED_VALUES = 1024
 

@@ -55,6 +55,12 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, path: Path) -> None:
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
 
 
+def finish(directory: Path, extra: str) -> None:
+    """Adds what the guards have seen and seals the checkpoint: from here on it counts."""
+    (directory / EXTRA).write_text(extra, encoding="utf-8")
+    checkpoints.seal(directory)
+
+
 def prune(folder: Path) -> None:
     """Removes all but the newest checkpoints."""
     found = [path for path in folder.iterdir() if checkpoints.step_of(path) is not None]

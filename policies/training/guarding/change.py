@@ -19,16 +19,15 @@ NOISE = 2.0
 """How many times what rounding alone does counts as nothing. In bfloat16 a change of 1e-6, which float32 does
 not show, gave a KL of 0.005 and a log-probability 0.12 away on answers of 100 tokens.
 """
-HINT = "raise policy.recipe.learning_rate or epochs"
 
 
-def unchanged(probe: Probe, *, same_weights: bool) -> str | None:
-    """Why the adapter is not worth publishing, with what to do; None: it changed something.
+def unchanged(probe: Probe, *, same_weights: bool, remedy: str) -> str | None:
+    """Why the adapter is not worth publishing, with the remedy; None: it changed something.
 
     `same_weights`: its weights are bit for bit those that training began with.
     """
     if same_weights:
-        return f"training changed no weight: {HINT}"
+        return f"training changed no weight: {remedy}"
     least_kl = LEAST_KL_NATS + NOISE * probe.rounding_kl
     least_logp = LEAST_LOGP_NATS + NOISE * probe.rounding_largest
     if probe.kl_sequence >= least_kl or probe.largest >= least_logp:
@@ -36,5 +35,5 @@ def unchanged(probe: Probe, *, same_weights: bool) -> str | None:
     return (
         f"training changed nothing that can be seen: on {len(probe.sequences)} answers KL "
         f"{probe.kl_sequence:.4f} nats (least {least_kl:.3g}) and log-probabilities within "
-        f"{probe.largest:.4f} (least {least_logp:.3g}): {HINT}"
+        f"{probe.largest:.4f} (least {least_logp:.3g}): {remedy}"
     )

@@ -9,55 +9,36 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from policies.policy import TrainingGuards
 from policies.training.guarding import guards as rules
+from policies.training.guarding.reader import Reader
 from policies.training.jobs import GuardReading
-from policies.training.model.lora import POLICY
-from policies.training.model.rendering import Rendering
 from policies.training.progress import Reporter
-from policies.training.sampling import distance
-from policies.training.sampling.generate import Settings, sample
-from policies.training.sampling.questions import Question, Refused
 
-STEP_METRICS = (
-    "loss",
-    "grad_norm",
-    "learning_rate",
-    "margin",
-    "accuracy",
-    "chosen_drift",
-    "chosen_logp",
-    "rejected_logp",
-    "dataset_entropy",
-)
+DRIFT = "chosen_drift"
+"""The figure of an engine that learns from chosen answers: how much likelier they became."""
 
 
 class Watch(TrainerCallback):
-    """Called by the trainer after every step. `halted` says why the guards ended the run, or is None.
+    """Called after every step, by transformers' Trainer or by a loop that calls it in the Trainer's order:
+    train begin; then for each step its end, its log, and its save where there is one.
 
-    It measures every `every_steps` steps, and samples `at_once` answers at a time.
+    `figures` names what of a step is reported. It measures every `every_steps` steps, by the reader; None:
+    the model is no policy, and nothing is sampled. `halted` says why the guards ended the run, or is None.
     """
 
     def __init__(
         self,
         *,
-        rendering: Rendering,
-        questions: Sequence[Question],
+        reader: Reader | None,
+        figures: Sequence[str],
         guards: TrainingGuards,
         every_steps: int,
-        at_once: int,
-        reference: str | None,
-        max_new_tokens: int,
-        seed: int,
         reporter: Reporter,
         stopping: Callable[[], bool],
     ) -> None:
-        self._rendering = rendering
-        self._questions = questions
+        self._reader = reader
+        self._figures = tuple(figures)
         self._guards = guards
         self._every_steps = every_steps
-        self._at_once = at_once
-        self._reference = reference
-        self._max_new_tokens = max_new_tokens
-        self._seed = seed
         self._reporter = reporter
         self._stopping = stopping
         self._drift: list[float] = []
@@ -77,27 +58,27 @@ class Watch(TrainerCallback):
         self.readings = [GuardReading.model_validate(reading) for reading in saved["readings"]]
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments | None, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """The first measurement is what the entropy guards compare with."""
         del args
-        if not self.readings:
-            self.measure(kwargs["model"], state.global_step, control)
+        if self._reader is not None and not self.readings:
+            self.measure(self._reader, kwargs["model"], state.global_step, control)
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments | None, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measures when it is time; on request leaves a checkpoint and ends."""
         del args
-        if state.global_step % self._every_steps == 0:
-            self.measure(kwargs["model"], state.global_step, control)
+        if self._reader is not None and state.global_step % self._every_steps == 0:
+            self.measure(self._reader, kwargs["model"], state.global_step, control)
         if self._stopping() and self.halted is None:
             control.should_save = True
             control.should_training_stop = True
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: TrainingArguments | None,
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, Any] | None = None,
@@ -107,8 +88,9 @@ class Watch(TrainerCallback):
         del args, kwargs
         if not logs or "loss" not in logs:
             return
-        self.last = {name: float(logs[name]) for name in STEP_METRICS if name in logs}
-        self._drift.append(self.last["chosen_drift"])
+        self.last = {name: float(logs[name]) for name in self._figures if name in logs}
+        if DRIFT in self.last:
+            self._drift.append(self.last[DRIFT])
         self._reporter.report("step", step=state.global_step, steps=state.max_steps, metrics=self.last)
         found = rules.check_step(
             self.last["loss"], self.last.get("grad_norm", 0.0), self._drift, self._guards
@@ -116,39 +98,47 @@ class Watch(TrainerCallback):
         self._act(found, state.global_step, control)
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments | None, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Tells that a checkpoint is complete."""
         del args, control, kwargs
         self._reporter.report("checkpoint", step=state.global_step, steps=state.max_steps)
 
-    def measure(self, model: Any, step: int, control: TrainerControl | None = None) -> GuardReading:
+    def last_look(self, model: Any, step: int) -> None:
+        """Measures the policy as it is at the end, where that has not been done."""
+        if self._reader is None:
+            return
+        if not self.readings or self.readings[-1].step != step:
+            self.measure(self._reader, model, step)
+
+    def all_figures(self) -> dict[str, float]:
+        """The last step's, and what the guards read first and last."""
+        if not self.readings:
+            return dict(self.last)
+        last = self.readings[-1]
+        return self.last | {
+            "kl_sequence": last.kl_sequence,
+            "kl_token": last.kl_token,
+            "entropy": last.entropy,
+            "entropy_first": self.readings[0].entropy,
+        }
+
+    def measure(
+        self, reader: Reader, model: Any, step: int, control: TrainerControl | None = None
+    ) -> GuardReading:
         """Samples answers now and reads KL and entropy from them."""
-        was_training = model.training
-        model.eval()
-        settings = Settings(max_new_tokens=self._max_new_tokens, seed=self._seed, batch_size=self._at_once)
-        rows = sample(model, self._rendering, self._questions, settings)
-        found = distance.distances(
-            model,
-            self._rendering.pad,
-            [answer for row in rows if not isinstance(row, Refused) for answer in row],
-            policy=POLICY if step else self._reference,
-            reference=self._reference,
-        )
-        model.train(was_training)
-        means = distance.mean(found)
-        window = self._drift[-rules.WINDOW :]
+        means = reader.read(model, begun=step > 0)
         reading = GuardReading(
             step=step,
             kl_sequence=means.kl_sequence,
             kl_token=means.kl_token,
             entropy=means.entropy,
-            chosen_drift=sum(window) / len(window) if window else 0.0,
+            chosen_drift=self._mean_drift() if DRIFT in self._figures else None,
         )
         breaches = rules.check_sample(self.readings[0] if self.readings else reading, reading, self._guards)
         reading = reading.model_copy(update={"breaches": tuple(breach.reason for breach in breaches)})
         self.readings.append(reading)
-        figures = reading.model_dump(exclude={"step", "breaches"})
+        figures = reading.model_dump(exclude={"step", "breaches"}, exclude_none=True)
         self._reporter.report("guard", step=step, metrics=figures, note="; ".join(reading.breaches))
         self._act(breaches, step, control)
         return reading
@@ -161,3 +151,7 @@ class Watch(TrainerCallback):
         if control is not None:
             control.should_save = False
             control.should_training_stop = True
+
+    def _mean_drift(self) -> float:
+        window = self._drift[-rules.WINDOW :]
+        return sum(window) / len(window) if window else 0.0

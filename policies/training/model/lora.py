@@ -17,7 +17,7 @@ from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model, ge
 from peft.utils import NoMatchingPeftModuleError
 from safetensors.torch import save_file
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.errors import JobError
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
 from policies.training.model import targets
@@ -26,7 +26,9 @@ from policies.training.model.naming import SAME, Naming, listed
 
 __all__ = ["POLICY", "Base", "load"]
 
-POLICY = "default"
+POLICY, REFERENCE = "default", "ref"
+"""Names on the model: of the adapter that is trained or asked, and, as TRL has it, of the frozen copy of the
+adapter that is continued."""
 PREFIX = "base_model.model."
 """What PEFT puts before the names of a model's own modules."""
 SHAPE = {

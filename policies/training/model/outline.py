@@ -7,7 +7,7 @@ import torch
 from peft import inject_adapter_in_model
 from transformers import AutoModelForCausalLM
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.errors import JobError
 from policies.training.model import targets
 from policies.training.model.loading import load_config

@@ -7,7 +7,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.errors import JobError
 from policies.training.model.naming import listed, texts
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.training.planning import rules
 from policies.training.planning.memory import Memory, Setting, estimate, fits
 from policies.training.planning.shape import Lengths, Shape

@@ -10,7 +10,7 @@ less.
 
 import math
 
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 
 LEAST_STEPS = 24
 """Fewer teach nothing at a rate that is still safe."""

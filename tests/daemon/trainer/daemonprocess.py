@@ -14,7 +14,8 @@ from daemon.metrics import Metrics
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from daemon.trainer import Trainer
-from policies.policy import DpoRecipe, Guard, Lora, PolicySpec, TrainingGuards
+from policies.policy import Guard, PolicySpec, TrainingGuards
+from policies.recipes import DpoRecipe, Lora
 
 
 def real_trainer(state: Path, base_model: str) -> Trainer:

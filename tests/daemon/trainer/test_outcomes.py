@@ -11,7 +11,7 @@ from daemon.errors import AdapterRefusedError, RlaifdError
 from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from daemon.trainer import Trainer
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
 from policies.training.planning.plan import Plan
 from tests.daemon.adapterfiles import source

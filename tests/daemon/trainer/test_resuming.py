@@ -3,7 +3,7 @@
 import pytest
 
 from daemon.store import runs
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.training.jobs import JOB, TrainResult
 from tests.daemon.trainer.bench import Bench, FakeChild, crash, end_as, succeed
 

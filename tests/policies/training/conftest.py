@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from policies.policy import DpoRecipe, Guard, Lora, TrainingGuards
+from policies.policy import Guard, TrainingGuards
+from policies.recipes import DpoRecipe, Lora
 from policies.records import Message
 from policies.snapshot import Pair, write
 from policies.training.jobs import PROGRESS, TrainJob, TrainResult

@@ -119,7 +119,7 @@ class Trained:
     ) -> None:
         import torch
 
-        from policies.training.model import lora
+        from policies.training.model import lora, probe
         from policies.training.model.dataset import prepare
         from policies.training.model.rendering import Rendering
 
@@ -131,7 +131,7 @@ class Trained:
         for value in lora.trainable(self.model).values():
             torch.nn.init.normal_(value, std=std)
         rendering = Rendering(self.base.tokenizer, generation=self.base.model.generation_config)
-        self.examples = prepare([pair(n) for n in range(4)], rendering, 200).examples
+        self.texts = probe.draw(prepare([pair(n) for n in range(4)], rendering, 200).examples, 1)
         self.directory = directory
 
     def end(self, **changes: Any) -> Any:
@@ -139,8 +139,8 @@ class Trained:
 
         base = replace(self.base, **changes)
         return end(
-            self.model, base, self.examples, self.directory, reference=None, before=self.before, seed=1,
-            served_as=None,
+            self.model, base, self.texts, self.directory, reference=None, before=self.before,
+            served_as=None, remedy=HINT,
         )  # fmt: skip
 
 

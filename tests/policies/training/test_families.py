@@ -104,7 +104,8 @@ def test_a_family_is_trained_sampled_compared_and_saved(
     first = bench.train("first", pairs())
     second = bench.train("second", pairs(), parent=bench.adapter("first"))
     for run in (first, second):
-        assert (run.state, run.steps, run.pairs, run.unfit) == ("done", 2, len(TAUGHT) - unfit, unfit)
+        assert (run.state, run.steps, run.examples) == ("done", 2, len(TAUGHT) - unfit)
+        assert run.left_out["unfit"] == unfit
         assert [reading.step for reading in run.readings] == [0, 2]
         assert run.readings[0].kl_sequence == pytest.approx(0, abs=1e-6)
         assert run.readings[1].kl_sequence > 0

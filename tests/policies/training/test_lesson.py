@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from policies.policy import DpoRecipe, TrainingGuards
+from policies.policy import TrainingGuards
+from policies.recipes import DpoRecipe
 from policies.training import lesson
 from policies.training.errors import JobError
 from policies.training.jobs import CHECKPOINTS, PLAN, PlanJob, TrainJob, TrainResult
@@ -105,11 +106,13 @@ def test_a_run_that_is_taken_up_keeps_its_numbers(
     recipe = DpoRecipe(checkpoint_steps=3, max_length=200)
     expected = train(job_for("whole", recipe=recipe, memory_gb=None))
     cut = job_for("cut", recipe=recipe, memory_gb=None)
+    from policies.training.engines import dpo
+
     monkeypatch.setattr(device, "memory", lambda *_: 2 * GB)
     stopped = train(cut, stop_at=4)
     assert stopped.state == "stopped"
     monkeypatch.setattr(device, "memory", lambda *_: 64 * GB)
-    monkeypatch.setattr(lesson, "decide", lambda *_: pytest.fail("decided anew"), raising=True)
+    monkeypatch.setattr(dpo, "decide", lambda *_: pytest.fail("decided anew"), raising=True)
     monkeypatch.setattr(lesson, "plan_of", lambda *_: expected.plan)
     resumed = train(cut)
     assert (resumed.state, resumed.resumed_from) == ("done", stopped.steps)

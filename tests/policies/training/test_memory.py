@@ -11,7 +11,7 @@ import peft.utils.save_and_load
 import pytest
 import torch
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training import run
 from policies.training.errors import JobError
 from policies.training.jobs import PLAN, PROGRESS, TrainJob, TrainResult

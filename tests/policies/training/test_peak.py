@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from policies.policy import DpoRecipe, Guard, TrainingGuards
+from policies.policy import Guard, TrainingGuards
+from policies.recipes import DpoRecipe
 from policies.training.jobs import JOB, RESULT, TrainJob, TrainResult
 from tests.killing import ROOT
 from tests.policies.training.conftest import pair

@@ -97,7 +97,8 @@ def test_training_counts_out_what_cannot_be_shown(bench: Workbench) -> None:
     """
     poison = [TWICE, LONG, *((user(name),) for name in RAISED)]
     found = bench.train("first", [pair(number, each) for number, each in enumerate((*GOOD, *poison))])
-    assert (found.state, found.pairs, found.unfit, found.too_long) == ("done", 16, 4, 1)
+    assert (found.state, found.examples) == ("done", 16)
+    assert found.left_out == {"identical": 0, "too_long": 1, "unfit": 4}
 
 
 def test_an_answer_ends_where_the_models_positions_do(bench: Workbench) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from policies.policy import DpoRecipe, Guard, Lora, TrainingGuards
+from policies.policy import Guard, TrainingGuards
+from policies.recipes import DpoRecipe, Lora
 from policies.training.engines.schedule import factor
 from policies.training.jobs import (
     ADAPTER,
@@ -44,7 +45,7 @@ def test_training_prefers_the_chosen_answers_and_leaves_two_files(job_for: JobFo
     result = train(job)
     steps = lines(job, "step")
     assert result.state == "done"
-    assert (result.steps, result.pairs, len(steps)) == (8, 32, 8)
+    assert (result.steps, result.examples, len(steps)) == (8, 32, 8)
     assert len(lines(job, "reference")) == 4, "a long pass before the first step is no stall"
     assert abs(steps[0]["metrics"]["margin"]) < 1e-3
     assert result.metrics["margin"] > 0.05
@@ -197,7 +198,7 @@ def test_pairs_that_teach_nothing_are_counted(job_for: JobFor, train: Train) -> 
     long = pair(2, chosen="yes " * 250)
     pairs = [pair(0), pair(1), pair(3), pair(4, rejected="of course we can check that for you"), long]
     result = train(job_for(pairs=pairs, recipe=changed(max_steps=2)))
-    assert (result.pairs, result.identical, result.too_long) == (3, 1, 1)
+    assert (result.examples, result.left_out) == (3, {"identical": 1, "too_long": 1, "unfit": 0})
 
 
 def test_nothing_to_learn_from_is_a_reason(job_for: JobFor, train: Train) -> None:
@@ -215,7 +216,7 @@ def test_the_loss_is_trls_own_where_weights_are_one(
     import torch
     from trl import DPOConfig, DPOTrainer
 
-    from policies.training.engines import batches, dpo
+    from policies.training.engines import batches, pair_trainer
     from policies.training.model import lora
     from policies.training.model.dataset import prepare
 
@@ -230,7 +231,7 @@ def test_the_loss_is_trls_own_where_weights_are_one(
         "output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
         "report_to": [], "beta": 0.3, "per_device_train_batch_size": 6, "disable_tqdm": True,
     }  # fmt: skip
-    ours = dpo.PairTrainer(
+    ours = pair_trainer.PairTrainer(
         sft_weight=0.7,
         check_margin=False,
         extra_state=str,

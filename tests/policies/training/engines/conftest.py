@@ -103,26 +103,26 @@ def trainer_of(
     """A trainer whose adapter is no longer the base, for the recipe with these changes."""
     import torch
 
-    from policies.training.engines import dpo
+    from policies.training.engines import pair_trainer
     from policies.training.model import lora
-    from policies.training.planning.plan import decide
+    from policies.training.planning.dpo import decide
     from tests.policies.training.planning.facts import facts
 
     base = lora.load(str(directory), None, "cpu")
     recipe = RECIPE.model_copy(update={"batch_size": len(rows)} | changes)
     model = lora.continued(base, parent, recipe.lora) if parent else lora.fresh(base, recipe.lora)
-    trainer = dpo.PairTrainer(
+    trainer = pair_trainer.PairTrainer(
         sft_weight=0.7,
         check_margin=False,
         extra_state=str,
         pad=base.tokenizer.pad_token_id,
         rows=rows,
         model=model,
-        args=dpo.arguments(decide(recipe, TrainingGuards(), facts(len(rows))).recipe, out, base, 0),
+        args=pair_trainer.arguments(decide(recipe, TrainingGuards(), facts(len(rows))).recipe, out, base, 0),
         processing_class=base.tokenizer,
     )
     if parent is None:
-        trainer.model.delete_adapter(dpo.REFERENCE)
+        trainer.model.delete_adapter(lora.REFERENCE)
     torch.manual_seed(0)
     for value in lora.trainable(model).values():
         torch.nn.init.normal_(value, std=0.05)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from policies.calibration import Calibration
-from policies.policy import Lora
+from policies.recipes import Lora
 from tests.policies.training.engines.wishes import RECIPE
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -15,8 +15,7 @@ import pytest
 from daemon.demo.opinion import Judge
 from daemon.demo.reading import customer_score
 from daemon.demo.world import customers, lessons
-from policies.policy import Lora
-from policies.recipes import PpoRecipe, RewardRecipe
+from policies.recipes import Lora, PpoRecipe, RewardRecipe
 from policies.records import Message
 from policies.training.toy.agent import TinySpec
 from tests.policies.training.engines.wishes import asked, recorder

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.snapshot import Pair
 from tests.conversations import CONVERSATIONS, agent
 from tests.families import FAMILIES, build
@@ -49,9 +49,9 @@ class Bench:
         """The trainer's loss of one row; `shared`: with the prompt computed once for both answers."""
         from trl import DPOConfig
 
-        from policies.training.engines import dpo
+        from policies.training.engines import pair_trainer
 
-        trainer = dpo.PairTrainer(
+        trainer = pair_trainer.PairTrainer(
             sft_weight=1.0,
             check_margin=False,
             extra_state=str,

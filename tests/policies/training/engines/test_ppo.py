@@ -1,5 +1,6 @@
 """PPO on the tiny model: what a step computes, whole runs, and what ends them."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Guard, Lora, TrainingGuards
+from policies.policy import Guard, TrainingGuards
+from policies.recipes import Lora
 from policies.training.errors import JobError, StoppedError
 from tests.policies.training.engines.wishes import PROMPTS, RECIPE, asked, fingerprint, recorder
 
@@ -108,28 +110,36 @@ def test_a_reward_that_is_not_finite_stops_at_once(ppo_for: Callable[..., Any], 
 def test_the_guards_of_other_engines_end_this_one(
     ppo_for: Callable[..., Any], base: Any, rendering: Any, tmp_path: Path
 ) -> None:
-    """The monitor that serves DPO samples, measures KL and entropy, and stops a run above its limit."""
+    """The monitor that serves DPO samples, measures KL and entropy, reports a step's figures under the names
+    that PPO gives them, and stops a run above its limit.
+    """
+    from policies.training.engines import ppo
     from policies.training.guarding.monitor import Watch
+    from policies.training.guarding.reader import Reader
     from policies.training.progress import Reporter
 
-    class Eyes(Watch):
-        def on_log(self, *_args: Any, **_kwargs: Any) -> None:
-            """The step's figures that it knows are DPO's."""
-
-    with Reporter(tmp_path / "progress.jsonl") as reporter:
-        watch = Eyes(
-            rendering=rendering,
-            questions=asked(rendering, PROMPTS[:4]),
+    questions = asked(rendering, PROMPTS[:4])
+    reader = Reader(
+        rendering=rendering, questions=questions, at_once=8, reference=None, max_new_tokens=8, seed=1
+    )
+    file = tmp_path / "progress.jsonl"
+    with Reporter(file) as reporter:
+        watch = Watch(
+            reader=reader,
+            figures=ppo.FIGURES,
             guards=TrainingGuards(kl_nats=Guard(limit=0.01)),
             every_steps=4,
-            at_once=8,
-            reference=None,
-            max_new_tokens=8,
-            seed=1,
             reporter=reporter,
             stopping=lambda: False,
         )
         ended = ppo_for(callback=watch, extra_state=watch.state).train()
+    told = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    steps = [line["metrics"] for line in told if line["event"] == "step"]
+    assert steps[-1] == ended.figures, "nothing that the engine found is dropped"
+    assert {"reward", "reward_sd", "kl_coefficient", "approx_kl", "clip_share", "value_loss"} <= set(
+        steps[-1]
+    )
+    assert all("chosen_drift" not in line["metrics"] for line in told)
     assert (ended.state, ended.steps) == ("stopped", 4)
     assert watch.halted is not None
     assert watch.halted.startswith("step 4: kl_nats")

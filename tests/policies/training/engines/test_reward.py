@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
-from policies.recipes import RewardRecipe
+from policies.recipes import Lora, RewardRecipe
 from policies.snapshot import Pair
 from policies.training.errors import JobError
 from tests.policies.training.conftest import said

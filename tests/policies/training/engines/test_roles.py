@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.errors import JobError
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from safetensors import numpy as safetensors
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, PROGRESS, TrainJob, TrainResult
 from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE, pair

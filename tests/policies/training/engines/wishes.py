@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from policies.policy import Lora
-from policies.recipes import PpoRecipe
+from policies.recipes import Lora, PpoRecipe
 from policies.snapshot import Pair
 from policies.training.jobs import Messages
 from tests.policies.training.conftest import NOUNS, pair, said

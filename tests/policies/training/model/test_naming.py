@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.errors import JobError
 from policies.training.jobs import ADAPTER_CONFIG
 from tests.families import FAMILIES, Family, build

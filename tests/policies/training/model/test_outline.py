@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.errors import JobError
 from policies.training.model import lora
 from policies.training.model.outline import outline

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.training.jobs import Probe
 from policies.training.model.dataset import Example
 

@@ -58,7 +58,7 @@ def test_what_would_not_be_trained_is_refused(
     tmp_path: Path, family: str, wanted: tuple[str, ...], told: str
 ) -> None:
     """One line each: nothing, a head the loss passes by, half of a tied pair, a tower, a kernel's own."""
-    from policies.policy import Lora
+    from policies.recipes import Lora
     from policies.training.model import lora
 
     base = lora.load(str(build(FAMILIES[family], tmp_path)), None, "cpu")

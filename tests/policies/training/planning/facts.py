@@ -1,8 +1,10 @@
 """What plans are decided from in tests: real models' shapes, and pairs of a given length."""
 
-from policies.policy import DpoRecipe, TrainingGuards
+from policies.policy import TrainingGuards
+from policies.recipes import DpoRecipe
+from policies.training.planning.dpo import decide
 from policies.training.planning.memory import Kind, Setting
-from policies.training.planning.plan import Facts, Plan, decide
+from policies.training.planning.plan import Facts, Plan
 from policies.training.planning.shape import Lengths, Shape
 
 GB = 1_000_000_000

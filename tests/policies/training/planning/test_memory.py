@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.training.planning import memory
 from policies.training.planning.fitting import MOST_AT_ONCE, halved
 from policies.training.planning.memory import Setting, estimate

@@ -2,8 +2,11 @@
 
 import pytest
 
-from policies.policy import DpoRecipe, Lora, TrainingGuards
-from policies.training.planning.plan import Plan, Resolved, decide
+from policies.policy import TrainingGuards
+from policies.recipes import DpoRecipe, Lora
+from policies.training.planning.dpo import decide
+from policies.training.planning.plan import Plan
+from policies.training.planning.resolved import ResolvedDpo
 from tests.policies.training.planning.facts import EIGHT, GB, facts, plan
 
 COLUMNS = (
@@ -59,7 +62,7 @@ def test_what_is_written_is_what_is_done() -> None:
         warmup_ratio=0.1,
     )  # fmt: skip
     found = decide(recipe, TrainingGuards(every_steps=40, samples=3), facts(100))
-    assert found.recipe == Resolved(
+    assert found.recipe == ResolvedDpo(
         trainer="shared",
         lora=Lora(r=4, alpha=8), beta=0.3, sft_weight=2.0, learning_rate=1e-3, epochs=4, batch_size=16,
         gradient_accumulation=2, max_length=256, gradient_checkpointing=True, checkpoint_steps=9,

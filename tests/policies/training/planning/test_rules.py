@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.policy import DpoRecipe
+from policies.recipes import DpoRecipe
 from policies.training.engines.schedule import factor
 from policies.training.planning import rules
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Lora
+from policies.recipes import Lora
 from policies.records import Message
 from tests.policies.training.conftest import pair, sampled
 

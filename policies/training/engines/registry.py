@@ -1,0 +1,14 @@
+"""Which engine serves which method."""
+
+from typing import Any
+
+from policies.recipes import Recipe
+from policies.training.engines.dpo import Dpo
+from policies.training.engines.engine import Engine
+
+ENGINES: dict[str, Engine[Any]] = {"dpo": Dpo()}
+
+
+def engine_of(recipe: Recipe) -> Engine[Any]:
+    """The engine for the recipe's method. The union of recipes has no method without one."""
+    return ENGINES[recipe.method]

@@ -1,0 +1,131 @@
+"""Recipes without `auto`: what an engine is given, and what a manifest tells.
+
+Every method has one of its own, and `Resolved` is their union. What a plan asks of each is in `Explicit`.
+"""
+
+from typing import Literal, Protocol, Self
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from policies.recipes import DpoTrainer, Lora
+from policies.records import Frozen
+from policies.training.planning.fitting import halved
+from policies.training.planning.shape import Lengths
+
+
+class Explicit(Protocol):
+    """What a plan must know of a resolved recipe, whatever its method."""
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+
+    @property
+    def lora(self) -> Lora:
+        """The adapter's shape."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest sequence that is taken."""
+
+    @property
+    def unit(self) -> str:
+        """What is learned from, in the plural."""
+
+    @property
+    def at_once(self) -> int:
+        """How many of these are in memory together."""
+
+    def smaller(self) -> Self:
+        """The same training with at most half as much in memory. Raises ValueError where `at_once` is 1."""
+
+    def cut_as(self, other: "Explicit") -> Self:
+        """The same training, cut into pieces as another plan for it cuts them."""
+
+    def told(self, lengths: Lengths) -> str:
+        """In one line, for the log."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For a person: each thing that was decided, with its name."""
+
+
+class ResolvedDpo(Frozen):
+    """DPO's."""
+
+    method: Literal["dpo"] = "dpo"
+    trainer: DpoTrainer
+    lora: Lora
+    beta: PositiveFloat
+    sft_weight: NonNegativeFloat
+    learning_rate: NonNegativeFloat
+    epochs: PositiveFloat
+    batch_size: PositiveInt
+    gradient_accumulation: PositiveInt
+    gradient_checkpointing: bool
+    max_length: PositiveInt
+    max_steps: int
+    checkpoint_steps: PositiveInt
+    warmup_steps: NonNegativeInt
+    steps: PositiveInt
+    """Optimiser steps of the whole run."""
+
+    @property
+    def unit(self) -> str:
+        """Pairs."""
+        return "pairs"
+
+    @property
+    def at_once(self) -> int:
+        """Pairs in memory at a time."""
+        return self.batch_size
+
+    @property
+    def reference_once(self) -> bool:
+        """Whether the reference's log-probabilities are computed once, before the first step."""
+        return self.epochs > 1 and self.max_steps <= 0
+
+    def passes(self, pairs: int) -> float:
+        """How often each of so many pairs is seen."""
+        return passes_of(self.epochs, self.max_steps, self.batch_size * self.gradient_accumulation, pairs)
+
+    def smaller(self) -> "ResolvedDpo":
+        """The same steps in batches of half the size. Raises ValueError for batches of one pair."""
+        batch, accumulation = halved(self.batch_size, self.gradient_accumulation)
+        return self.model_copy(update={"batch_size": batch, "gradient_accumulation": accumulation})
+
+    def cut_as(self, other: Explicit) -> "ResolvedDpo":
+        """The same numbers in the other's batches."""
+        cut = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
+        return self.model_copy(update={name: getattr(other, name) for name in cut})
+
+    def told(self, lengths: Lengths) -> str:
+        """Steps, batches, epochs and rate."""
+        checkpointed = " with checkpointing" if self.gradient_checkpointing else ""
+        return (
+            f"{self.steps} steps of {self.batch_size} x {self.gradient_accumulation} "
+            f"pairs{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, learning rate "
+            f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"
+        )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Rate, epochs and batch."""
+        checkpointing = "with" if self.gradient_checkpointing else "without"
+        cut = f"{self.batch_size} x {self.gradient_accumulation} pairs, {checkpointing} checkpointing"
+        return [
+            ("learning rate", f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"),
+            ("epochs", f"{self.epochs:g}"),
+            ("batch", cut),
+        ]
+
+
+Resolved = ResolvedDpo
+"""What a plan may hold: a union on `method`, as `Recipe` is."""
+
+
+def passes_of(epochs: float, max_steps: int, step: int, pairs: int) -> float:
+    """How often each pair is seen: a written number of steps goes before the epochs."""
+    return max_steps * step / pairs if max_steps > 0 else epochs
