@@ -79,7 +79,8 @@ class Occasion:
         return self._material(self._draft())
 
     def freeze(self) -> FrozenSnapshot | Due:
-        """The snapshot that a run is to learn from, or why none is to start on what there is."""
+        """The snapshot that a run is to learn from, or why none is to start on what is there now."""
+        self._drafted = None
         draft = self._draft()
         return short(self._material(draft), self.terms) or self.freezing.write(draft)
 

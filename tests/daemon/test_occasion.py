@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from daemon import drain
 from daemon.cli.operate import _status_text
@@ -13,14 +14,14 @@ from daemon.clock import FakeClock
 from daemon.errors import RefusedError
 from daemon.schedule import Due, Waits
 from daemon.stages.freezing import FrozenSnapshot
-from daemon.store.tables import EvaluationRow, RolloutRow, RunRow, SnapshotRow
+from daemon.store.tables import EvaluationRow, RolloutRow, RunRow, SnapshotRow, TraceRow
 from daemon.wiring import Wiring
 from policies.recipes import DpoRecipe
 from policies.records import Scope
 from policies.selection import Reason
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.preferring import freeze, prefer
-from tests.daemon.stages.seeding import add_adapter, count, put, rows
+from tests.daemon.stages.seeding import add_adapter, count, put, rows, table
 
 COOLING = TEXT.replace("...\n", "training: {cooldown_s: 600, min_new_preferences: 70}\n...\n")
 ASKED = DpoRecipe().model_dump(mode="json")
@@ -99,6 +100,18 @@ def test_what_is_frozen_says_what_it_leaves_out(parts: Wiring) -> None:
     assert value("rlaifd_snapshot_pairs") == 72
     assert value("rlaifd_snapshot_left_out_pairs", {"reason": "contributor"}) == 10
     assert value("rlaifd_snapshot_left_out_pairs", {"reason": "stale"}) == 0
+
+
+def test_what_is_frozen_is_what_is_there_then(parts: Wiring) -> None:
+    """A prompt that left the train split since the last look does not go in."""
+    prefer(parts.store, NAMES)
+    assert parts.occasion.material().kept == 70
+    traces = table(TraceRow)
+    moved = update(traces).where(traces.c.event_id == NAMES[0]).values(split="gate")
+    parts.store.write(lambda c: c.execute(moved))
+    frozen = parts.occasion.freeze()
+    assert isinstance(frozen, FrozenSnapshot)
+    assert frozen.pairs == 69
 
 
 def changed(parts: Wiring, at: float) -> None:

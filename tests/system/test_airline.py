@@ -47,7 +47,8 @@ pytestmark = [
 ]
 
 POLICY = spec(
-    splits=Splits(train=1, calibrate=0, audit=0, gate=0), curation=CurationRule(max_source_share=0.05)
+    splits=Splits(train=1, calibrate=0, audit=0, gate=0),
+    curation=CurationRule(max_source_share=0.05, max_source_fair=0.01),
 )
 POSITIONS = 4096
 FIT = {
