@@ -92,8 +92,9 @@ def selected(
     most = min(limit or rule.max_pairs, rule.max_pairs)
     fresh = [at for at, offer in enumerate(newest_first) if not _stale(offer, rule, now)]
     replay = _replay(newest_first, len(fresh), rule, most)
-    closed = {} if rule.mix is None else {topic: 0 for topic, share in rule.mix.shares.items() if share == 0}
-    caps = _Caps(rule.max_source_pairs, closed)
+    caps = _Caps(
+        rule.max_source_pairs, _opening(Counter(offer.topic for offer in newest_first), rule.mix, most)
+    )
     while True:
         found = _filled(newest_first, fresh, replay, _Filling(rule, caps, most))
         fitting = _fitting(found.kept, rule, caps)
@@ -188,21 +189,38 @@ def _fitting(kept: Sequence[Offer], rule: CurationRule, caps: _Caps) -> _Caps:
     contributors = len({offer.contributor for offer in kept})
     fair = rule.max_source_fair * len(kept) / contributors if kept else 0.0
     contributor = max(1, _whole(rule.max_source_share * len(kept)), _whole(fair))
-    topics = {} if rule.mix is None else _shared((offer.topic for offer in kept), rule.mix)
+    counts = Counter(offer.topic for offer in kept)
+    topics = {} if rule.mix is None else _shared(counts, len(kept), rule.mix)
     lowered = {topic: min(most, caps.topics.get(topic, most)) for topic, most in topics.items()}
     return _Caps(min(contributor, caps.contributor), {**caps.topics, **lowered})
 
 
-def _shared(topics: Iterable[str], mix: TopicMix) -> dict[str, int]:
-    """Most pairs of each topic in a snapshot of these.
+def _opening(counts: Mapping[str, int], mix: TopicMix | None, most: int) -> dict[str, int]:
+    """No topic has more in any snapshot of these: the caps if nothing but the mix left pairs out.
 
-    Where the shares of the topics that are there do not make a whole, they are scaled up to one: otherwise no
-    snapshot but an empty one would fit.
+    It takes no look at the pairs, of which there are many, where lowering the caps takes many turns.
     """
-    counts = Counter(topics)
-    shares = {topic: mix.shares.get(topic, mix.most) for topic in counts}
-    scale = max(1.0, sum(shares.values())) / sum(shares.values()) if counts else 1.0
-    return {topic: max(1, _whole(share * scale * counts.total())) for topic, share in shares.items()}
+    if mix is None:
+        return {}
+    closed = {topic: 0 for topic, share in mix.shares.items() if share == 0}
+    caps = {topic: count for topic, count in counts.items() if topic not in closed}
+    while True:
+        fitting = _shared(caps, min(most, sum(caps.values())), mix)
+        lowered = {topic: min(cap, fitting[topic]) for topic, cap in caps.items()}
+        if lowered == caps:
+            return {**caps, **closed}
+        caps = lowered
+
+
+def _shared(topics: Iterable[str], total: int, mix: TopicMix) -> dict[str, int]:
+    """Most pairs of each of these topics in a snapshot of so many.
+
+    Where the topics' shares do not make a whole, they are scaled up to one: otherwise only the empty snapshot
+    would fit.
+    """
+    shares = {topic: mix.shares.get(topic, mix.most) for topic in topics}
+    scale = max(1.0, sum(shares.values())) / sum(shares.values()) if shares else 1.0
+    return {topic: max(1, _whole(share * scale * total)) for topic, share in shares.items()}
 
 
 def _whole(value: float) -> int:
