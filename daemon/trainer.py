@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -185,12 +185,11 @@ class Trainer:
         Raises AdapterRefusedError where the adapter in force cannot be gone on from.
         """
         base, recipe = self._base.now(), recipe or self._policy.recipe
-        fresh = from_base or recipe.start == "base"
-        parent = None if fresh else self._store.read(rollouts.in_force).stable
-        if parent is not None:
-            digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
-            made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
-            self._base.check(parent, made.base, fix="`rlaifd rollback --to base` first")
+        stable = self._store.read(rollouts.in_force).stable
+        parent = None if from_base or recipe.start == "base" else stable
+        against = stable if recipe.reference == "stable" and parent is None else None
+        for name in filter(None, (parent, against)):
+            self._require(name)
         return {
             "base_model": base.model,
             "revision": base.revision,
@@ -200,12 +199,19 @@ class Trainer:
             "bf16": self._training.bf16,
             "memory_gb": self._training.memory_gb,
             "parent": None if parent is None else self.adapters_dir / parent,
+            "reference": _reference(recipe, parent) if against is None else self.adapters_dir / against,
             "snapshot": snapshot,
             "snapshot_id": snapshot_id,
             "recipe": recipe,
             "guards": self._policy.guards,
             "guard_max_new_tokens": self._policy.sampling.max_new_tokens,
         }
+
+    def _require(self, adapter: str) -> None:
+        """Raises AdapterRefusedError where the adapter's files or its base are not what they were."""
+        digest = self._store.read(lambda c: adapter_rows.digest(c, adapter))
+        made = adapters.verify(self.adapters_dir / adapter, adapter, digest=digest)
+        self._base.check(adapter, made.base, fix="`rlaifd rollback --to base` first")
 
     def _begin(
         self,
@@ -368,6 +374,11 @@ class _Follower:
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             self._trainer.look(self._run, progress.step)
+
+
+def _reference(recipe: Recipe, parent: str | None) -> Literal["start", "base"]:
+    """What the loss compares with, where that is no further adapter."""
+    return "base" if recipe.reference == "base" and parent is not None else "start"
 
 
 def _job_of(file: Path) -> Job | None:

@@ -29,6 +29,7 @@ from policies.quantities import (
 
 DpoTrainer = Literal["shared", "trl"]
 Start = Literal["stable", "base"]
+Reference = Literal["start", "stable", "base"]
 Ceiling = Annotated[float, Field(gt=0, le=10)] | Literal["auto", "none"]
 """Points that no reward is above; `auto`: a quantile of the rewards that answers seen before have."""
 
@@ -61,6 +62,9 @@ class DpoRecipe(Configured):
     start: Start = "stable"
     """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
     force both are the base."""
+    reference: Reference = "start"
+    """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
+    the base."""
     trainer: DpoTrainer = "shared"
     """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
     computation, each answer behind its prompt.

@@ -51,7 +51,7 @@ def plan_of(job: PlanJob | TrainJob, lesson: Lesson[Any]) -> Plan:
         setting=Setting(
             kind="cuda" if where.type == "cuda" else "cpu",
             precision="bfloat16" if dtype == torch.bfloat16 else "float32",
-            continued=job.parent is not None,
+            continued=job.frozen,
             samples=min(samples, lesson.offered),
             max_new_tokens=job.guard_max_new_tokens,
         ),

@@ -83,6 +83,33 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
         bench.train()
 
 
+def test_the_reference_is_the_recipes(bench: Bench) -> None:
+    """The stable adapter and the base, for either start; where both are the same it is the start."""
+    stable = bench.trainer.adapters_dir / str(bench.train().adapter)
+    choices: list[dict[str, Any]] = [
+        {"start": start, "reference": reference}
+        for start in ("stable", "base")
+        for reference in ("start", "stable", "base")
+    ]
+
+    def asked() -> list[tuple[bool, Any]]:
+        bench.jobs.clear()
+        for choice in choices:
+            bench.train(recipe=DpoRecipe(**choice))
+        return [(job.parent is not None, job.reference) for job in bench.jobs]
+
+    assert asked() == [(False, "start")] * 6
+    bench.store.write(
+        lambda c: rollouts.advance(
+            c, after=rollouts.InForce(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
+        )
+    )
+    assert asked() == [
+        *((True, "start"), (True, "start"), (True, "base")),
+        *((False, "start"), (False, stable), (False, "start")),
+    ]
+
+
 def test_what_a_child_left_is_not_published_when_it_changed(bench: Bench) -> None:
     """Weights that differ from what the child reported end the run as failed."""
 
