@@ -8,9 +8,17 @@ Rewards are points on the judges' scale of 0 to 10 throughout, KL is in nats. A 
 in points per nat: the best policy under a coefficient c is the reference times exp(reward / c).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from policies.quantities import AutoBool, AutoFloat, AutoInt, AutoShare, Share
 from policies.records import Frozen
@@ -140,6 +148,8 @@ class PpoRecipe(Frozen):
     has the rest."""
     truncation_penalty: float = Field(default=2.0, ge=0, le=10)
     """Points taken off an answer that was cut."""
+    max_length: PositiveInt = 4096
+    """Tokens of the longest prompt with its answer; longer prompts are left out."""
     checkpoint_steps: PositiveInt = 5
 
     @model_validator(mode="after")
@@ -147,6 +157,11 @@ class PpoRecipe(Frozen):
         if self.lora.dropout:
             raise ValueError(
                 "lora.dropout must be 0: with it the importance ratio of an unchanged policy is not 1"
+            )
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"max_new_tokens is {self.max_new_tokens} and max_length {self.max_length}: no room is left "
+                "for a prompt"
             )
         if self.critic_warmup_steps >= self.steps:
             raise ValueError(
@@ -156,6 +171,12 @@ class PpoRecipe(Frozen):
         return self
 
 
-Recipe = DpoRecipe
-"""What `policy.recipe` may be. From the second method on `Annotated[DpoRecipe | RewardRecipe | …,
-Field(discriminator="method")]`: a union of one needs no discriminator, and pydantic refuses one."""
+def _named(asked: Any) -> Any:
+    """A recipe that names no method is DPO's."""
+    return {"method": "dpo"} | asked if isinstance(asked, dict) else asked
+
+
+Recipe = Annotated[
+    DpoRecipe | RewardRecipe | PpoRecipe, Field(discriminator="method"), BeforeValidator(_named)
+]
+"""What `policy.recipe` may be."""
