@@ -9,9 +9,9 @@ in points per nat: the best policy under a coefficient c is the reference times 
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from policies.configured import Configured, Count, misfit
 from policies.quantities import (
@@ -91,6 +91,9 @@ class RewardRecipe(Configured):
     """A Bradley-Terry reward model: a LoRA adapter with a scalar head, on preferences."""
 
     method: Literal["reward"] = "reward"
+    start: Literal["base"] = "base"
+    reference: Literal["start"] = "start"
+    """There is none: a reward model is no policy."""
     lora: Lora = Lora()
     folds: int = Field(default=1, ge=1, le=8)
     """Models in the ensemble. With two or more each leaves out another part of the prompts, and is measured
@@ -118,6 +121,11 @@ class PpoRecipe(Configured):
     """
 
     method: Literal["ppo"] = "ppo"
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
+    reference: Literal["start"] = "start"
+    """KL in the reward is to what training starts from."""
     lora: Lora = Lora()
     steps: Count = 50
     prompts: Batch = 16
@@ -168,6 +176,8 @@ class PpoRecipe(Configured):
     has the rest."""
     truncation_penalty: float = Field(default=2.0, ge=0, le=10)
     """Points taken off an answer that was cut."""
+    max_length: int = Field(default=4096, ge=16, le=1 << 20)
+    """Tokens of the longest prompt with its answer; longer prompts are left out."""
     checkpoint_steps: Count = 5
 
     @model_validator(mode="after")
@@ -175,6 +185,11 @@ class PpoRecipe(Configured):
         if self.lora.dropout:
             raise ValueError(
                 "lora.dropout must be 0: with it the importance ratio of an unchanged policy is not 1"
+            )
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"max_new_tokens is {self.max_new_tokens} and max_length {self.max_length}: no room is left "
+                "for a prompt"
             )
         if self.critic_warmup_steps >= self.steps:
             raise ValueError(
@@ -184,6 +199,12 @@ class PpoRecipe(Configured):
         return self
 
 
-Recipe = DpoRecipe
-"""What `policy.recipe` may be. From the second method on `Annotated[DpoRecipe | RewardRecipe | …,
-Field(discriminator="method")]`: a union of one needs no discriminator, and pydantic refuses one."""
+def _named(asked: Any) -> Any:
+    """A recipe that names no method is DPO's."""
+    return {"method": "dpo"} | asked if isinstance(asked, dict) else asked
+
+
+Recipe = Annotated[
+    DpoRecipe | RewardRecipe | PpoRecipe, Field(discriminator="method"), BeforeValidator(_named)
+]
+"""What `policy.recipe` may be."""

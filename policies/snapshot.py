@@ -50,6 +50,9 @@ class Pair(Frozen):
     chosen_tokens: Tokens | None = None
     rejected_tokens: Tokens | None = None
     rejected_truncated: bool = False
+    chosen_reward: float | None = Field(default=None, ge=0, le=10)
+    """Points that the judge gave, in the verdict that made the preference."""
+    rejected_reward: float | None = Field(default=None, ge=0, le=10)
 
     @property
     def flipped(self) -> "Pair":
@@ -61,6 +64,8 @@ class Pair(Frozen):
                 "rejected": self.chosen,
                 "rejected_tokens": self.chosen_tokens,
                 "rejected_truncated": False,
+                "chosen_reward": self.rejected_reward,
+                "rejected_reward": self.chosen_reward,
             }
         )
 

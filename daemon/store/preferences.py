@@ -190,6 +190,7 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
             *(chosen.c.output.label("chosen"), rejected.c.output.label("rejected")),
             *(chosen.c.tokens.label("chosen_tokens"), rejected.c.tokens.label("rejected_tokens")),
             rejected.c.truncated.label("rejected_truncated"),
+            PREFERENCE.c.verdict_ids,
         )
         .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
         .join(chosen, chosen.c.id == PREFERENCE.c.chosen_id)
@@ -198,8 +199,10 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
     found: dict[int, snapshot.Pair] = {}
     for start in range(0, len(preference_ids), IDS):
         wanted = preference_ids[start : start + IDS]
-        for row in connection.execute(query.where(PREFERENCE.c.id.in_(wanted))):
-            found[row.id] = _pair(row)
+        rows = connection.execute(query.where(PREFERENCE.c.id.in_(wanted))).all()
+        rewards = _rewards(connection, [verdict for row in rows for verdict in row.verdict_ids])
+        for row in rows:
+            found[row.id] = _pair(row, rewards)
     return [found[preference_id] for preference_id in preference_ids]
 
 
@@ -251,8 +254,15 @@ def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[
     return found
 
 
-def _pair(row: Any) -> snapshot.Pair:
+def _rewards(connection: Connection, verdict_ids: Sequence[int]) -> dict[int, float | None]:
+    """The rewards of verdicts by their ids."""
+    query = select(VERDICT.c.id, VERDICT.c.reward).where(VERDICT.c.id.in_(verdict_ids))
+    return {row.id: row.reward for row in connection.execute(query)}
+
+
+def _pair(row: Any, rewards: dict[int, float | None]) -> snapshot.Pair:
     trace = Trace.model_validate(row.payload)
+    chosen_reward, rejected_reward = (rewards.get(verdict) for verdict in row.verdict_ids)
     return snapshot.Pair(
         preference=row.id,
         prompt=trace.messages,
@@ -264,6 +274,8 @@ def _pair(row: Any) -> snapshot.Pair:
         chosen_tokens=_tokens(row.chosen_tokens),
         rejected_tokens=_tokens(row.rejected_tokens),
         rejected_truncated=row.rejected_truncated,
+        chosen_reward=chosen_reward,
+        rejected_reward=rejected_reward,
     )
 
 

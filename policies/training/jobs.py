@@ -45,6 +45,13 @@ class _Job(Frozen):
     bf16: Bf16 = "auto"
 
 
+class RewardFiles(Frozen):
+    """A published reward model: its directory, and the SHA-256 of its manifest."""
+
+    path: Path
+    digest: str
+
+
 class _Learning(_Job):
     parent: Path | None = None
     """The adapter directory to go on from; None: a new adapter on the base model."""
@@ -58,6 +65,8 @@ class _Learning(_Job):
     guard_max_new_tokens: PositiveInt = 128
     day: date | None = None
     """The date that chat templates may write into the system message; None: the day of the run."""
+    reward: RewardFiles | None = None
+    """The reward model that PPO learns from."""
     memory_gb: PositiveFloat | None = None
     """What the run may take of the device (10^9 bytes); None: what is there."""
 

@@ -67,7 +67,9 @@ def taken_up(job: TrainJob, lesson: Lesson[Any]) -> Plan:
         kept = Plan.model_validate_json((job.out / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return now
-    goes_on = kept.asked == job.recipe and checkpoints.newest(job.out / CHECKPOINTS) is not None
+    folders = (job.out / CHECKPOINTS, *(job.out / CHECKPOINTS).glob("*/"))
+    left = any(checkpoints.newest(folder) is not None for folder in folders)
+    goes_on = kept.asked == job.recipe and left
     return kept.taken_up(now) if goes_on else now
 
 

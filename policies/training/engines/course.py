@@ -71,7 +71,7 @@ def begin(run: Run[Any]) -> Pupil:
     trainable = sum(value.numel() for value in lora.trainable(model).values())
     if trainable == 0:
         raise JobError("the adapter has no trainable weight: recipe.lora.target_modules matches nothing")
-    _make_sure_of_space(job, trainable)
+    make_sure_of_space(job, trainable)
     start = lora.REFERENCE if job.parent else None
     reference = {"start": start, "base": None}.get(str(job.reference), lora.REFERENCE)
     reader = Reader(
@@ -178,7 +178,7 @@ def _written(run: Run[Any], pupil: Pupil, ended: Trained, before: str) -> Traine
     return replace(ended, files=ending.files, probe=ending.probe)
 
 
-def _make_sure_of_space(job: TrainJob, trainable: int) -> None:
+def make_sure_of_space(job: TrainJob, trainable: int) -> None:
     """Raises JobError where the disk cannot hold the checkpoints and the adapter."""
     needed = trainable * BYTES_KEPT
     free = shutil.disk_usage(job.out).free

@@ -5,8 +5,14 @@ from typing import Any
 from policies.recipes import Recipe
 from policies.training.engines.dpo import Dpo
 from policies.training.engines.engine import Engine
+from policies.training.engines.ppo_engine import PpoEngine
+from policies.training.engines.reward_engine import RewardEngine
 
-ENGINES: dict[str, Engine[Any]] = {"dpo": Dpo()}
+ENGINES: dict[str, Engine[Any]] = {
+    "dpo": Dpo(),
+    "reward": RewardEngine(),
+    "ppo": PpoEngine(),
+}
 
 
 def engine_of(recipe: Recipe) -> Engine[Any]:
