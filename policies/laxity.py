@@ -37,6 +37,8 @@ LAXER: Mapping[str, tuple[Side, str]] = {
     "curation.min_difference": ("below", "answers that are nearly alike become preferences"),
     "curation.max_source_share": ("above", "one subject may contribute more of what is trained on"),
     "curation.max_source_pairs": ("above", "one subject may contribute more of what is trained on"),
+    "curation.max_source_fair": ("above", "one subject may contribute more of what is trained on"),
+    "curation.max_alike": ("above", "more of what is trained on may read alike"),
     "recipe.sft_weight": ("below", "a policy can get worse while its margins grow"),
 }
 """By key below `policy`: on which side of the shipped value a value is laxer, and what that lets through."""

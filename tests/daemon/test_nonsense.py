@@ -78,6 +78,13 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.curation.min_difference": (between(0.1, 0.95), "stricter than shipped"),
     "policy.curation.max_source_share": (between(0, 0.0025), "stricter than shipped"),
     "policy.curation.max_source_pairs": (between(1, 10), "stricter than shipped"),
+    "policy.curation.max_source_fair": (between(0.01, 2), "stricter than shipped"),
+    "policy.curation.max_alike": (between(1, 4), "stricter than shipped"),
+    "policy.curation.max_age_days": (between(0.01, 36_600), "fewer pairs, which is told"),
+    "policy.curation.replay_share": (between(0, 0.99), "which pairs are drawn, which is told"),
+    "policy.curation.mix.tag": (text, "a tag that no event has is one topic"),
+    "policy.curation.mix.most": (between(0.001, 1), "fewer pairs, which is told"),
+    "policy.curation.mix.shares": (lambda value: value == {"a": 1}, "a topic that may have all"),
     "policy.recipe.lora.r": (between(1, 1024), "a smaller or larger adapter, which the gate compares"),
     "policy.recipe.lora.alpha": (between(1, 65_536), "as above"),
     "policy.recipe.lora.dropout": (between(0, 0.9), "as above"),
@@ -103,6 +110,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.gate.max_entropy_ratio": (between(1, 2), "stricter than shipped"),
     "policy.gate.max_cut_excess": (between(0, 0.2), "stricter than shipped"),
     "training.interval_s": (between(0.001), "how often it looks: `min_new_preferences` says when it trains"),
+    "training.cooldown_s": (between(0), "a training begins later"),
     "training.bf16": (lambda value: value == "off", "one of its two values"),
     "training.memory_gb": (between(0.01), "what does not fit is refused with the figures"),
     "training.threads": (between(1, 4096), "slower"),
@@ -123,7 +131,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
 """By key: which values may pass without a word, and why they do no harm."""
 NOTHING = {
     "store", "store.url", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
-    "web.*", "stages", "log",
+    "web.*", "stages", "log", "review", "review.reviewers",
 }  # fmt: skip
 """Keys of which null or nothing is the default, or a section that may be empty."""
 
