@@ -8,14 +8,24 @@ Rewards are points on the judges' scale of 0 to 10 throughout, KL is in nats. A 
 in points per nat: the best policy under a coefficient c is the reference times exp(reward / c).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from policies.quantities import AutoBool, AutoFloat, AutoInt, AutoShare, Share
 from policies.records import Frozen
 
 DpoTrainer = Literal["shared", "trl"]
+SftTargets = Literal["best", "corrections", "both"]
+KtoSource = Literal["thumbs", "scores", "both"]
 Ceiling = Annotated[float, Field(gt=0, le=10)] | Literal["auto", "none"]
 """Points that no reward is above; `auto`: a quantile of the rewards that answers seen before have."""
 
@@ -156,6 +166,73 @@ class PpoRecipe(Frozen):
         return self
 
 
-Recipe = DpoRecipe
-"""What `policy.recipe` may be. From the second method on `Annotated[DpoRecipe | RewardRecipe | …,
-Field(discriminator="method")]`: a union of one needs no discriminator, and pydantic refuses one."""
+class _Steps(Frozen):
+    """The steps of a recipe on single answers. What is `auto` follows from the size of base and data."""
+
+    lora: Lora = Lora()
+    learning_rate: AutoFloat = "auto"
+    epochs: AutoFloat = "auto"
+    batch_size: AutoInt = "auto"
+    """Answers in memory at a time; times `gradient_accumulation` they are the answers of a step."""
+    gradient_accumulation: AutoInt = "auto"
+    max_length: PositiveInt = 4096
+    max_steps: int = -1
+    gradient_checkpointing: AutoBool = "auto"
+    checkpoint_steps: PositiveInt = 50
+    warmup_ratio: AutoShare = "auto"
+
+
+class SftRecipe(_Steps):
+    """Supervised fine-tuning on good answers alone: the plain baseline that every other method must beat."""
+
+    method: Literal["sft"] = "sft"
+    targets: SftTargets = "best"
+    """`best`: of the answers to a prompt the one of the highest reward, where preferences have one;
+    `corrections`: what people wrote; `both`: these, and the best where nobody wrote any."""
+    min_reward: float = Field(default=5.0, ge=0, le=10)
+    """Points below which even the best of a prompt's answers is no target."""
+    correction_weight: PositiveFloat = 1.0
+    """Of what people wrote, where the best by reward have 1."""
+
+
+class KtoRecipe(_Steps):
+    """KTO (Ethayarajh et al. 2024, arXiv:2402.01306) on answers that were found good or bad one by one."""
+
+    method: Literal["kto"] = "kto"
+    source: KtoSource = "thumbs"
+    """`thumbs`: what users said in the log; `scores`: judges' scores; `both`: these, and scores where no user
+    said anything."""
+    feedback: tuple[str, ...] = Field(default=("thumb",), min_length=1)
+    """Names of the log's feedback that are thumbs."""
+    thumb_up_from: float = Field(default=0.5, allow_inf_nan=False)
+    """A thumb with a score is up from here, else down: for 1 and 0 as for 1 and -1."""
+    good_from: float = Field(default=7.0, ge=0, le=10)
+    """Points from which a scored answer is good."""
+    bad_to: float = Field(default=3.0, ge=0, le=10)
+    """Points up to which it is bad; what lies between says nothing."""
+    thumb_weight: NonNegativeFloat = 1.0
+    score_weight: NonNegativeFloat = 0.5
+    balance: bool = True
+    """The rarer kind, good or bad, weighs as much as the other: thumbs are mostly complaints."""
+    beta: PositiveFloat = 0.1
+    sft_weight: NonNegativeFloat = 0.0
+    """An anchor on the good answers, as in DPO."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> "KtoRecipe":
+        if self.bad_to >= self.good_from:
+            raise ValueError(f"bad_to ({self.bad_to:g}) must be below good_from ({self.good_from:g})")
+        if self.batch_size == 1:
+            raise ValueError("batch_size must be 2 at least: KL is estimated across the answers of a batch")
+        return self
+
+
+def _named(raw: Any) -> Any:
+    """A recipe that does not say its method is DPO's."""
+    return {"method": "dpo", **raw} if isinstance(raw, dict) else raw
+
+
+Recipe = Annotated[
+    Annotated[DpoRecipe | SftRecipe | KtoRecipe, Field(discriminator="method")], BeforeValidator(_named)
+]
+"""What `policy.recipe` may be."""

@@ -108,7 +108,7 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> tuple[float, Any]:
     from policies.training.model.dataset import prepare
     from policies.training.model.rendering import Rendering
     from policies.training.planning.dpo import decide
-    from tests.policies.training.planning.facts import facts
+    from tests.policies.training.planning.facts import dpo, facts
 
     loaded = lora.load(base, None, "cpu")
     trainer = pair_trainer.PairTrainer(
@@ -118,7 +118,7 @@ def _ours(base: str, pairs: list[Pair], out: Path) -> tuple[float, Any]:
         pad=loaded.tokenizer.pad_token_id,
         rows=batches.rows(prepare(pairs, Rendering(loaded.tokenizer), 4096).examples),
         model=lora.fresh(loaded, RECIPE.lora),
-        args=pair_trainer.arguments(decide(RECIPE, TrainingGuards(), facts(PAIRS)).recipe, out, loaded, 0),
+        args=pair_trainer.arguments(dpo(decide(RECIPE, TrainingGuards(), facts(PAIRS))), out, loaded, 0),
         processing_class=loaded.tokenizer,
     )
     trainer.model.delete_adapter(lora.REFERENCE)

@@ -21,6 +21,7 @@ from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering
 from policies.training.planning.dpo import decide
 from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.resolved import ResolvedDpo
 from policies.training.planning.shape import lengths_of
 
 
@@ -70,6 +71,7 @@ class Dpo:
 
 def _trainer(run: Run[Example], pupil: Pupil) -> pair_trainer.PairTrainer:
     job, recipe = run.job, run.plan.recipe
+    assert isinstance(recipe, ResolvedDpo)
     trainer = pair_trainer.PairTrainer(
         sft_weight=recipe.sft_weight,
         warmup_steps=recipe.warmup_steps,

@@ -5,8 +5,10 @@ from typing import Any
 from policies.recipes import Recipe
 from policies.training.engines.dpo import Dpo
 from policies.training.engines.engine import Engine
+from policies.training.engines.kto import Kto
+from policies.training.engines.sft import Sft
 
-ENGINES: dict[str, Engine[Any]] = {"dpo": Dpo()}
+ENGINES: dict[str, Engine[Any]] = {"dpo": Dpo(), "sft": Sft(), "kto": Kto()}
 
 
 def engine_of(recipe: Recipe) -> Engine[Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from daemon.config import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
+from policies.recipes import DpoRecipe
 from policies.records import Role
 
 
@@ -21,15 +22,18 @@ def loaded(path: Path, document: dict[str, Any]) -> Settings:
     return load(path / "rlaifd.yaml")
 
 
+def anchor(each: Settings) -> float:
+    assert isinstance(each.policy.recipe, DpoRecipe)
+    return each.policy.recipe.sft_weight
+
+
 def test_the_daemon_accepts_all_three(tmp_path: Path, document: dict[str, Any]) -> None:
     """They differ in name, recipe and lock; the bad ones share the store and nothing else that is locked."""
     good = loaded(tmp_path, document)
     flipped = loaded(tmp_path, settings.flipped(document))
     unanchored = loaded(tmp_path, settings.unanchored(document))
     assert isinstance(good.sources[0], JsonlConfig)
-    assert good.policy.recipe.sft_weight > 0
-    assert flipped.policy.recipe.sft_weight > 0
-    assert unanchored.policy.recipe.sft_weight == 0
+    assert [anchor(each) > 0 for each in (good, flipped, unanchored)] == [True, True, False]
     assert {flipped.state_dir, unanchored.state_dir} == {good.state_dir}
     assert len({each.training.lock for each in (good, flipped, unanchored)}) == 3
     assert len({each.policy.name for each in (good, flipped, unanchored)}) == 3

@@ -16,6 +16,7 @@ from daemon.store.store import Store
 from daemon.trainer import Trainer
 from policies import snapshot
 from policies.policy import PolicySpec
+from policies.recipes import DpoRecipe
 from policies.training.jobs import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -69,7 +70,9 @@ def succeed(child: FakeChild) -> TrainResult:
 
 def succeed_as_planned(child: FakeChild) -> TrainResult:
     """The same, by a plan that is told before the first step."""
-    decided = plan(32, child.job.recipe)
+    recipe = child.job.recipe
+    assert isinstance(recipe, DpoRecipe)
+    decided = plan(32, recipe)
     (child.job.out / PLAN).write_text(decided.model_dump_json(), encoding="utf-8")
     child.tell(Progress(event="planned", note=str(decided)))
     return succeed(child).model_copy(update={"plan": decided})

@@ -106,7 +106,7 @@ def trainer_of(
     from policies.training.engines import pair_trainer
     from policies.training.model import lora
     from policies.training.planning.dpo import decide
-    from tests.policies.training.planning.facts import facts
+    from tests.policies.training.planning.facts import dpo, facts
 
     base = lora.load(str(directory), None, "cpu")
     recipe = RECIPE.model_copy(update={"batch_size": len(rows)} | changes)
@@ -118,7 +118,7 @@ def trainer_of(
         pad=base.tokenizer.pad_token_id,
         rows=rows,
         model=model,
-        args=pair_trainer.arguments(decide(recipe, TrainingGuards(), facts(len(rows))).recipe, out, base, 0),
+        args=pair_trainer.arguments(dpo(decide(recipe, TrainingGuards(), facts(len(rows)))), out, base, 0),
         processing_class=base.tokenizer,
     )
     if parent is None:

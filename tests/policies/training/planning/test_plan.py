@@ -7,7 +7,7 @@ from policies.recipes import DpoRecipe, Lora
 from policies.training.planning.dpo import decide
 from policies.training.planning.plan import Plan
 from policies.training.planning.resolved import ResolvedDpo
-from tests.policies.training.planning.facts import EIGHT, GB, facts, plan
+from tests.policies.training.planning.facts import EIGHT, GB, dpo, facts, plan
 
 COLUMNS = (
     "batch_size",
@@ -83,9 +83,9 @@ def test_the_rate_follows_the_steps_that_are_made() -> None:
 
 def test_a_run_of_several_epochs_computes_its_reference_once() -> None:
     """It is then counted once in the time that is estimated."""
-    assert plan(200).recipe.reference_once
-    assert not plan(5000).recipe.reference_once
-    assert not plan(200, DpoRecipe(max_steps=10)).recipe.reference_once
+    assert dpo(plan(200)).reference_once
+    assert not dpo(plan(5000)).reference_once
+    assert not dpo(plan(200, DpoRecipe(max_steps=10))).reference_once
     once, twice = plan(200, DpoRecipe(epochs=2)), plan(200, DpoRecipe(epochs=4))
     assert twice.flops < 2 * once.flops
 
