@@ -22,6 +22,7 @@ from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
 from daemon.store.traces import Counts
 from daemon.wiring import Wiring
+from policies import answers
 from policies import snapshot as snapshots
 from policies.records import Role
 from policies.training.planning.plan import Plan
@@ -92,9 +93,9 @@ def train(
     """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
     parts.trainer.recover()
     if snapshot is None:
-        stored, least = _stored(parts)
+        stored, called, least = _stored(parts)
         if stored < least:
-            raise UsageError(f"{stored} preferences are stored; training.min_preferences asks for {least}")
+            raise UsageError(f"{stored} {called} are stored; training.min_preferences asks for {least}")
         snapshot = parts.curate.freeze().id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
@@ -110,34 +111,39 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
         return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
-    stored, least = _stored(parts)
-    few = f"{stored} preferences are stored: training.min_preferences asks for {least} before a run starts"
-    _, pairs, left_out = parts.curate.drafted()
-    capped = f"{left_out} preferences are left out by policy.curation's caps"
+    stored, called, least = _stored(parts)
+    few = f"{stored} {called} are stored: training.min_preferences asks for {least} before a run starts"
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path = snapshots.write(Path(folder), parts.settings.policy.name, pairs)
-        notes = [note for note, holds in ((few, stored < least), (capped, left_out > 0)) if holds]
+        name, path, left_out = parts.curate.draft_into(Path(folder))
+        notes = [note for note, holds in ((few, stored < least), (left_out, left_out)) if holds]
         return parts.planner.plan(name, path, notes=tuple(notes))
 
 
-def _stored(parts: Wiring) -> tuple[int, int]:
-    """How many preferences there are, and how many a run takes."""
-    return parts.store.read(preferences.count), parts.settings.training.min_preferences
+def _stored(parts: Wiring) -> tuple[int, str, int]:
+    """How much there is to learn from, what it is called, and how much a run takes."""
+    return *parts.curate.stored(), parts.settings.training.min_preferences
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
     """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
-    name, path = snapshots.write(parts.settings.state_dir / "snapshots", given.policy, given.pairs)
-    ids = [pair.preference for pair in given.pairs]
-    now = parts.clock.now()
-    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
+    into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
+    ids: list[int] = []
+    candidates: list[int] | None = None
+    if isinstance(given, answers.Answers):
+        name, path = answers.write(into, given.policy, given.answers)
+        candidates = [answer.candidate for answer in given.answers]
+    else:
+        name, path = snapshots.write(into, given.policy, given.pairs)
+        ids = [pair.preference for pair in given.pairs]
+    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now,
+                                                           candidate_ids=candidates))  # fmt: skip
     return name
 
 
-def _read(file: Path) -> snapshots.Snapshot:
+def _read(file: Path) -> snapshots.Snapshot | answers.Answers:
     try:
-        return snapshots.read(file)
+        return answers.read(file) if answers.holds_answers(file) else snapshots.read(file)
     except snapshots.SnapshotError as error:
         raise UsageError(str(error)) from None
 

@@ -14,7 +14,7 @@ from daemon.schedule import Facts, Schedule
 from daemon.service import Closer, Service
 from daemon.stages.ingest import Ingest
 from daemon.stages.judge import JudgeStage
-from daemon.store import preferences, runs
+from daemon.store import runs
 from daemon.store.store import ping
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
@@ -151,7 +151,7 @@ def _facts(parts: Wiring, leader: Leader) -> Facts:
     learned = parts.store.read(runs.last_learned)
     return Facts(
         last_start=parts.store.read(runs.last_start),
-        new_preferences=parts.store.read(lambda c: preferences.since(c, learned)),
+        new_preferences=parts.curate.since(learned),
         halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
         running=parts.store.read(runs.running),
         leads=leader.leads,

@@ -105,7 +105,7 @@ def read(path: Path, expected: str | None = None) -> Answers:
     except OSError as error:
         raise SnapshotError(f"{path}: {error.strerror}") from None
     lines = body.splitlines()
-    if holds_pairs(lines[0] if lines else b""):
+    if PAIRS_FORMAT.encode() in (lines[0] if lines else b""):
         found = read_pairs(path, expected)
         return Answers(id=found.id, policy=found.policy, answers=tuple(of_pairs(found.pairs)))
     name = hashlib.sha256(body).hexdigest()
@@ -118,9 +118,13 @@ def read(path: Path, expected: str | None = None) -> Answers:
     return Answers(id=name, policy=header.policy, answers=answers)
 
 
-def holds_pairs(first: bytes) -> bool:
-    """Whether a file with this first line is a snapshot of pairs."""
-    return PAIRS_FORMAT.encode() in first
+def holds_answers(path: Path) -> bool:
+    """Whether the file begins as one of answers. False also where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.readline()
+    except OSError:
+        return False
 
 
 def of_pairs(pairs: Sequence[Pair]) -> list[Answer]:
@@ -149,12 +153,13 @@ def best(answers: Sequence[Answer]) -> list[Answer]:
         if not answer.good:
             continue
         before = chosen.get(answer.asked)
-        if before is None or _rank(answer) > _rank(before):
+        if before is None or rank(answer) > rank(before):
             chosen[answer.asked] = answer
     return list(chosen.values())
 
 
-def _rank(answer: Answer) -> tuple[bool, float]:
+def rank(answer: Answer) -> tuple[bool, float]:
+    """By which the better of two targets is told: a person's text first, then the reward."""
     return answer.kind == "correction", -1.0 if answer.reward is None else answer.reward
 
 

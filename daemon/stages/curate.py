@@ -12,13 +12,16 @@ from daemon.clock import Clock
 from daemon.errors import RlaifdError
 from daemon.log import get
 from daemon.metrics import Metrics
+from daemon.stages.gathering import Gathering
 from daemon.stages.sampling import Halts, Sample, Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
 from policies import snapshot
 from policies.curation import NoPreference, Preference, capped, preference_of
 from policies.policy import PolicySpec
+from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Role
+from policies.thumbs import told
 
 log = get("curate")
 
@@ -67,6 +70,12 @@ class Curate:
         self._spec = spec
         self._directory = directory
         self._seed = seed
+        recipe = spec.recipe
+        self.gathering = (
+            Gathering(recipe, store=store, clock=clock, spec=spec, directory=directory, seed=seed)
+            if isinstance(recipe, SftRecipe | KtoRecipe)
+            else None
+        )
         self.sampling = Sampling(
             store=store,
             clock=clock,
@@ -111,16 +120,57 @@ class Curate:
         return len(prompts)
 
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
-        """Writes the snapshot of the newest preferences that the caps allow, at most `limit` or `max_pairs`.
+        """Writes the snapshot that the recipe's method learns from: of the newest preferences that the caps
+        allow, at most `limit` or `max_pairs`, or of as many single answers.
 
         The same preferences give the same snapshot. Raises NoPreferencesError when there are none.
         """
+        if self.gathering is not None:
+            return self._freeze_answers(self.gathering, limit, note)
         ids, pairs, left_out = self.drafted(limit)
         name, path = snapshot.write(self._directory, self._spec.name, pairs)
         now = self._clock.now()
         self._store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
         log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=left_out)
         return FrozenSnapshot(name, path, len(pairs), left_out)
+
+    def _freeze_answers(self, gathering: Gathering, limit: int | None, note: str) -> FrozenSnapshot:
+        draft = gathering.drafted(limit)
+        left_out = sum(draft.left_out.values())
+        if not draft.answers:
+            why = f": left out are {told(draft.left_out)}" if left_out else ""
+            raise NoPreferencesError(
+                f"{self._spec.recipe.method} has no stored answer to learn from{why}: nothing to train on yet"
+            )
+        name, path = gathering.write(draft, note=note)
+        return FrozenSnapshot(name, path, len(draft.answers), left_out)
+
+    def stored(self) -> tuple[int, str]:
+        """How many there are to learn from, and what they are called."""
+        if self.gathering is not None:
+            return len(self.gathering.drafted().answers), "answers"
+        return self._store.read(preferences.count), "preferences"
+
+    def since(self, at: float | None) -> int:
+        """How many came in after `at` (None: ever) that a snapshot may be made of."""
+        count = preferences.since if self.gathering is None else self.gathering.since
+        return self._store.read(lambda c: count(c, at))
+
+    def draft_into(self, directory: Path) -> tuple[str, Path, str]:
+        """Writes what would be frozen now into another directory, without a row: id, file, and in words what
+        is left out. Raises NoPreferencesError when there is nothing.
+        """
+        if self.gathering is None:
+            _, pairs, left_out = self.drafted()
+            capped_out = f"{left_out} preferences are left out by policy.curation's caps" if left_out else ""
+            name, path = snapshot.write(directory, self._spec.name, pairs)
+            return name, path, capped_out
+        draft = self.gathering.drafted()
+        left = told(draft.left_out)
+        if not draft.answers:
+            raise NoPreferencesError("no answer is stored to learn from: nothing to train on yet")
+        name, path = self.gathering.write_file(draft, directory)
+        return name, path, f"answers left out: {left}" if left else ""
 
     def drafted(self, limit: int | None = None) -> tuple[list[int], list[snapshot.Pair], int]:
         """What a snapshot would hold now: preferences, their pairs, and how many are left out.

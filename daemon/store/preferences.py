@@ -144,14 +144,24 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
 
 
 def store_snapshot(
-    connection: Connection, name: str, path: str, preference_ids: Sequence[int], *, note: str, now: float
+    connection: Connection,
+    name: str,
+    path: str,
+    preference_ids: Sequence[int],
+    *,
+    note: str,
+    now: float,
+    candidate_ids: Sequence[int] | None = None,
 ) -> None:
-    """Records a snapshot; the same one twice is one row."""
+    """Records a snapshot; the same one twice is one row. `candidate_ids` are those of one that holds answers
+    by themselves.
+    """
     row = {
         "id": name,
         "path": path,
-        "pairs": len(preference_ids),
+        "pairs": len(preference_ids if candidate_ids is None else candidate_ids),
         "preference_ids": list(preference_ids),
+        "candidate_ids": None if candidate_ids is None else list(candidate_ids),
         "note": note,
         "created_at": now,
     }

@@ -265,6 +265,8 @@ class SnapshotRow(SQLModel, table=True):
     path: str
     pairs: int
     preference_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    candidate_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """The answers that it holds by themselves; None: it holds pairs."""
     note: str = ""
     created_at: float
 

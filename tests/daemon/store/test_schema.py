@@ -124,7 +124,7 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_replace")))
     for later in (
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
-        *("halt.epoch", "halt.resumed_on", "rollout.wish"),
+        *("halt.epoch", "halt.resumed_on", "rollout.wish", "snapshot.candidate_ids"),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
