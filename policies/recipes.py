@@ -215,8 +215,8 @@ class KtoRecipe(_Steps):
     balance: bool = True
     """The rarer kind, good or bad, weighs as much as the other: thumbs are mostly complaints."""
     beta: PositiveFloat = 0.1
-    sft_weight: NonNegativeFloat = 0.0
-    """An anchor on the good answers, as in DPO."""
+    sft_weight: NonNegativeFloat = 1.0
+    """An anchor as in DPO: nats per token of the good answers, by their weights."""
 
     @model_validator(mode="after")
     def _apart(self) -> "KtoRecipe":
