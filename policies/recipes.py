@@ -261,8 +261,8 @@ class KtoRecipe(_Steps):
     balance: bool = True
     """The rarer kind, good or bad, weighs as much as the other: thumbs are mostly complaints."""
     beta: float = Field(default=0.1, ge=1e-4, le=100)
-    sft_weight: float = Field(default=0.0, ge=0, le=1000)
-    """An anchor on the good answers, as in DPO."""
+    sft_weight: float = Field(default=1.0, ge=0, le=1000)
+    """An anchor as in DPO: nats per token of the good answers, by their weights."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "KtoRecipe":

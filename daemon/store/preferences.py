@@ -265,7 +265,7 @@ def _rewards(connection: Connection, verdict_ids: Sequence[int]) -> dict[int, fl
 def _pair(row: Any, rewards: dict[int, float | None]) -> snapshot.Pair:
     trace = Trace.model_validate(row.payload)
     known = [rewards.get(verdict) for verdict in row.verdict_ids]
-    chosen_reward, rejected_reward = known if known else (None, None)
+    chosen_reward, rejected_reward = known or (None, None)
     return snapshot.Pair(
         preference=row.id,
         prompt=trace.messages,

@@ -70,7 +70,7 @@ class ThumbTrainer(Upkeep, KTOTrainer):
         loss = (weight * (1 - F.sigmoid(self.beta * value))).mean()
         counted = batch["completion_mask"][:, 1:]
         if self._sft_weight:
-            tokens = counted[good].sum().clamp(min=1)
+            tokens = (weight * counted.sum(dim=1))[good].sum().clamp(min=1e-9)
             loss = loss - self._sft_weight * (weight * policy)[good].sum() / tokens
         entropy = (outputs.entropy.detach() * counted).sum() / counted.sum().clamp(min=1)
         self._record(drift.detach(), good, kl, entropy)

@@ -97,7 +97,7 @@ def test_the_loss_is_trls_where_weights_are_one(trainer_of: Callable[..., Any]) 
     import torch
     from trl import KTOTrainer
 
-    trainer = trainer_of(THUMBS[:8])
+    trainer = trainer_of(THUMBS[:8], sft_weight=0)
     batch = trainer.data_collator(trainer.rows)
     plain = {name: value for name, value in batch.items() if name != "weight"}
     with torch.no_grad():
@@ -110,13 +110,34 @@ def test_a_weight_scales_an_answers_pull(trainer_of: Callable[..., Any]) -> None
     """Twice all weights is twice the gradient, and without any there is none."""
     import torch
 
-    trainer = trainer_of(THUMBS[:8])
+    trainer = trainer_of(THUMBS[:8], sft_weight=0)
     loss, once = gradients(trainer, trainer.rows)
     double, twice = gradients(trainer, [row | {"weight": 2.0} for row in trainer.rows])
     nothing, none = gradients(trainer, [row | {"weight": 0.0} for row in trainer.rows])
     assert double == pytest.approx(2 * loss, rel=1e-4)
     assert torch.allclose(twice, 2 * once, rtol=1e-3, atol=1e-6)
     assert (nothing, none.abs().max().item()) == (0.0, 0.0)
+
+
+def test_the_anchor_is_the_good_answers_by_their_weights(trainer_of: Callable[..., Any]) -> None:
+    """Nats per token; bad answers, and a common factor of the weights, do not count."""
+    import torch
+
+    trainer = trainer_of(THUMBS[:8], sft_weight=0.5)
+    weights = [1.0, 5.0, 5.0, 3.0, 5.0, 5.0, 2.0, 5.0]
+    batch = trainer.data_collator(trainer.rows) | {"weight": torch.tensor(weights)}
+    good = batch["label"].nonzero().flatten().tolist()
+    with torch.no_grad():
+        anchored = trainer.compute_loss(trainer.model, batch).item()
+        trainer._sft_weight = 0.0
+        bare = trainer.compute_loss(trainer.model, batch).item()
+        outputs = trainer.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False,
+            labels=batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100), fused_lm_head=True,
+        )  # fmt: skip
+    logp, tokens = outputs.log_probs.sum(dim=1).tolist(), batch["completion_mask"].sum(dim=1).tolist()
+    nats = sum(weights[row] * -logp[row] for row in good) / sum(weights[row] * tokens[row] for row in good)
+    assert anchored - bare == pytest.approx(0.5 * nats, abs=1e-4)
 
 
 def test_an_answer_of_weight_0_has_no_influence(thumbs_job: JobFor, train: Train) -> None:
