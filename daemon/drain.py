@@ -23,9 +23,12 @@ from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
+from daemon.store.kinds import ids_of
 from daemon.store.lineage import of_adapter
+from daemon.store.snapshots import Held
 from daemon.store.traces import Counts
 from daemon.wiring import Wiring
+from policies import answers
 from policies import snapshot as snapshots
 from policies.records import Role
 from policies.selection import told
@@ -200,25 +203,27 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
     left_out = f"left out: {told(draft.left_out)}" if draft.left_out else ""
     notes = (left_out,) if waits is None else (waits.reason,)
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path = snapshots.write(
-            Path(folder), parts.settings.policy.name, parts.occasion.freezing.pairs(draft)
-        )
+        name, path = parts.occasion.freezing.write_file(draft, Path(folder))
         return parts.planner.plan(name, path, notes=tuple(filter(None, notes)))
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
     """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
-    name, path = snapshots.write(parts.settings.state_dir / "snapshots", given.policy, given.pairs)
-    ids = [pair.preference for pair in given.pairs]
-    now = parts.clock.now()
-    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
+    into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
+    if isinstance(given, answers.Answers):
+        name, path = answers.write(into, given.policy, given.answers)
+        held = Held((), ids_of(given.answers))
+    else:
+        name, path = snapshots.write(into, given.policy, given.pairs)
+        held = Held([pair.preference for pair in given.pairs])
+    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), held, note=note, now=now))
     return name
 
 
-def _read(file: Path) -> snapshots.Snapshot:
+def _read(file: Path) -> snapshots.Snapshot | answers.Answers:
     try:
-        return snapshots.read(file)
+        return answers.read(file) if answers.holds_answers(file) else snapshots.read(file)
     except snapshots.SnapshotError as error:
         raise UsageError(str(error)) from None
 

@@ -41,10 +41,12 @@ class Exported:
 def export(store: Store, settings: Settings, snapshot_id: str, directory: Path) -> Exported:
     """Writes the snapshot (its id, or the first eight digits or more) into a new or empty directory.
 
-    Raises UsageError where there is no such snapshot or the directory has something in it, and RlaifdError
-    where the snapshot's file is not what it was.
+    Raises UsageError where there is no such snapshot of pairs or the directory has something in it, and
+    RlaifdError where the snapshot's file is not what it was.
     """
     row = _row(store, snapshot_id)
+    if row.candidate_ids is not None:
+        raise UsageError(f"snapshot {row.id[:12]} holds answers by themselves: only one of pairs is exported")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory}: is there already and not an empty directory")
     try:

@@ -3,7 +3,7 @@
 The daemon's schedule, `rlaifd train`, and whoever shows why training waits ask here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -12,8 +12,9 @@ from daemon.clock import Clock
 from daemon.config import Settings, TrainingConfig
 from daemon.latch import Latch
 from daemon.schedule import Due, Facts, Material, Terms, Turn, due, short
-from daemon.stages.freezing import Draft, Freezing, FrozenSnapshot, NoPreferencesError
-from daemon.store import evaluations, preferences, rollouts, runs, snapshots
+from daemon.stages.freezing import Freezing, FrozenSnapshot, NoPreferencesError
+from daemon.store import evaluations, rollouts, runs, snapshots
+from daemon.store.kinds import Draft
 from daemon.store.store import Store
 from policies.records import Scope
 from policies.selection import told
@@ -23,9 +24,9 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _Drafted:
-    """A draft, with what it was made from: the newest preference, and the hour, for old ones go by age."""
+    """A draft, with what it was made from: the newest there was, and the hour, for old ones go by age."""
 
-    newest: int | None
+    newest: Hashable
     hour: int
     draft: Draft
 
@@ -72,9 +73,10 @@ class Occasion:
     def _facts(self, connection: Connection, *, halted: bool, leads: bool) -> Facts:
         return Facts(
             last_start=runs.last_start(connection),
-            new_preferences=preferences.since(
+            new_preferences=self.freezing.kind.since(
                 connection, runs.last_learned(connection), most=max(self.terms.min_new, 1)
             ),
+            called=self.freezing.kind.made_of,
             halted=halted,
             running=runs.running(connection),
             material=self.material,
@@ -94,11 +96,11 @@ class Occasion:
 
     def _material(self, draft: Draft) -> Material:
         rejected = self._store.read(lambda c: self._rejected(c, draft))
-        return Material(len(draft.ids), told(draft.left_out), rejected)
+        return Material(len(draft.ids), told(draft.left_out), rejected, self.freezing.kind.unit)
 
     def _draft(self) -> Draft:
-        """The draft of the newest preferences; read once for each of them, since it may be a long look."""
-        newest, hour = self._store.read(preferences.newest_id), int(self._clock.now() // HOUR_S)
+        """The draft of the newest there is; read once for each of them, since it may be a long look."""
+        newest, hour = self._store.read(self.freezing.kind.newest), int(self._clock.now() // HOUR_S)
         known = self._drafted
         if known is not None and (known.newest, known.hour) == (newest, hour):
             return known.draft
@@ -110,12 +112,12 @@ class Occasion:
         return draft
 
     def _rejected(self, connection: Connection, draft: Draft) -> str | None:
-        """The run that the same recipe, from the same start and on the same pairs, was rejected after."""
+        """The run that the same recipe, from the same start and on the same data, was rejected after."""
         start = None if self._recipe.start == "base" else rollouts.in_force(connection).stable
         recipe = self._recipe.model_dump(mode="json")
         for found in runs.rejections(connection, recipe=recipe, parent=start):
             had = snapshots.get(connection, found.snapshot_id)
-            if had is not None and set(had.preference_ids) == set(draft.ids):
+            if had is not None and self.freezing.kind.same(had, draft):
                 return found.reason
         return None
 

@@ -74,14 +74,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run would learn from now: pairs that a snapshot keeps, and in words what it leaves out.
+    """What a run would learn from now: how much a snapshot keeps, and in words what it leaves out.
 
-    `rejected` says of which run's adapter, made by the same recipe on these very pairs, nothing came.
+    `unit` is what is kept, in the plural. `rejected` says of which run's adapter, made by the same recipe on
+    these very data, nothing came.
     """
 
     kept: int
     left_out: str = ""
     rejected: str | None = None
+    unit: str = "pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Facts:
     material: Callable[[], Material]
     turn: Turn | None = None
     leads: bool = True
+    called: str = "preferences"
+    """What `new_preferences` counts, in the plural."""
     cut_off: bool = False
     """A run was cut off and can go on from its checkpoint."""
 
@@ -113,7 +117,7 @@ def due(facts: Facts, terms: Terms, *, now: float) -> Due:
     if held is None and facts.cut_off:
         return Due(yes=True, reason="a run that was cut off goes on from its checkpoint")
     held = held or _early(facts, terms, now) or _short(facts, terms)
-    return held or Due(yes=True, reason=f"{facts.new_preferences} new preferences")
+    return held or Due(yes=True, reason=f"{facts.new_preferences} new {facts.called}")
 
 
 def _held(facts: Facts, terms: Terms) -> Due | None:
@@ -144,7 +148,7 @@ def _early(facts: Facts, terms: Terms, now: float) -> Due | None:
 
 def _short(facts: Facts, terms: Terms) -> Due | None:
     if facts.new_preferences < terms.min_new:
-        return _not(f"{facts.new_preferences} new preferences of {terms.min_new}", Waits.NEW_PREFERENCES)
+        return _not(f"{facts.new_preferences} new {facts.called} of {terms.min_new}", Waits.NEW_PREFERENCES)
     return short(facts.material(), terms)
 
 
@@ -153,7 +157,7 @@ def short(material: Material, terms: Terms) -> Due | None:
     if material.kept < terms.min_preferences:
         left_out = f"; left out: {material.left_out}" if material.left_out else ""
         return _not(
-            f"a snapshot would hold {material.kept} pairs of training.min_preferences "
+            f"a snapshot would hold {material.kept} {material.unit} of training.min_preferences "
             f"({terms.min_preferences}){left_out}",
             Waits.PREFERENCES,
         )

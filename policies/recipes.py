@@ -30,6 +30,8 @@ from policies.quantities import (
 DpoTrainer = Literal["shared", "trl"]
 Start = Literal["stable", "base"]
 Reference = Literal["start", "stable", "base"]
+SftTargets = Literal["best", "corrections", "both"]
+KtoSource = Literal["thumbs", "scores", "both"]
 Ceiling = Annotated[float, Field(gt=0, le=10)] | Literal["auto", "none"]
 """Points that no reward is above; `auto`: a quantile of the rewards that answers seen before have."""
 
@@ -199,12 +201,98 @@ class PpoRecipe(Configured):
         return self
 
 
+class _Steps(Configured):
+    """The steps of a recipe on single answers. What is `auto` follows from the size of base and data."""
+
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
+    lora: Lora = Lora()
+    learning_rate: AutoRate = "auto"
+    """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
+    epochs: AutoEpochs = "auto"
+    batch_size: AutoInt = "auto"
+    """Answers in memory at a time; times `gradient_accumulation` they are the answers of a step."""
+    gradient_accumulation: AutoInt = "auto"
+    max_length: int = Field(default=4096, ge=16, le=1 << 20)
+    max_steps: Steps = -1
+    gradient_checkpointing: AutoBool = "auto"
+    """Less memory for activations, for a third more time."""
+    checkpoint_steps: Count = 50
+    warmup_ratio: AutoShare = "auto"
+    """Share of the steps in which the learning rate rises."""
+
+
+class SftRecipe(_Steps):
+    """Supervised fine-tuning on good answers alone: the plain baseline that every other method must beat."""
+
+    method: Literal["sft"] = "sft"
+    reference: Literal["start"] = "start"
+    """The loss has none; the guards measure KL to what training starts from."""
+    targets: SftTargets = "best"
+    """`best`: of the answers to a prompt the one of the highest reward, where preferences have one;
+    `corrections`: what people wrote; `both`: these, and the best where nobody wrote any."""
+    min_reward: float = Field(default=5.0, ge=0, le=10)
+    """Points below which even the best of a prompt's answers is no target."""
+    correction_weight: float = Field(default=1.0, ge=1e-4, le=1000)
+    """Of what people wrote, where the best by reward have 1."""
+
+
+class KtoRecipe(_Steps):
+    """KTO (Ethayarajh et al. 2024, arXiv:2402.01306) on answers that were found good or bad one by one."""
+
+    method: Literal["kto"] = "kto"
+    reference: Reference = "start"
+    """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
+    the base."""
+    source: KtoSource = "thumbs"
+    """`thumbs`: what users said in the log; `scores`: judges' scores; `both`: these, and scores where no user
+    said anything."""
+    feedback: tuple[str, ...] = Field(default=("thumb",), min_length=1)
+    """Names of the log's feedback that are thumbs."""
+    thumb_up_from: float = Field(default=0.5, ge=-1e6, le=1e6)
+    """A thumb with a score is up from here, else down: for 1 and 0 as for 1 and -1."""
+    good_from: float = Field(default=7.0, ge=0, le=10)
+    """Points from which a scored answer is good."""
+    bad_to: float = Field(default=3.0, ge=0, le=10)
+    """Points up to which it is bad; what lies between says nothing."""
+    thumb_weight: float = Field(default=1.0, ge=0, le=1000)
+    score_weight: float = Field(default=0.5, ge=0, le=1000)
+    balance: bool = True
+    """The rarer kind, good or bad, weighs as much as the other: thumbs are mostly complaints."""
+    beta: float = Field(default=0.1, ge=1e-4, le=100)
+    sft_weight: float = Field(default=1.0, ge=0, le=1000)
+    """An anchor as in DPO: nats per token of the good answers, by their weights."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "KtoRecipe":
+        if self.bad_to >= self.good_from:
+            raise misfit("bad_to", f"{self.bad_to:g} must be below good_from ({self.good_from:g})")
+        if self.batch_size == 1:
+            raise misfit("batch_size", "1 is too few: KL is estimated across the answers of a batch: write 2")
+        if not self._weight:
+            raise misfit(self._weightless, "0: nothing of policy.recipe.source would be learned from")
+        return self
+
+    @property
+    def _weight(self) -> float:
+        """The highest weight of what `source` names."""
+        weights = {"thumbs": self.thumb_weight, "scores": self.score_weight}
+        return weights.get(self.source, max(weights.values()))
+
+    @property
+    def _weightless(self) -> str:
+        return "score_weight" if self.source == "scores" else "thumb_weight"
+
+
 def _named(asked: Any) -> Any:
     """A recipe that names no method is DPO's."""
     return {"method": "dpo"} | asked if isinstance(asked, dict) else asked
 
 
 Recipe = Annotated[
-    DpoRecipe | RewardRecipe | PpoRecipe, Field(discriminator="method"), BeforeValidator(_named)
+    DpoRecipe | RewardRecipe | PpoRecipe | SftRecipe | KtoRecipe,
+    Field(discriminator="method"),
+    BeforeValidator(_named),
 ]
 """What `policy.recipe` may be."""

@@ -19,7 +19,7 @@ _ROUNDING = 1e-9
 
 
 class Reason(StrEnum):
-    """Why a preference is not in a snapshot."""
+    """Why a preference, or an answer by itself, is not in a snapshot."""
 
     STALE = "stale"
     """Its event is older than `max_age_days`."""
@@ -31,6 +31,22 @@ class Reason(StrEnum):
     """Its topic has the share that the mix gives it."""
     LIMIT = "limit"
     """The snapshot is full."""
+    CONTRADICTORY = "contradictory"
+    """Of an answer by itself, as all that follow: its thumbs are up and down."""
+    UNREADABLE = "unreadable"
+    """Its thumb has neither a score nor a known label."""
+    MIDDLING = "middling"
+    """Its score is between bad and good."""
+    LOW_REWARD = "low_reward"
+    """It is the best of its prompt's answers, and none is good enough."""
+    CUT_OFF = "cut_off"
+    """It is good as far as it goes: its end would be taught."""
+    SEEN_IN_PART = "seen_in_part"
+    """The judges did not see all of it."""
+    REVISED = "revised"
+    """A later revision of the event, or a thumb beside the score, says it better."""
+    NOT_BEST = "not_best"
+    """Another answer to the same prompt is the target."""
 
 
 WHY = {
@@ -39,6 +55,14 @@ WHY = {
     Reason.CONTRIBUTOR: "beyond what one contributor may give",
     Reason.TOPIC: "beyond their topic's share in policy.curation.mix",
     Reason.LIMIT: "older than the newest that policy.curation.max_pairs or the limit asked for lets in",
+    Reason.CONTRADICTORY: "with thumbs up and down",
+    Reason.UNREADABLE: "whose thumb has neither a score nor a known label",
+    Reason.MIDDLING: "scored between policy.recipe.bad_to and good_from",
+    Reason.LOW_REWARD: "below policy.recipe.min_reward",
+    Reason.CUT_OFF: "cut off by a limit of length",
+    Reason.SEEN_IN_PART: "that judges saw in part",
+    Reason.REVISED: "that another revision or a thumb replaces",
+    Reason.NOT_BEST: "beside a better one to the same prompt",
 }
 
 
@@ -49,10 +73,11 @@ def told(left_out: Mapping[Reason, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A stored preference, as far as a snapshot asks. `at` is when its event was, in seconds since the epoch.
+    """A stored preference or answer, as far as a snapshot asks.
 
-    `topic` is what its trace says under the mix's tag. Texts that read nearly alike have a number of their
-    `sketch` in common (none: nothing is known). `seen`: a snapshot that a run learned from had it.
+    `at` is when its event was, in seconds since the epoch. `topic` is what its trace says under the mix's
+    tag. Texts that read nearly alike have a number of their `sketch` in common (none: nothing is known).
+    `seen`: a snapshot that a run learned from had it.
     """
 
     contributor: str

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,8 +68,23 @@ def _adapter(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"run        {run['id']} {run['state']}, {run['recipe'].get('method')}, {_at(run['started_at'])}"
     if snapshot is None:
         return
-    yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} pairs, {_at(snapshot['created_at'])}"
-    pairs = [pair for pair in found["pairs"] if "trace" in pair]
+    unit = "answers" if found["answers"] else "pairs"
+    yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} {unit}, {_at(snapshot['created_at'])}"
+    yield from _answers(found["answers"]) if found["answers"] else _pairs(found["pairs"])
+
+
+def _answers(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    known = [answer for answer in found if "event_id" in answer]
+    yield f"traces     {_counted(answer['source'] for answer in known)}"
+    yield f"answers    {_counted(_origin(answer) for answer in known)}"
+    for answer in known[:SHOWN]:
+        verdicts = "; ".join(map(_verdict, answer["verdicts"])) or "no verdict"
+        yield f"answer     {answer['id']} of {answer['source']}/{answer['event_id']}: {verdicts}"
+    yield from _more(found)
+
+
+def _pairs(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    pairs = [pair for pair in found if "trace" in pair]
     yield f"traces     {_counted(pair['source'] for pair in pairs)}"
     yield f"people     {len({pair['contributor'] for pair in pairs})} contributors"
     answers = [pair[side] for pair in pairs for side in ("chosen", "rejected") if pair[side]]
@@ -79,8 +94,12 @@ def _adapter(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"labels     {sum(len(pair['labels']) for pair in pairs)} on these answers"
     for pair in pairs[:SHOWN]:
         yield f"pair       {_pair(pair)}"
-    if len(found["pairs"]) > SHOWN:
-        yield f"           and {len(found['pairs']) - SHOWN} more: --json has them all"
+    yield from _more(found)
+
+
+def _more(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if len(found) > SHOWN:
+        yield f"           and {len(found) - SHOWN} more: --json has them all"
 
 
 def _pair(pair: Mapping[str, Any]) -> str:
@@ -98,6 +117,7 @@ def _trace(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"trace      {found['source']}/{found['event_id']}{revision}, {found['split']}, {_at(found['ts'])}"
     for answer in found["answers"]:
         yield f"answer     {answer['id']} {_origin(answer)}"
+        yield from _snapshots(answer["snapshots"], "answers")
     for verdict in found["verdicts"]:
         yield f"verdict    {verdict['id']} {_verdict(verdict)}"
     for label in found["labels"]:
@@ -105,12 +125,16 @@ def _trace(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"label      {label['reviewer']} between {between}: {label['choice']}"
     for preference in found["preferences"]:
         yield f"pair       {preference['id']}: {preference['chosen_id']} over {preference['rejected_id']}"
-        for snapshot in preference["snapshots"]:
-            yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} pairs"
-            for run in snapshot["runs"]:
-                made = run["adapter"] or run["reason"] or "no adapter"
-                decided = f", gate: {run['decision']}" if run["decision"] else ""
-                yield f"adapter    {made} by run {run['id']} {run['state']}{decided}"
+        yield from _snapshots(preference["snapshots"], "pairs")
+
+
+def _snapshots(found: Sequence[Mapping[str, Any]], unit: str) -> Iterator[str]:
+    for snapshot in found:
+        yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} {unit}"
+        for run in snapshot["runs"]:
+            made = run["adapter"] or run["reason"] or "no adapter"
+            decided = f", gate: {run['decision']}" if run["decision"] else ""
+            yield f"adapter    {made} by run {run['id']} {run['state']}{decided}"
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

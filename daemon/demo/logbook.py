@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from daemon.demo.clicks import clicked
 from daemon.demo.players import PlayError
 from policies.training.toy.agent import Answers
 
@@ -24,8 +25,10 @@ class Logbook(Protocol):
     def close(self) -> None: ...
 
 
-def events(prompts: Sequence[str], said: Answers, *, first: int) -> list[dict[str, Any]]:
-    """The log lines of answers, in rlaifd's own JSON. Each customer is a subject of their own."""
+def events(prompts: Sequence[str], said: Answers, *, first: int, seed: int = 0) -> list[dict[str, Any]]:
+    """The log lines of answers, in rlaifd's own JSON. Each customer is a subject of their own, and some of
+    them click a thumb.
+    """
     now = time.time()
     return [
         {
@@ -37,6 +40,7 @@ def events(prompts: Sequence[str], said: Answers, *, first: int) -> list[dict[st
             "adapter": said.adapter,
             "session": f"session-{number:06d}",
             "subject": f"customer-{number:06d}",
+            "feedback": clicked(prompt, answer, seed),
         }
         for number, (prompt, answer) in enumerate(zip(prompts, said.answers, strict=True), start=first)
     ]

@@ -213,7 +213,7 @@ class Play:
             prompts = [case.prompt for case in batch]
             said = self._agent.answer(prompts, seed=self._seed * 1_000_003 + self._served)
             if log:
-                self._book.write(logbook.events(prompts, said, first=self._served))
+                self._book.write(logbook.events(prompts, said, first=self._served, seed=self._seed))
             scores += [customer_score(*pair) for pair in zip(prompts, said.answers, strict=True)]
             adapters.add(said.adapter)
             self._served += len(batch)

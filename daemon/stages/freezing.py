@@ -1,25 +1,27 @@
-"""Snapshots frozen: which preferences go in, the file, and the row that says what was left out."""
+"""Snapshots frozen: what goes in, the file, and the row that says what was left out.
+
+What a snapshot holds, pairs or answers one by one, is its kind's to know (`daemon.store.kinds`).
+"""
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from daemon.clock import Clock
 from daemon.errors import RlaifdError
 from daemon.log import get
-from daemon.store import preferences, snapshots
+from daemon.store import preferences
+from daemon.store.kinds import Draft, kind_of
 from daemon.store.store import Store
-from policies import snapshot
 from policies.policy import PolicySpec
-from policies.selection import Offer, Reason, selected, told
+from policies.selection import Reason, selected, told
 
 log = get("freezing")
 
 READ = 10
-"""Times `max_pairs`: so many of the newest preferences are looked at. Older ones come in as replay alone."""
+"""Times `max_pairs`: so many of the newest are looked at. Older ones come in as replay alone."""
 
 
 class NoPreferencesError(RlaifdError):
@@ -28,7 +30,7 @@ class NoPreferencesError(RlaifdError):
 
 @dataclass(frozen=True, slots=True)
 class FrozenSnapshot:
-    """A frozen snapshot. `left_out` counts the preferences that are not in it, by why."""
+    """A frozen snapshot of so many `pairs` (or answers). `left_out` counts what is not in it, by why."""
 
     id: str
     path: Path
@@ -36,16 +38,11 @@ class FrozenSnapshot:
     left_out: Mapping[Reason, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a snapshot would hold: ids of preferences in the order of the file, and what is left out."""
-
-    ids: tuple[int, ...]
-    left_out: Mapping[Reason, int]
-
-
 class Freezing:
-    """Drafts and writes snapshots. The same preferences give the same snapshot."""
+    """Drafts and writes snapshots of the kind that the policy's recipe learns from.
+
+    The same content gives the same snapshot.
+    """
 
     def __init__(
         self, *, store: Store, clock: Clock, spec: PolicySpec, directory: Path, seed: int = 0
@@ -55,51 +52,46 @@ class Freezing:
         self._spec = spec
         self._directory = directory
         self._seed = seed
+        self.kind = kind_of(spec)
 
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
         """Writes the snapshot of what the caps allow, at most `limit` or `max_pairs`, newest first.
 
-        Raises NoPreferencesError when there are none.
+        Raises NoPreferencesError when there is nothing.
         """
         return self.write(self.drafted(limit), note=note)
 
     def write(self, draft: Draft, *, note: str = "") -> FrozenSnapshot:
         """Writes the snapshot of a draft, durably, and then its row."""
-        name, path = snapshot.write(self._directory, self._spec.name, self.pairs(draft))
+        name, path = self.write_file(draft, self._directory)
         now = self._clock.now()
         left_out = {why.value: count for why, count in draft.left_out.items()}
+        held = self.kind.held(draft)
         self._store.write(
             lambda c: preferences.store_snapshot(
-                c, name, str(path), draft.ids, note=note, left_out=left_out, now=now
+                c, name, str(path), held, note=note, left_out=left_out, now=now
             )
         )
-        log.info("snapshot_frozen", snapshot=name, pairs=len(draft.ids), left_out=told(draft.left_out))
+        count = {self.kind.unit: len(draft.ids)}
+        log.info("snapshot_frozen", snapshot=name, left_out=told(draft.left_out), **count)
         return FrozenSnapshot(name, path, len(draft.ids), draft.left_out)
+
+    def write_file(self, draft: Draft, directory: Path) -> tuple[str, Path]:
+        """The file alone, in any directory; answers (id, path)."""
+        return self.kind.write(self._store, draft, directory)
 
     def drafted(self, limit: int | None = None) -> Draft:
         """What a snapshot would hold now. The order is shuffled with the seed.
 
-        Raises NoPreferencesError when it would hold none.
+        Raises NoPreferencesError when it would hold nothing.
         """
-        selection = selected(
-            self._store.read(self._offers), self._spec.curation, now=self._clock.now(), limit=limit
-        )
+        most = READ * self._spec.curation.max_pairs
+        found = self._store.read(lambda c: self.kind.found(c, most=most))
+        selection = selected(found.offers, self._spec.curation, now=self._clock.now(), limit=limit)
+        left_out = Counter(found.left_out) + Counter(selection.left_out)
         if not selection.kept:
-            why = told(selection.left_out) or "no preference is stored"
+            why = told(left_out) or f"no {self.kind.made_of.removesuffix('s')} is stored"
             raise NoPreferencesError(f"{why}: nothing to train on yet")
         ids = sorted(each.id for each in selection.kept)
         random.Random(self._seed).shuffle(ids)
-        return Draft(tuple(ids), selection.left_out)
-
-    def pairs(self, draft: Draft) -> list[snapshot.Pair]:
-        """The draft's pairs, in its order."""
-        return self._store.read(lambda c: preferences.pairs(c, draft.ids))
-
-    def _offers(self, connection: Connection) -> list[Offer]:
-        rule = self._spec.curation
-        return preferences.newest(
-            connection,
-            limit=READ * rule.max_pairs,
-            tag=None if rule.mix is None else rule.mix.tag,
-            learned=snapshots.learned(connection) if rule.replay_share else (),
-        )
+        return Draft(tuple(ids), left_out, tuple(found.answers[each] for each in ids if found.answers))

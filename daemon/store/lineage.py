@@ -1,7 +1,7 @@
 """Where an adapter comes from, and what became of a trace: the same rows, read from both ends.
 
-An adapter was made by a run, of a snapshot, which holds preferences; each comes from verdicts on two answers
-to one trace. What people said of those answers stands beside.
+An adapter was made by a run, of a snapshot, which holds preferences, each of which comes from verdicts on two
+answers to one trace, or answers by themselves. What people said of the answers stands beside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ LABEL_COLUMNS = ("id", "reviewer", "candidate_id", "other_id", "choice", "reason
 
 
 def of_adapter(connection: Connection, name: str) -> Row | None:
-    """The adapter with its run, its snapshot and every pair of it; None where there is no such adapter.
+    """The adapter with its run, its snapshot and every pair or answer of it; None where it is not known.
 
     A pair has its trace, its two answers, the verdicts it was made from and the labels on its answers. An
     adapter that was not trained here has no run.
@@ -60,6 +60,7 @@ def of_adapter(connection: Connection, name: str) -> Row | None:
     run = None if found["run_id"] is None else _run(connection, found["run_id"])
     snapshot = None if run is None else _snapshot(connection, run["snapshot_id"])
     ids = [] if snapshot is None else snapshot.pop("preference_ids")
+    singles = None if snapshot is None else snapshot.pop("candidate_ids")
     return {
         **found,
         "ancestors": _ancestors(connection, found["parent"]),
@@ -67,6 +68,7 @@ def of_adapter(connection: Connection, name: str) -> Row | None:
         "run": run,
         "snapshot": snapshot,
         "pairs": pairs_of(connection, ids),
+        "answers": answers_of(connection, singles or ()),
     }
 
 
@@ -86,7 +88,7 @@ def of_trace(connection: Connection, event_id: str, *, sources: AbstractSet[str]
     return [
         {
             **trace,
-            "answers": _rows(connection, CANDIDATE, ANSWER_COLUMNS, CANDIDATE.c.trace_id == trace["id"]),
+            "answers": _answers(connection, trace["id"]),
             "verdicts": _rows(connection, VERDICT, VERDICT_COLUMNS, VERDICT.c.trace_id == trace["id"]),
             "labels": _rows(connection, LABEL, LABEL_COLUMNS, LABEL.c.trace_id == trace["id"]),
             "preferences": _preferences(connection, trace["id"]),
@@ -98,13 +100,25 @@ def of_trace(connection: Connection, event_id: str, *, sources: AbstractSet[str]
 def _preferences(connection: Connection, trace_id: int) -> list[Row]:
     names = ("id", "chosen_id", "rejected_id", "margin", "verdict_ids", "created_at")
     found = _rows(connection, PREFERENCE, names, PREFERENCE.c.trace_id == trace_id)
-    return [{**each, "snapshots": _snapshots_with(connection, each["id"])} for each in found]
+    return [
+        {**each, "snapshots": _snapshots_with(connection, SNAPSHOT.c.preference_ids, each["id"])}
+        for each in found
+    ]
 
 
-def _snapshots_with(connection: Connection, preference_id: int) -> list[Row]:
-    """The snapshots that hold a preference, oldest first, each with its runs."""
+def _answers(connection: Connection, trace_id: int) -> list[Row]:
+    """With the snapshots that hold an answer by itself, apart from those that hold a preference of it."""
+    found = _rows(connection, CANDIDATE, ANSWER_COLUMNS, CANDIDATE.c.trace_id == trace_id)
+    return [
+        {**each, "snapshots": _snapshots_with(connection, SNAPSHOT.c.candidate_ids, each["id"])}
+        for each in found
+    ]
+
+
+def _snapshots_with(connection: Connection, ids: ColumnElement[Any], wanted: int) -> list[Row]:
+    """The snapshots whose list has the id, oldest first, each with its runs."""
     query = select(*_columns(SNAPSHOT, "id", "pairs", "created_at")).order_by(SNAPSHOT.c.created_at)
-    found = _all(connection, query.where(_holds(connection, preference_id)))
+    found = _all(connection, query.where(_holds(connection, ids, wanted)))
     runs = select(RUN.c.id).order_by(RUN.c.started_at)
     return [
         {
@@ -118,12 +132,12 @@ def _snapshots_with(connection: Connection, preference_id: int) -> list[Row]:
     ]
 
 
-def _holds(connection: Connection, preference_id: int) -> ColumnElement[bool]:
+def _holds(connection: Connection, ids: ColumnElement[Any], wanted: int) -> ColumnElement[bool]:
     """Whether a snapshot's list has the id, as the database itself finds it."""
     if connection.dialect.name == "postgresql":
-        return SNAPSHOT.c.preference_ids.cast(JSONB).contains([preference_id])
-    each = func.json_each(SNAPSHOT.c.preference_ids).table_valued("value")
-    return select(each.c.value).where(each.c.value == preference_id).exists()
+        return ids.cast(JSONB).contains([wanted])
+    each = func.json_each(ids).table_valued("value")
+    return select(each.c.value).where(each.c.value == wanted).exists()
 
 
 def _run(connection: Connection, run: str) -> Row | None:
@@ -137,7 +151,7 @@ def _run(connection: Connection, run: str) -> Row | None:
 
 
 def _snapshot(connection: Connection, snapshot_id: str) -> Row | None:
-    names = ("id", "path", "pairs", "preference_ids", "left_out", "note", "created_at")
+    names = ("id", "path", "pairs", "preference_ids", "candidate_ids", "left_out", "note", "created_at")
     return _first(connection, select(*_columns(SNAPSHOT, *names)).where(SNAPSHOT.c.id == snapshot_id))
 
 
@@ -162,6 +176,37 @@ def pairs_of(connection: Connection, preference_ids: Sequence[int]) -> list[Row]
     for ids in _chunks(preference_ids):
         found |= _some_pairs(connection, ids)
     return [found.get(each, {"preference": each}) for each in preference_ids]
+
+
+def answers_of(connection: Connection, candidate_ids: Sequence[int]) -> list[Row]:
+    """The answers in the snapshot's order, each with its trace, the verdicts on it by itself and what people
+    said of it; one that is not stored here has its id alone.
+    """
+    found: dict[int, Row] = {}
+    for ids in _chunks(candidate_ids):
+        found |= _some_answers(connection, ids)
+    return [found.get(each, {"id": each}) for each in candidate_ids]
+
+
+def _some_answers(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:
+    query = (
+        select(
+            *_columns(CANDIDATE, *ANSWER_COLUMNS),
+            *_columns(TRACE, "source", "event_id", "revision", "split", "ts"),
+        )
+        .join(TRACE, TRACE.c.id == CANDIDATE.c.trace_id)
+        .where(CANDIDATE.c.id.in_(ids))
+    )
+    found = {row["id"]: {**row, "verdicts": [], "labels": []} for row in _all(connection, query)}
+    alone = VERDICT.c.candidate_id.in_(ids) & VERDICT.c.other_id.is_(None)
+    for verdict in _rows(connection, VERDICT, VERDICT_COLUMNS, alone):
+        found[verdict["candidate_id"]]["verdicts"].append(verdict)
+    said = LABEL.c.candidate_id.in_(ids) | LABEL.c.other_id.in_(ids)
+    for label in _rows(connection, LABEL, LABEL_COLUMNS, said):
+        for each in (label["candidate_id"], label["other_id"]):
+            if each in found:
+                found[each]["labels"].append(label)
+    return found
 
 
 def _some_pairs(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, Table, exists, func, inspect, literal
 
 from daemon.store import tally
 from daemon.store.inserts import insert_new
+from daemon.store.snapshots import Held
 from daemon.store.tables import (
     CandidateRow,
     JudgementRow,
@@ -210,7 +211,7 @@ def store_snapshot(
     connection: Connection,
     name: str,
     path: str,
-    preference_ids: Sequence[int],
+    held: Held,
     *,
     note: str,
     now: float,
@@ -220,8 +221,9 @@ def store_snapshot(
     row = {
         "id": name,
         "path": path,
-        "pairs": len(preference_ids),
-        "preference_ids": list(preference_ids),
+        "pairs": len(held),
+        "preference_ids": list(held.preference_ids),
+        "candidate_ids": None if held.candidate_ids is None else list(held.candidate_ids),
         "note": note,
         "created_at": now,
     }
@@ -262,7 +264,8 @@ def _rewards(connection: Connection, verdict_ids: Sequence[int]) -> dict[int, fl
 
 def _pair(row: Any, rewards: dict[int, float | None]) -> snapshot.Pair:
     trace = Trace.model_validate(row.payload)
-    chosen_reward, rejected_reward = (rewards.get(verdict) for verdict in row.verdict_ids)
+    known = [rewards.get(verdict) for verdict in row.verdict_ids]
+    chosen_reward, rejected_reward = known or (None, None)
     return snapshot.Pair(
         preference=row.id,
         prompt=trace.messages,

@@ -12,12 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, func,
 
 from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
+from daemon.store.kinds import kind_of
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
-from policies.policy import CurationRule, PolicySpec
+from policies.policy import PolicySpec
 from policies.records import Role, Split
 from policies.selection import Selection, selected
 from policies.stock import ASKED_SPLITS, Stock, Traffic
+from policies.thumbs import Gathered
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
@@ -43,7 +45,8 @@ def stock(
 ) -> Stock:
     """All of it, in the caller's transaction. `people`: of the configured judges."""
     most = max(COUNTED, 4 * min_preferences)
-    newest, selection = _selection(connection, policy.curation, now, most=most)
+    kind = kind_of(policy)
+    found, selection = _selection(connection, policy, now, most=most)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in people.said.values()]
@@ -55,10 +58,10 @@ def stock(
         uncurated=_in_hand(connection, Split.TRAIN, TRACE.c.curated_at),
         curated=len(gave),
         gave=sum(gave),
-        stored=newest,
+        stored=found.stored,
         kept=len(selection.kept),
-        left_out=selection.left_out,
-        fresh=preferences.since(connection, runs.last_learned(connection), most=most),
+        left_out=Counter(found.left_out) + Counter(selection.left_out),
+        fresh=kind.since(connection, runs.last_learned(connection), most=most),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
         unlabelled=len(pairs.keys() - _labelled(connection, audited)),
@@ -70,11 +73,12 @@ def stock(
     )
 
 
-def _selection(connection: Connection, rule: CurationRule, now: float, *, most: int) -> tuple[int, Selection]:
-    """How many preferences are looked at, and what a snapshot takes of them. Nothing is replayed."""
-    tag = None if rule.mix is None else rule.mix.tag
-    newest = preferences.newest(connection, limit=most, tag=tag)
-    return len(newest), selected(newest, rule, now=now)
+def _selection(
+    connection: Connection, policy: PolicySpec, now: float, *, most: int
+) -> tuple[Gathered, Selection]:
+    """What is looked at, and what a snapshot takes of it. Nothing is replayed."""
+    found = kind_of(policy).found(connection, most=most, replayed=False)
+    return found, selected(found.offers, policy.curation, now=now)
 
 
 def _traffic(connection: Connection) -> Traffic:

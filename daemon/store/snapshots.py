@@ -1,6 +1,6 @@
 """Snapshots: which preferences a frozen file holds. The file itself is under the state directory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,8 +16,19 @@ MOST = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a snapshot holds: preferences, or candidates where it holds answers by themselves."""
+
+    preference_ids: Sequence[int]
+    candidate_ids: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.preference_ids if self.candidate_ids is None else self.candidate_ids)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSnapshot:
-    """A frozen set of preferences. `path` is relative to the state directory, or absolute."""
+    """A frozen set of preferences, or of answers. `path` is relative to the state directory, or absolute."""
 
     id: str
     path: str
@@ -26,7 +37,9 @@ class StoredSnapshot:
     note: str
     created_at: float
     left_out: Mapping[str, int] | None
-    """Preferences that are not in it, by why; None where nobody counted."""
+    """What is not in it, by why; None where nobody counted."""
+    candidate_ids: tuple[int, ...] | None = None
+    """Of the answers that it holds by themselves; None: it holds pairs."""
 
 
 def get(connection: Connection, snapshot_id: str) -> StoredSnapshot | None:
@@ -77,5 +90,12 @@ def learned(connection: Connection) -> frozenset[int]:
 
 def _snapshot(row: Row[Any]) -> StoredSnapshot:
     return StoredSnapshot(
-        row.id, row.path, row.pairs, tuple(row.preference_ids), row.note, row.created_at, row.left_out
+        row.id,
+        row.path,
+        row.pairs,
+        tuple(row.preference_ids),
+        row.note,
+        row.created_at,
+        row.left_out,
+        None if row.candidate_ids is None else tuple(row.candidate_ids),
     )

@@ -288,6 +288,8 @@ class SnapshotRow(SQLModel, table=True):
     preference_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
     left_out: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """Preferences that are not in it, by why."""
+    candidate_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """The answers that it holds by themselves; None: it holds pairs."""
     note: str = ""
     created_at: float = Field(index=True)
 

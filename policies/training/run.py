@@ -35,13 +35,22 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
         try:
             return _train(job, plan, lesson, reporter, stopping)
         except torch.OutOfMemoryError:
-            if plan.recipe.at_once == 1:
+            smaller = _smaller(plan)
+            if smaller is None:
                 raise
         # Only out here is the error gone, and with it what holds the failed attempt's tensors.
         gc.collect()
         torch.cuda.empty_cache()
-        plan = plan.smaller()
+        plan = smaller
         reporter.report("started", note=f"out of memory: again with batches of {plan.recipe.at_once}")
+
+
+def _smaller(plan: Plan) -> Plan | None:
+    """The same training with less in memory; None where there is nothing left to halve."""
+    try:
+        return plan.smaller()
+    except ValueError:
+        return None
 
 
 def _train(

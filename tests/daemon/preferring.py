@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from daemon.store import preferences
+from daemon.store.snapshots import Held
 from daemon.store.tables import PreferenceRow
 from policies.records import Split
 from tests.daemon.stages.seeding import Writes, add_candidate, add_traces, put_many
@@ -42,4 +43,4 @@ def prefer(to: Writes, names: Sequence[str], *, at: float = 1.0, **columns: Any)
 def freeze(to: Writes, name: str, ids: Sequence[int], *, at: float = 1.0) -> None:
     """The row of a snapshot of these preferences."""
     path = f"snapshots/{name}.jsonl"
-    to.write(lambda c: preferences.store_snapshot(c, name, path, ids, note="", now=at))
+    to.write(lambda c: preferences.store_snapshot(c, name, path, Held(ids), note="", now=at))

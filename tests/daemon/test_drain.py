@@ -8,11 +8,14 @@ import pytest
 from daemon import drain
 from daemon.cli.operate import _status_text
 from daemon.cli.rollout import _adapters_text
-from daemon.store.tables import EvaluationRow
+from daemon.errors import UsageError
+from daemon.store.tables import EvaluationRow, SnapshotRow
 from daemon.wiring import Wiring
-from policies.records import Role
+from policies import answers
+from policies.answers import Answer
+from policies.records import Message, Role
 from tests.daemon.configuration import settings
-from tests.daemon.stages.seeding import add_adapter, put, put_in_force
+from tests.daemon.stages.seeding import add_adapter, put, put_in_force, rows
 
 
 @pytest.fixture
@@ -58,3 +61,19 @@ def test_a_role_without_a_judge_judges_nothing(parts: Wiring) -> None:
     parts.roles = frozenset({Role.SMALL})
 
     assert drain.judge(parts, (Role.GATE,)) == {}
+
+
+def said(role: str) -> tuple[Message, ...]:
+    return (Message.model_validate({"role": role, "content": "hello"}),)
+
+
+def test_a_file_of_answers_is_taken_in(parts: Wiring, tmp_path: Path) -> None:
+    """With a row of its own that says which answers it holds; a file that is neither is one line."""
+    given = [Answer(kind="thumb", candidate=n, prompt=said("user"), answer=said("assistant")) for n in (4, 2)]
+    name, path = answers.write(tmp_path / "elsewhere", "support-agent", given)
+    assert drain._register(parts, path, note="given") == name
+    (row,) = rows(parts.store, SnapshotRow)
+    assert (row.id, row.pairs, row.candidate_ids, row.preference_ids) == (name, 2, [4, 2], [])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UsageError, match="line 3: "):
+        drain._register(parts, path, note="given")

@@ -13,7 +13,8 @@ from daemon import drain
 from daemon.cli.app import app
 from daemon.errors import RlaifdError, UsageError
 from daemon.export import export
-from daemon.stages.freezing import Draft, FrozenSnapshot
+from daemon.stages.freezing import FrozenSnapshot
+from daemon.store.kinds import Draft
 from daemon.wiring import Wiring
 from policies import snapshot
 from policies.selection import Reason

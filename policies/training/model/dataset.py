@@ -84,8 +84,8 @@ def tokenise(pair: Pair, rendering: Rendering) -> Example:
     Raises UnrenderableError where the chat template cannot show the pair, or an answer has no token to learn.
     """
     chosen, rejected = rendering.continuations(pair.prompt, (pair.chosen, pair.rejected), pair.tools)
-    good = _answer(rendering, chosen, pair.chosen_tokens, cut=False)
-    bad = _answer(rendering, rejected, pair.rejected_tokens, cut=pair.rejected_truncated)
+    good = answer_tokens(rendering, chosen, pair.chosen_tokens, cut=False)
+    bad = answer_tokens(rendering, rejected, pair.rejected_tokens, cut=pair.rejected_truncated)
     return Example(
         prompt=rendering.encode(chosen.prompt),
         chosen=good[0],
@@ -99,10 +99,13 @@ def tokenise(pair: Pair, rendering: Rendering) -> Example:
     )
 
 
-def _answer(
+def answer_tokens(
     rendering: Rendering, shown: Continuation, sampled: Tokens | None, *, cut: bool
 ) -> tuple[list[int], list[int]]:
-    """Tokens and mask of an answer. `cut`: it was cut off, so that nothing says where it would have ended."""
+    """Tokens and mask of an answer. `cut`: it was cut off, so that nothing says where it would have ended.
+
+    Raises UnrenderableError where there is no token to learn.
+    """
     if sampled is not None and sampled.rendering == rendering.digest and sampled.ids:
         return list(sampled.ids), [1] * len(sampled.ids)
     ids: list[int] = []

@@ -15,6 +15,7 @@ from policies.records import digest
 from policies.training.jobs import Probe, ProbeSequence
 from policies.training.model.dataset import Example
 from policies.training.model.lora import using
+from policies.training.model.singles import Single
 from policies.training.sampling.generate import accepted
 
 MOST = 16
@@ -57,14 +58,25 @@ class Scores:
 def draw(examples: Sequence[Example], seed: int) -> tuple[ProbeText, ...]:
     """Both answers of a few pairs: the same ones for the same pairs and seed. Raises ValueError for none."""
     chosen = random.Random(f"probe-{seed}").sample(list(examples), min(MOST // 2, len(examples)))
-    drawn = [
-        _sequence(example.prompt, answer, mask)
-        for example in chosen
-        for answer, mask in (
-            (example.chosen, example.chosen_mask),
-            (example.rejected, example.rejected_mask),
-        )
-    ]
+    return _scored(
+        [
+            _sequence(example.prompt, answer, mask)
+            for example in chosen
+            for answer, mask in (
+                (example.chosen, example.chosen_mask),
+                (example.rejected, example.rejected_mask),
+            )
+        ]
+    )
+
+
+def draw_answers(examples: Sequence[Single], seed: int) -> tuple[ProbeText, ...]:
+    """A few of the answers: the same ones for the same answers and seed. Raises ValueError for none."""
+    drawn = random.Random(f"probe-{seed}").sample(list(examples), min(MOST, len(examples)))
+    return _scored([_sequence(example.prompt, example.answer, example.mask) for example in drawn])
+
+
+def _scored(drawn: Sequence[ProbeText]) -> tuple[ProbeText, ...]:
     scored = tuple(text for text in drawn if text.scored)
     if not scored:
         raise ValueError("no answer has a token to score")

@@ -1,16 +1,38 @@
 """How the pairs of a step are cut into batches that the memory there can hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
-from policies.recipes import DpoRecipe
+from policies.quantities import Auto
 from policies.training.planning import rules
 from policies.training.planning.memory import Memory, Setting, estimate, fits
 from policies.training.planning.shape import Lengths, Shape
 
+PAIR = 2
+"""Sequences of a pair."""
 MOST_AT_ONCE = {"cpu": 4, "cuda": rules.LARGE_BATCH}
 """Pairs in memory at a time where a rule decides: on a processor more of them are not faster (batches of 32
 were more than twice as slow as of 8) and take what its other work needs."""
+
+
+class Batched(Protocol):
+    """What a recipe says of its batches."""
+
+    @property
+    def batch_size(self) -> int | Auto:
+        """How many are in memory at a time."""
+
+    @property
+    def gradient_accumulation(self) -> int | Auto:
+        """Batches of a step."""
+
+    @property
+    def gradient_checkpointing(self) -> bool | Auto:
+        """Whether activations are computed twice."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """The same recipe with other values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +48,17 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What must fit where: the model, the pairs, and the bytes there (None: nobody knows)."""
+    """What must fit where: the model, the pairs, and the bytes there (None: nobody knows).
+
+    `unit` is what one of the pairs is called, and `least` how many of them a batch must hold.
+    """
 
     shape: Shape
     lengths: Lengths
     setting: Setting
     there: int | None
+    unit: str = "pair"
+    least: int = 1
 
     def memory(self, batch: int, *, checkpointing: bool, longest: int | None = None) -> Memory:
         """The peak with batches of that size; `longest` in the place of the longest sequence."""
@@ -39,7 +66,7 @@ class Room:
         return estimate(self.shape, lengths, self.setting, batch=batch, checkpointing=checkpointing)
 
 
-def fitted(recipe: DpoRecipe, room: Room) -> Fit:
+def fitted(recipe: Batched, room: Room) -> Fit:
     """The largest batch that fits, first without checkpointing: smaller batches cost less than computing
     activations twice. What the recipe says itself is not changed; the pairs of a step are the same in every
     cut, unless the recipe fixes the accumulation alone.
@@ -60,7 +87,7 @@ def halved(batch: int, accumulation: int) -> tuple[int, int]:
     return smaller, accumulation * (batch // smaller)
 
 
-def _cuts(recipe: DpoRecipe, room: Room) -> Iterator[tuple[int, int, bool]]:
+def _cuts(recipe: Batched, room: Room) -> Iterator[tuple[int, int, bool]]:
     """(batch, accumulation, checkpointing), the best first."""
     wanted = recipe.gradient_checkpointing
     for checkpointing in (False, True) if wanted == "auto" else (wanted,):
@@ -68,29 +95,31 @@ def _cuts(recipe: DpoRecipe, room: Room) -> Iterator[tuple[int, int, bool]]:
             yield batch, accumulation, checkpointing
 
 
-def _sizes(recipe: DpoRecipe, room: Room) -> Iterator[tuple[int, int]]:
+def _sizes(recipe: Batched, room: Room) -> Iterator[tuple[int, int]]:
     batch, accumulation = recipe.batch_size, recipe.gradient_accumulation
     if batch != "auto":
         yield batch, 1 if accumulation == "auto" else accumulation
         return
-    step = rules.batch_of(room.lengths.pairs)
+    least = room.least
+    step = max(least, rules.batch_of(room.lengths.pairs))
     if accumulation != "auto":
-        yield from ((size, accumulation) for size in range(max(1, step // accumulation), 0, -1))
+        yield from ((size, accumulation) for size in range(max(least, step // accumulation), least - 1, -1))
         return
-    most = min(step, MOST_AT_ONCE[room.setting.kind])
-    yield from ((size, step // size) for size in range(most, 0, -1) if step % size == 0)
+    most = min(step, MOST_AT_ONCE[room.setting.kind] * PAIR // room.lengths.sequences)
+    yield from ((size, step // size) for size in range(most, least - 1, -1) if step % size == 0)
 
 
-def _refusal(recipe: DpoRecipe, room: Room, smallest: Fit) -> str:
+def _refusal(recipe: Batched, room: Room, smallest: Fit) -> str:
     there = (room.there or 0) / 1e9
-    pairs = "one pair" if smallest.batch == 1 else f"a batch of {smallest.batch} pairs"
+    one = smallest.batch == 1
+    pairs = f"one {room.unit}" if one else f"a batch of {smallest.batch} {room.unit}s"
     return (
         f"{pairs} of {room.lengths.longest} tokens does not fit: {smallest.memory} where the "
         f"{room.setting.kind} has {there:.1f} GB, a tenth of which is left alone: {_remedy(recipe, room)}"
     )
 
 
-def _remedy(recipe: DpoRecipe, room: Room) -> str:
+def _remedy(recipe: Batched, room: Room) -> str:
     """The key to change."""
     free = recipe.model_copy(
         update={"batch_size": "auto", "gradient_accumulation": "auto", "gradient_checkpointing": "auto"}
@@ -102,15 +131,15 @@ def _remedy(recipe: DpoRecipe, room: Room) -> str:
         return "set policy.recipe.batch_size and gradient_checkpointing to auto"
     length = _longest_that_fits(room)
     if length >= room.lengths.prompt + room.lengths.answer:
-        return f"set policy.recipe.max_length to {length} at most (longer pairs are then left out)"
+        return f"set policy.recipe.max_length to {length} at most (longer {room.unit}s are then left out)"
     return "free memory, or choose a smaller policy.base_model (training.memory_gb overrides what is there)"
 
 
 def _longest_that_fits(room: Room) -> int:
-    """Tokens of the longest sequence of which one pair fits; 0 where none does, however short."""
+    """Tokens of the longest sequence of which the smallest batch fits; 0 where none does, however short."""
     low, high = 0, room.lengths.longest
     while high - low > 1:
         middle = (low + high) // 2
-        fit = fits(room.memory(1, checkpointing=True, longest=middle), room.there)
+        fit = fits(room.memory(room.least, checkpointing=True, longest=middle), room.there)
         low, high = (middle, high) if fit else (low, middle)
     return low

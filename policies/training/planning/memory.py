@@ -83,11 +83,9 @@ class Setting(Frozen):
 
 
 def estimate(shape: Shape, lengths: Lengths, setting: Setting, *, batch: int, checkpointing: bool) -> Memory:
-    """The peak of a run whose largest batch holds `batch` pairs as long as the longest: two sequences
-    each.
-    """
+    """The peak of a run whose largest batch holds `batch` pairs or answers as long as the longest."""
     value = BYTES[setting.precision]
-    sequences = 2 * batch
+    sequences = lengths.sequences * batch
     tokens = sequences * lengths.longest
     layer = KEPT_HIDDEN * shape.hidden + KEPT_FEED_FORWARD * shape.feed_forward
     kept = shape.layers * shape.hidden + layer if checkpointing else shape.layers * layer

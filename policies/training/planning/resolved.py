@@ -7,10 +7,13 @@ from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from policies.recipes import DpoTrainer, Lora, PpoRecipe, RewardRecipe
+from policies.recipes import DpoTrainer, KtoSource, Lora, PpoRecipe, RewardRecipe, SftTargets
 from policies.records import Frozen
 from policies.training.planning.fitting import halved
 from policies.training.planning.shape import Lengths
+
+LEAST_TOGETHER = 2
+"""Answers of a batch of KTO's."""
 
 
 class Explicit(Protocol):
@@ -41,7 +44,7 @@ class Explicit(Protocol):
         """How many of these are in memory together."""
 
     def smaller(self) -> Self:
-        """The same training with at most half as much in memory. Raises ValueError where `at_once` is 1."""
+        """The same training with at most half as much in memory. Raises ValueError where that cannot be."""
 
     def cut_as(self, other: "Explicit") -> Self:
         """The same training, cut into pieces as another plan for it cuts them."""
@@ -212,7 +215,101 @@ class ResolvedPpo(PpoRecipe):
         ]
 
 
-Resolved = Annotated[ResolvedDpo | ResolvedReward | ResolvedPpo, Field(discriminator="method")]
+class _Answers(Frozen):
+    """What methods on single answers have in common."""
+
+    lora: Lora
+    learning_rate: NonNegativeFloat
+    epochs: PositiveFloat
+    batch_size: PositiveInt
+    gradient_accumulation: PositiveInt
+    gradient_checkpointing: bool
+    max_length: PositiveInt
+    max_steps: int
+    checkpoint_steps: PositiveInt
+    warmup_steps: NonNegativeInt
+    steps: PositiveInt
+    """Optimiser steps of the whole run."""
+
+    @property
+    def unit(self) -> str:
+        """Answers."""
+        return "answers"
+
+    @property
+    def at_once(self) -> int:
+        """Answers in memory at a time."""
+        return self.batch_size
+
+    def passes(self, answers: int) -> float:
+        """How often each of so many answers is seen."""
+        return passes_of(self.epochs, self.max_steps, self.batch_size * self.gradient_accumulation, answers)
+
+    def smaller(self) -> Self:
+        """The same steps in batches of half the size. Raises ValueError where they cannot be cut further."""
+        batch, accumulation = halved(self.batch_size, self.gradient_accumulation)
+        return self.model_copy(update={"batch_size": batch, "gradient_accumulation": accumulation})
+
+    def cut_as(self, other: Explicit) -> Self:
+        """The same numbers in the other's batches."""
+        cut = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
+        return self.model_copy(update={name: getattr(other, name) for name in cut})
+
+    def told(self, lengths: Lengths) -> str:
+        """Steps, batches, epochs and rate."""
+        checkpointed = " with checkpointing" if self.gradient_checkpointing else ""
+        return (
+            f"{self.steps} steps of {self.batch_size} x {self.gradient_accumulation} "
+            f"answers{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, learning rate "
+            f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"
+        )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Rate, epochs and batch."""
+        checkpointing = "with" if self.gradient_checkpointing else "without"
+        cut = f"{self.batch_size} x {self.gradient_accumulation} answers, {checkpointing} checkpointing"
+        return [
+            ("learning rate", f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"),
+            ("epochs", f"{self.epochs:g}"),
+            ("batch", cut),
+        ]
+
+
+class ResolvedSft(_Answers):
+    """Supervised fine-tuning's."""
+
+    method: Literal["sft"] = "sft"
+    targets: SftTargets
+    min_reward: NonNegativeFloat
+    correction_weight: PositiveFloat
+
+
+class ResolvedKto(_Answers):
+    """KTO's."""
+
+    method: Literal["kto"] = "kto"
+    source: KtoSource
+    feedback: tuple[str, ...]
+    thumb_up_from: float
+    good_from: NonNegativeFloat
+    bad_to: NonNegativeFloat
+    thumb_weight: NonNegativeFloat
+    score_weight: NonNegativeFloat
+    balance: bool
+    beta: PositiveFloat
+    sft_weight: NonNegativeFloat
+
+    def smaller(self) -> Self:
+        """As for all, but never one answer by itself: KL is estimated across those of a batch."""
+        cut = super().smaller()
+        if cut.batch_size < LEAST_TOGETHER:
+            raise ValueError(f"KTO needs batches of {LEAST_TOGETHER} answers at least")
+        return cut
+
+
+Resolved = Annotated[
+    ResolvedDpo | ResolvedReward | ResolvedPpo | ResolvedSft | ResolvedKto, Field(discriminator="method")
+]
 """What a plan may hold: a union on `method`, as `Recipe` is."""
 
 

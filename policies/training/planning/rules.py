@@ -9,8 +9,9 @@ less.
 """
 
 import math
+from typing import Protocol
 
-from policies.recipes import DpoRecipe
+from policies.quantities import Auto
 
 LEAST_STEPS = 24
 """Fewer teach nothing at a rate that is still safe."""
@@ -89,7 +90,15 @@ def warmup_of(steps: int) -> int:
     return 0 if steps < LEAST_WARM else min(MOST_WARM, math.ceil(WARM_SHARE * steps))
 
 
-def warmup_steps(recipe: DpoRecipe, steps: int) -> int:
+class Warming(Protocol):
+    """What a recipe says of its warm-up."""
+
+    @property
+    def warmup_ratio(self) -> float | Auto:
+        """Share of the steps in which the learning rate rises."""
+
+
+def warmup_steps(recipe: Warming, steps: int) -> int:
     """The recipe's own share of the steps, or the rule's."""
     if recipe.warmup_ratio == "auto":
         return warmup_of(steps)

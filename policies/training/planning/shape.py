@@ -44,11 +44,14 @@ class Tokenised(Protocol):
 
 
 class Lengths(Frozen):
-    """The tokens of the pairs that can be learned from."""
+    """The tokens of what can be learned from: pairs, or answers by themselves."""
 
     pairs: NonNegativeInt
+    """How many there are, whatever they are."""
+    sequences: PositiveInt = 2
+    """Of one of them: both answers of a pair, or the one answer."""
     tokens: NonNegativeInt = 0
-    """Of both sequences of all pairs."""
+    """Of all sequences."""
     longest: NonNegativeInt = 0
     """Of the longest sequence."""
     prompt: float = 0.0
@@ -69,4 +72,31 @@ def lengths_of(examples: Sequence[Tokenised]) -> Lengths:
         longest=max(prompt + max(pair) for prompt, pair in zip(prompts, answers, strict=True)),
         prompt=fmean(prompts),
         answer=fmean(length for pair in answers for length in pair),
+    )
+
+
+class Single(Protocol):
+    """One answer as tokens, as far as its lengths go."""
+
+    @property
+    def prompt(self) -> Sequence[int]:
+        """Tokens of the prompt."""
+
+    @property
+    def answer(self) -> Sequence[int]:
+        """Tokens of the answer."""
+
+
+def lengths_of_answers(examples: Sequence[Single]) -> Lengths:
+    """Measures answers that are learned from by themselves."""
+    if not examples:
+        return Lengths(pairs=0, sequences=1)
+    both = [(len(example.prompt), len(example.answer)) for example in examples]
+    return Lengths(
+        pairs=len(examples),
+        sequences=1,
+        tokens=sum(map(sum, both)),
+        longest=max(map(sum, both)),
+        prompt=fmean(prompt for prompt, _ in both),
+        answer=fmean(answer for _, answer in both),
     )

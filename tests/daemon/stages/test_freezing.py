@@ -8,8 +8,9 @@ from sqlalchemy import update
 
 from daemon.clock import FakeClock
 from daemon.stages import freezing
-from daemon.stages.freezing import Draft, Freezing, NoPreferencesError
+from daemon.stages.freezing import Freezing, NoPreferencesError
 from daemon.store import snapshots
+from daemon.store.kinds import Draft
 from daemon.store.store import Store
 from daemon.store.tables import PreferenceRow, RunRow, TraceRow
 from policies.policy import TopicMix

@@ -1,0 +1,199 @@
+"""Answers that may be learned from one by one: users' thumbs, judges' scores, the best, people's corrections.
+
+All are of the train split, newest first.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, inspect, select
+
+from daemon.store.hints import unindexed
+from daemon.store.preferences import IDS, contributor
+from daemon.store.tables import CandidateRow, PreferenceRow, TraceRow, VerdictRow
+from policies.answers import Kind
+from policies.records import Message, Origin, Role, Split, Tokens, Trace
+from policies.thumbs import Offered
+
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+VERDICT = cast(Table, inspect(VerdictRow).local_table)
+PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
+
+SCORING = (Role.SMALL.value, Role.LARGE.value)
+"""Judges whose scores teach. The gate's never do."""
+
+
+def thumbs(connection: Connection, names: Sequence[str], *, limit: int) -> list[Offered]:
+    """Logged answers that a user said something of under one of the names, of the newest `limit` with any
+    feedback.
+    """
+    query = (
+        _answers()
+        .where(CANDIDATE.c.origin == Origin.LOGGED.value, _commented())
+        .order_by(TRACE.c.id.desc())
+        .limit(limit)
+    )
+    found = (_offered(row, "thumb") for row in connection.execute(query))
+    return [offer for offer in found if any(each.name in names for each in offer.feedback)]
+
+
+def scores(connection: Connection, *, limit: int) -> list[Offered]:
+    """Answers with a judge's reward, each once: by the large judge where it has one, else by the newest.
+    `limit` is of rewards.
+    """
+    columns = (VERDICT.c.id.label("verdict"), VERDICT.c.role, VERDICT.c.reward)
+    query = (
+        _answers(*columns)
+        .join(VERDICT, VERDICT.c.candidate_id == CANDIDATE.c.id)
+        .where(*_usable())
+        .order_by(VERDICT.c.id.desc())
+        .limit(limit)
+    )
+    best: dict[int, Any] = {}
+    for row in connection.execute(query):
+        before = best.get(row.candidate)
+        if before is None or (row.role, before.role) == (Role.LARGE.value, Role.SMALL.value):
+            best[row.candidate] = row
+    return [_offered(row, "score", row.reward) for row in best.values()]
+
+
+def corrections(connection: Connection, *, limit: int) -> list[Offered]:
+    """What people wrote in the place of an answer."""
+    query = (
+        _answers()
+        .where(CANDIDATE.c.origin == Origin.CORRECTED.value)
+        .order_by(CANDIDATE.c.id.desc())
+        .limit(limit)
+    )
+    return [_offered(row, "correction") for row in connection.execute(query)]
+
+
+def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offered]:
+    """The better answers of preferences, in the order asked, with the reward they were chosen by."""
+    query = _answers(PREFERENCE.c.id.label("preference"), PREFERENCE.c.verdict_ids).join(
+        PREFERENCE, PREFERENCE.c.chosen_id == CANDIDATE.c.id
+    )
+    rows: dict[int, Any] = {}
+    for part in _parts(preference_ids):
+        rows |= {row.preference: row for row in connection.execute(query.where(PREFERENCE.c.id.in_(part)))}
+    rewards: dict[int, float | None] = {}
+    for part in _parts([verdict for row in rows.values() for verdict in row.verdict_ids[:1]]):
+        wanted = select(VERDICT.c.id, VERDICT.c.reward).where(VERDICT.c.id.in_(part))
+        rewards |= {row.id: row.reward for row in connection.execute(wanted)}
+    found = [rows[each] for each in preference_ids if each in rows]
+    return [
+        _offered(row, "best", rewards.get(row.verdict_ids[0]) if row.verdict_ids else None) for row in found
+    ]
+
+
+def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many logged answers with feedback were stored after `at` (None: ever), at most `most`."""
+    return _count(connection, _since(_commenting(), TRACE.c.stored_at, at), most)
+
+
+def last_commented(connection: Connection) -> int | None:
+    """The newest event with feedback."""
+    return _last(connection, _commenting(), TRACE.c.id)
+
+
+def scored_since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many rewards were given after `at` (None: ever), at most `most`."""
+    return _count(connection, _since(_scoring(), VERDICT.c.created_at, at), most)
+
+
+def last_scored(connection: Connection) -> int | None:
+    """The newest verdict with a reward."""
+    return _last(connection, _scoring(), VERDICT.c.id)
+
+
+def corrected_since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many corrections were stored after `at` (None: ever), at most `most`."""
+    return _count(connection, _since(_correcting(), CANDIDATE.c.created_at, at), most)
+
+
+def last_corrected(connection: Connection) -> int | None:
+    """The newest correction."""
+    return _last(connection, _correcting(), CANDIDATE.c.id)
+
+
+def _commenting() -> Select[Any]:
+    return select(TRACE.c.id).where(_training(), _commented())
+
+
+def _scoring() -> Select[Any]:
+    joined = VERDICT.join(TRACE, TRACE.c.id == VERDICT.c.trace_id)
+    return select(VERDICT.c.id).select_from(joined).where(_training(), *_usable())
+
+
+def _correcting() -> Select[Any]:
+    joined = CANDIDATE.join(TRACE, TRACE.c.id == CANDIDATE.c.trace_id)
+    corrected = CANDIDATE.c.origin == Origin.CORRECTED.value
+    return select(CANDIDATE.c.id).select_from(joined).where(_training(), corrected)
+
+
+def _since(query: Select[Any], column: ColumnElement[Any], at: float | None) -> Select[Any]:
+    return query if at is None else query.where(column > at)
+
+
+def _count(connection: Connection, query: Select[Any], most: int) -> int:
+    some = query.limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _last(connection: Connection, query: Select[Any], column: ColumnElement[Any]) -> int | None:
+    found: int | None = connection.scalar(query.order_by(column.desc()).limit(1))
+    return found
+
+
+def _answers(*columns: Any) -> Select[Any]:
+    own = (
+        *(
+            TRACE.c[name]
+            for name in ("source", "event_id", "session", "subject", "ts", "stored_at", "payload")
+        ),
+        *(CANDIDATE.c.id.label("candidate"), CANDIDATE.c.output, CANDIDATE.c.tokens, CANDIDATE.c.truncated),
+    )
+    joined = TRACE.join(CANDIDATE, CANDIDATE.c.trace_id == TRACE.c.id)
+    return select(*own, *columns).select_from(joined).where(_training())
+
+
+def _training() -> ColumnElement[bool]:
+    return unindexed(TRACE.c.split) == Split.TRAIN.value
+
+
+def _commented() -> ColumnElement[bool]:
+    commented: ColumnElement[bool] = TRACE.c.payload["feedback"].as_string() != "[]"
+    return commented
+
+
+def _usable() -> tuple[ColumnElement[bool], ...]:
+    return (
+        VERDICT.c.kind == "score",
+        VERDICT.c.role.in_(SCORING),
+        VERDICT.c.reward.is_not(None),
+        VERDICT.c.abstention.is_(None),
+    )
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + IDS] for start in range(0, len(ids), IDS))
+
+
+def _offered(row: Any, kind: Kind, reward: float | None = None) -> Offered:
+    trace = Trace.model_validate(row.payload)
+    return Offered(
+        kind=kind,
+        candidate=row.candidate,
+        event=f"{row.source}:{row.event_id}",
+        contributor=contributor(row),
+        prompt=trace.messages,
+        answer=tuple(Message.model_validate(message) for message in row.output),
+        tools=trace.tools,
+        tokens=None if row.tokens is None else Tokens.model_validate(row.tokens),
+        truncated=row.truncated,
+        reward=reward,
+        feedback=trace.feedback if kind == "thumb" else (),
+        at=min(row.ts, row.stored_at),
+        tags=trace.tags,
+    )
