@@ -6,20 +6,18 @@ first twelve digits end its name. safetensors has no checksum of its own: flippe
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import stat
-import struct
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from daemon.artefacts import check_config, check_weights, copy, describe, durable, sync
 from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
@@ -30,11 +28,8 @@ MANIFEST = "MANIFEST.json"
 FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}")
 TEMPORARY = ".tmp-"
-DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-MAX_HEADER = 100 << 20
 YOUNGER = frozenset({"base_digest", "served_as", "probe"})
 """Keys of a manifest that older ones do not have."""
-CHUNK = 1 << 20
 
 
 class Manifest(Frozen):
@@ -97,7 +92,7 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
     target = adapters / name
     if not target.exists():
         _write(source, target, manifest, body)
-    _sync(adapters)  # also where another publisher renamed it there and was killed
+    sync(adapters)  # also where another publisher renamed it there and was killed
     verify(target, name, digest=digest)
     return Published(name, digest, target, manifest)
 
@@ -108,10 +103,10 @@ def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
     try:
         for name, expected in sorted(manifest.files.items()):
-            _copy(source / name, temporary / name, expected)
-        _durable(temporary / MANIFEST, body)
+            copy(source / name, temporary / name, expected)
+        durable(temporary / MANIFEST, body)
         temporary.chmod(0o755)
-        _sync(temporary)
+        sync(temporary)
         try:
             temporary.rename(target)
         except OSError:
@@ -143,12 +138,12 @@ def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
     _only_known_files(directory, name)
     manifest = _manifest(directory, name, digest)
     for file, expected in sorted(manifest.files.items()):
-        found = _describe(directory / file)
+        found = describe(directory / file)
         if found != expected:
             what = "size" if found.size != expected.size else "SHA-256"
             raise AdapterRefusedError(f"adapter {name}: {file}: its {what} is not the manifest's")
-    _check_config(directory / ADAPTER_CONFIG, name, manifest)
-    _check_weights(directory / ADAPTER_WEIGHTS, name)
+    check_config(directory / ADAPTER_CONFIG, f"adapter {name}", manifest.served_as or manifest.base_model)
+    check_weights(directory / ADAPTER_WEIGHTS, f"adapter {name}")
     return manifest
 
 
@@ -199,93 +194,3 @@ def _manifest(directory: Path, name: str, digest: str | None) -> Manifest:
     if manifest.files.keys() != FILES or name != f"{manifest.policy}-{found[:12]}":
         raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: it is that of another adapter")
     return manifest
-
-
-def _check_config(path: Path, name: str, manifest: Manifest) -> None:
-    """The configuration is LoRA on our base model and names no code."""
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError:
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: not JSON") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: not a LoRA configuration")
-    for key in ("auto_mapping", "trust_remote_code", "custom_modules", "auto_map", "megatron_config"):
-        if config.get(key):
-            raise AdapterRefusedError(f"adapter {name}: {path.name}: {key} names code to be loaded")
-    if config.get("base_model_name_or_path") != (manifest.served_as or manifest.base_model):
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: made for another base model")
-
-
-def _check_weights(path: Path, name: str) -> None:
-    """The safetensors header is sound: known float types, and offsets that cover the file without a gap."""
-
-    def refuse(why: str) -> AdapterRefusedError:
-        return AdapterRefusedError(f"adapter {name}: {path.name}: {why}")
-
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER, size - 8):
-            raise refuse("no safetensors header")
-        try:
-            header: Mapping[str, Any] = json.loads(file.read(length))
-            spans = sorted(_span(entry) for key, entry in header.items() if key != "__metadata__")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise refuse("its safetensors header is not sound") from None
-    end = 0
-    for start, stop in spans:
-        if start != end:
-            raise refuse("its tensors leave a gap or overlap")
-        end = stop
-    if not spans or end != size - 8 - length:
-        raise refuse("its tensors do not cover the file")
-
-
-def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
-    count = 1
-    for extent in entry["shape"]:
-        count *= int(extent)
-    start, stop = entry["data_offsets"]
-    if stop - start != count * DTYPES[entry["dtype"]]:
-        raise ValueError("size")
-    return int(start), int(stop)
-
-
-def _copy(source: Path, target: Path, expected: AdapterFile) -> None:
-    """Copies durably what has the expected digest. Raises AdapterRefusedError."""
-    total, size = hashlib.sha256(), 0
-    try:
-        with source.open("rb") as reader, target.open("xb") as writer:
-            while block := reader.read(CHUNK):
-                total.update(block)
-                size += len(block)
-                writer.write(block)
-            writer.flush()
-            os.fsync(writer.fileno())
-    except FileNotFoundError:
-        raise AdapterRefusedError(f"{source}: missing") from None
-    if (total.hexdigest(), size) != (expected.sha256, expected.size):
-        raise AdapterRefusedError(f"{source}: its SHA-256 is not what the training reported")
-    target.chmod(0o444)
-
-
-def _durable(path: Path, body: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(0o444)
-
-
-def _describe(path: Path) -> AdapterFile:
-    with path.open("rb") as file:
-        return AdapterFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
@@ -15,7 +16,7 @@ from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
 from daemon.stages.ingest import ingest_file
 from daemon.stages.sampling import Batch
-from daemon.store import preferences, rollouts
+from daemon.store import preferences, rewardmodels, rollouts
 from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
@@ -23,6 +24,7 @@ from daemon.store.judgements import waiting
 from daemon.store.traces import Counts
 from daemon.wiring import Wiring
 from policies import snapshot as snapshots
+from policies.recipes import Recipe
 from policies.records import Role
 from policies.training.planning.plan import Plan
 
@@ -87,9 +89,18 @@ def curate(parts: Wiring) -> Curated:
 
 
 def train(
-    parts: Wiring, *, snapshot: str | None, actor: str, on_plan: Callable[[Plan], None] | None = None
+    parts: Wiring,
+    *,
+    snapshot: str | None,
+    actor: str,
+    method: str | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
 ) -> RunOutcome:
-    """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
+    """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now.
+
+    `method` None: by the policy's (first) recipe.
+    """
+    recipe = recipe_for(parts, method)
     parts.trainer.recover()
     if snapshot is None:
         stored, least = _stored(parts)
@@ -98,18 +109,37 @@ def train(
         snapshot = parts.curate.freeze().id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
-    return parts.trainer.train(snapshot, actor=actor, on_plan=on_plan)
+    return parts.trainer.train(snapshot, actor=actor, recipe=recipe, on_plan=on_plan)
 
 
-def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
+def recipe_for(parts: Wiring, method: str | None) -> Recipe:
+    """Raises UsageError for a method that there is not."""
+    policy = parts.settings.policy
+    try:
+        return policy.recipe if method is None else policy.recipe_of(method)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"method {method}: {problem['msg']}") from None
+
+
+def rewards(parts: Wiring) -> list[dict[str, Any]]:
+    """Decides on every reward model that is held; answers all of them, newest first."""
+    while parts.releases.step():
+        pass
+    found = parts.store.read(rewardmodels.newest)
+    return [{name: getattr(each, name) for name in REWARD_LISTED} for each in found]
+
+
+def plan(parts: Wiring, *, snapshot: str | None, method: str | None = None) -> Outlook:
     """What `train` would do with the same snapshot. Nothing is frozen, stored or halted by it."""
+    recipe = recipe_for(parts, method)
     if snapshot is not None:
         if Path(snapshot).is_file():
-            return parts.planner.plan(_read(Path(snapshot)).id, Path(snapshot).resolve())
+            return parts.planner.plan(_read(Path(snapshot)).id, Path(snapshot).resolve(), recipe=recipe)
         known = parts.store.read(lambda c: frozen.get(c, snapshot))
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
-        return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
+        return parts.planner.plan(known.id, parts.settings.state_dir / known.path, recipe=recipe)
     stored, least = _stored(parts)
     few = f"{stored} preferences are stored: training.min_preferences asks for {least} before a run starts"
     _, pairs, left_out = parts.curate.drafted()
@@ -117,7 +147,7 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
         name, path = snapshots.write(Path(folder), parts.settings.policy.name, pairs)
         notes = [note for note, holds in ((few, stored < least), (capped, left_out > 0)) if holds]
-        return parts.planner.plan(name, path, notes=tuple(notes))
+        return parts.planner.plan(name, path, recipe=recipe, notes=tuple(notes))
 
 
 def _stored(parts: Wiring) -> tuple[int, int]:
@@ -163,6 +193,9 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
     return list(decided.values())
 
 
+REWARD_LISTED = (
+    *("name", "state", "reasons", "missing", "labels", "base_model", "run_id", "created_at", "decided_at"),
+)
 LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
 
 

@@ -41,7 +41,7 @@ def service(parts: Wiring) -> Service:
         interval_s=settings.training.interval_s,
         min_new=settings.training.min_new_preferences,
         facts=lambda: _facts(parts, leader),
-        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
+        train=lambda: parts.trainer.train_each(parts.curate.freeze().id, actor="schedule"),
         clock=parts.clock,
         metrics=parts.metrics,
         log=parts.logger("schedule"),
@@ -92,6 +92,7 @@ def _loops(
         Loop("leader", leader.step, TTL_S / 3),
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
+        Loop("release", leader.only(parts.releases.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("watch", parts.watch.step, poll_s, awaited=True),
     ]
     if parts.settings.rollout.lead:

@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from daemon import adapters, version
-from daemon.adapters import Manifest, Published
+from daemon import adapters, publication, rewardsource
+from daemon.adapters import Published
 from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.children import Child, ChildFailedError, another_lives
 from daemon.clock import Clock
@@ -27,6 +27,7 @@ from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageEr
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
+from daemon.rewardmodels import PublishedReward
 from daemon.runrows import RunOutcome, write_end, write_start
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
@@ -36,7 +37,6 @@ from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
 from policies.training.jobs import (
-    ADAPTER,
     CHECKPOINTS,
     JOB,
     JOBS,
@@ -52,6 +52,14 @@ LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
 ATTEMPTS = 3
 """How often a run whose child crashed is taken up again before a new one is begun."""
+
+SHOWN = frozenset(
+    {
+        "margin", "accuracy", "reward", "reward_sd", "reward_spread", "ceiling_share", "truncated_share",
+        "kl_sequence", "kl_coefficient", "entropy", "approx_kl", "clip_share", "value_loss", "explained",
+    }
+)  # fmt: skip
+"""Figures of a step that are shown live beside its loss, where the method has them."""
 
 log = get("trainer")
 
@@ -92,12 +100,17 @@ class Trainer:
         """Where adapters are published."""
         return self._state_dir / "adapters"
 
+    @property
+    def rewards_dir(self) -> Path:
+        """Where reward models are published."""
+        return self._state_dir / "rewards"
+
     def recover(self) -> list[str]:
         """Sweeps half-published adapters, and marks as stopped the runs of this machine whose process was
         killed. Runs that another process is at are left alone. To be called before this process trains.
         Answers the ids of the stopped runs.
         """
-        swept = adapters.sweep(self.adapters_dir)
+        swept = adapters.sweep(self.adapters_dir) + adapters.sweep(self.rewards_dir)
         now = self._clock.now()
         orphans = self._store.write(
             lambda c: runs.abandon(c, gone=self._gone, reason="its process ended", now=now)
@@ -146,19 +159,44 @@ class Trainer:
             self._asked = False
             job, run = self._begin(snapshot_id, actor, recipe, guards, from_base=from_base)
             self._metrics.training_active.set(1)
+            self._metrics.training_figure.clear()
             self._metrics.training_kl_limit.set(job.guards.kl_nats.limit)
             return self._run(job, run, actor, on_plan)
         finally:
             self._metrics.training_active.set(0)
             self._busy.release()
 
-    def asked(self, *, snapshot: Path, snapshot_id: str, from_base: bool = False) -> dict[str, Any]:
-        """What a training on a snapshot, and a plan for one, are asked alike.
+    def train_each(self, snapshot_id: str, *, actor: str) -> list[RunOutcome]:
+        """Trains by each of the policy's recipes, one after another. One that cannot be followed yet, such as
+        PPO's before a reward model is released, is told of and costs the others nothing.
 
-        Raises AdapterRefusedError where the adapter in force cannot be gone on from.
+        Raises as `train` does where training is halted, and UsageError where no recipe can be followed.
         """
+        ended: list[RunOutcome] = []
+        refused: UsageError | None = None
+        for recipe in self._policy.recipes:
+            try:
+                ended.append(self.train(snapshot_id, actor=actor, recipe=recipe))
+            except UsageError as error:
+                refused = error
+                log.warning("recipe_refused", method=recipe.method, reason=str(error))
+        if not ended and refused is not None:
+            raise refused
+        return ended
+
+    def asked(
+        self, *, snapshot: Path, snapshot_id: str, recipe: Recipe | None = None, from_base: bool = False
+    ) -> dict[str, Any]:
+        """What a training on a snapshot, and a plan for one, are asked. Reward models begin at the base.
+
+        Raises AdapterRefusedError where the adapter in force cannot be gone on from, and UsageError where the
+        recipe cannot be followed.
+        """
+        recipe = recipe or self._policy.recipe
         base = self._base.now()
-        parent = None if from_base else self._store.read(rollouts.in_force).stable
+        parent = (
+            None if from_base or recipe.method == "reward" else self._store.read(rollouts.in_force).stable
+        )
         if parent is not None:
             digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
             made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
@@ -174,7 +212,10 @@ class Trainer:
             "parent": None if parent is None else self.adapters_dir / parent,
             "snapshot": snapshot,
             "snapshot_id": snapshot_id,
-            "recipe": self._policy.recipe,
+            "recipe": recipe,
+            "reward": rewardsource.chosen(
+                recipe, store=self._store, rewards=self.rewards_dir, base=self._base
+            ),
             "guards": self._policy.guards,
             "guard_max_new_tokens": self._policy.sampling.max_new_tokens,
         }
@@ -194,10 +235,11 @@ class Trainer:
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
         asked = self.asked(
-            snapshot=self._state_dir / snapshot.path, snapshot_id=snapshot.id, from_base=from_base
+            snapshot=self._state_dir / snapshot.path,
+            snapshot_id=snapshot.id,
+            recipe=recipe,
+            from_base=from_base,
         )
-        if recipe is not None:
-            asked["recipe"] = recipe
         if guards is not None:
             asked["guards"] = guards
         job = TrainJob(
@@ -252,29 +294,23 @@ class Trainer:
                 actor="training",
                 fingerprint=f"run:{run}",
             )
+        if isinstance(published, PublishedReward):
+            told = f"reward model {published.name} is held until labels release it"
+            outcome = RunOutcome(run, result.state, told, None, result, reward_model=published.name)
+            return self._end(run, outcome, published)
         name = None if published is None else published.name
         return self._end(run, RunOutcome(run, result.state, result.reason, name, result), published)
 
-    def _publish(self, job: TrainJob, run: str, result: TrainResult) -> Published:
+    def _publish(self, job: TrainJob, run: str, result: TrainResult) -> Published | PublishedReward:
         """Raises AdapterRefusedError where files or base model are not what they were in the run."""
         self._base.require(job.base_digest)
-        manifest = Manifest(
-            policy=self._policy.name,
-            base_model=job.base_model,
-            revision=job.revision,
-            parent=None if job.parent is None else job.parent.name,
-            snapshot=job.snapshot_id,
-            run=run,
-            recipe=(result.plan.recipe if result.plan else job.recipe).model_dump(mode="json"),
-            code_version=version(),
-            files=result.files,
-            base_digest=job.base_digest,
-            served_as=job.served_as,
-            probe=result.probe,
-        )
-        return adapters.publish(job.out / ADAPTER, adapters=self.adapters_dir, manifest=manifest)
+        if job.recipe.method == "reward":
+            return publication.reward_model(job, run, result, policy=self._policy.name, to=self.rewards_dir)
+        return publication.adapter(job, run, result, policy=self._policy.name, to=self.adapters_dir)
 
-    def _end(self, run: str, outcome: RunOutcome, published: Published | None) -> RunOutcome:
+    def _end(
+        self, run: str, outcome: RunOutcome, published: Published | PublishedReward | None
+    ) -> RunOutcome:
         now = self._clock.now()
         self._store.write(partial(write_end, outcome=outcome, published=published, now=now))
         self._metrics.training_runs.labels(outcome.state).inc()
@@ -296,6 +332,8 @@ class Trainer:
             self._metrics.training_step.set(progress.step)
             if "loss" in figures:
                 self._metrics.training_loss.set(figures["loss"])
+            for name in SHOWN & figures.keys():
+                self._metrics.training_figure.labels(name).set(figures[name])
         elif progress.event == "guard":
             self._metrics.training_kl.set(figures["kl_sequence"])
             self._metrics.entropy.labels("candidate").set(figures["entropy"])

@@ -17,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    TypeAdapter,
     model_validator,
 )
 
@@ -180,3 +181,4 @@ Recipe = Annotated[
     DpoRecipe | RewardRecipe | PpoRecipe, Field(discriminator="method"), BeforeValidator(_named)
 ]
 """What `policy.recipe` may be."""
+RECIPES: TypeAdapter[Recipe] = TypeAdapter(Recipe)

@@ -2,8 +2,7 @@
 
 It must do better than a rule that only looks at length, which a reward model falls into most easily, and it
 must not lose what the judge knew that it learned from. Both are measured on the same audit labels, which
-nothing was fitted or chosen on and which are younger than the fit; which labels those are is the caller's to
-say.
+nothing was fitted on; which labels those are is the caller's to say.
 """
 
 from collections.abc import Callable, Sequence

@@ -128,6 +128,7 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
+    sqlite_store.write(lambda c: c.execute(text("DROP TABLE reward_model")))
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
     sqlite_store.write(lambda c: c.execute(text("INSERT INTO lease VALUES ('a', 'me', 3, 1.0)")))
     upgrade(sqlite_store)
