@@ -107,3 +107,16 @@ def test_a_base_model_that_cannot_be_trained_is_told_by_check_and_by_the_trainin
     assert f" failed: {told}" in done.out
     assert len(done.out.strip().splitlines()) == 1
     assert rlaifd("reconcile", cwd=tmp_path).out.startswith("in force: base model")
+
+
+def test_a_method_that_cannot_be_followed_is_told_in_one_line(tmp_path: Path) -> None:
+    """An unknown one with those that there are; PPO without a released reward model with the way to one."""
+    write(tmp_path)
+    assert rlaifd("rewards", cwd=tmp_path).out == (
+        "no reward model is published: `rlaifd train --method reward`\n"
+    )
+    _, snapshot = snapshots.write(tmp_path / "given", "support-agent", [pair(1)])
+    train = ("train", "--snapshot", str(snapshot), "--method")
+    assert "'dpo', 'reward', 'ppo'" in one_line(rlaifd(*train, "rlhf", cwd=tmp_path), 2)
+    said = one_line(rlaifd(*train, "ppo", cwd=tmp_path), 2)
+    assert said.startswith("rlaifd: method ppo needs a released reward model, and there is none: run `rlaifd")
