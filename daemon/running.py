@@ -156,6 +156,7 @@ def _facts(parts: Wiring, leader: Leader) -> Facts:
         halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
         running=parts.store.read(runs.running),
         leads=leader.leads,
+        released=parts.trainer.released(),
     )
 
 

@@ -32,13 +32,17 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the store says: `last_start` is the newest run's start (seconds since the epoch) or None."""
+    """What the store says: `last_start` is the newest run's start (seconds since the epoch) or None.
+
+    `released`: a reward model was released that a recipe of the policy asks for, and no run began since.
+    """
 
     last_start: float | None
     new_preferences: int
     halted: bool
     running: bool
     leads: bool = True
+    released: bool = False
 
 
 def due(facts: Facts, *, now: float, interval_s: float, min_new: int) -> Due:
@@ -55,9 +59,10 @@ def due(facts: Facts, *, now: float, interval_s: float, min_new: int) -> Due:
         return Due(yes=False, reason="a run is under way")
     if facts.last_start is not None and abs(now - facts.last_start) < interval_s:
         return Due(yes=False, reason=f"the last run started less than {interval_s:.0f} s ago")
-    if facts.new_preferences < min_new:
+    if facts.new_preferences < min_new and not facts.released:
         return Due(yes=False, reason=f"{facts.new_preferences} new preferences of {min_new}")
-    return Due(yes=True, reason=f"{facts.new_preferences} new preferences")
+    why = "a reward model was released" if facts.released else f"{facts.new_preferences} new preferences"
+    return Due(yes=True, reason=why)
 
 
 class Schedule:

@@ -167,14 +167,15 @@ class Trainer:
             self._busy.release()
 
     def train_each(self, snapshot_id: str, *, actor: str) -> list[RunOutcome]:
-        """Trains by each of the policy's recipes, one after another. One that cannot be followed yet, such as
-        PPO's before a reward model is released, is told of and costs the others nothing.
+        """Trains by the policy's recipes, one after another: by those that have not learned from the snapshot
+        yet (PPO's: not since a reward model was released), else by all. One that cannot be followed yet, such
+        as PPO's before that, is told of and costs the others nothing.
 
         Raises as `train` does where training is halted, and UsageError where no recipe can be followed.
         """
         ended: list[RunOutcome] = []
         refused: UsageError | None = None
-        for recipe in self._policy.recipes:
+        for recipe in self._store.read(partial(rewardsource.left, snapshot=snapshot_id, policy=self._policy)):
             try:
                 ended.append(self.train(snapshot_id, actor=actor, recipe=recipe))
             except UsageError as error:
@@ -183,6 +184,10 @@ class Trainer:
         if not ended and refused is not None:
             raise refused
         return ended
+
+    def released(self) -> bool:
+        """Whether a reward model was released that the policy asks for, and no run began since."""
+        return self._store.read(partial(rewardsource.unused, recipes=self._policy.recipes))
 
     def asked(
         self, *, snapshot: Path, snapshot_id: str, recipe: Recipe | None = None, from_base: bool = False

@@ -121,6 +121,15 @@ def get(connection: Connection, run: str) -> Run | None:
     return None if found is None else _run(found)
 
 
+def learned(connection: Connection, snapshot_id: str, method: str) -> float | None:
+    """When the newest run by the method started that saw the snapshot to the end; None without one."""
+    query = select(RUN.c.started_at, RUN.c.recipe).where(
+        RUN.c.snapshot_id == snapshot_id, RUN.c.state.in_(LEARNED)
+    )
+    found = [row.started_at for row in connection.execute(query) if row.recipe.get("method") == method]
+    return max(found, default=None)
+
+
 def unfinished(connection: Connection, snapshot_id: str) -> list[Run]:
     """The snapshot's runs that were stopped or failed, newest first."""
     query = (

@@ -31,6 +31,8 @@ READY = Facts(last_start=None, new_preferences=300, halted=False, running=False)
         ({"last_start": NOW + 86_400}, True, "300 new preferences"),
         ({"last_start": NOW - 86_400 * 30}, True, "300 new preferences"),
         ({"halted": True, "new_preferences": 0}, False, "training is halted"),
+        ({"released": True, "new_preferences": 0}, True, "a reward model was released"),
+        ({"released": True, "last_start": NOW - 60}, False, "the last run started less than 3600 s ago"),
     ],
 )
 def test_due(change: dict[str, object], yes: bool, reason: str) -> None:

@@ -24,7 +24,9 @@ def trained(bench: Bench) -> str:
 
 
 def release(bench: Bench, name: str) -> None:
-    assert bench.store.write(lambda c: rows.decide(c, name, Release("release", ("good",), 60), now=2.0))
+    bench.clock.advance(5)
+    now = bench.clock.now()
+    assert bench.store.write(lambda c: rows.decide(c, name, Release("release", ("good",), 60), now=now))
 
 
 def test_a_reward_model_is_published_and_held(bench: Bench) -> None:
@@ -98,9 +100,13 @@ def test_each_recipe_of_the_policy_makes_a_challenger(bench: Bench) -> None:
         (True, False), (False, True),
     ]  # fmt: skip
     release(bench, str(ended[0].reward_model))
-    again = bench.trainer.train_each(bench.snapshot, actor="test")
-    assert [job.recipe.method for job in bench.jobs][2:] == ["reward", "ppo", "dpo"]
-    assert len({each.adapter for each in again if each.adapter}) == 2
+    assert bench.trainer.released(), "the schedule need not wait for more preferences"
+    bench.clock.advance(9)
+    (again,) = bench.trainer.train_each(bench.snapshot, actor="test")
+    assert [job.recipe.method for job in bench.jobs][2:] == ["ppo"], "the others have learned from it already"
+    assert again.adapter not in {None, ended[1].adapter}
+    assert not bench.trainer.released()
+    assert len(bench.trainer.train_each(bench.snapshot, actor="test")) == 3, "where all have, all learn anew"
 
 
 def test_figures_of_a_method_are_live(bench: Bench) -> None:
