@@ -28,6 +28,8 @@ from policies.training.jobs import (
     AnyJob,
     AnyResult,
     CompareResult,
+    GradeJob,
+    GradeResult,
     InspectJob,
     InspectResult,
     PlanJob,
@@ -52,6 +54,7 @@ RESULT_OF = {
     "sample": SampleResult,
     "compare": CompareResult,
     "inspect": InspectResult,
+    "grade": GradeResult,
 }
 M_MMAP_THRESHOLD = -3
 MAPPED_BYTES = 1 << 20
@@ -103,6 +106,7 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
     """Does the job. Raises StoppedError, SnapshotError, JobError and LockedError."""
     # Imported here: the environment must be set before torch is, and a broken job needs no torch to say so.
     from policies.training.compare import run_compare, run_sample
+    from policies.training.grading import run_grade
     from policies.training.inspection import run_inspect
     from policies.training.lesson import run_plan
     from policies.training.run import train
@@ -111,6 +115,8 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
         return run_plan(job)
     if isinstance(job, InspectJob):
         return run_inspect(job)
+    if isinstance(job, GradeJob):
+        return run_grade(job, reporter, stopping)
     if isinstance(job, SampleJob):
         return run_sample(job, reporter, stopping)
     if isinstance(job, TrainJob):
