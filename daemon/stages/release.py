@@ -56,13 +56,16 @@ class Releases:
         self._looked: dict[str, tuple[object, ...]] = {}
 
     def step(self) -> int:
-        """Decides on one held reward model; answers whether there was one to decide on."""
+        """Decides on one held reward model; answers whether there was one to decide on.
+
+        Raises TransientError where the model could not be asked: it is asked again.
+        """
         mark = self._store.read(alignment.mark)
         held = next((each for each in self._held() if self._looked.get(each.name) != mark), None)
         if held is None:
             return 0
-        self._looked[held.name] = mark
         found = self._decision(held)
+        self._looked[held.name] = mark
         now = self._clock.now()
 
         def write(connection: Connection) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from connectors.errors import TransientError
 from daemon.basedigest import BaseOnDisk
 from daemon.clock import FakeClock
 from daemon.stages.release import Releases
@@ -133,3 +134,19 @@ def test_files_that_do_not_verify_are_rejected(court: Court) -> None:
     assert court.row().state == "reject"
     assert "fold-1/head.safetensors" in court.row().reasons[0]
     assert court.asked == []
+
+
+def test_a_child_that_failed_is_asked_again(court: Court) -> None:
+    """Its failure says nothing about the model, which stays held."""
+    court.label(80)
+    real, court.lead = as_people, fail
+    with pytest.raises(TransientError):
+        court.releases.step()
+    assert court.row().state == "hold"
+    court.lead = real
+    assert court.releases.step() == 1
+    assert court.row().state == "release"
+
+
+def fail(_pair: Pair) -> float:
+    raise TransientError("grading by a reward model: the child died")

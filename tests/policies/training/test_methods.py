@@ -196,6 +196,13 @@ def test_ppo_goes_on_from_a_parent_that_is_its_reference(ppo_job: JobFor, train:
     assert lines(child, "step")[0]["metrics"]["kl_sequence"] == pytest.approx(0, abs=1e-5)
 
 
+def test_ppo_without_room_for_an_answer_says_what_to_lower(ppo_job: JobFor, train: Train) -> None:
+    """Before anything is loaded."""
+    recipe = PPO.model_copy(update={"max_new_tokens": 195})
+    with pytest.raises(JobError, match=r"0 prompts of .* in 200: lower policy\.recipe\.max_new_tokens"):
+        train(ppo_job(recipe=recipe))
+
+
 def test_ppo_without_a_reward_model_is_refused_with_the_fix(ppo_job: JobFor, train: Train) -> None:
     """Unless it learns from stored verdicts alone."""
     with pytest.raises(JobError, match=r"the job names none.*verdict_weight to 1"):
