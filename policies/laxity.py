@@ -39,6 +39,9 @@ LAXER: Mapping[str, tuple[Side, str]] = {
     "curation.max_source_pairs": ("above", "one subject may contribute more of what is trained on"),
     "curation.max_source_fair": ("above", "one subject may contribute more of what is trained on"),
     "curation.max_alike": ("above", "more of what is trained on may read alike"),
+    "release.confidence": ("below", "chance releases a reward model more often"),
+    "release.max_loss": ("above", "a reward model that lost more of what its judge knew may be released"),
+    "release.min_labels": ("below", "fewer labels decide whether a reward model is released"),
     "recipe.sft_weight": ("below", "a policy can get worse while its margins grow"),
 }
 """By key below `policy`: on which side of the shipped value a value is laxer, and what that lets through."""
@@ -50,6 +53,7 @@ FEW_SAMPLES = 8
 def weaker(policy: PolicySpec) -> tuple[str, ...]:
     """A line for each value that lets more through than the shipped one, by its key."""
     lines = [line for key in LAXER if (line := _compared(policy, key))]
+    lines += [line for number in range(len(policy.also)) if (line := _unanchored(policy, number))]
     for name, guard in policy.guards:
         if getattr(guard, "mode", "enforce") == "dry_run":
             lines.append(f"policy.guards.{name}.mode is dry_run: passing the limit stops no training")
@@ -65,15 +69,26 @@ def weaker(policy: PolicySpec) -> tuple[str, ...]:
 
 
 def _compared(policy: PolicySpec, key: str) -> str | None:
-    side, what = LAXER[key]
     section, *names = key.split(".")
     written = _value(getattr(policy, section), names)
+    return _lax(written, key, f"policy.{key}")
+
+
+def _unanchored(policy: PolicySpec, number: int) -> str | None:
+    """The same of one of the further recipes."""
+    written = getattr(policy.also[number], "sft_weight", None)
+    return _lax(written, "recipe.sft_weight", f"policy.also.{number}.sft_weight")
+
+
+def _lax(written: Any, key: str, place: str) -> str | None:
+    side, what = LAXER[key]
+    section, *names = key.split(".")
     shipped = _value(PolicySpec.model_fields[section].get_default(call_default_factory=True), names)
     if written is None or shipped is None:
         return None  # another recipe has no such key
     if written <= shipped if side == "above" else written >= shipped:
         return None
-    return f"policy.{key} is {written:g}, {side} the shipped {shipped:g}: {what}"
+    return f"{place} is {written:g}, {side} the shipped {shipped:g}: {what}"
 
 
 def _value(section: Any, names: list[str]) -> Any:
