@@ -34,8 +34,9 @@ def _listed(loc: tuple[int | str, ...], raw: Any) -> tuple[int | str, ...]:
     """The place in `policy.recipe` as it is written, where that is a list: the policy has its first recipe
     apart, and the others in `also`.
     """
-    policy = raw.get("policy") if isinstance(raw, Mapping) else None
-    listed = policy.get("recipe") if isinstance(policy, Mapping) else None
+    found = raw.get("policy") if isinstance(raw, Mapping) else None
+    policy: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    listed = policy.get("recipe")
     if not isinstance(listed, list) or not listed:
         return loc
     match loc:
