@@ -6,7 +6,7 @@ All are of the train split, newest first.
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, inspect, select
 
 from daemon.store.hints import unindexed
 from daemon.store.preferences import IDS, contributor
@@ -20,6 +20,8 @@ CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
+LOOKED_AT = 100_000
+"""Newest events that are asked for feedback when what is new is counted: that happens every few seconds."""
 SCORING = (Role.SMALL.value, Role.LARGE.value)
 """Judges whose scores teach. The gate's never do."""
 
@@ -88,9 +90,13 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
 
 
 def commented_since(connection: Connection, at: float | None) -> int:
-    """How many logged answers with feedback were stored after `at` (None: ever)."""
-    query = select(func.count()).select_from(TRACE).where(_training(), _commented())
-    return connection.execute(query if at is None else query.where(TRACE.c.stored_at > at)).scalar_one()
+    """How many logged answers with feedback were stored after `at` (None: ever), of the newest LOOKED_AT."""
+    newest = connection.scalar(select(func.max(TRACE.c.id))) or 0
+    fresh = TRACE.c.stored_at > (-1.0 if at is None else at)
+    # In this order: a payload is read only where its event is new.
+    counted = case((fresh, case((_commented(), 1), else_=0)), else_=0)
+    query = select(func.coalesce(func.sum(counted), 0)).where(TRACE.c.id > newest - LOOKED_AT, _training())
+    return int(connection.execute(query).scalar_one())
 
 
 def scored_since(connection: Connection, at: float | None) -> int:
