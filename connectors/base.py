@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from policies.records import Message, Sampled, Trace
+from connectors.events import Event
+from policies.records import Message, Sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Record:
 
     `timestamp` is seconds since the epoch (the broker's or the file's), or None. `principal` is who the
     transport authenticated as the sender, or None. `fault` says why the source could not hand over the whole
-    value; `value` is then only its head, and the record can but be dead-lettered.
+    value; `value` is then only its head, and the record can but be dead-lettered. `lost` counts the offsets
+    right before this record that were never read and that the source no longer has.
     """
 
     partition: Partition
@@ -34,6 +36,7 @@ class Record:
     timestamp: float | None = None
     principal: str | None = None
     fault: str | None = None
+    lost: int = 0
 
 
 Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]
@@ -69,17 +72,18 @@ class Source(Protocol):
 
 
 class Decoder(Protocol):
-    """Bytes to traces. One record may hold many events.
+    """Bytes to events. One record may hold many.
 
     `matches(payload)` says whether parsed JSON looks like this format (cheap, never raises);
-    `decode(payload, source, timestamp)` answers its traces or raises DecodeError naming what is wrong.
+    `decode(payload, source, timestamp)` answers its events, each a trace, a reason to skip it, or what is
+    wrong with it, or raises DecodeError where all of it is wrong.
     """
 
     name: str
 
     def matches(self, payload: Any) -> bool: ...
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Trace]: ...
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> Sequence[Event]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +138,11 @@ class Judge(Protocol):
     """A model that is asked for verdicts.
 
     `ask` makes one call under one overall deadline and never retries by itself: retries are the caller's, in
-    one layer. It raises TransientError (timeout, 5xx, connection), RateLimitedError (429/529), PoisonError
-    (this request is refused: 400, content filter), FatalError (401, 403, unknown model). It never returns a
-    made-up answer. `close()` releases its connections.
+    one layer. It raises TransientError (timeout, 5xx, connection, an outage that the body tells),
+    RateLimitedError (429/529), UnreadableError (served, and no answer in it), LearntError (the next call is
+    made as the refusal wants), PoisonError (what is asked may not be said), FatalError (key, credit, model,
+    a setting: every call gets it), and DoubtfulError for a refusal in other words. What came with an error is
+    in its `received`, keys masked. It never returns a made-up answer. `close()` releases its connections.
     """
 
     name: str

@@ -7,6 +7,7 @@ first twelve digits end its name. safetensors has no checksum of its own: flippe
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -22,7 +23,9 @@ from pydantic import SerializerFunctionWrapHandler, ValidationError, model_seria
 
 from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
+from policies import loraconfig
 from policies.basemodel import Base
+from policies.loraconfig import LoraConfigError
 from policies.records import Frozen, canonical
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Probe
 
@@ -32,6 +35,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}")
 TEMPORARY = ".tmp-"
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 MAX_HEADER = 100 << 20
+MAX_CONFIG = 16 << 20
+MOST_TENSORS = 200_000
 YOUNGER = frozenset({"base_digest", "served_as", "probe"})
 """Keys of a manifest that older ones do not have."""
 CHUNK = 1 << 20
@@ -202,16 +207,16 @@ def _manifest(directory: Path, name: str, digest: str | None) -> Manifest:
 
 
 def _check_config(path: Path, name: str, manifest: Manifest) -> None:
-    """The configuration is LoRA on our base model and names no code."""
+    """The configuration is one that our trainings write, on our base model."""
+    if path.stat().st_size > MAX_CONFIG:
+        raise AdapterRefusedError(f"adapter {name}: {path.name}: longer than {MAX_CONFIG} bytes")
+    lora = manifest.recipe.get("lora")
+    targets = lora.get("target_modules") if isinstance(lora, dict) else None
     try:
-        config = json.loads(path.read_bytes())
-    except ValueError:
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: not JSON") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: not a LoRA configuration")
-    for key in ("auto_mapping", "trust_remote_code", "custom_modules", "auto_map", "megatron_config"):
-        if config.get(key):
-            raise AdapterRefusedError(f"adapter {name}: {path.name}: {key} names code to be loaded")
+        config = loraconfig.parse(path.read_bytes())
+        loraconfig.check(config, revision=manifest.revision, targets=targets)
+    except LoraConfigError as error:
+        raise AdapterRefusedError(f"adapter {name}: {path.name}: {error}") from None
     if config.get("base_model_name_or_path") != (manifest.served_as or manifest.base_model):
         raise AdapterRefusedError(f"adapter {name}: {path.name}: made for another base model")
 
@@ -229,10 +234,13 @@ def _check_weights(path: Path, name: str) -> None:
         if not 2 <= length <= min(MAX_HEADER, size - 8):
             raise refuse("no safetensors header")
         try:
-            header: Mapping[str, Any] = json.loads(file.read(length))
-            spans = sorted(_span(entry) for key, entry in header.items() if key != "__metadata__")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+            tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+            spans = sorted(map(_span, tensors[: MOST_TENSORS + 1]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise refuse("its safetensors header is not sound") from None
+    if len(spans) > MOST_TENSORS:
+        raise refuse(f"more than {MOST_TENSORS} tensors")
     end = 0
     for start, stop in spans:
         if start != end:
@@ -242,14 +250,22 @@ def _check_weights(path: Path, name: str) -> None:
         raise refuse("its tensors do not cover the file")
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is written twice")
+    return found
+
+
 def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
-    count = 1
-    for extent in entry["shape"]:
-        count *= int(extent)
+    """Where a tensor's bytes are, which must be as many as its shape has. Raises ValueError and its like."""
     start, stop = entry["data_offsets"]
-    if stop - start != count * DTYPES[entry["dtype"]]:
+    numbers = [*entry["shape"], start, stop]
+    if any(type(number) is not int or not 0 <= number < 1 << 63 for number in numbers):
+        raise ValueError("a number is no size")
+    if stop - start != math.prod(entry["shape"]) * DTYPES[entry["dtype"]]:
         raise ValueError("size")
-    return int(start), int(stop)
+    return start, stop
 
 
 def _copy(source: Path, target: Path, expected: AdapterFile) -> None:

@@ -1,8 +1,9 @@
 """The budget: the price of a call is reserved before it and settled after it, per judge and UTC day.
 
 The sums are in the store, so that a restart and a second daemon count on. A process that dies between the two
-leaves its reservation counted until the day ends: too little is spent then, never too much. Only what a call
-costs beyond its reservation can pass the limit, and only for the calls in flight.
+leaves its reservation, which is held while its calls could be under way; then they are booked with what calls
+of that day cost in the mean: nobody will say what they came to. Only what a call costs beyond what is counted
+for it can pass the limit, and only for the calls in flight.
 """
 
 import math
@@ -17,18 +18,20 @@ from daemon.clock import Clock
 from daemon.errors import RefusedError
 from daemon.metrics import Metrics
 from daemon.store import spend
-from daemon.store.spend import Spent
+from daemon.store.spend import Hold, Spent
 from daemon.store.store import Store
 
 
 class BudgetExhaustedError(RefusedError):
     """The call does not fit into what is left of today. Nothing was reserved.
 
-    `passing`: it would fit beside what is settled. Calls under way may cost less than is reserved for them.
+    `usd` is what was asked for. `passing`: it would fit beside what is settled. Calls under way may cost less
+    than is reserved for them.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, usd: float = 0.0, passing: bool = False) -> None:
         super().__init__(message)
+        self.usd = usd
         self.passing = passing
 
 
@@ -42,6 +45,10 @@ class Reservation:
     usd: float
 
 
+LASTS_S = 600.0
+"""How long a reservation is held where nobody says how long its calls may take."""
+
+
 class Budget:
     """Reserves and settles. Safe to use from any thread; blocking, for as long as one small transaction."""
 
@@ -52,16 +59,20 @@ class Budget:
         self._open: set[str] = set()
         self._lock = threading.Lock()
 
-    def reserve(self, judge: str, usd: float, limit: float | None, *, calls: int = 1) -> Reservation:
-        """Sets `usd` aside for so many calls.
+    def reserve(
+        self, judge: str, usd: float, limit: float | None, *, calls: int = 1, lasts_s: float = LASTS_S
+    ) -> Reservation:
+        """Sets `usd` aside for so many calls, which end within so many seconds.
 
         Raises BudgetExhaustedError when today's sum would pass `limit` (None: no limit), and ValueError for
         a price that is negative or not finite: an unknown price is not zero.
         """
-        amount, day = _money(usd), self.today()
+        amount, day, now_s = _money(usd), self.today(), self._clock.now()
+        hold = Hold(uuid.uuid4().hex, day, judge, amount, calls, now_s + lasts_s)
 
         def work(connection: Connection) -> tuple[bool, Spent]:
-            fits = spend.reserve(connection, day=day, judge=judge, usd=amount, limit=limit, calls=calls)
+            spend.give_up(connection, judge=judge, now=now_s)
+            fits = spend.reserve(connection, hold, limit=limit)
             return fits, spend.spent(connection, day=day, judge=judge)
 
         fits, now = self._store.write(work)
@@ -70,9 +81,10 @@ class Budget:
             raise BudgetExhaustedError(
                 f"judge {judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today (UTC); "
                 f"the next call may cost {amount:.4f}",
+                usd=amount,
                 passing=limit is not None and now.settled + amount <= limit,
             )
-        reservation = Reservation(uuid.uuid4().hex, judge, day, amount)
+        reservation = Reservation(hold.id, judge, day, amount)
         with self._lock:
             self._open.add(reservation.id)
         return reservation
@@ -91,7 +103,7 @@ class Budget:
         day, judge = reservation.day, reservation.judge
 
         def work(connection: Connection) -> Spent:
-            spend.settle(connection, day=day, judge=judge, reserved=reservation.usd, actual=actual)
+            spend.settle(connection, reservation=reservation.id, day=day, judge=judge, actual=actual)
             return spend.spent(connection, day=day, judge=judge)
 
         try:
@@ -106,7 +118,9 @@ class Budget:
 
     def spent_today(self, judge: str) -> Spent:
         """What today's calls have reserved and cost; sets the gauge, which else keeps yesterday's figure."""
-        day = self.today()
+        day, now_s = self.today(), self._clock.now()
+        if self._store.read(lambda connection: spend.expired(connection, judge=judge, now=now_s)):
+            self._store.write(lambda connection: spend.give_up(connection, judge=judge, now=now_s))
         now = self._store.read(lambda connection: spend.spent(connection, day=day, judge=judge))
         self._metrics.cost_today.labels(judge).set(now.total)
         return now

@@ -1,6 +1,7 @@
 """Time as an argument: stages never read the machine's clock themselves."""
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -36,3 +37,11 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
+
+
+def utc(at: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """A time in seconds since the epoch as people read it; one that no calendar has, as the number."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g} s after 1970"

@@ -8,24 +8,48 @@ marker `...`: without it, it was cut off, and a cut-off YAML file usually still 
 import ipaddress
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from daemon.anchoring import anchored
+from daemon.complaint import first
 from daemon.errors import ConfigError
 from daemon.yamlfile import read_yaml
-from policies import library
+from policies import independence
+from policies.configured import (
+    YEAR_S,
+    BaseUrl,
+    Configured,
+    Count,
+    Family,
+    Often,
+    Seconds,
+    as_meant,
+    misfit,
+    presentable,
+)
+from policies.independence import Asked, Override
 from policies.policy import PolicySpec
-from policies.records import Frozen, Role
+from policies.records import Role
 
 PREFIX = "RLAIFD_"
 TESTS = "RLAIFD_TEST_"
 NO_SETTING = "RLAIFD_CONFIG"
-COMMIT = re.compile(r"[0-9a-f]{40}")
+DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+BROKER = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
+BROKERS = f"^{BROKER}(,{BROKER})*$"
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 def is_loopback(host: str) -> bool:
@@ -38,30 +62,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class StoreConfig(Frozen):
+class StoreConfig(Configured):
     """Where rows live. None is SQLite inside the state directory."""
 
     url: SecretStr | None = None
 
 
-class JsonlConfig(Frozen):
+class JsonlConfig(Configured):
     """A directory of JSONL files, followed like a topic. The embedded default."""
 
     type: Literal["jsonl"]
-    name: str = "agent"
+    name: SourceName = "agent"
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
-    poll_s: PositiveFloat = 0.5
+    poll_s: Often = 0.5
 
 
-class KafkaConfig(Frozen):
+class KafkaConfig(Configured):
     """Kafka topics, consumed as a group."""
 
     type: Literal["kafka"]
-    name: str = "agent"
-    bootstrap_servers: str
-    topics: tuple[str, ...] = Field(min_length=1)
+    name: SourceName = "agent"
+    bootstrap_servers: str = Field(pattern=BROKERS)
+    topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
@@ -72,69 +96,97 @@ class KafkaConfig(Frozen):
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
-    max_in_flight_records: PositiveInt = 5000
-    max_in_flight_bytes: PositiveInt = 64 << 20
-    bootstrap_timeout_s: PositiveFloat = 10.0
-    session_timeout_s: PositiveFloat = 45.0
+    max_in_flight_records: Count = 5000
+    max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
+    bootstrap_timeout_s: float = Field(default=10.0, ge=0.1, le=3600)
+    session_timeout_s: float = Field(default=45.0, ge=1, le=1800)
+
+    @model_validator(mode="after")
+    def _authenticates(self) -> "KafkaConfig":
+        for key in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
+            written, asked = getattr(self, key) is not None, self.security_protocol.startswith("SASL")
+            if written != asked:
+                state = "set" if written else "missing"
+                raise misfit(key, f"is {state}, and security_protocol is {self.security_protocol}")
+        return self
 
 
 SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]
 
 
-class Price(Frozen):
+class Price(Configured):
     """US dollars per million tokens. A written 0 is a price; an absent price refuses under a budget."""
 
-    input_per_million: float = Field(ge=0)
-    output_per_million: float = Field(ge=0)
+    input_per_million: float = Field(ge=0, le=1e6)
+    output_per_million: float = Field(ge=0, le=1e6)
 
 
-class JudgeConfig(Frozen):
+class JudgeConfig(Configured):
     """One judge. `family` is never guessed: it decides whether a model would judge itself."""
 
     type: Literal["openai", "anthropic"]
     model: str
-    family: str = Field(min_length=1)
-    base_url: str | None = None
+    family: Family
+    base_url: BaseUrl | None = None
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     price: Price | None = None
     """None: looked up by model name; a model that is in no price list cannot be called under a budget."""
-    daily_budget_usd: float | None = Field(default=None, ge=0)
-    concurrency: PositiveInt = 16
-    requests_per_minute: PositiveFloat | None = None
-    deadline_s: PositiveFloat = 60.0
-    attempts: PositiveInt = 4
+    daily_budget_usd: float | None = Field(default=None, ge=0, le=1e9)
+    concurrency: int = Field(default=16, ge=1, le=4096)
+    requests_per_minute: float | None = Field(default=None, ge=0.01, le=1e6)
+    deadline_s: float = Field(default=60.0, ge=0.01, le=3600)
+    attempts: int = Field(default=4, ge=1, le=100)
     """Tries per judgement before it is put back for later."""
-    max_tokens: PositiveInt = 1024
-    temperature: float | None = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=1024, ge=32, le=1 << 20)
+    """A verdict of a few words takes more than a handful."""
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Null leaves it to the provider: reasoning models refuse any other."""
     structured: bool = True
     """Send the answer's JSON schema; off for servers that refuse `response_format`."""
     logprobs: bool = False
     """The judge offers token log-probabilities: a score is then the expected value from one call."""
 
+    @model_validator(mode="after")
+    def _asks_where_it_is(self) -> "JudgeConfig":
+        if self.type == "anthropic" and (self.base_url or "").rstrip("/").endswith("/v1"):
+            raise misfit("base_url", "ends in /v1, which is put behind it: leave that away")
+        return self
 
-class TrainingConfig(Frozen):
+
+def _lock(name: str) -> str:
+    taken = name in ("daemon.lock", "rollout.lock")
+    if taken or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.lock", name):
+        raise ValueError(f"{name} is no name for it: write another NAME.lock, without a directory")
+    return name
+
+
+class TrainingConfig(Configured):
     """When training starts, and what the child process may use."""
 
-    interval_s: PositiveFloat | None = 3600.0
+    interval_s: Seconds | None = 3600.0
     """How often to look whether a run is due; None: only `rlaifd train` starts one."""
-    min_new_preferences: PositiveInt = 256
-    min_preferences: PositiveInt = 64
+    min_new_preferences: Count = 256
+    """A run starts by itself when so many came since the last one began that learned from its own."""
+    min_preferences: Count = 64
+    """Least pairs of a run's snapshot, after all caps, whoever starts it."""
+    cooldown_s: float = Field(default=0.0, ge=0, le=YEAR_S)
+    """So long after the adapter in force changed, the gate rejected one, or a run failed, none starts by
+    itself: what is in force is to be seen at work first."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     bf16: Literal["auto", "off"] = "auto"
     """auto: on cards that have it in hardware; off: float32 everywhere."""
-    memory_gb: PositiveFloat | None = None
+    memory_gb: float | None = Field(default=None, ge=0.01, le=1e5)
     """What a training may take of the device, in 10^9 bytes; None: what is there."""
-    threads: PositiveInt = 1
+    threads: int = Field(default=1, ge=1, le=4096)
     """CPU threads of the child. More than the free cores makes small models many times slower."""
-    stall_s: PositiveFloat = 600.0
+    stall_s: float = Field(default=600.0, ge=0.1, le=YEAR_S)
     """A child that reports no step for so long is killed."""
-    lock: str = "training.lock"
+    lock: Annotated[str, AfterValidator(_lock)] = "training.lock"
     """File under the state directory that one child at a time holds."""
 
 
-class RolloutConfig(Frozen):
+class RolloutConfig(Configured):
     """Where the wanted and the served adapter are named."""
 
     file: Path = Path("rollout.yaml")
@@ -142,13 +194,13 @@ class RolloutConfig(Frozen):
     """The target: `current` is a link to the served adapter, `current.json` names it with the epoch."""
     auto_promote: bool = True
     """An adapter the gate passed is written into the rollout file by the daemon itself."""
-    poll_s: PositiveFloat = 5.0
+    poll_s: Often = 5.0
     lead: bool = True
     """False: one of several daemons on a database that only ingests and judges. It never trains, decides or
     serves, and needs neither the adapters nor the rollout file."""
 
 
-class WebConfig(Frozen):
+class WebConfig(Configured):
     """The HTTP listener."""
 
     host: str = "127.0.0.1"
@@ -162,29 +214,51 @@ class WebConfig(Frozen):
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> "WebConfig":
         if self.token is None and self.token_file is None and not is_loopback(self.host):
-            raise ValueError(f"host {self.host} is not loopback and no token is set: set token_file")
+            raise misfit("host", f"{self.host} is not loopback and no token is set: set token_file")
+        if self.token is not None:
+            try:
+                presentable(self.token.get_secret_value(), guessed_at=not is_loopback(self.host))
+            except ValueError as error:
+                raise misfit("token", str(error)) from None
         return self
 
 
-class StagesConfig(Frozen):
+class ReviewConfig(Configured):
+    """Whose labels count."""
+
+    reviewers: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """Everybody whose labels are taken; empty: anybody's, of at most 20 names."""
+
+
+class StagesConfig(Configured):
     """How the stages take their work."""
 
     batch_records: int = Field(default=500, ge=1, le=500)
-    batch_s: PositiveFloat = 0.1
-    claim_s: PositiveFloat = 300.0
+    batch_s: float = Field(default=0.1, ge=0.001, le=60)
+    claim_s: float = Field(default=300.0, ge=0.1, le=86_400)
     """How long a claim lasts: a killed worker's work is taken up again after it."""
-    claim_batch: PositiveInt = 64
-    poll_s: PositiveFloat = 1.0
-    sample_least: PositiveInt = 32
+    claim_batch: int = Field(default=64, ge=1, le=10_000)
+    poll_s: Often = 1.0
+    sample_least: int = Field(default=32, ge=1, le=100_000)
     """Sampling waits for so many prompts: a child takes seconds to start."""
-    sample_most: PositiveInt = 512
-    sample_patience_s: PositiveFloat = 300.0
+    sample_most: int = Field(default=512, ge=1, le=100_000)
+    sample_patience_s: Seconds = 300.0
     """A prompt waits no longer than this for others to be sampled with."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
-    """More than this share of the last 1,000 records undecodable (or 50 in a row) stops ingest."""
+    """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
+
+    @model_validator(mode="after")
+    def _most_is_enough(self) -> "StagesConfig":
+        if self.sample_least > self.sample_most:
+            raise misfit(
+                "sample_least",
+                f"{self.sample_least} is above sample_most ({self.sample_most}): so many prompts are never "
+                "sampled with at a time",
+            )
+        return self
 
 
-class LogConfig(Frozen):
+class LogConfig(Configured):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
@@ -193,7 +267,12 @@ class Settings(BaseSettings):
     """The whole configuration. Paths are relative to the file's directory."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", case_sensitive=False
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        case_sensitive=False,
+        allow_inf_nan=False,
     )
 
     state_dir: Path = Path(".rlaifd")
@@ -201,14 +280,20 @@ class Settings(BaseSettings):
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     judges: dict[Role, JudgeConfig]
     policy: PolicySpec
-    overrides: tuple[Literal["judge-of-own-family", "gate-of-training-family"], ...] = ()
+    overrides: tuple[Override, ...] = ()
     """Independence rules that are set aside, by name."""
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
     web: WebConfig = WebConfig()
+    review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
     log: LogConfig = LogConfig()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, written: Any) -> Any:
+        return as_meant(cls, written)
 
     @classmethod
     def settings_customise_sources(
@@ -230,25 +315,28 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.state_dir / 'rlaifd.db'}"
 
     @model_validator(mode="after")
+    def _sources_have_names(self) -> "Settings":
+        names: dict[str, int] = {}
+        for number, source in enumerate(self.sources):
+            first = names.setdefault(source.name, number)
+            if first != number:
+                raise ValueError(
+                    f"sources.{number}.name is that of sources.{first} ({source.name}): only one of them "
+                    "would be read: give each its own"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _judges_are_independent(self) -> "Settings":
         if Role.SMALL not in self.judges:
             raise ValueError("judges.small is missing: nothing would be scored")
-        for role, judge in self.judges.items():
-            same = judge.family.casefold() == self.policy.family.casefold()
-            if same and "judge-of-own-family" not in self.overrides:
-                raise ValueError(
-                    f"judges.{role}.family is the policy's own ({judge.family}): "
-                    "a policy is never its own judge"
-                )
-        gate = self.judges.get(Role.GATE)
-        if gate is not None and "gate-of-training-family" not in self.overrides:
-            for role in (Role.SMALL, Role.LARGE):
-                other = self.judges.get(role)
-                if other is not None and other.family.casefold() == gate.family.casefold():
-                    raise ValueError(
-                        f"judges.gate.family is that of judges.{role} ({other.family}): the gate would ask "
-                        "the family that made the training data"
-                    )
+        asked = {
+            role: Asked(judge.family, judge.model, judge.base_url or DEFAULT_URLS[judge.type])
+            for role, judge in self.judges.items()
+        }
+        problem = independence.problem(asked, self.policy, self.overrides)
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -269,14 +357,14 @@ def load(path: Path) -> Settings:
     try:
         settings = Settings(**raw)
     except ValidationError as error:
-        raise ConfigError(_first(path, error)) from None
+        raise ConfigError(first(path, error, raw, known=Settings.model_fields)) from None
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
         name = f"{PREFIX}{field[1].upper()}" if field else f"an {PREFIX} variable"
         raise ConfigError(f"environment variable {name}: not JSON: quote it as JSON, or unset it") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    settings = _anchored(settings, path.resolve().parent)
+    settings = anchored(settings, path.resolve().parent)
     _require_pinned_model(path, settings.policy)
     return settings
 
@@ -285,12 +373,7 @@ def _require_pinned_model(path: Path, policy: PolicySpec) -> None:
     if Path(policy.base_model).is_dir():
         return
     if policy.revision is not None:
-        if COMMIT.fullmatch(policy.revision):
-            return
-        raise ConfigError(
-            f"{path}: policy.revision: {policy.revision} is no commit (40 hexadecimal digits): a branch or a "
-            "tag moves, and its weights would change under the adapters"
-        )
+        return
     raise ConfigError(
         f"{path}: policy.base_model: {policy.base_model} is no directory; for a model of a hub set "
         "policy.revision to its commit, so that its weights cannot change under the adapters"
@@ -305,68 +388,3 @@ def _refuse_unknown_variables() -> None:
             continue
         if upper.split("__", 1)[0] not in known:
             raise ConfigError(f"environment variable {variable}: no such setting; unset or correct it")
-
-
-def _first(path: Path, error: ValidationError) -> str:
-    """The most telling problem as one line: file, key, what is wrong. A typo explains a missing key."""
-    problems = error.errors(include_url=False, include_input=False)
-    problem = min(problems, key=lambda found: found["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        wanted = [str(other["loc"][-1]) for other in problems if other["type"] == "missing"]
-        close = get_close_matches(str(problem["loc"][-1]), [*wanted, *Settings.model_fields], n=1)
-        message = f"unknown key: did you mean {close[0]}?" if close else "unknown key: remove or correct it"
-    elif problem["type"] == "missing":
-        message = "is required and missing"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{path}: {key}: {' '.join(message.split())}{more}"
-
-
-def _anchored(settings: Settings, base: Path) -> Settings:
-    """The same settings with every path made absolute from the file's directory."""
-    settings = settings.model_copy(update={name: _under(base, each) for name, each in settings})
-    policy, local = settings.policy, base / settings.policy.base_model
-    named = {
-        "base_model": str(local.resolve()) if local.is_dir() else policy.base_model,
-        "constitution": library.anchored(policy.constitution, base),
-        "rubric": library.anchored(policy.rubric, base),
-    }
-    store = settings.store.model_copy(update={"url": _file_under(base, settings.store.url)})
-    return settings.model_copy(update={"store": store, "policy": policy.model_copy(update=named)})
-
-
-def _under(base: Path, value: Any) -> Any:
-    """The value with every `Path` in it resolved against the directory."""
-    if isinstance(value, Path):
-        return base / value
-    if isinstance(value, BaseModel):
-        return value.model_copy(update={name: _under(base, each) for name, each in value})
-    if isinstance(value, tuple):
-        return tuple(_under(base, each) for each in value)
-    if isinstance(value, dict):
-        return {key: _under(base, each) for key, each in value.items()}
-    return value
-
-
-def _file_under(base: Path, url: SecretStr | None) -> SecretStr | None:
-    """A SQLite file by relative path is in the configuration's directory, wherever the command runs."""
-    start, _, file = ("" if url is None else url.get_secret_value()).partition(":///")
-    if not start.startswith("sqlite") or not file or file.startswith(("/", ":", "file:")):
-        return url
-    return SecretStr(f"{start}:///{base / file}")
-
-
-def secret(value: SecretStr | None, file: Path | None) -> str | None:
-    """A secret from the configuration or from its file, without the trailing newline."""
-    if file is not None:
-        try:
-            found = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"{file}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{file}: not UTF-8: a secret is one line of text") from None
-        if not found or not found.isprintable():
-            raise ConfigError(f"{file}: a secret is one line of text, and this file is not")
-        return found
-    return None if value is None else value.get_secret_value()

@@ -4,27 +4,34 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
-from daemon.errors import UsageError
+from connectors.errors import FatalError
+from daemon.errors import RefusedError, UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
-from daemon.stages.ingest import ingest_file
+from daemon.schedule import Due, short
+from daemon.stages.logfile import ingest_file
 from daemon.stages.sampling import Batch
-from daemon.store import preferences, rollouts
+from daemon.store import ledger, outcomes, preferences, rollouts, stops
 from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
+from daemon.store.kinds import ids_of
+from daemon.store.lineage import of_adapter
+from daemon.store.snapshots import Held
 from daemon.store.traces import Counts
 from daemon.wiring import Wiring
 from policies import answers
 from policies import snapshot as snapshots
 from policies.records import Role
+from policies.selection import told
 from policies.training.planning.plan import Plan
 
 
@@ -40,27 +47,104 @@ def ingest(parts: Wiring, file: Path) -> Counts:
     )
 
 
-def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, int]:
-    """Plans and makes every judgement that is due; answers how many by role."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of judging one role: verdicts, abstentions by reason, what waits by reason; and what stopped
+    the judge, or "".
+    """
+
+    judged: int
+    abstained: Mapping[str, int]
+    put_back: Mapping[str, int]
+    stopped: str = ""
+
+    @property
+    def ended(self) -> int:
+        return self.judged + sum(self.abstained.values())
+
+
+def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, Judged]:
+    """Plans and makes every judgement that is due; answers what came of it by role. A judge that is stopped
+    stops no other.
+    """
     while parts.plan.step():
         pass
     parts.recheck.step()
-    return asyncio.run(_judge(parts, [role for role in roles if role in parts.roles]))
+    before = parts.store.read(outcomes.newest)
+    here = [role for role in roles if role in parts.roles]
+    stopped = asyncio.run(_judge(parts, here))
+    return {role.value: parts.store.read(partial(_judged, role, before, stopped[role])) for role in here}
 
 
-async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[str, int]:
-    counts = {role.value: 0 for role in roles}
+def _judged(role: Role, before: int, stopped: str, connection: Connection) -> Judged:
+    ended = outcomes.since(connection, before, role)
+    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, role), stopped)
+
+
+async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[Role, str]:
+    """Why each judge made no more: what stopped it, or that its money is spent; "" where nothing is left."""
+    why = dict.fromkeys(roles, "")
     if not roles:
-        return counts
+        return why
     try:
         for role in roles:
-            while done := await parts.judge_stage.step(role):
-                counts[role.value] += done
+            try:
+                while await parts.judge_stage.step(role):
+                    pass
+            except FatalError as error:
+                why[role] = str(error)
+            else:
+                why[role] = await asyncio.to_thread(parts.judge_stage.shortage, role)
     finally:
         for built in parts.judges.values():
             await built.close()
         del parts.judge_stage, parts.judges  # their connections belong to the loop that ends here
-    return counts
+    return why
+
+
+def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
+    """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
+    many judgements by role. Each time it is asked once more: what was opened and waits is not opened twice.
+    """
+    return {role.value: _reopened(parts, role, actor) for role in Role if role in parts.roles}
+
+
+def _reopened(parts: Wiring, role: Role, actor: str) -> int:
+    version, total, after = parts.versions[role], 0, 0
+    while True:
+        now = parts.clock.now()
+        page = partial(outcomes.reopen, role=role, version=version, after=after, now=now)
+        new, last = parts.store.write(page)
+        total += new
+        if last is None:
+            break
+        after = last
+    total += parts.store.write(partial(outcomes.reopen_failed, role=role))
+    if total:
+        parts.store.write(
+            lambda c: ledger.append(
+                c,
+                at=parts.clock.now(),
+                actor=actor,
+                action="judgements_reopened",
+                subject=role.value,
+                reason="rlaifd judge --reopen",
+                detail={"judgements": total, "version": version},
+            )
+        )
+    return total
+
+
+def accept(parts: Wiring, source: str, *, actor: str) -> None:
+    """Lets a stopped source go on: the run at which it stopped becomes dead letters.
+
+    Raises UsageError for one that is not stopped.
+    """
+    now = parts.clock.now()
+    if parts.store.write(lambda c: stops.accept(c, source, actor=actor, now=now)):
+        return
+    names = ", ".join(each.source for each in parts.store.read(stops.standing)) or "none is"
+    raise UsageError(f"source {source} is not stopped (stopped: {names}): nothing to accept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +161,7 @@ class Curated:
 
 def curate(parts: Wiring) -> Curated:
     """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
-    while parts.curate.step(at_once=True) + sum(judge(parts).values()):
+    while parts.curate.step(at_once=True) + sum(each.ended for each in judge(parts).values()):
         pass
     return Curated(
         preferences=parts.store.read(preferences.count),
@@ -90,13 +174,16 @@ def curate(parts: Wiring) -> Curated:
 def train(
     parts: Wiring, *, snapshot: str | None, actor: str, on_plan: Callable[[Plan], None] | None = None
 ) -> RunOutcome:
-    """Trains on a snapshot: by its id, by the path of a snapshot file, or on one that is frozen now."""
+    """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
+    on one that is frozen now.
+    """
     parts.trainer.recover()
+    snapshot = snapshot or parts.trainer.cut_off()
     if snapshot is None:
-        stored, called, least = _stored(parts)
-        if stored < least:
-            raise UsageError(f"{stored} {called} are stored; training.min_preferences asks for {least}")
-        snapshot = parts.curate.freeze().id
+        frozen = parts.occasion.freeze()
+        if isinstance(frozen, Due):
+            raise RefusedError(frozen.reason)
+        snapshot = frozen.id
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
     return parts.trainer.train(snapshot, actor=actor, on_plan=on_plan)
@@ -111,33 +198,26 @@ def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
         return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
-    stored, called, least = _stored(parts)
-    few = f"{stored} {called} are stored: training.min_preferences asks for {least} before a run starts"
+    draft = parts.occasion.freezing.drafted()
+    waits = short(parts.occasion.material(), parts.occasion.terms)
+    left_out = f"left out: {told(draft.left_out)}" if draft.left_out else ""
+    notes = (left_out,) if waits is None else (waits.reason,)
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path, left_out = parts.curate.draft_into(Path(folder))
-        notes = [note for note, holds in ((few, stored < least), (left_out, left_out)) if holds]
-        return parts.planner.plan(name, path, notes=tuple(notes))
-
-
-def _stored(parts: Wiring) -> tuple[int, str, int]:
-    """How much there is to learn from, what it is called, and how much a run takes."""
-    return *parts.curate.stored(), parts.settings.training.min_preferences
+        name, path = parts.occasion.freezing.write_file(draft, Path(folder))
+        return parts.planner.plan(name, path, notes=tuple(filter(None, notes)))
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
     """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
-    ids: list[int] = []
-    candidates: list[int] | None = None
     if isinstance(given, answers.Answers):
         name, path = answers.write(into, given.policy, given.answers)
-        candidates = [answer.candidate for answer in given.answers]
+        held = Held((), ids_of(given.answers))
     else:
         name, path = snapshots.write(into, given.policy, given.pairs)
-        ids = [pair.preference for pair in given.pairs]
-    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now,
-                                                           candidate_ids=candidates))  # fmt: skip
+        held = Held([pair.preference for pair in given.pairs])
+    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), held, note=note, now=now))
     return name
 
 
@@ -164,17 +244,36 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
                 break
         elif advance.did == "sampled":
             judge(parts, (Role.GATE,))
-        elif advance.did == "waiting" and not judge(parts, (Role.GATE,)).get(Role.GATE.value):
-            break
+        elif advance.did == "waiting":
+            gate = judge(parts, (Role.GATE,)).get(Role.GATE.value)
+            if gate is None or not gate.ended:
+                break
     return list(decided.values())
 
 
 LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
 
 
-def adapters(parts: Wiring) -> list[dict[str, Any]]:
-    """Every published adapter, newest first, with its last decision."""
-    return parts.store.read(_adapters)
+def adapters(parts: Wiring, name: str | None = None) -> list[dict[str, Any]]:
+    """Every published adapter, newest first, with its last decision; or the one of that name alone.
+
+    Raises UsageError where there is none of it.
+    """
+    found = parts.store.read(_adapters)
+    if name is None:
+        return found
+    named = [each for each in found if each["name"] == name]
+    if not named:
+        raise UsageError(f"there is no adapter {name}")
+    return named
+
+
+def lineage(parts: Wiring, name: str) -> dict[str, Any]:
+    """Where an adapter comes from. Raises UsageError where there is none of that name."""
+    found = parts.store.read(lambda c: of_adapter(c, name))
+    if found is None:
+        raise UsageError(f"there is no adapter {name}")
+    return found
 
 
 def _adapters(connection: Connection) -> list[dict[str, Any]]:

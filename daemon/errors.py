@@ -1,6 +1,7 @@
 """What the daemon says when it cannot go on, with the exit code the command ends with.
 
 RlaifdError            1  it failed: the message names the place and the fix
+├── SourceStoppedError    one source waits for a person; everything else goes on
 ├── UsageError         2  the command or the configuration is wrong
 │   └── ConfigError
 └── RefusedError       3  a gate or a halt said no
@@ -23,6 +24,10 @@ class UsageError(RlaifdError):
 
 class ConfigError(UsageError):
     """The configuration is wrong. The message names file, key and fix."""
+
+
+class SourceStoppedError(RlaifdError):
+    """A source is not read on until a person has decided about what came. The message names the ways out."""
 
 
 class RefusedError(RlaifdError):

@@ -15,15 +15,17 @@ TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "voc
 def notes(policy: PolicySpec) -> list[str]:
     """What training and sampling will have to do without, a line each; of a hub's model nothing is known yet.
 
-    Raises ConfigError where the family cannot be trained rightly.
+    Raises ConfigError without a tokenizer, and where the family cannot be trained rightly.
     """
     directory = Path(policy.base_model)
     if not directory.is_dir():
         return []
     if not any((directory / name).exists() for name in TOKENIZERS):
-        return [
-            f"policy.base_model: {directory} holds no tokenizer: nothing can be sampled or trained with it"
-        ]
+        one_of = ", ".join(TOKENIZERS)
+        raise ConfigError(
+            f"policy.base_model: {directory} holds no tokenizer, none of {one_of}: nothing can "
+            "be sampled or trained with it: fetch the model's tokenizer files too"
+        )
     with tempfile.TemporaryDirectory(prefix="rlaifd-check-") as out:
         try:
             found = Child(InspectJob(out=Path(out), base_model=str(directory))).run()

@@ -55,6 +55,12 @@ class Heartbeats:
             if name in self._pulses:
                 self._pulses[name] = replace(self._pulses[name], awaited=False, failures=0, failure="")
 
+    def began(self, name: str) -> None:
+        """The loop has done what it can for now: it is not waited for, well or not."""
+        with self._lock:
+            if name in self._pulses:
+                self._pulses[name] = replace(self._pulses[name], awaited=False)
+
     def failed(self, name: str, line: str) -> int:
         """A step failed; answers how many have failed in a row."""
         with self._lock:

@@ -1,7 +1,11 @@
-"""One `rlaifd run` per state directory: a file lock that the kernel frees when the process ends."""
+"""One `rlaifd run` per state directory: a file lock that the kernel frees when the process ends, and a name
+that stays over restarts.
+"""
 
 import fcntl
 import os
+import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +13,24 @@ from pathlib import Path
 from daemon.errors import RlaifdError
 
 FILE = "daemon.lock"
+IDENTITY = "identity"
+NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+def identity(state_dir: Path) -> str:
+    """The name of the daemon that works here, made once: who asks for it again after a kill is the same.
+
+    Two daemons on copies of one state directory would have one name: delete the file in one of them.
+    """
+    path = state_dir / IDENTITY
+    found = path.read_bytes().strip().decode("ascii", "replace") if path.exists() else ""
+    if NAME.fullmatch(found):
+        return found
+    state_dir.mkdir(parents=True, exist_ok=True)
+    made, name = state_dir / f"{IDENTITY}.{os.getpid()}", uuid.uuid4().hex
+    made.write_text(f"{name}\n", encoding="ascii")
+    made.replace(path)
+    return name
 
 
 @contextmanager

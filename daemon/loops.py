@@ -8,12 +8,13 @@ import random
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from connectors.errors import FatalError, RateLimitedError, TransientError
-from daemon.errors import HaltedError, RefusedError, RlaifdError
+from daemon.errors import HaltedError, RefusedError, RlaifdError, SourceStoppedError
 from daemon.health import Heartbeats
 from daemon.log import Logger
 from daemon.metrics import Metrics
@@ -23,7 +24,8 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 REFUSED_S = 0.5
 """The least wait after a refusal: a loop that waits within its step has an idle time of 0."""
-MOST_UNEXPECTED = 10
+STOPPED_S = 1.0
+"""How often a source that was stopped looks whether a person has decided."""
 PASSING = (TransientError, StoreError, OperationalError, InterfaceError, PoolTimeoutError)
 
 
@@ -53,16 +55,13 @@ class AsyncLoop:
     awaited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The service cannot go on: why, and the exit code."""
-
-    reason: str
-    exit_code: int
-
-
 class Pace:
-    """How long one loop waits after a step, or that the service ends."""
+    """How long one loop waits after a step.
+
+    Whatever a step raises is its own loop's trouble: records go on being stored while nothing can be judged,
+    and alerts halt while nothing can be stored. What nothing could be served without is had before the loops
+    begin (`daemon.service`).
+    """
 
     def __init__(
         self, loop: Loop | AsyncLoop, *, heartbeats: Heartbeats, metrics: Metrics, log: Logger
@@ -72,8 +71,7 @@ class Pace:
         self._heartbeats = heartbeats
         self._metrics = metrics
         self._log = log
-        self._unexpected = 0
-        self._refusal = ""
+        self._refusal = self._told = ""
         longest_pause = max(loop.idle_s, LONGEST_BACKOFF_S)
         heartbeats.expect(loop.name, bound_s=loop.bound_s + longest_pause, awaited=loop.awaited)
         metrics.errors.labels(loop.name)
@@ -83,18 +81,23 @@ class Pace:
 
     def worked(self, did: int) -> float:
         """The step went through: on at once if it did something."""
-        self._unexpected = 0
-        self._refusal = ""
+        self._refusal = self._told = ""
         self._heartbeats.passed(self.name)
         return 0.0 if did else self._idle_s
 
-    def failed(self, error: Exception) -> float | Ended:
+    def failed(self, error: Exception) -> float:
         """The step raised.
 
-        A halt or another refusal is no error: the loop idles. Transient and database errors are waited out,
-        for ever, with backoff. FatalError and the other RlaifdErrors need a person: the service ends with
-        the error's exit code. Anything else is a bug: after ten in a row the service ends with 1.
+        A halt or another refusal is no error: the loop idles. Everything else is counted, shows until a step
+        goes through, and is tried again for ever, with backoff: what waiting mends (TransientError, a
+        database that is away), what a person must mend (FatalError, RlaifdError), and bugs, which are logged
+        with where they are. A source that was stopped shows by itself, and looks every second whether it may
+        go on.
         """
+        if isinstance(error, SourceStoppedError):
+            self._heartbeats.began(self.name)
+            self._tell("source_stopped", error)
+            return max(self._idle_s, STOPPED_S)
         if isinstance(error, RefusedError):
             return self._refused(error)
         line = line_of(error)
@@ -102,15 +105,18 @@ class Pace:
         failures = self._heartbeats.failed(self.name, line)
         if isinstance(error, PASSING):
             self._log.warning("step_failed", loop=self.name, error=line, failures=failures)
-            return self._backoff(failures, error)
-        if isinstance(error, FatalError | RlaifdError):
-            code = error.exit_code if isinstance(error, RlaifdError) else 1
-            return Ended(f"{self.name}: {line}", code)
-        self._unexpected += 1
-        self._log.error("step_broke", loop=self.name, error=line, failures=failures, exc_info=error)
-        if self._unexpected >= MOST_UNEXPECTED:
-            return Ended(f"{self.name}: failed {self._unexpected} times in a row: {line}", 1)
+        elif isinstance(error, FatalError | RlaifdError):
+            self._tell("step_needs_a_person", error, failures=failures)
+        else:
+            self._tell("step_broke", error, failures=failures, exc_info=error)
         return self._backoff(failures, error)
+
+    def _tell(self, event: str, error: Exception, **more: Any) -> None:
+        """An error that will come again and again is told once: its trace is long."""
+        line = line_of(error)
+        if line != self._told:
+            self._log.error(event, loop=self.name, error=line, **more)
+            self._told = line
 
     def _refused(self, error: RefusedError) -> float:
         line = line_of(error)
@@ -128,36 +134,30 @@ class Pace:
         return min(LONGEST_BACKOFF_S, max(pause, wish or 0.0))
 
 
-def drive(loop: Loop, pace: Pace, stopping: threading.Event) -> Ended | None:
-    """Runs a loop in this thread until `stopping` (None) or until the service must end."""
+def drive(loop: Loop, pace: Pace, stopping: threading.Event) -> None:
+    """Runs a loop in this thread until `stopping`."""
     while not stopping.is_set():
         pace.beat()
         try:
-            pause: float | Ended = pace.worked(loop.step())
+            pause = pace.worked(loop.step())
         except Exception as error:  # noqa: BLE001 - the top of a loop: counted, logged and judged by type
             pause = pace.failed(error)
-        if isinstance(pause, Ended):
-            return pause
         stopping.wait(pause)
-    return None
 
 
-async def drive_async(loop: AsyncLoop, pace: Pace, stopping: asyncio.Event) -> Ended | None:
+async def drive_async(loop: AsyncLoop, pace: Pace, stopping: asyncio.Event) -> None:
     """`drive` for an async loop. A step that was cancelled from outside while running counts as broken."""
     while not stopping.is_set():
         pace.beat()
         try:
-            pause: float | Ended = pace.worked(await loop.step())
+            pause = pace.worked(await loop.step())
         except asyncio.CancelledError:
             if stopping.is_set():
                 raise
             pause = pace.failed(RuntimeError("the step was cancelled"))
         except Exception as error:  # noqa: BLE001 - the top of a loop: counted, logged and judged by type
             pause = pace.failed(error)
-        if isinstance(pause, Ended):
-            return pause
         await _wait(stopping, pause)
-    return None
 
 
 async def _wait(stopping: asyncio.Event, pause_s: float) -> None:

@@ -10,14 +10,19 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from connectors.events import SkipReason
 from policies.records import Role, Scope
+from policies.selection import Reason
 from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter")
-CALL_OUTCOMES = ("ok", "unparseable", "timeout", "http_error", "rate_limited", "refused", "reused")
+RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped")
+CALL_OUTCOMES = (
+    *("ok", "unparseable", "cut_off", "unreadable"),
+    *("timeout", "http_error", "rate_limited", "refused", "reused"),
+)
 ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 ANSWER_ENDINGS = ("whole", "cut")
@@ -77,6 +82,15 @@ class Metrics:
         self.records = self._counter(
             "records_total", "Events consumed, by what became of them.", "source", "outcome"
         )
+        self.records_skipped = self._counter(
+            "records_skipped_total", "Events without an answer of the agent, by why.", "source", "reason"
+        )
+        self.records_lost = self._counter(
+            "records_lost_total", "Records that the source removed before they were read.", "source"
+        )
+        self.source_stopped = self._gauge(
+            "source_stopped", "1 while a source is not read on until a person has decided.", "source"
+        )
         self.lag = self._gauge(
             "consumer_lag_records",
             "End of the partition minus what is stored.",
@@ -101,6 +115,15 @@ class Metrics:
         self.sampling_prompts = self._counter(
             "sampling_prompts_total", "Prompts given to the policy, by what became of them.", "outcome"
         )
+
+    def behind(self) -> dict[str, int]:
+        """By source, how many records it is known to be behind."""
+        found: dict[str, int] = {}
+        for family in self.lag.collect():
+            for sample in family.samples:
+                source = sample.labels["source"]
+                found[source] = found.get(source, 0) + int(sample.value)
+        return found
 
     def answered(self, origin: str, *, whole: int, cut: int) -> None:
         """Counts answers of one of `ANSWER_ORIGINS`."""
@@ -129,6 +152,9 @@ class Metrics:
         self.cost = self._counter("judge_cost_usd_total", "Money settled.", "judge")
         self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", "judge")
         self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", "judge")
+        self.budget_short = self._gauge(
+            "judge_budget_short", "1 while no further call fits into what is left of today.", "judge"
+        )
 
     def _alignment(self) -> None:
         self.alignment = self._gauge(
@@ -169,6 +195,10 @@ class Metrics:
         )
         self.kl = self._gauge("policy_kl_nats", "Mean KL of candidate to stable per token, fresh samples.")
         self.preferences = self._gauge("preferences_stored", "Preferences ready to learn from.")
+        self.snapshot_pairs = self._gauge("snapshot_pairs", "Pairs of the newest snapshot.")
+        self.snapshot_left_out = self._gauge(
+            "snapshot_left_out_pairs", "Preferences that are not in the newest snapshot, by why.", "reason"
+        )
         self.last_training = self._gauge("training_finished_timestamp_seconds", "End of the last run.")
 
     def _rollout(self) -> None:
@@ -199,6 +229,7 @@ class Metrics:
         """Makes the children of the label sets that are known at the start."""
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
             (self.records, sources, RECORD_OUTCOMES),
+            (self.records_skipped, sources, SkipReason),
             (self.judge_calls, judges, CALL_OUTCOMES),
             (self.reward, judges, SLOTS),
             (self.halts, Scope, HALT_SOURCES),
@@ -208,7 +239,11 @@ class Metrics:
             for first, second in product(firsts, seconds):
                 metric.labels(first, second)
         single: list[tuple[Counter | Gauge, Iterable[str]]] = [
+            (self.snapshot_left_out, Reason),
+            (self.records_lost, sources),
+            (self.source_stopped, sources),
             (self.cost, judges),
+            (self.budget_short, judges),
             (self.gate_decisions, DECISIONS),
             (self.alerts, ALERT_RESULTS),
             (self.halt_active, Scope),

@@ -2,7 +2,8 @@
 
 Both run in a child process. One at a time: two copies of a model may not fit where one does. Each job has a
 directory of its own, which is removed when it has answered; those of the newest jobs that failed stay, for
-people to read their logs. They hold what was asked, as the store does.
+people to read their logs. They hold what was asked, as the store does. What a killed daemon left is swept at
+the next start: nothing uses it, and it says nothing.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ R = TypeVar("R", SampleResult, CompareResult)
 
 KEPT = 3
 """Directories of failed jobs that are kept."""
+FAILED = "FAILED"
+"""Marks the directory of a job that failed; one without it was cut off."""
 
 
 class SamplerDiedError(TransientError):
@@ -137,21 +140,24 @@ class PolicyWork:
             yield out
         except ChildFailedError:
             failed = not self._stopping
+            if failed and out.is_dir():
+                (out / FAILED).touch()
             raise
         finally:
             if not failed:
                 shutil.rmtree(out, ignore_errors=True)
             self._open.discard(out)
-            self._sweep()
+            self.sweep()
 
-    def _sweep(self) -> None:
-        """Removes all but the newest directories that no job works in, also what killed daemons left."""
+    def sweep(self) -> None:
+        """Removes what no job works in: all that was cut off, and of those that failed all but the newest."""
         try:
             found = [(path.stat().st_mtime, path) for path in self._directory.glob("*/")]
         except FileNotFoundError:  # another process swept at the same time
             return
         idle = [path for at, path in sorted(found, reverse=True) if not self._used(path, at)]
-        for path in idle[KEPT:]:
+        failed = [path for path in idle if (path / FAILED).exists()]
+        for path in {*idle} - {*failed[:KEPT]}:
             shutil.rmtree(path, ignore_errors=True)
 
     def _used(self, path: Path, touched: float) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from daemon.config import Settings
+from daemon.store.alignment import Reviewed, reviewed
 from daemon.store.readiness import stock
 from policies.labelling import LABELS, no_pair_yet
 from policies.readiness import Forecast, Suggestion, forecast
@@ -24,10 +25,20 @@ def asks_of(settings: Settings) -> Asks:
     return Asks(training.min_preferences, min_new, frozenset(settings.judges))
 
 
-def stock_of(connection: Connection, settings: Settings, versions: Mapping[Role, str]) -> Stock:
-    """What there is in the store."""
-    least = settings.training.min_preferences
-    return stock(connection, settings.policy, versions, min_preferences=least)
+def stock_of(
+    connection: Connection,
+    settings: Settings,
+    versions: Mapping[Role, str],
+    *,
+    now: float,
+    people: Reviewed | None = None,
+) -> Stock:
+    """What there is in the store. `people`: what `alignment.reviewed` answers, where that is known."""
+    training, policy = settings.training, settings.policy
+    if people is None:
+        people = reviewed(connection, versions, min_gap=policy.curation.min_margin)
+    least = max(training.min_preferences, training.min_new_preferences)
+    return stock(connection, policy, people, min_preferences=least, now=now)
 
 
 def as_object(found: Stock, settings: Settings) -> dict[str, Any]:

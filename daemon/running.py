@@ -1,27 +1,28 @@
 """`rlaifd run`: the parts as loops, with the listener, the schedule and the order of the end."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-from connectors.errors import FatalError, TransientError
 from daemon.checks import base_model
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, RefusedError, RlaifdError
 from daemon.health import Heartbeats, Readiness
 from daemon.leader import NAME, TTL_S, Leader
 from daemon.lease import Lease
-from daemon.loops import AsyncLoop, Loop
-from daemon.schedule import Facts, Schedule
+from daemon.loops import AsyncLoop, Loop, line_of
+from daemon.schedule import Due, Schedule
 from daemon.service import Closer, Service
 from daemon.stages.ingest import Ingest
-from daemon.stages.judge import JudgeStage
-from daemon.store import runs
+from daemon.stages.logfile import FILE
 from daemon.store.store import ping
+from daemon.store.traces import sources
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
 from daemon.web.door import Door
 from daemon.web.listener import Listener
 from daemon.wiring import Wiring
-from policies.records import Role, Scope
+from policies.records import Role
 
 CHILD_BOUND_S = 6 * 3600.0
 """A step that waits for a child process may take long; the child's own stall limit ends it."""
@@ -37,15 +38,7 @@ def service(parts: Wiring) -> Service:
     lease = None if parts.store.is_sqlite else Lease(parts.store, parts.clock, NAME, parts.owner, TTL_S)
     leader = Leader(lease, parts.clock, may_lead=settings.rollout.lead)
     loops, closers = _loops(parts, stages, leader)
-    schedule = Schedule(
-        interval_s=settings.training.interval_s,
-        min_new=settings.training.min_new_preferences,
-        facts=lambda: _facts(parts, leader),
-        train=lambda: parts.trainer.train(parts.curate.freeze().id, actor="schedule"),
-        clock=parts.clock,
-        metrics=parts.metrics,
-        log=parts.logger("schedule"),
-    )
+    schedule = training_schedule(parts, leader)
     return Service(
         loops=loops,
         state_dir=settings.state_dir,
@@ -53,11 +46,23 @@ def service(parts: Wiring) -> Service:
         metrics=parts.metrics,
         clock=parts.clock,
         log=parts.logger("service"),
-        listener=_listener(parts, heartbeats),
+        listener=_listener(parts, heartbeats, schedule),
         schedule=schedule,
         prepare=lambda: _prepare(parts, leader),
         stop_training=lambda: _stop_children(parts),
         closers=closers,
+    )
+
+
+def training_schedule(parts: Wiring, leader: Leader | None = None) -> Schedule:
+    """When training starts. Without a leader it answers as the one that leads."""
+    return Schedule(
+        terms=parts.occasion.terms,
+        facts=lambda: parts.occasion.facts(leads=leader is None or leader.leads),
+        train=lambda: _train(parts),
+        clock=parts.clock,
+        metrics=parts.metrics,
+        log=parts.logger("schedule"),
     )
 
 
@@ -71,10 +76,37 @@ def _prepare(parts: Wiring, leader: Leader) -> None:
     except ConfigError as error:  # a way back must start without it, and judging is paid for in vain
         parts.logger("service").warning("base_model_unusable", reason=str(error))
     parts.trainer.recover()
-    parts.watch.step()
+    parts.policy_work.sweep()
+    _tell_new_sources(parts)
+    _first_look(parts)
     leader.step()
     if parts.settings.rollout.lead and not leader.leads:
         parts.rollout.require_files()
+
+
+def _first_look(parts: Wiring) -> None:
+    """The gauges, before anybody can scrape them. Their loop tries again, and `/readyz` waits for it."""
+    try:
+        parts.watch.step()
+    except RlaifdError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad row must not keep `/alerts` from being served
+        parts.logger("service").error("watch_failed", error=line_of(error), exc_info=error)
+
+
+def _tell_new_sources(parts: Wiring) -> None:
+    """A source that was given another name is read again from its start: its events are new events."""
+    known = parts.store.read(sources)
+    configured = {source.name for source in parts.settings.sources}
+    left = sorted(known - configured - {FILE})
+    for name in sorted(configured - known) if left else ():
+        parts.logger("service").warning(
+            "source_new",
+            source=name,
+            no_longer_read=left,
+            reason="it is read from its start; if it is one of those under a new name, all of it comes again",
+            fix="give it its old name to go on where that one was",
+        )
 
 
 def _loops(
@@ -101,7 +133,7 @@ def _loops(
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
     bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
-        judging = partial(_judge, parts.judge_stage, role)
+        judging = partial(parts.judge_stage.step, role)
         loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
         closers.append((f"judge:{role}", parts.judges[role].close))
     closers.append(("leader", leader.release))
@@ -114,17 +146,18 @@ def _reconcile(parts: Wiring, leader: Leader) -> int:
     return 0
 
 
-async def _judge(stage: JudgeStage, role: Role) -> int:
-    """One step of a judge. A judge that refuses us stops judging, not the daemon: a key that was rotated must
-    not keep records from being stored. The loop shows as failing and tries again.
-    """
-    try:
-        return await stage.step(role)
-    except FatalError as error:
-        raise TransientError(str(error)) from error
+def _known(parts: Wiring, schedule: Schedule) -> dict[str, Any]:
+    """What only this process can say in the status."""
+    return {
+        "runs": True,
+        "pid": os.getpid(),
+        "state_dir": str(parts.settings.state_dir.resolve()),
+        "lag": parts.metrics.behind(),
+        "training": schedule.explain(),
+    }
 
 
-def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
+def _listener(parts: Wiring, heartbeats: Heartbeats, schedule: Schedule) -> Listener:
     web = parts.settings.web
     log = parts.logger("web")
     alerts = Alerts(
@@ -135,7 +168,7 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
         log=log,
     )
     site = Web(
-        status=parts.status,
+        status=lambda: parts.status(_known(parts, schedule)),
         alerts=alerts,
         door=Door(token=lambda: parts.alert_token, names=(web.host, *web.names)),
         metrics=parts.metrics,
@@ -147,15 +180,15 @@ def _listener(parts: Wiring, heartbeats: Heartbeats) -> Listener:
     return Listener(site.app, host=web.host, port=web.port, log=log)
 
 
-def _facts(parts: Wiring, leader: Leader) -> Facts:
-    learned = parts.store.read(runs.last_learned)
-    return Facts(
-        last_start=parts.store.read(runs.last_start),
-        new_preferences=parts.curate.since(learned),
-        halted=any(halt.scope == Scope.TRAINING for halt in parts.latch.active()),
-        running=parts.store.read(runs.running),
-        leads=leader.leads,
-    )
+def _train(parts: Wiring) -> None:
+    """One run that the schedule found due: the one that was cut off, or one on what there is by then."""
+    snapshot = parts.trainer.cut_off()
+    if snapshot is None:
+        frozen = parts.occasion.freeze()
+        if isinstance(frozen, Due):
+            raise RefusedError(frozen.reason)
+        snapshot = frozen.id
+    parts.trainer.train(snapshot, actor="schedule")
 
 
 def _stop_children(parts: Wiring) -> None:

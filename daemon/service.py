@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,13 +20,21 @@ from daemon.clock import Clock
 from daemon.health import Heartbeats
 from daemon.instance import sole
 from daemon.log import Logger
-from daemon.loops import AsyncLoop, Ended, Loop, Pace, drive, drive_async, line_of
+from daemon.loops import AsyncLoop, Loop, Pace, drive, drive_async, line_of
 from daemon.metrics import Metrics
 from daemon.systemd import Notifier
 
 GRACE_S = 25.0
 CLOSE_S = 5.0
 TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The service was told to end: why, and the exit code."""
+
+    reason: str
+    exit_code: int
 
 
 class Stoppable(Protocol):
@@ -41,7 +50,7 @@ Closer = tuple[str, Callable[[], Awaitable[None] | None]]
 
 
 class Service:
-    """Runs loops, schedule and listener until a signal or a fatal error.
+    """Runs loops, schedule and listener until a signal, whatever the loops' steps raise.
 
     `prepare` is called once the state directory is ours and before anything starts: what must not happen
     beside another daemon (clearing up after a killed one, joining a consumer group) belongs there.
@@ -118,7 +127,7 @@ class Service:
         for loop in self._loops:
             pace = Pace(loop, heartbeats=self._heartbeats, metrics=self._metrics, log=self._log)
             if isinstance(loop, AsyncLoop):
-                self._events.begin(loop, pace, self._note)
+                self._events.begin(loop, pace)
             else:
                 self._begin(loop, pace)
         if self._schedule is not None:
@@ -127,16 +136,11 @@ class Service:
         self._log.info("service_started", loops=[loop.name for loop in self._loops])
 
     def _begin(self, loop: Loop, pace: Pace) -> None:
-        def _run() -> None:
-            self._note(drive(loop, pace, self._stopping))
-
-        thread = threading.Thread(target=_run, name=loop.name, daemon=True)
+        thread = threading.Thread(
+            target=drive, args=(loop, pace, self._stopping), name=loop.name, daemon=True
+        )
         self._threads.append(thread)
         thread.start()
-
-    def _note(self, ended: Ended | None) -> None:
-        if ended is not None:
-            self.stop(ended.reason, ended.exit_code)
 
     def _attend(self, inbox: signals.Inbox) -> int:
         tick_s = min(TICK_S, (self._notifier.watchdog_s or TICK_S * 2) / 2)
@@ -210,11 +214,9 @@ class _EventLoop:
     def start(self) -> None:
         self._thread.start()
 
-    def begin(self, loop: AsyncLoop, pace: Pace, note: Callable[[Ended | None], None]) -> None:
-        async def _run() -> None:
-            note(await drive_async(loop, pace, self._stopping))
-
-        self._running[loop.name] = asyncio.run_coroutine_threadsafe(_run(), self._loop)
+    def begin(self, loop: AsyncLoop, pace: Pace) -> None:
+        driven = drive_async(loop, pace, self._stopping)
+        self._running[loop.name] = asyncio.run_coroutine_threadsafe(driven, self._loop)
 
     def stop_loops(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)

@@ -1,20 +1,34 @@
-"""The state as one object: what `rlaifd status --json`, `/` and `/api/v1/status` show."""
+"""The state as one object: what `rlaifd status --json`, `/` and `/api/v1/status` show.
+
+It begins with what the daemon needs from a person, and with what its parts wait for.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from daemon.clock import Clock
 from daemon.config import Settings
+from daemon.needs import needs, waits
 from daemon.readiness import as_object, stock_of
-from daemon.store import alignment
+from daemon.schedule import Due
+from daemon.stages.sampling import NONE_ASKED_FOR, few
+from daemon.store import alignment, candidates, queues, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
+from policies.agreement import Labelled
 from policies.records import Role
+from policies.reviewers import Agreement
+from policies.selection import told
 
 
 class Status:
-    """Reads the state in one look at the store. `conditions` are the rollout's."""
+    """Reads the state in one look at the store.
+
+    `training` says whether a run is due and why not; `conditions` are the rollout's.
+    """
 
     def __init__(
         self,
@@ -23,54 +37,93 @@ class Status:
         clock: Clock,
         settings: Settings,
         versions: Mapping[Role, str],
+        training: Callable[[], Due],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._versions = versions
+        self._training = training
         self._conditions = conditions
 
-    def __call__(self) -> dict[str, Any]:
-        """One JSON-serialisable object."""
-        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
-        state, found = self._store.read(
-            lambda connection: (
-                overview(connection, day=day),
-                stock_of(connection, self._settings, self._versions),
-            )
-        )
+    def __call__(self, daemon: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One JSON-serialisable object. `daemon`: what only the running daemon knows, as far as it is known:
+        `lag` by source, and with what `training` waits.
+        """
+        looked = self._store.read(self._look)
+        conditions = list(self._conditions())
+        state = {**looked, "training": self._why(), "conditions": conditions, "daemon": dict(daemon or {})}
+        first = {
+            "needs": needs(state, auto_promote=self._settings.rollout.auto_promote),
+            "waits": waits(state),
+        }
+        return {**first, **state}
+
+    def _why(self) -> dict[str, Any]:
+        """Whether a training run is due, and what it waits for if not."""
+        found = self._training()
+        return {"due": found.yes, "waits_for": found.waits.value, "reason": found.reason}
+
+    def _look(self, connection: Connection) -> dict[str, Any]:
+        now = self._clock.now()
+        day = datetime.fromtimestamp(now, UTC).date().isoformat()
+        min_gap = self._settings.policy.curation.min_margin
+        people = alignment.reviewed(connection, self._versions, min_gap=min_gap)
+        found = stock_of(connection, self._settings, self._versions, now=now, people=people)
         return {
-            **state,
+            **overview(connection, day=day),
             **as_object(found, self._settings),
-            "alignment": self._alignment(),
-            "conditions": list(self._conditions()),
+            "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
+            "sampling": self._sampling(connection),
+            "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
+            "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
+            "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
+            "alignment": {role.value: self._alignment(rows) for role, rows in people.judged.items()},
         }
 
-    def _alignment(self) -> dict[str, dict[str, Any]]:
-        policy = self._settings.policy
-        limits = policy.halts
-        found = {}
-        for role, version in self._versions.items():
-            measured = self._store.read(
-                lambda connection, role=role, version=version: alignment.measure(  # type: ignore[misc]
-                    connection,
-                    role,
-                    version,
-                    limit=limits.min_alignment,
-                    min_labels=limits.alignment_min_labels,
-                    window=limits.alignment_window,
-                    min_gap=policy.curation.min_margin,
-                )
-            )
-            found[role.value] = {
-                "ratio": measured.ratio,
-                "lower": measured.lower,
-                "upper": measured.upper,
-                "labels": measured.labels,
-                "coverage": measured.coverage,
-                "length_baseline": measured.length_baseline,
-                "ceiling": measured.ceiling,
-                "standing": measured.standing.value,
-            }
-        return found
+    def _judge(self, connection: Connection, role: Role, day: str) -> dict[str, Any]:
+        """What waits for a judge, why it was put back, what it cost today, and how often it abstains."""
+        queue = queues.look(connection, role.value, now=self._clock.now())
+        money = spend.spent(connection, day=day, judge=role.value)
+        abstentions, of, why = verdicts.abstained(connection, role.value)
+        return {
+            "open": tally.read(connection).open().get(role.value, 0),
+            "oldest_at": queue.oldest,
+            "later": queue.later,
+            "due_at": queue.due_at,
+            "error": queue.error,
+            "spent_usd": money.total,
+            "budget_usd": self._settings.judges[role].daily_budget_usd,
+            "abstained": f"{abstentions} of the newest {of}" if abstentions else "",
+            "abstention": why,
+        }
+
+    def _sampling(self, connection: Connection) -> str:
+        """Why no prompt is sampled now; "" where one is due."""
+        stages = self._settings.stages
+        if self._settings.policy.sampling.candidates == 0:
+            return NONE_ASKED_FOR
+        waiting = candidates.waiting(connection, most=stages.sample_least)
+        patience_s, now = stages.sample_patience_s, self._clock.now()
+        return few(waiting, now=now, least=stages.sample_least, patience_s=patience_s) or ""
+
+    def _alignment(self, rows: Sequence[Labelled]) -> dict[str, Any]:
+        measured = alignment.for_halts(rows, self._settings.policy)
+        return {
+            "ratio": measured.ratio,
+            "lower": measured.lower,
+            "upper": measured.upper,
+            "labels": measured.labels,
+            "coverage": measured.coverage,
+            "length_baseline": measured.length_baseline,
+            "ceiling": measured.ceiling,
+            "standing": measured.standing.value,
+        }
+
+
+def _reviewer(found: Agreement) -> dict[str, Any]:
+    """Of how many pairs on which both decided a reviewer chose as the others did, and as each judge."""
+    judges = {f"{name} judge": f"{same} of {of}" for name, (same, of) in found.judges.items() if of}
+    same, of = found.others
+    return {"labels": found.labels, "others": f"{same} of {of}" if of else "", **judges}

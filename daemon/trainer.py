@@ -5,7 +5,6 @@ before its row is. A run that was cut off, by a kill or on request, goes on from
 same training is asked for again, and ends as the same adapter.
 """
 
-import shutil
 import threading
 import time
 import uuid
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -25,19 +24,19 @@ from daemon.clock import Clock
 from daemon.config import TrainingConfig
 from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageError
 from daemon.latch import Latch
+from daemon.leavings import Leavings, resumable
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.runrows import RunOutcome, write_end, write_start
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
-from daemon.store.runs import Run
+from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
 from policies.training.jobs import (
     ADAPTER,
-    CHECKPOINTS,
     JOB,
     JOBS,
     PLAN,
@@ -50,8 +49,6 @@ from policies.training.planning.plan import Plan
 
 LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
-ATTEMPTS = 3
-"""How often a run whose child crashed is taken up again before a new one is begun."""
 
 log = get("trainer")
 
@@ -82,6 +79,7 @@ class Trainer:
         self._clock = clock
         self._seed = seed
         self._start = start
+        self._leavings = Leavings(store, self._state_dir / "runs")
         self._busy = threading.Lock()
         self._child: Child[TrainResult] | None = None
         self._asked = False
@@ -102,9 +100,30 @@ class Trainer:
         orphans = self._store.write(
             lambda c: runs.abandon(c, gone=self._gone, reason="its process ended", now=now)
         )
-        if swept or orphans:
-            log.warning("training_recovered", runs=orphans, swept=swept)
+        left = self._leavings.sweep()
+        if swept or orphans or left:
+            log.warning("training_recovered", runs=orphans, swept=swept, left=left)
         return orphans
+
+    def cut_off(self, *, by_itself: bool = True) -> str | None:
+        """The snapshot of the newest run that was cut off and can go on from a checkpoint, or None.
+        `by_itself`: also where it was its child that failed.
+
+        It goes on as it was asked, on its own snapshot: by the same recipe, on the same base model, from the
+        same adapter as a training now. What came in since then is the next run's.
+        """
+        run = self._leavings.resumable()
+        if run is None or not (by_itself or run.state == "stopped"):
+            return None
+        snapshot = self._store.read(lambda c: snapshots.get(c, run.snapshot_id))
+        if snapshot is None or not (self._state_dir / snapshot.path).is_file():
+            return None
+        try:
+            job = self._job(snapshot, run.id, self.asked(snapshot=self._state_dir / snapshot.path,
+                                                         snapshot_id=snapshot.id))  # fmt: skip
+        except RlaifdError:  # what is wrong is told by the training that is then begun
+            return None
+        return snapshot.id if self._cut_off(job) == run.id else None
 
     def _gone(self, run: str, pid: int | None, since: float) -> bool:
         """The run is of this machine's state directory, and nobody is at it any more."""
@@ -131,7 +150,8 @@ class Trainer:
         from_base: bool = False,
         on_plan: Callable[[Plan], None] | None = None,
     ) -> RunOutcome:
-        """Trains on a snapshot, from the adapter in force unless `from_base`, and publishes the adapter.
+        """Trains on a snapshot, from where the recipe says (the base model if `from_base`), and publishes the
+        adapter.
 
         `on_plan` is told what the run will do before its first step. Raises HaltedError while training is
         halted, UsageError for an unknown snapshot, and RlaifdError when a run is under way. What goes wrong
@@ -152,17 +172,24 @@ class Trainer:
             self._metrics.training_active.set(0)
             self._busy.release()
 
-    def asked(self, *, snapshot: Path, snapshot_id: str, from_base: bool = False) -> dict[str, Any]:
-        """What a training on a snapshot, and a plan for one, are asked alike.
+    def asked(
+        self,
+        *,
+        snapshot: Path,
+        snapshot_id: str,
+        recipe: Recipe | None = None,
+        from_base: bool = False,
+    ) -> dict[str, Any]:
+        """What a training on a snapshot, and a plan for one, are asked alike. `recipe` None: the policy's.
 
         Raises AdapterRefusedError where the adapter in force cannot be gone on from.
         """
-        base = self._base.now()
-        parent = None if from_base else self._store.read(rollouts.in_force).stable
-        if parent is not None:
-            digest = self._store.read(lambda c: adapter_rows.digest(c, parent))
-            made = adapters.verify(self.adapters_dir / parent, parent, digest=digest)
-            self._base.check(parent, made.base, fix="`rlaifd rollback --to base` first")
+        base, recipe = self._base.now(), recipe or self._policy.recipe
+        stable = self._store.read(rollouts.in_force).stable
+        parent = None if from_base or recipe.start == "base" else stable
+        against = stable if recipe.reference == "stable" and parent is None else None
+        for name in filter(None, (parent, against)):
+            self._require(name)
         return {
             "base_model": base.model,
             "revision": base.revision,
@@ -172,12 +199,19 @@ class Trainer:
             "bf16": self._training.bf16,
             "memory_gb": self._training.memory_gb,
             "parent": None if parent is None else self.adapters_dir / parent,
+            "reference": _reference(recipe, parent) if against is None else self.adapters_dir / against,
             "snapshot": snapshot,
             "snapshot_id": snapshot_id,
-            "recipe": self._policy.recipe,
+            "recipe": recipe,
             "guards": self._policy.guards,
             "guard_max_new_tokens": self._policy.sampling.max_new_tokens,
         }
+
+    def _require(self, adapter: str) -> None:
+        """Raises AdapterRefusedError where the adapter's files or its base are not what they were."""
+        digest = self._store.read(lambda c: adapter_rows.digest(c, adapter))
+        made = adapters.verify(self.adapters_dir / adapter, adapter, digest=digest)
+        self._base.check(adapter, made.base, fix="`rlaifd rollback --to base` first")
 
     def _begin(
         self,
@@ -194,20 +228,14 @@ class Trainer:
         now = self._clock.now()
         fresh = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:6]}"
         asked = self.asked(
-            snapshot=self._state_dir / snapshot.path, snapshot_id=snapshot.id, from_base=from_base
+            snapshot=self._state_dir / snapshot.path,
+            snapshot_id=snapshot.id,
+            recipe=recipe,
+            from_base=from_base,
         )
-        if recipe is not None:
-            asked["recipe"] = recipe
         if guards is not None:
             asked["guards"] = guards
-        job = TrainJob(
-            **asked,
-            out=self._directory(fresh),
-            base_digest=self._base.now().digest,
-            served_as=self._policy.served_as,
-            day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
-            lock=self._state_dir / self._training.lock,
-        )
+        job = self._job(snapshot, fresh, asked)
         parent = None if job.parent is None else job.parent.name
         cut_off = self._cut_off(job)
         run = cut_off or fresh
@@ -216,11 +244,21 @@ class Trainer:
                                   resumed=cut_off is not None))  # fmt: skip
         return job.model_copy(update={"out": self._directory(run)}), run
 
+    def _job(self, snapshot: StoredSnapshot, run: str, asked: dict[str, Any]) -> TrainJob:
+        return TrainJob(
+            **asked,
+            out=self._directory(run),
+            base_digest=self._base.now().digest,
+            served_as=self._policy.served_as,
+            day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
+            lock=self._state_dir / self._training.lock,
+        )
+
     def _cut_off(self, job: TrainJob) -> str | None:
         """The newest run of the very same job that can go on, or None."""
         for run in self._store.read(lambda c: runs.unfinished(c, job.snapshot_id)):
             file = self._directory(run.id) / JOB
-            before = _job_of(file) if _resumable(run) else None
+            before = _job_of(file) if resumable(run) else None
             if before is not None and before == job.model_copy(update={"out": before.out}):
                 return run.id
         return None
@@ -279,8 +317,7 @@ class Trainer:
         self._store.write(partial(write_end, outcome=outcome, published=published, now=now))
         self._metrics.training_runs.labels(outcome.state).inc()
         self._metrics.last_training.set(now)
-        if outcome.state in {"done", "unchanged", "halted"}:
-            shutil.rmtree(self._directory(run) / CHECKPOINTS, ignore_errors=True)
+        self._leavings.sweep()
         log.info(
             "training_ended", run=run, state=outcome.state, reason=outcome.reason, adapter=outcome.adapter
         )
@@ -339,16 +376,14 @@ class _Follower:
             self._trainer.look(self._run, progress.step)
 
 
+def _reference(recipe: Recipe, parent: str | None) -> Literal["start", "base"]:
+    """What the loss compares with, where that is no further adapter."""
+    return "base" if recipe.reference == "base" and parent is not None else "start"
+
+
 def _job_of(file: Path) -> Job | None:
     """The job in the file; None where there is none, or one that was cut off or is of another version."""
     try:
         return JOBS.validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _resumable(run: Run) -> bool:
-    if run.state == "stopped":
-        return True
-    attempts: Any = (run.result or {}).get("attempts", ATTEMPTS)
-    return bool(attempts < ATTEMPTS)

@@ -7,20 +7,24 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.base import Judge, Sampler, Source
+from connectors.base import Judge, Sampler, ServingTarget, Source
 from connectors.decoders.detect import Decoders
 from daemon import log, version
 from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
-from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, SourceConfig, secret
+from daemon.config import JsonlConfig, JudgeConfig, Settings, SourceConfig
+from daemon.instance import identity
 from daemon.latch import Latch
 from daemon.metrics import Metrics
+from daemon.occasion import Occasion
 from daemon.policywork import PolicyWork
+from daemon.secret import alert_token, api_key, secret
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Evaluate
 from daemon.stages.ingest import Ingest
@@ -28,9 +32,10 @@ from daemon.stages.promote import Promote
 from daemon.stages.watch import Watch
 from daemon.status import Status
 from daemon.store import adapters as adapter_rows
+from daemon.store import stops
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
-from policies.records import Role
+from policies.records import Role, digest
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
@@ -108,7 +113,7 @@ class Wiring:
     @property
     def alert_token(self) -> str | None:
         """Read anew each time: a rotated secret counts at once."""
-        return secret(self.settings.web.token, self.settings.web.token_file)
+        return alert_token(self.settings.web)
 
     # --- stages
 
@@ -134,7 +139,12 @@ class Wiring:
             return JsonlSource(
                 name=source.name, path=source.path, pattern=source.pattern, poll_s=source.poll_s
             )
-        return _kafka(source)
+        from connectors.sources.kafka import KafkaSource
+        from daemon.broker import options_of
+
+        options = options_of(source, key=f"source {source.name}")
+        member = f"{identity(self.settings.state_dir)}-{digest(source.name)[:12]}"
+        return KafkaSource(name=source.name, options=replace(options, group_instance_id=member))
 
     @cached_property
     def judges(self) -> Mapping[Role, Judge]:
@@ -211,10 +221,12 @@ class Wiring:
             training=self.settings.training,
             directory=self.settings.state_dir / "jobs",
             adapter_path=self._verified_path,
-            endpoint=self._endpoint(),
+            endpoint=self.endpoint,
         )
 
-    def _endpoint(self) -> Sampler | None:
+    @cached_property
+    def endpoint(self) -> Sampler | None:
+        """Where the served policy is asked for answers; None: a child process samples them."""
         sampling = self.settings.policy.sampling
         if not isinstance(sampling, EndpointSampling):
             return None
@@ -223,7 +235,7 @@ class Wiring:
         return EndpointSampler(
             base_url=sampling.base_url,
             model=sampling.model,
-            api_key=secret(None, sampling.api_key_file),
+            api_key=secret(None, sampling.api_key_file, key="policy.sampling.api_key_file"),
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,
         )
@@ -244,6 +256,16 @@ class Wiring:
             least=stages.sample_least,
             most=stages.sample_most,
             patience_s=stages.sample_patience_s,
+        )
+
+    @cached_property
+    def occasion(self) -> Occasion:
+        return Occasion(
+            store=self.store,
+            clock=self.clock,
+            latch=self.latch,
+            settings=self.settings,
+            cut_off=lambda: self.trainer.cut_off(by_itself=False) is not None,
         )
 
     @cached_property
@@ -303,14 +325,19 @@ class Wiring:
         return verify(directory, adapter, digest=digest)
 
     @cached_property
-    def rollout(self) -> "Rollout":
+    def target(self) -> ServingTarget:
         from connectors.serving.directory import DirectoryTarget
+
+        return DirectoryTarget(self.settings.rollout.directory, now=self.clock.now)
+
+    @cached_property
+    def rollout(self) -> "Rollout":
         from daemon.rollout.rollout import Rollout
 
         return Rollout(
             store=self.store,
             file=self.settings.rollout.file,
-            target=DirectoryTarget(self.settings.rollout.directory, now=self.clock.now),
+            target=self.target,
             adapters_dir=self.adapters_dir,
             base=self.base_on_disk.now,
             latch=self.latch,
@@ -339,7 +366,7 @@ class Wiring:
     def review(self) -> "Review":
         from daemon.review import Review
 
-        return Review(store=self.store, clock=self.clock)
+        return Review(store=self.store, clock=self.clock, listed=self.settings.review.reviewers)
 
     @cached_property
     def status(self) -> Status:
@@ -348,23 +375,18 @@ class Wiring:
             clock=self.clock,
             settings=self.settings,
             versions=self.versions,
-            conditions=lambda: [str(condition) for condition in self.rollout.status().conditions],
+            training=self.occasion.due,
+            conditions=self._conditions,
         )
+
+    def _conditions(self) -> list[str]:
+        """What the rollout says, and where a source waits for a person."""
+        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
+        return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]
 
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""
         return log.get(room)
-
-
-def _kafka(source: KafkaConfig) -> Source:
-    from connectors.sources.kafka import KafkaSource
-    from connectors.sources.kafka_client import KafkaOptions
-
-    options = source.model_dump(exclude={"type", "name", "decoder", "sasl_password_file"})
-    return KafkaSource(
-        name=source.name,
-        options=KafkaOptions(**options, sasl_password=secret(None, source.sasl_password_file)),
-    )
 
 
 def _judge(role: Role, judge: JudgeConfig) -> Judge:
@@ -372,7 +394,7 @@ def _judge(role: Role, judge: JudgeConfig) -> Judge:
         "name": role.value,
         "family": judge.family,
         "model": judge.model,
-        "api_key": secret(judge.api_key, judge.api_key_file),
+        "api_key": api_key(role, judge),
         "base_url": judge.base_url,
         "deadline_s": judge.deadline_s,
         "structured": judge.structured,

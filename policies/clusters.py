@@ -29,7 +29,7 @@ _NOT_WORD = re.compile(r"[\W_]+")
 def cluster_of(messages: tuple[Message, ...]) -> str:
     """Hex SHA-256 of the normalised prompt."""
     spoken = [message for message in messages if message.role != "system"] or list(messages)
-    return digest([[message.role, _normal(_said(message))] for message in spoken])
+    return digest([[message.role, normal(said(message))] for message in spoken])
 
 
 def split_of(cluster: str, splits: Splits) -> Split:
@@ -57,12 +57,16 @@ def _last_with_a_share(splits: Splits) -> Split:
     return Split.TRAIN
 
 
-def _said(message: Message) -> str:
+def said(message: Message) -> str:
+    """A turn's text, with the calls that it makes."""
     calls = (f"{call.name} {sorted(call.arguments.items(), key=str)}" for call in message.tool_calls)
     return " ".join((message.content, *calls))
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """Compatibility form, case folded, every run of what is no letter or digit one space; where nothing else
+    would be left, with that.
+    """
     folded = unicodedata.normalize("NFKC", _stream_safe(text[:MOST_CHARACTERS])).casefold()
     return _NOT_WORD.sub(" ", folded).strip() or folded
 

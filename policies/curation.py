@@ -1,4 +1,4 @@
-"""From judged candidates to preferences, and from preferences to what a snapshot may hold.
+"""From judged candidates to preferences.
 
 A preference is the pair of a prompt's candidates whose rewards lie furthest apart, as one judge in one
 version saw both. Only prompts of the train split give any: what calibrates, audits or gates must never teach.
@@ -7,10 +7,9 @@ version saw both. Only prompts of the train split give any: what calibrates, aud
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Protocol, TypeVar
 
 from policies.policy import CurationRule
 from policies.prompts import MAX_ANSWER
@@ -39,6 +38,8 @@ class Judged:
     scores: tuple[Score, ...] = ()
     truncated: bool = False
     """It was cut off by a limit of length."""
+    unshown: bool = False
+    """A part of it is no text, and a placeholder stands for it."""
 
     @property
     def whole(self) -> bool:
@@ -85,7 +86,7 @@ def preference_of(prompt: JudgedPrompt, rule: CurationRule) -> Preference | NoPr
     Where the large judge scored both answers of a pair its scores count, else the small judge's. Ties between
     pairs go to the lower candidate ids, so that the same scores always give the same pair. An answer that was
     cut off may lose and never wins: its end, in the middle of a sentence, would be taught. One that the
-    judges saw only in part is in no pair.
+    judges saw only in part is in no pair, and neither is one with a placeholder for what is no text.
     """
     if prompt.split is not Split.TRAIN:
         return NoPreference(f"the cluster is in the {prompt.split.value} split")
@@ -95,6 +96,9 @@ def preference_of(prompt: JudgedPrompt, rule: CurationRule) -> Preference | NoPr
     usable = [pair for pair in scored if not pair[0].truncated and pair[0].whole and pair[1].whole]
     if not usable:
         return NoPreference("every better answer was cut off, or was shown to the judges only in part")
+    usable = [pair for pair in usable if not (pair[0].unshown or pair[1].unshown)]
+    if not usable:
+        return NoPreference("a part of the answer cannot be shown as text, and its placeholder is no answer")
     return _checked(prompt, rule, max(usable, key=_margin))
 
 
@@ -118,38 +122,6 @@ def difference(one: str, other: str) -> float:
     first, second = Counter(one.casefold().split()), Counter(other.casefold().split())
     union = (first | second).total()
     return 1 - (first & second).total() / union if union else 0.0
-
-
-class Contribution(Protocol):
-    """What the cap needs to know of a preference."""
-
-    @property
-    def contributor(self) -> str: ...
-
-
-C = TypeVar("C", bound=Contribution)
-
-
-def capped(newest_first: Sequence[C], rule: CurationRule, *, limit: int | None = None) -> list[C]:
-    """The preferences a snapshot may hold, newest first, at most `limit`.
-
-    One contributor gives at most `max_source_share` of the result (but one pair always) and
-    `max_source_pairs`. The share is of what remains, so the cap is lowered until it fits its own result.
-    """
-    allowed = rule.max_source_pairs
-    while True:
-        given: Counter[str] = Counter()
-        kept: list[C] = []
-        for item in newest_first:
-            if limit is not None and len(kept) >= limit:
-                break
-            if given[item.contributor] < allowed:
-                given[item.contributor] += 1
-                kept.append(item)
-        fitting = max(1, math.floor(rule.max_source_share * len(kept)))
-        if fitting >= allowed:
-            return kept
-        allowed = fitting
 
 
 def review_pairs(

@@ -1,8 +1,9 @@
 """How a judge must answer, and the strict reading of what it answered.
 
-One JSON object: critique, then scores per dimension, then the score or the verdict. Where a judge writes
-prose instead, one last line that carries the case's code. Anything else is `Invalid` with its reason: a
-conflicting, missing, out-of-range or cut-off answer is never guessed at, because each guess is label noise.
+One JSON object: the critique first, then scores per dimension and the score or the verdict. Where a judge
+writes prose instead, one last line that carries the case's code. Anything else is `Invalid` with its reason:
+a conflicting, missing, out-of-range or cut-off answer is never guessed at, because each guess is label noise.
+What a model or a server puts around an answer is taken off (`shells`).
 """
 
 import json
@@ -12,14 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
+from policies.shells import is_quoted, unwrapped
+
 VERSION = 1
-"""Raised with every change of what is accepted or asked."""
+"""Raised with every change of what is asked, or of what is read in an answer: judges are others then, and
+their alignment starts anew. One more shell that is taken off changes no answer that could be read before.
+"""
 
 MAX_REPLY = 65_536
 """Most characters of an answer that are read."""
 
-CUT_OFF = frozenset({"length", "max_tokens"})
-"""Finish reasons of an answer that stopped at its token limit."""
+CUT_OFF = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+)
+"""Finish reasons, in lower case, of an answer that stopped at a token limit."""
 
 Letter = Literal["A", "B", "tie"]
 LETTERS: Mapping[str, Letter] = {"A": "A", "B": "B", "tie": "tie", "Tie": "tie", "TIE": "tie"}
@@ -103,14 +110,21 @@ def schema(kind: str, dimensions: Sequence[str]) -> dict[str, Any]:
     return strict({"critique": {"type": "string"}, "scores": scores, last: leaf})
 
 
+def is_cut_off(finish_reason: str) -> bool:
+    """Whether an answer stopped at a token limit."""
+    return finish_reason.lower() in CUT_OFF
+
+
 def parse_score(
-    text: str, *, nonce: str, dimensions: Sequence[str], finish_reason: str = "stop"
+    text: str, *, nonce: str, dimensions: Sequence[str], finish_reason: str = "stop", case: str = ""
 ) -> ScoreReply | Invalid:
-    """Reads the answer to a one-answer case."""
+    """Reads the answer to a one-answer case. `case` is what was shown: an object from there that follows
+    other words is a quotation.
+    """
     try:
-        found = _read(text, finish_reason, nonce, "score")
-        if isinstance(found, str):
-            return ScoreReply(_number(_literal(found), "score"), critique=_before_last_line(text))
+        found = _read(text, finish_reason, nonce, "score", case)
+        if isinstance(found, _Line):
+            return ScoreReply(_number(_literal(found.value), "score"), critique=found.critique)
         scores = {name: _number(value, name) for name, value in _scores(found, dimensions).items()}
         return ScoreReply(_number(found["score"], "score"), scores, found["critique"])
     except _UnreadableError as error:
@@ -118,53 +132,49 @@ def parse_score(
 
 
 def parse_pair(
-    text: str, *, nonce: str, dimensions: Sequence[str], finish_reason: str = "stop"
+    text: str, *, nonce: str, dimensions: Sequence[str], finish_reason: str = "stop", case: str = ""
 ) -> PairReply | Invalid:
-    """Reads the answer to a two-answer case."""
+    """Reads the answer to a two-answer case. `case` as in `parse_score`."""
     try:
-        found = _read(text, finish_reason, nonce, "verdict")
-        if isinstance(found, str):
-            return PairReply(_letter(found, "verdict"), critique=_before_last_line(text))
+        found = _read(text, finish_reason, nonce, "verdict", case)
+        if isinstance(found, _Line):
+            return PairReply(_letter(found.value, "verdict"), critique=found.critique)
         scores = {name: _letter(value, name) for name, value in _scores(found, dimensions).items()}
         return PairReply(_letter(found["verdict"], "verdict"), scores, found["critique"])
     except _UnreadableError as error:
         return Invalid(str(error))
 
 
-def _read(text: str, finish_reason: str, nonce: str, last: str) -> dict[str, Any] | str:
-    """The JSON object, its keys checked, or the value on the sentinel line."""
-    if finish_reason in CUT_OFF:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The sentinel line of an answer in prose, and what stands before it."""
+
+    value: str
+    critique: str
+
+
+def _read(text: str, finish_reason: str, nonce: str, last: str, case: str) -> dict[str, Any] | _Line:
+    """The JSON object, its keys checked, or the sentinel line."""
+    if is_cut_off(finish_reason):
         raise _UnreadableError("cut off at the token limit")
     if len(text) > MAX_REPLY:
         raise _UnreadableError("too long")
-    body = text.strip()
-    if not body:
+    body = unwrapped(text)
+    if not body.text:
         raise _UnreadableError("empty")
-    body = _unfenced(body)
-    if not body.startswith("{"):
-        return _sentinel(body, nonce, last)
-    found = _object(body)
+    if not body.text.startswith("{"):
+        return _sentinel(body.text, nonce, last)
+    found = _object(body.text)
     if list(found)[:1] != ["critique"] or set(found) != {"critique", "scores", last}:
-        raise _UnreadableError(f"the keys must be critique, scores, {last}")
-    if list(found)[-1] != last:
-        raise _UnreadableError(f"{last} must come last")
+        raise _UnreadableError(f"the keys must be critique, scores, {last}, the critique first")
     if not isinstance(found["critique"], str) or not found["critique"].strip():
         raise _UnreadableError("no critique")
+    if body.after_words and is_quoted(body.text, case):
+        raise _UnreadableError("the object stands in the case: it is a quotation")
     return found
 
 
-def _unfenced(body: str) -> str:
-    """What stands between a first and a last line that are a fence; the text as it is where they are none.
-
-    By lines and not by a pattern: backtracking over a reply of newlines would take hours.
-    """
-    first, _, rest = body.partition("\n")
-    inside, fence, last = rest.rpartition("\n")
-    fenced = first.rstrip() in {"```", "```json"} and bool(fence) and last.strip() == "```"
-    return inside.strip() if fenced else body
-
-
-def _sentinel(body: str, nonce: str, last: str) -> str:
+def _sentinel(body: str, nonce: str, last: str) -> _Line:
     lines = [line.strip() for line in body.splitlines() if line.strip()]
     found = [match for line in lines if (match := _SENTINEL.fullmatch(line)) and match[2] == nonce]
     if not found:
@@ -173,11 +183,10 @@ def _sentinel(body: str, nonce: str, last: str) -> str:
         raise _UnreadableError("conflicting sentinel lines")
     if found[-1][0] != lines[-1]:
         raise _UnreadableError("the sentinel line is not the last")
-    return found[0][3]
-
-
-def _before_last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[0].strip()
+    critique = body.rpartition("\n")[0].strip()
+    if not critique:
+        raise _UnreadableError("no critique")
+    return _Line(found[0][3], critique)
 
 
 def _object(body: str) -> dict[str, Any]:
@@ -211,7 +220,7 @@ def _scores(found: dict[str, Any], dimensions: Sequence[str]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    if not re.fullmatch(r"\d{1,2}(\.\d{1,6})?", text):
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?", text):
         raise _UnreadableError("the score is not a number")
     return float(text)
 

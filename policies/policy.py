@@ -4,20 +4,30 @@ A policy is the `policy:` section of rlaifd.yaml. Thresholds that decide what re
 values that were vetted; `family` has no default, because a guessed family could let a model judge itself.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from policies.basemodel import Base
-from policies.quantities import AutoInt, Share
+from policies.configured import BaseUrl, Configured, Count, Family, Temperature, misfit
+from policies.quantities import AutoInt, Part, Share
 from policies.recipes import DpoRecipe, Recipe
-from policies.records import Frozen
 
 Mode = Literal["enforce", "dry_run"]
 
 
-class Splits(Frozen):
+def _commit(revision: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"{revision} is no commit (40 hexadecimal digits): a branch or a tag moves, and its weights "
+            "would change under the adapters"
+        )
+    return revision
+
+
+class Splits(Configured):
     """Shares of the prompt clusters, by hash. They sum to one."""
 
     train: Share = 0.70
@@ -29,72 +39,94 @@ class Splits(Frozen):
     def _sum_to_one(self) -> "Splits":
         total = self.train + self.calibrate + self.audit + self.gate
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"the shares sum to {total:g}, not 1")
+            raise ValueError(f"train, calibrate, audit and gate sum to {total:g}, not 1")
         return self
 
 
-class JudgingRule(Frozen):
+class JudgingRule(Configured):
     """How much of the traffic is judged. Chosen by a hash of the event id, so runs agree and samples nest."""
 
-    small_rate: Share = 1.0
-    audit_rate: Share = 0.1
-    samples: PositiveInt = 3
+    small_rate: Part = 1.0
+    audit_rate: Part = 0.1
+    samples: int = Field(default=3, ge=1, le=32)
     """Score samples averaged per judgement where the judge offers no token log-probabilities."""
     ceiling: float = Field(default=10.0, gt=0, le=10)
     """No reward is above it, whatever the judge said (0-10 scale)."""
-    review_pairs: PositiveInt = 4
+    review_pairs: int = Field(default=4, ge=1, le=200)
     """Most answer pairs of one audit prompt that are put to people."""
     show_reasoning: bool = False
     """Whether judges see what the agent thought, apart from what it said. It makes them other judges."""
 
 
-class ChildSampling(Frozen):
+class ChildSampling(Configured):
     """Candidates sampled by a child process from the base model and the stable adapter."""
 
     type: Literal["child"] = "child"
     candidates: int = Field(default=3, ge=0, le=16)
     """Answers sampled per prompt beside the logged one."""
-    temperature: PositiveFloat = 1.0
-    max_new_tokens: PositiveInt = 256
+    temperature: Temperature = 1.0
+    max_new_tokens: int = Field(default=256, ge=1, le=1 << 17)
 
 
-class EndpointSampling(Frozen):
+class EndpointSampling(Configured):
     """Candidates sampled from an OpenAI-compatible endpoint that serves the policy."""
 
     type: Literal["openai"]
-    base_url: str
+    base_url: BaseUrl
     model: str
     api_key_file: Path | None = None
     candidates: int = Field(default=3, ge=0, le=16)
-    temperature: PositiveFloat = 1.0
-    max_new_tokens: PositiveInt = 256
+    temperature: Temperature = 1.0
+    max_new_tokens: int = Field(default=256, ge=1, le=1 << 17)
 
 
 Sampling = Annotated[ChildSampling | EndpointSampling, Field(discriminator="type")]
 
 
-class CurationRule(Frozen):
+class TopicMix(Configured):
+    """Most of a snapshot that each topic may have. A trace's topic is what it says under a tag of the log."""
+
+    tag: str = Field(min_length=1)
+    most: float = Field(default=0.5, ge=0.001, le=1)
+    """Most of a topic that `shares` does not name; traces without the tag are a topic, too ("")."""
+    shares: dict[str, Share] = Field(default_factory=dict)
+    """Most by topic; 0 leaves it out. Shares that together are less than the whole are scaled up to it."""
+
+
+class CurationRule(Configured):
     """Which judged candidates become a preference."""
 
     min_margin: float = Field(default=2.0, gt=0, le=10)
     """Least difference of reward between chosen and rejected (0-10 scale)."""
-    min_difference: Share = 0.1
+    min_difference: float = Field(default=0.1, ge=0, le=0.95)
     """Least share of the text that differs: near-copies teach nothing."""
+    max_source_pairs: Count = 10
+    """Most pairs of a snapshot from one contributor (subject, else session), against poisoned logs."""
     max_source_share: Share = 0.0025
-    """Most one subject may contribute to a snapshot (at least one pair), against poisoned logs."""
-    max_source_pairs: PositiveInt = 10
-    max_pairs: PositiveInt = 20_000
+    """Most of a snapshot that comes from one contributor, where that is more than the next."""
+    max_source_fair: float = Field(default=2.0, ge=0.01, le=1000)
+    """The same in fair shares: a snapshot's pairs divided by its contributors."""
+    max_alike: Count = 4
+    """Most pairs of a snapshot that read nearly alike (prompt and both answers)."""
+    max_age_days: Annotated[float, Field(ge=0.01, le=36_600)] | None = None
+    """Pairs of older events are left out, but for replay; None: no age is too much."""
+    mix: TopicMix | None = None
+    """None: as the traffic has it."""
+    replay_share: float = Field(default=0.1, ge=0, le=0.95)
+    """Of a snapshot that cannot hold all pairs, at least so much is drawn of those that earlier runs learned
+    from, against forgetting; as much may come of events older than `max_age_days`."""
+    max_pairs: Count = 20_000
     """Most pairs of a snapshot, the newest: what a run takes of memory and time is bounded by it."""
 
 
-class Guard(Frozen):
+class Guard(Configured):
     """A limit and whether passing it stops the run or is only reported."""
 
-    limit: float
+    limit: float = Field(ge=0, le=1e9)
     mode: Mode = "enforce"
 
 
-class TrainingGuards(Frozen):
+class TrainingGuards(Configured):
     """Checked inside the training process, on freshly sampled answers every `every_steps` steps."""
 
     every_steps: AutoInt = "auto"
@@ -107,48 +139,60 @@ class TrainingGuards(Frozen):
     chosen_logp_drop_nats: Guard = Guard(limit=15.0)
     """Most fall of the chosen answers' mean log-probability per sequence since the first steps."""
 
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> "TrainingGuards":
+        if self.entropy_low_ratio.limit >= 1:
+            raise misfit("entropy_low_ratio.limit", "must be below 1, or every run stops at its start")
+        if self.entropy_high_ratio.limit <= 1:
+            raise misfit("entropy_high_ratio.limit", "must be above 1, or every run stops at its start")
+        for name in ("kl_nats", "chosen_logp_drop_nats"):
+            if not getattr(self, name).limit:
+                raise misfit(f"{name}.limit", "must be above 0, or every run that learns is stopped")
+        return self
 
-class HaltRules(Frozen):
+
+class HaltRules(Configured):
     """Checked in the daemon on stored verdicts and labels."""
 
     min_alignment: Share = 0.80
-    alignment_window: PositiveInt = 200
-    alignment_min_labels: PositiveInt = 50
-    min_reward_sd: float = Field(default=0.1, ge=0)
+    alignment_window: int = Field(default=200, ge=1, le=2000)
+    """Newest labelled pairs that a judge is measured on; more than 2,000 labels are not looked at."""
+    alignment_min_labels: int = Field(default=50, ge=1, le=2000)
+    min_reward_sd: float = Field(default=0.1, ge=0, le=4)
     """Least standard deviation of the last `reward_window` rewards (0-10 scale)."""
-    reward_window: PositiveInt = 200
+    reward_window: int = Field(default=200, ge=10, le=10_000)
 
 
-class GateRule(Frozen):
+class GateRule(Configured):
     """What evidence lets an adapter through."""
 
-    min_prompts: PositiveInt = 40
-    max_prompts: PositiveInt = 200
+    min_prompts: int = Field(default=40, ge=1, le=100_000)
+    max_prompts: int = Field(default=200, ge=1, le=100_000)
     min_win_rate: Share = 0.5
     """The lower bound of the win rate must be above it."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    max_kl_nats: PositiveFloat = 10.0
+    max_kl_nats: float = Field(default=10.0, ge=0.001, le=1e9)
     """Ceiling of mean KL to the stable policy, per sequence, on fresh samples."""
     min_entropy_ratio: Share = 0.5
-    max_entropy_ratio: PositiveFloat = 2.0
+    max_entropy_ratio: float = Field(default=2.0, gt=0, le=1e9)
     max_cut_excess: Share = 0.2
     """Most by which the share of the candidate's answers that were cut off may exceed the stable policy's."""
     min_alignment: Share = 0.80
     """The lower bound of each judge's alignment must be above it."""
-    min_labels: PositiveInt = 50
+    min_labels: int = Field(default=50, ge=1, le=2000)
 
 
-class PolicySpec(Frozen):
+class PolicySpec(Configured):
     """The named unit a user governs."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    family: str = Field(min_length=1)
+    family: Family
     """Model family of the policy. A judge of the same family is refused."""
-    base_model: str = Field(min_length=1)
+    base_model: str
     """A local directory or a hub id."""
-    revision: str | None = None
+    revision: Annotated[str, AfterValidator(_commit)] | None = None
     """Commit of a hub model. A hub id without one is refused: its weights could change under the adapters."""
-    served_as: str | None = Field(default=None, min_length=1)
+    served_as: str | None = None
     """The name under which the server knows the base model; an adapter's configuration carries it. None: the
     directory's path, or the hub id."""
     constitution: str = "helpful"

@@ -9,7 +9,7 @@ back: what it returns is exactly what was shown.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from policies import grammar
 from policies.constitution import Constitution
@@ -29,9 +29,13 @@ _NONCE = re.compile(r"[0-9a-f]{16,64}")
 _BREAKS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
+    "\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff"
+    "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u2800\ue000-\uf8ff\ufdd0-\ufdef\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000f0000-\U0010ffff]"
 )
-"""Controls, zero-width and filler characters, bidirectional controls, variation selectors, tags."""
+"""Controls, zero-width and filler characters, bidirectional controls, variation selectors, tags; all other
+characters that format and show nothing themselves; private use, which shows what a font makes of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +239,32 @@ def cases_in(text: str) -> ParsedCase:
     )
 
 
-def prompt_digest(system: str, texts: Sequence[str], nonce: str) -> str:
-    """SHA-256 of all that is asked, the nonce masked: the same question has the same digest at each call."""
-    return digest([system, *(text.replace(nonce, "*") for text in texts)])
+def case_digest(system: str, case: Case, dimensions: Sequence[str]) -> str:
+    """SHA-256 of all that is asked, apart from the code of the boundaries, and of the case it is asked about.
+
+    It is taken of the structure and not of the text: a text may hold whatever a mask for the code is, and two
+    cases that divide the same lines differently are two cases. The case goes in as given and as shown: an
+    answer belongs to the whole case, also where only a part of it was shown, and to what was shown of it.
+    """
+    shown, left_out = fitted(case)
+    return digest(
+        {
+            "system": system,
+            "dimensions": list(dimensions),
+            "given": _structure(case),
+            "shown": _structure(shown),
+            "left_out": left_out,
+        }
+    )
+
+
+def _structure(case: Case) -> dict[str, Any]:
+    return {
+        "turns": [[turn.role, turn.text, turn.reasoning] for turn in case.turns],
+        "answers": list(case.answers),
+        "reference": case.reference,
+        "reasoning": list(case.reasoning),
+    }
 
 
 def judge_version(

@@ -8,38 +8,52 @@ Rewards are points on the judges' scale of 0 to 10 throughout, KL is in nats. A 
 in points per nat: the best policy under a coefficient c is the reference times exp(reward / c).
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
+from pydantic import BeforeValidator, Field, model_validator
+
+from policies.configured import Configured, Count, misfit
+from policies.quantities import (
+    AutoBool,
+    AutoEpochs,
+    AutoInt,
+    AutoRate,
+    AutoShare,
+    Batch,
+    Epochs,
+    Rate,
+    Share,
+    Steps,
 )
 
-from policies.quantities import AutoBool, AutoFloat, AutoInt, AutoShare, Share
-from policies.records import Frozen
-
 DpoTrainer = Literal["shared", "trl"]
+Start = Literal["stable", "base"]
+Reference = Literal["start", "stable", "base"]
 SftTargets = Literal["best", "corrections", "both"]
 KtoSource = Literal["thumbs", "scores", "both"]
 Ceiling = Annotated[float, Field(gt=0, le=10)] | Literal["auto", "none"]
 """Points that no reward is above; `auto`: a quantile of the rewards that answers seen before have."""
 
 
-class Lora(Frozen):
+class Lora(Configured):
     """The adapter's shape."""
 
-    r: PositiveInt = 16
-    alpha: PositiveInt = 32
-    dropout: Share = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
+    r: int = Field(default=16, ge=1, le=1024)
+    alpha: int = Field(default=32, ge=1, le=65_536)
+    dropout: float = Field(default=0.0, ge=0, le=0.9)
+    target_modules: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+
+    @model_validator(mode="after")
+    def _names_modules(self) -> "Lora":
+        try:
+            re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
+        except re.error as error:
+            raise misfit("target_modules", f"no pattern of names: {error}") from None
+        return self
 
 
-class DpoRecipe(Frozen):
+class DpoRecipe(Configured):
     """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow.
 
     What is `auto` follows from the size of base and data and from the memory there is; what is written is
@@ -47,116 +61,137 @@ class DpoRecipe(Frozen):
     """
 
     method: Literal["dpo"] = "dpo"
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
+    reference: Reference = "start"
+    """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
+    the base."""
     trainer: DpoTrainer = "shared"
     """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
     computation, each answer behind its prompt.
     """
     lora: Lora = Lora()
-    beta: PositiveFloat = 0.1
-    sft_weight: float = Field(default=1.0, ge=0)
-    learning_rate: AutoFloat = "auto"
+    beta: float = Field(default=0.1, ge=1e-4, le=100)
+    sft_weight: float = Field(default=1.0, ge=0, le=1000)
+    learning_rate: AutoRate = "auto"
     """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
-    epochs: AutoFloat = "auto"
+    epochs: AutoEpochs = "auto"
     batch_size: AutoInt = "auto"
     """Pairs in memory at a time; times `gradient_accumulation` they are the pairs of a step."""
     gradient_accumulation: AutoInt = "auto"
-    max_length: PositiveInt = 4096
-    max_steps: int = -1
+    max_length: int = Field(default=4096, ge=16, le=1 << 20)
+    max_steps: Steps = -1
     gradient_checkpointing: AutoBool = "auto"
     """Less memory for activations, for a third more time."""
-    checkpoint_steps: PositiveInt = 50
+    checkpoint_steps: Count = 50
     warmup_ratio: AutoShare = "auto"
     """Share of the steps in which the learning rate rises."""
 
 
-class RewardRecipe(Frozen):
+class RewardRecipe(Configured):
     """A Bradley-Terry reward model: a LoRA adapter with a scalar head, on preferences."""
 
     method: Literal["reward"] = "reward"
+    start: Literal["base"] = "base"
+    reference: Literal["start"] = "start"
+    """There is none: a reward model is no policy."""
     lora: Lora = Lora()
     folds: int = Field(default=1, ge=1, le=8)
     """Models in the ensemble. With two or more each leaves out another part of the prompts, and is measured
     on it."""
-    centring: NonNegativeFloat = 0.01
+    centring: float = Field(default=0.01, ge=0, le=100)
     """Weight of the squared sum of a pair's scores (Eisenstein et al. 2023, arXiv:2312.09244): preferences
     leave the level of scores open, and without it they drift."""
-    margin: NonNegativeFloat = 0.0
+    margin: float = Field(default=0.0, ge=0, le=100)
     """Share of a label's log odds by which chosen must be ahead before the loss calls it right (Llama 2,
     arXiv:2307.09288, has margins by strength of preference). Soft labels say the strength already."""
-    learning_rate: PositiveFloat = 1e-4
-    epochs: PositiveFloat = 1.0
-    batch_size: PositiveInt = 8
-    gradient_accumulation: PositiveInt = 1
-    max_length: PositiveInt = 4096
-    max_steps: int = -1
-    checkpoint_steps: PositiveInt = 50
+    learning_rate: Rate = 1e-4
+    epochs: Epochs = 1.0
+    batch_size: Batch = 8
+    gradient_accumulation: Batch = 1
+    max_length: int = Field(default=4096, ge=16, le=1 << 20)
+    max_steps: Steps = -1
+    checkpoint_steps: Count = 50
     warmup_ratio: Share = 0.1
 
 
-class PpoRecipe(Frozen):
+class PpoRecipe(Configured):
     """PPO (Schulman et al. 2017, arXiv:1707.06347) with a penalty on KL to the reference.
 
     A step samples `prompts` times `answers` answers and learns from them in `inner_epochs` passes.
     """
 
     method: Literal["ppo"] = "ppo"
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
+    reference: Literal["start"] = "start"
+    """KL in the reward is to what training starts from."""
     lora: Lora = Lora()
-    steps: PositiveInt = 50
-    prompts: PositiveInt = 16
-    answers: PositiveInt = 4
+    steps: Count = 50
+    prompts: Batch = 16
+    answers: int = Field(default=4, ge=1, le=1024)
     """To each prompt: how far their rewards are apart is what tells of a policy that no longer varies."""
-    max_new_tokens: PositiveInt = 256
-    sampling_batch: PositiveInt = 32
+    max_new_tokens: int = Field(default=256, ge=1, le=1 << 17)
+    sampling_batch: Batch = 32
     """Answers that are sampled at a time."""
     inner_epochs: int = Field(default=2, ge=1, le=16)
-    minibatch: PositiveInt = 16
+    minibatch: Batch = 16
     """Answers of one optimiser step."""
-    microbatch: PositiveInt = 8
+    microbatch: Batch = 8
     """Answers in memory at a time; the gradient is that of the whole minibatch whatever it is."""
-    learning_rate: PositiveFloat = 1e-4
+    learning_rate: Rate = 1e-4
     """The policy's highest: it rises in the warm-up and falls as a cosine, and no step is made at 0."""
-    warmup_steps: NonNegativeInt = 5
-    critic_learning_rate_factor: float = Field(default=10.0, gt=0)
+    warmup_steps: int = Field(default=5, ge=0, le=1_000_000)
+    critic_learning_rate_factor: float = Field(default=10.0, gt=0, le=10_000)
     """Times the policy's; 10 to 100 is usual."""
-    critic_warmup_steps: NonNegativeInt = 3
+    critic_warmup_steps: int = Field(default=3, ge=0, le=1_000_000)
     """First steps, in which only the critic learns: advantages of a blind critic are noise."""
     critic_epochs: int = Field(default=2, ge=1, le=16)
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: float = Field(default=1.0, gt=0, le=1e6)
     clip: float = Field(default=0.2, gt=0, lt=1)
     """How far the importance ratio may be from 1 before it no longer pulls."""
-    value_clip: PositiveFloat = 2.0
+    value_clip: float = Field(default=2.0, gt=0, le=1e6)
     """Points by which a value may leave the old one within a step before it no longer pulls."""
-    entropy_coefficient: NonNegativeFloat = 0.0
+    entropy_coefficient: float = Field(default=0.0, ge=0, le=100)
     """Bonus per nat of entropy, beside advantages of variance 1. KL to the reference holds entropy, too."""
-    approx_kl_limit: PositiveFloat = 0.05
+    approx_kl_limit: float = Field(default=0.05, gt=0, le=100)
     """Nats per token between the policy that sampled and the one that learns: there a step's passes end."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     lam: float = Field(default=1.0, ge=0, le=1)
     """GAE's lambda. With both at 1 an advantage is the return minus the value: right for short answers whose
     one score comes at the end."""
-    kl_coefficient: PositiveFloat = 1.0
+    kl_coefficient: float = Field(default=1.0, gt=0, le=1e6)
     """Where it begins, in points per nat."""
-    kl_target: PositiveFloat = 4.0
+    kl_target: float = Field(default=4.0, gt=0, le=1e6)
     """Nats per sequence that the coefficient steers to."""
     kl_gain: float = Field(default=0.5, ge=0, le=4)
     """How fast it steers; 0 leaves it where it is. Ziegler et al. have 0.1 for thousands of steps, a LoRA run
     has tens."""
     ceiling: Ceiling = "auto"
     ceiling_quantile: Share = 0.9
-    pessimism: NonNegativeFloat = 1.0
+    pessimism: float = Field(default=1.0, ge=0, le=100)
     """How many standard deviations over the reward model's folds are taken off their mean."""
     verdict_weight: Share = 0.5
     """Weight of a judge's stored verdict on the same prompt and answer, where there is one; the reward model
     has the rest."""
     truncation_penalty: float = Field(default=2.0, ge=0, le=10)
     """Points taken off an answer that was cut."""
-    checkpoint_steps: PositiveInt = 5
+    max_length: int = Field(default=4096, ge=16, le=1 << 20)
+    """Tokens of the longest prompt with its answer; longer prompts are left out."""
+    checkpoint_steps: Count = 5
 
     @model_validator(mode="after")
     def _consistent(self) -> "PpoRecipe":
         if self.lora.dropout:
             raise ValueError(
                 "lora.dropout must be 0: with it the importance ratio of an unchanged policy is not 1"
+            )
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"max_new_tokens is {self.max_new_tokens} and max_length {self.max_length}: no room is left "
+                "for a prompt"
             )
         if self.critic_warmup_steps >= self.steps:
             raise ValueError(
@@ -166,32 +201,40 @@ class PpoRecipe(Frozen):
         return self
 
 
-class _Steps(Frozen):
+class _Steps(Configured):
     """The steps of a recipe on single answers. What is `auto` follows from the size of base and data."""
 
+    start: Start = "stable"
+    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
+    force both are the base."""
     lora: Lora = Lora()
-    learning_rate: AutoFloat = "auto"
-    epochs: AutoFloat = "auto"
+    learning_rate: AutoRate = "auto"
+    """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
+    epochs: AutoEpochs = "auto"
     batch_size: AutoInt = "auto"
     """Answers in memory at a time; times `gradient_accumulation` they are the answers of a step."""
     gradient_accumulation: AutoInt = "auto"
-    max_length: PositiveInt = 4096
-    max_steps: int = -1
+    max_length: int = Field(default=4096, ge=16, le=1 << 20)
+    max_steps: Steps = -1
     gradient_checkpointing: AutoBool = "auto"
-    checkpoint_steps: PositiveInt = 50
+    """Less memory for activations, for a third more time."""
+    checkpoint_steps: Count = 50
     warmup_ratio: AutoShare = "auto"
+    """Share of the steps in which the learning rate rises."""
 
 
 class SftRecipe(_Steps):
     """Supervised fine-tuning on good answers alone: the plain baseline that every other method must beat."""
 
     method: Literal["sft"] = "sft"
+    reference: Literal["start"] = "start"
+    """The loss has none; the guards measure KL to what training starts from."""
     targets: SftTargets = "best"
     """`best`: of the answers to a prompt the one of the highest reward, where preferences have one;
     `corrections`: what people wrote; `both`: these, and the best where nobody wrote any."""
     min_reward: float = Field(default=5.0, ge=0, le=10)
     """Points below which even the best of a prompt's answers is no target."""
-    correction_weight: PositiveFloat = 1.0
+    correction_weight: float = Field(default=1.0, ge=1e-4, le=1000)
     """Of what people wrote, where the best by reward have 1."""
 
 
@@ -199,40 +242,57 @@ class KtoRecipe(_Steps):
     """KTO (Ethayarajh et al. 2024, arXiv:2402.01306) on answers that were found good or bad one by one."""
 
     method: Literal["kto"] = "kto"
+    reference: Reference = "start"
+    """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
+    the base."""
     source: KtoSource = "thumbs"
     """`thumbs`: what users said in the log; `scores`: judges' scores; `both`: these, and scores where no user
     said anything."""
     feedback: tuple[str, ...] = Field(default=("thumb",), min_length=1)
     """Names of the log's feedback that are thumbs."""
-    thumb_up_from: float = Field(default=0.5, allow_inf_nan=False)
+    thumb_up_from: float = Field(default=0.5, ge=-1e6, le=1e6)
     """A thumb with a score is up from here, else down: for 1 and 0 as for 1 and -1."""
     good_from: float = Field(default=7.0, ge=0, le=10)
     """Points from which a scored answer is good."""
     bad_to: float = Field(default=3.0, ge=0, le=10)
     """Points up to which it is bad; what lies between says nothing."""
-    thumb_weight: NonNegativeFloat = 1.0
-    score_weight: NonNegativeFloat = 0.5
+    thumb_weight: float = Field(default=1.0, ge=0, le=1000)
+    score_weight: float = Field(default=0.5, ge=0, le=1000)
     balance: bool = True
     """The rarer kind, good or bad, weighs as much as the other: thumbs are mostly complaints."""
-    beta: PositiveFloat = 0.1
-    sft_weight: NonNegativeFloat = 1.0
+    beta: float = Field(default=0.1, ge=1e-4, le=100)
+    sft_weight: float = Field(default=1.0, ge=0, le=1000)
     """An anchor as in DPO: nats per token of the good answers, by their weights."""
 
     @model_validator(mode="after")
-    def _apart(self) -> "KtoRecipe":
+    def _consistent(self) -> "KtoRecipe":
         if self.bad_to >= self.good_from:
-            raise ValueError(f"bad_to ({self.bad_to:g}) must be below good_from ({self.good_from:g})")
+            raise misfit("bad_to", f"{self.bad_to:g} must be below good_from ({self.good_from:g})")
         if self.batch_size == 1:
-            raise ValueError("batch_size must be 2 at least: KL is estimated across the answers of a batch")
+            raise misfit("batch_size", "1 is too few: KL is estimated across the answers of a batch: write 2")
+        if not self._weight:
+            raise misfit(self._weightless, "0: nothing of policy.recipe.source would be learned from")
         return self
 
+    @property
+    def _weight(self) -> float:
+        """The highest weight of what `source` names."""
+        weights = {"thumbs": self.thumb_weight, "scores": self.score_weight}
+        return weights.get(self.source, max(weights.values()))
 
-def _named(raw: Any) -> Any:
-    """A recipe that does not say its method is DPO's."""
-    return {"method": "dpo", **raw} if isinstance(raw, dict) else raw
+    @property
+    def _weightless(self) -> str:
+        return "score_weight" if self.source == "scores" else "thumb_weight"
+
+
+def _named(asked: Any) -> Any:
+    """A recipe that names no method is DPO's."""
+    return {"method": "dpo"} | asked if isinstance(asked, dict) else asked
 
 
 Recipe = Annotated[
-    Annotated[DpoRecipe | SftRecipe | KtoRecipe, Field(discriminator="method")], BeforeValidator(_named)
+    DpoRecipe | RewardRecipe | PpoRecipe | SftRecipe | KtoRecipe,
+    Field(discriminator="method"),
+    BeforeValidator(_named),
 ]
 """What `policy.recipe` may be."""

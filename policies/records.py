@@ -117,6 +117,10 @@ class Trace(Frozen):
     tags: dict[str, str] = Field(default_factory=dict)
     truncated: bool = False
     """The answer was cut off by a limit of length."""
+    unshown: bool = False
+    """A part of the answer is no text (an image, a sound): a placeholder stands for it, which nothing may
+    learn.
+    """
 
     @property
     def digest(self) -> str:
@@ -128,8 +132,9 @@ class Trace(Frozen):
         content = self.model_dump(mode="json", exclude={"source", "ts"})
         # Younger than stores that hold digests: where they say nothing, the digest is what it was without
         # them.
-        if not self.truncated:
-            del content["truncated"]
+        for name in ("truncated", "unshown"):
+            if not content[name]:
+                del content[name]
         for message in (*content["messages"], *content["output"]):
             if not message["reasoning"]:
                 del message["reasoning"]

@@ -8,6 +8,7 @@ from policies.agreement import COVERAGE_FLOOR
 from policies.intervals import passing
 from policies.policy import CurationRule, PolicySpec
 from policies.records import Role, Split
+from policies.selection import told
 from policies.stock import Stock, attainable
 from policies.waits import Demand, Rate, Wait, known, observed
 
@@ -95,8 +96,10 @@ def preferences(stock: Stock, policy: PolicySpec, asks: Asks) -> Requirement:
     elif stuck is None and missing and room.estimate == 0:
         stuck = _capped(stock, rule, need)
     note = "training.min_preferences"
-    if stock.kept < stock.stored:
-        note += f"; the caps on one contributor leave out {stock.stored - stock.kept} of {stock.stored}"
+    if missing and (few := _few(stock, rule, need)):
+        note += f"; {few}"
+    if stock.left_out:
+        note += f"; of {stock.stored} are left out: {told(stock.left_out)}"
     return _from_train("preferences", stock, Need(need, note, stuck), have=stock.kept, room=room)
 
 
@@ -114,11 +117,22 @@ def new_preferences(stock: Stock, policy: PolicySpec, need: int) -> Requirement:
 def _capped(stock: Stock, rule: CurationRule, need: int) -> str:
     """What the caps on one contributor let in, and the key that lets more in."""
     seen = stock.traffic.contributors
-    freely = attainable(seen, rule.model_copy(update={"max_source_share": 1.0}))
-    keys = "max_source_share" if freely >= need else "max_source_share and max_source_pairs"
+    enough = math.ceil(need / max(seen, 1))
+    key = "max_source_pairs" if rule.max_source_pairs < enough else "max_source_fair"
     return (
         f"the caps let {attainable(seen, rule)} pairs of the {seen} contributors seen into a snapshot: "
-        f"raise policy.curation.{keys}, or lower training.min_preferences"
+        f"raise policy.curation.{key}, or lower training.min_preferences"
+    )
+
+
+def _few(stock: Stock, rule: CurationRule, need: int) -> str:
+    """That the contributors seen cannot fill a snapshot, and what would; "" where they can."""
+    seen = stock.traffic.contributors
+    if not seen or attainable(seen, rule) >= need:
+        return ""
+    return (
+        f"the {seen} contributors seen cannot give so many under policy.curation.max_source_pairs "
+        f"({rule.max_source_pairs}): it takes {math.ceil(need / rule.max_source_pairs)}, or a higher cap"
     )
 
 

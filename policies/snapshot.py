@@ -50,6 +50,9 @@ class Pair(Frozen):
     chosen_tokens: Tokens | None = None
     rejected_tokens: Tokens | None = None
     rejected_truncated: bool = False
+    chosen_reward: float | None = Field(default=None, ge=0, le=10)
+    """Points that the judge gave, in the verdict that made the preference."""
+    rejected_reward: float | None = Field(default=None, ge=0, le=10)
 
     @property
     def flipped(self) -> "Pair":
@@ -61,6 +64,8 @@ class Pair(Frozen):
                 "rejected": self.chosen,
                 "rejected_tokens": self.chosen_tokens,
                 "rejected_truncated": False,
+                "chosen_reward": self.rejected_reward,
+                "rejected_reward": self.chosen_reward,
             }
         )
 
@@ -73,11 +78,16 @@ class Snapshot(Frozen):
     pairs: tuple[Pair, ...]
 
 
-def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
+def encoded(policy: str, pairs: Sequence[Pair]) -> bytes:
+    """The file's bytes; their SHA-256 is the snapshot's id."""
     header = Header(pairs=len(pairs), policy=policy)
     lines = [header.model_dump(mode="json"), *(pair.model_dump(mode="json") for pair in pairs)]
-    body = b"".join(canonical(line) + b"\n" for line in lines)
+    return b"".join(canonical(line) + b"\n" for line in lines)
+
+
+def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
+    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
+    body = encoded(policy, pairs)
     name = hashlib.sha256(body).hexdigest()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.jsonl"

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.agreement import Alignment
-from policies.curation import capped
 from policies.policy import CurationRule, PolicySpec, Splits
 from policies.records import Role, Split
+from policies.selection import Offer, Reason, selected
 from policies.waits import Rate, known, observed
 
 ASKED_SPLITS = (Split.TRAIN, Split.AUDIT, Split.GATE)
@@ -66,10 +66,11 @@ class Stock:
     """All that counts. Without anything stored every figure is 0 and every rate is assumed.
 
     `uncurated` and `unsampled` are train and audit events that the stages still have in hand. Of the newest
-    `curated` train events `gave` gave a preference. `kept` of the `stored` preferences go into a snapshot;
-    `fresh` came after the last training began. `possible` is, for each of the newest sampled audit events,
-    how many pairs of answers differ. `unlabelled` of their pairs wait for people; people looked at `labelled`
-    pairs and preferred an answer in `settled`. Of the gate judge's newest `rulings` it `decided` so many.
+    `curated` train events `gave` gave a preference. `kept` of the `stored` preferences go into a snapshot,
+    `left_out` says why the others do not; `fresh` came after the last training began. `possible` is, for each
+    of the newest sampled audit events, how many pairs of answers differ. `unlabelled` of their pairs wait for
+    people; people looked at `labelled` pairs and preferred an answer in `settled`. Of the gate judge's newest
+    `rulings` it `decided` so many.
     """
 
     traffic: Traffic = Traffic()
@@ -79,6 +80,7 @@ class Stock:
     gave: int = 0
     stored: int = 0
     kept: int = 0
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
     fresh: int = 0
     unsampled: int = 0
     possible: tuple[int, ...] = ()
@@ -114,12 +116,8 @@ def most_pairs(policy: PolicySpec) -> int:
     return math.comb(policy.sampling.candidates + 1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _By:
-    contributor: str
-
-
 def attainable(contributors: int, rule: CurationRule) -> int:
     """The largest snapshot that so many contributors can fill, whatever each of them says."""
     rounds = range(rule.max_source_pairs)
-    return len(capped([_By(str(each)) for _ in rounds for each in range(contributors)], rule))
+    offers = [Offer(str(each)) for _ in rounds for each in range(contributors)]
+    return len(selected(offers, rule.model_copy(update={"max_age_days": None, "mix": None}), now=0.0).kept)

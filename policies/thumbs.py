@@ -7,58 +7,17 @@ ends of the scale, and says nothing between them. Only the train split is ever o
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from policies.answers import Answer, Kind, rank
 from policies.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message, Tokens, text_of
+from policies.selection import Offer, Reason
 
 UP = frozenset({"up", "thumbs_up", "thumb_up", "positive", "good", "like", "👍"})
 DOWN = frozenset({"down", "thumbs_down", "thumb_down", "negative", "bad", "dislike", "👎"})
 """Labels of feedback that has no score."""
-
-
-class Why(StrEnum):
-    """Why an answer that was offered is not learned from."""
-
-    CONTRADICTORY = "contradictory"
-    """Its thumbs are up and down."""
-    UNREADABLE = "unreadable"
-    """Its thumb has neither a score nor a known label."""
-    MIDDLING = "middling"
-    """Its score is between bad and good."""
-    LOW_REWARD = "low_reward"
-    """It is the best of its prompt's answers, and none is good enough."""
-    CUT_OFF = "cut_off"
-    """It is good as far as it goes: its end would be taught."""
-    SEEN_IN_PART = "seen_in_part"
-    """The judges did not see all of it."""
-    REVISED = "revised"
-    """A later revision of the event, or a thumb beside the score, says it better."""
-    NOT_BEST = "not_best"
-    """Another answer to the same prompt is the target."""
-    CAPPED = "capped"
-    """Its contributor has given as many as one may, or the snapshot is full."""
-
-
-TOLD = {
-    Why.CONTRADICTORY: "with thumbs up and down",
-    Why.UNREADABLE: "whose thumb has neither a score nor a known label",
-    Why.MIDDLING: "scored between policy.recipe.bad_to and good_from",
-    Why.LOW_REWARD: "below policy.recipe.min_reward",
-    Why.CUT_OFF: "cut off by a limit of length",
-    Why.SEEN_IN_PART: "that judges saw in part",
-    Why.REVISED: "that another revision or a thumb replaces",
-    Why.NOT_BEST: "beside a better one to the same prompt",
-    Why.CAPPED: "left out by policy.curation's caps",
-}
-
-
-def told(left_out: Mapping[Why, int]) -> str:
-    """The counts as text; "" where nothing is left out."""
-    return ", ".join(f"{left_out[why]} {said}" for why, said in TOLD.items() if left_out.get(why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +25,7 @@ class Offered:
     """A stored answer, as far as it can be learned from. `event` is the log's, the same for all revisions.
 
     `reward` is a judge's (0 to 10) where `kind` is `best` or `score`, `feedback` the log's for a `thumb`.
+    `at` is when the event was, in seconds since the epoch, `tags` what it says of itself.
     """
 
     kind: Kind
@@ -79,32 +39,67 @@ class Offered:
     truncated: bool = False
     reward: float | None = None
     feedback: tuple[Feedback, ...] = ()
+    at: float = 0.0
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """An answer to learn from, with who is counted for the cap on one source."""
+    """An answer to learn from, and what it was offered as."""
 
     answer: Answer
-    contributor: str
+    offered: Offered
+
+
+@dataclass(frozen=True, slots=True)
+class Learnable:
+    """What can be learned from, in the order it was offered, and how many cannot, by why."""
+
+    learned: tuple[Learned, ...]
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What can be learned from, in the order it was offered, and how many cannot, by why."""
+    """What the caps choose from, newest first, and what is left out before them, by why.
 
-    learned: tuple[Learned, ...]
-    left_out: Mapping[Why, int] = field(default_factory=dict)
+    `answers` are those offered by themselves, by their numbers.
+    """
+
+    offers: tuple[Offer, ...]
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> int:
+        """How many were looked at."""
+        return len(self.offers) + sum(self.left_out.values())
 
 
-def thumb(feedback: Sequence[Feedback], recipe: KtoRecipe) -> bool | Why:
+def offers_of(found: Learnable, *, tag: str | None) -> Gathered:
+    """Answers as the caps have them: by contributor, age and topic, which is what an event says under `tag`.
+    Nothing is known of how they read.
+    """
+    offers = tuple(
+        Offer(
+            each.offered.contributor,
+            id=each.answer.candidate,
+            at=each.offered.at,
+            topic="" if tag is None else each.offered.tags.get(tag, ""),
+        )
+        for each in found.learned
+    )
+    return Gathered(offers, found.left_out, {each.answer.candidate: each.answer for each in found.learned})
+
+
+def thumb(feedback: Sequence[Feedback], recipe: KtoRecipe) -> bool | Reason:
     """Whether a user's thumbs are up, or why nobody can tell. There must be one under the recipe's names."""
     ups = {_up(each, recipe) for each in feedback if each.name in recipe.feedback}
     if {True, False} <= ups:
-        return Why.CONTRADICTORY
+        return Reason.CONTRADICTORY
     known = ups - {None}
     if len(known) != 1:
-        return Why.UNREADABLE
+        return Reason.UNREADABLE
     return known.pop() is True
 
 
@@ -115,71 +110,71 @@ def _up(feedback: Feedback, recipe: KtoRecipe) -> bool | None:
     return True if label in UP else False if label in DOWN else None
 
 
-def judged(offers: Sequence[Offered], recipe: KtoRecipe) -> Gathered:
+def judged(offers: Sequence[Offered], recipe: KtoRecipe) -> Learnable:
     """Thumbs and scores as answers that are good or bad. A thumb goes before a score of the same answer, and
     the first offer of an event before others.
     """
-    left_out: Counter[Why] = Counter()
+    left_out: Counter[Reason] = Counter()
     learned: list[Learned] = []
     said: set[object] = set()
     for offer in sorted(offers, key=lambda each: each.kind != "thumb"):
         keys = {offer.candidate, offer.event} if offer.kind == "thumb" else {offer.candidate}
-        found = Why.REVISED if said & keys else _judged(offer, recipe)
+        found = Reason.REVISED if said & keys else _judged(offer, recipe)
         said |= keys
-        if isinstance(found, Why):
+        if isinstance(found, Reason):
             left_out[found] += 1
         else:
-            learned.append(Learned(found, offer.contributor))
-    return Gathered(tuple(learned), left_out)
+            learned.append(Learned(found, offer))
+    return Learnable(tuple(learned), left_out)
 
 
-def _judged(offer: Offered, recipe: KtoRecipe) -> Answer | Why:
+def _judged(offer: Offered, recipe: KtoRecipe) -> Answer | Reason:
     if offer.kind == "thumb":
         good = thumb(offer.feedback, recipe)
         weight = recipe.thumb_weight
     else:
         good = _scored(offer, recipe)
         weight = recipe.score_weight
-    if isinstance(good, Why):
+    if isinstance(good, Reason):
         return good
     if good and offer.truncated:
-        return Why.CUT_OFF
+        return Reason.CUT_OFF
     return _answer(offer, good=good, weight=weight)
 
 
-def _scored(offer: Offered, recipe: KtoRecipe) -> bool | Why:
+def _scored(offer: Offered, recipe: KtoRecipe) -> bool | Reason:
     if len(text_of(offer.answer)) > MAX_ANSWER:
-        return Why.SEEN_IN_PART
+        return Reason.SEEN_IN_PART
     assert offer.reward is not None
     if recipe.bad_to < offer.reward < recipe.good_from:
-        return Why.MIDDLING
+        return Reason.MIDDLING
     return offer.reward >= recipe.good_from
 
 
-def targets(offers: Sequence[Offered], recipe: SftRecipe) -> Gathered:
+def targets(offers: Sequence[Offered], recipe: SftRecipe) -> Learnable:
     """Answers to imitate, one a prompt: a person's text first, then the highest reward."""
-    left_out: Counter[Why] = Counter()
+    left_out: Counter[Reason] = Counter()
     chosen: dict[str, tuple[Answer, Offered]] = {}
     for offer in offers:
         found = _target(offer, recipe)
-        if isinstance(found, Why):
+        if isinstance(found, Reason):
             left_out[found] += 1
             continue
         before = chosen.get(found.asked)
         if before is not None:
-            left_out[Why.NOT_BEST] += 1
+            left_out[Reason.NOT_BEST] += 1
         if before is None or rank(found) > rank(before[0]):
             chosen[found.asked] = found, offer
-    return Gathered(tuple(Learned(answer, offer.contributor) for answer, offer in chosen.values()), left_out)
+    return Learnable(tuple(Learned(answer, offer) for answer, offer in chosen.values()), left_out)
 
 
-def _target(offer: Offered, recipe: SftRecipe) -> Answer | Why:
+def _target(offer: Offered, recipe: SftRecipe) -> Answer | Reason:
     if offer.truncated:
-        return Why.CUT_OFF
+        return Reason.CUT_OFF
     if offer.kind == "correction":
         return _answer(offer, good=True, weight=recipe.correction_weight)
     if offer.reward is not None and offer.reward < recipe.min_reward:
-        return Why.LOW_REWARD
+        return Reason.LOW_REWARD
     return _answer(offer, good=True, weight=1.0)
 
 

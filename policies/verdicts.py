@@ -21,7 +21,7 @@ MIN_MASS = 0.5
 HALF_RANGE = 5.0
 """The largest standard deviation that values between 0 and 10 can have."""
 
-_STATED = re.compile(r'(?:"score"\s*:\s*|SCORE ([0-9a-f]+): *)(?=\d)')
+_STATED = re.compile(r'(?:"score"\s*:\s*|SCORE ([0-9a-f]+): *)(?=[0-9])')
 """What stands before a stated score: the JSON key, or the sentinel with its code."""
 
 CONFIDENCE_SPLIT = 0.5

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from connectors.decoders import strict, thoughts
 from connectors.decoders.harmony import channels
 from connectors.errors import DecodeError
+from connectors.events import SkipReason
 from policies.records import Message, ToolCall
 
 UNPARSED = "_unparsed"
@@ -21,7 +22,15 @@ UNPARSED = "_unparsed"
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"})
 """How servers say that an answer ended at a limit of length, in lower case."""
 
-_ROLES = {"developer": "system", "function": "tool"}
+WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+"""How servers say that a filter kept an answer back, in lower case."""
+
+_ROLES = {
+    "developer": "system", "function": "tool", "model": "assistant", "ai": "assistant", "bot": "assistant",
+    "human": "user",
+}  # fmt: skip
+_SAYING = frozenset({"text", "input_text", "output_text"})
+"""Types of parts that are text, also where it is null."""
 
 
 def messages_of(raw: Any, where: str, *, role: str | None = None) -> tuple[Message, ...]:
@@ -35,15 +44,14 @@ def message_of(raw: Any, where: str, *, role: str | None = None) -> Message:
     """One message, of `role` where it names none. Raises DecodeError naming the place."""
     if not isinstance(raw, Mapping):
         raise DecodeError(f"`{where}` must be an object")
-    said = raw.get("role") or role
-    said = _ROLES.get(said, said) if isinstance(said, str) else said
+    said = role_of(raw.get("role")) or role
     content, calls = _said(raw, where), _calls(raw, where)
     fields = {
         "role": said,
         "content": content,
         "tool_calls": calls,
         "tool_call_id": _id(raw.get("tool_call_id")),
-        "name": raw.get("name"),
+        "name": _id(raw.get("name")),
     }
     if said == "assistant":
         fields |= _answered(raw, content, calls)
@@ -51,6 +59,36 @@ def message_of(raw: Any, where: str, *, role: str | None = None) -> Message:
         return Message(**fields)
     except ValidationError as error:
         raise DecodeError(f"`{where}`: {first_problem(error)}") from None
+
+
+def role_of(raw: Any) -> str | None:
+    """A role as we spell it, in lower case; None where the log names none."""
+    if not isinstance(raw, str) or not raw.strip():
+        return None
+    name = raw.strip().lower()
+    return _ROLES.get(name, name)
+
+
+def silence(output: Sequence[Message], finish: Any = None) -> SkipReason | None:
+    """Why there is no answer in what the agent put out; None where some message of its own says something."""
+    own = [message for message in output if message.role == "assistant"]
+    if any(message.content.strip() or message.tool_calls for message in own):
+        return None
+    if isinstance(finish, str) and finish.lower() in WITHHELD:
+        return SkipReason.WITHHELD
+    return SkipReason.THOUGHT if any(message.reasoning for message in own) else SkipReason.EMPTY
+
+
+def hides(raw: Any) -> bool:
+    """Whether a message holds what cannot be shown as text, such as an image, or a sound without its words.
+
+    A placeholder then stands in the text: people and judges shall see it, and no policy learn it.
+    """
+    if not isinstance(raw, Mapping):
+        return False
+    parts = _parts(raw.get("content"))
+    shown = all(thoughts.is_thought(part) or _text(part) is not None for part in parts)
+    return not shown or bool(_beside(raw))
 
 
 def answer_of(raw: Any, where: str, *, role: str | None = None) -> tuple[Message, ...]:
@@ -90,31 +128,58 @@ def _answered(raw: Mapping[str, Any], content: str, calls: tuple[ToolCall, ...])
 
 
 def _said(raw: Mapping[str, Any], where: str) -> str:
-    """The message's text; else why it refused, else what it spoke."""
+    """The message's text; else why it refused, else what it spoke. What else it brought is named."""
     audio = raw.get("audio")
     spoken = audio.get("transcript") if isinstance(audio, Mapping) else None
     text = _content(raw.get("content"), where) or _content(raw.get("refusal"), where)
-    return text or (spoken if isinstance(spoken, str) else "")
+    text = text or (spoken if isinstance(spoken, str) else "")
+    return "\n".join(each for each in (text, *_beside(raw)) if each)
+
+
+def _beside(raw: Mapping[str, Any]) -> list[str]:
+    """Placeholders of what a message has beside its content and not in words."""
+    audio, images = raw.get("audio"), raw.get("images")
+    mute = isinstance(audio, Mapping) and bool(audio) and not audio.get("transcript")
+    pictures = images if isinstance(images, list) else []
+    return ["[audio]"] * (mute and not raw.get("content")) + [_placeholder(each) for each in pictures]
 
 
 def _content(raw: Any, where: str) -> str:
     if raw is None or isinstance(raw, str):
         return raw or ""
-    if not isinstance(raw, list):
+    if not isinstance(raw, list | Mapping):
         raise DecodeError(f"`{where}.content` must be text or a list of parts")
-    return "\n".join(_part(part, where) for part in raw if not thoughts.is_thought(part))
+    return "\n".join(_part(part, where) for part in _parts(raw) if not thoughts.is_thought(part))
+
+
+def _parts(raw: Any) -> list[Any]:
+    """The parts of a content; one that stands without its list is a list of one."""
+    return [raw] if isinstance(raw, Mapping) else raw if isinstance(raw, list) else []
 
 
 def _part(part: Any, where: str) -> str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping):
+    if not isinstance(part, str | Mapping):
         raise DecodeError(f"`{where}.content` holds a part that is neither text nor an object")
-    for key in ("text", "refusal"):
+    text = _text(part)
+    return _placeholder(part) if text is None else text
+
+
+def _text(part: Any) -> str | None:
+    """A part's words; None where it has none to show."""
+    if not isinstance(part, Mapping):
+        return part if isinstance(part, str) else None
+    for key in ("text", "refusal", "transcript"):
         value = part.get(key)
         if isinstance(value, str) or thoughts.words(value):
             return thoughts.words(value)
-    return f"[{part.get('type', 'part')}]"  # an image or a sound: named, so that its absence shows
+    kind = part.get("type")
+    return "" if isinstance(kind, str) and kind in _SAYING else None
+
+
+def _placeholder(part: Any) -> str:
+    """An image or a sound by its name, so that its absence shows."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return f"[{kind if isinstance(kind, str) and kind else 'part'}]"[:80]
 
 
 def _calls(raw: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:

@@ -12,28 +12,39 @@ from connectors.base import Decoder
 from connectors.decoders import strict
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
-from connectors.errors import DecodeError, FatalError
+from connectors.decoders.spans import Spans
+from connectors.errors import DecodeError, FatalError, UnknownFormatError
+from connectors.events import Event, Skipped, SkipReason
 from policies.clusters import cluster_of
 from policies.records import Trace, canonical
 
 MAX_NAME = 512
 """Characters of names that databases index. A longer one is refused here, where the reason can be told."""
+MOST_EVENTS = 20_000
+"""Events of one record."""
+LEAST_EVENT = 60
+"""Bytes of the shortest event there is. A record whose items are shorter on average does not hold events."""
+FEW = 100
+"""So many items may be of any size: each is told what is wrong with it."""
 
 _BOM = b"\xef\xbb\xbf"
 _NAMES = ("model", "adapter", "session", "subject")
+_FRAMED = 5
+"""Bytes of the header that Confluent's serializers write: a zero and the schema's number."""
+_ENDS = ("{", "[", ",", "}", "]")
 
 
 def shipped() -> tuple[Decoder, ...]:
     """The decoders that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat())
+    return (Native(), OpenAIChat(), Spans())
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one event: a trace or the reason against it, and which decoder was asked."""
+    """What became of one event, and which decoder was asked."""
 
     decoder: str | None
-    result: Trace | DecodeError
+    result: Event
 
 
 class Decoders:
@@ -51,14 +62,16 @@ class Decoders:
                 raise FatalError(f"unknown decoder {name!r}: use auto or one of {', '.join(sorted(every))}")
         self._decoders = list(every.values()) if self._auto else [every[name] for name in wanted]
 
-    def decode(
-        self, value: bytes | None, *, source: str, timestamp: float | None
-    ) -> list[Trace | DecodeError]:
-        """Every event of the record, in order: the trace, or why there is none. Never empty, never raises."""
+    def decode(self, value: bytes | None, *, source: str, timestamp: float | None) -> list[Event]:
+        """Every event of the record, in order: a trace, a reason to skip it, or what is wrong with it. Never
+        empty, never raises.
+        """
         return [outcome.result for outcome in self.outcomes(value, source=source, timestamp=timestamp)]
 
     def outcomes(self, value: bytes | None, *, source: str, timestamp: float | None) -> list[Outcome]:
         """The same, with the decoder that was asked."""
+        if not value or not value.strip():
+            return [Outcome(None, Skipped(SkipReason.TOMBSTONE))]
         found: list[Outcome] = []
         try:
             for event in _events(value):
@@ -67,19 +80,25 @@ class Decoders:
             found.append(Outcome(None, error))
         return found
 
-    def _outcomes(self, event: "_Event", source: str, timestamp: float | None) -> list[Outcome]:
-        decoder: Decoder | None = None
+    def _outcomes(self, event: "_Item", source: str, timestamp: float | None) -> list[Outcome]:
+        name, known = None, False
         try:
             payload = event.payload()
+            if payload is None:
+                return [Outcome(None, Skipped(SkipReason.TOMBSTONE))]
             decoder = self._decoder_of(payload)
-            traces = decoder.decode(payload, source=source, timestamp=timestamp)
-            _check(traces)
+            name, known = decoder.name, decoder.matches(payload)
+            made = decoder.decode(payload, source=source, timestamp=timestamp)
+            if not made:
+                raise DecodeError("holds no event")  # noqa: TRY301 - told like the decoder's own refusals
+            return [Outcome(name, _checked(each, event)) for each in made]
         except DecodeError as error:
-            return [Outcome(decoder.name if decoder else None, DecodeError(str(error), event.body()))]
+            strange = isinstance(error, UnknownFormatError) or (name is not None and not known)
+            kind = UnknownFormatError if strange else DecodeError
+            return [Outcome(name, kind(str(error), event.body()))]
         except Exception as error:  # noqa: BLE001 - a decoder's own bug must not hold up the source for ever
-            why = f"decoder {decoder.name if decoder else 'auto'} failed: {type(error).__name__}"
-            return [Outcome(decoder.name if decoder else None, DecodeError(why, event.body()))]
-        return [Outcome(decoder.name, trace) for trace in traces]
+            why = f"decoder {name or 'auto'} failed: {type(error).__name__}"
+            return [Outcome(name, DecodeError(why, event.body()))]
 
     def _decoder_of(self, payload: Any) -> Decoder:
         if len(self._decoders) == 1 and not self._auto:
@@ -89,13 +108,13 @@ class Decoders:
                 return decoder
         names = ", ".join(decoder.name for decoder in self._decoders)
         if not isinstance(payload, dict):
-            raise DecodeError(f"an event must be an object, not {type(payload).__name__}")
+            raise UnknownFormatError(f"an event must be an object, not {type(payload).__name__}")
         keys = ", ".join(sorted(payload))[:120] or "none"
-        raise DecodeError(f"no decoder knows this format (keys: {keys}; decoders: {names})")
+        raise UnknownFormatError(f"no decoder knows this format (keys: {keys}; decoders: {names})")
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class _Item:
     """One event of a record: text still to be parsed, or a parsed item. `alone`: it is the whole record."""
 
     text: str | None
@@ -111,28 +130,47 @@ class _Event:
         return canonical(self.item) if self.text is None else self.text.encode()
 
 
-def _events(value: bytes | None) -> Iterator[_Event]:
-    """Raises DecodeError where the record as a whole holds nothing."""
-    if not value:
-        raise DecodeError("an empty value (a tombstone)")
-    try:
-        text = value.removeprefix(_BOM).decode()
-    except UnicodeDecodeError as error:
-        raise DecodeError(f"not UTF-8 at byte {error.start}") from None
+def _events(value: bytes) -> Iterator[_Item]:
+    """Raises DecodeError where the record as a whole holds nothing, or is no record of events."""
+    text = _text(value)
     try:
         whole = strict.parse(text)
-    except DecodeError:
+    except DecodeError as error:
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) < 2 or text.lstrip().startswith("[") or not any(map(_is_object, lines)):
-            raise
-        yield from (_Event(line) for line in lines)
+            raise _explained(error, text) from None
+        _bound(len(lines), len(value))
+        yield from (_Item(line) for line in lines)
         return
     if not isinstance(whole, list):
-        yield _Event(None, whole, alone=True)
+        yield _Item(None, whole, alone=True)
         return
     if not whole:
         raise DecodeError("an empty array")
-    yield from (_Event(None, item) for item in whole)
+    if not any(isinstance(item, dict) for item in whole):
+        raise UnknownFormatError(f"an array of {len(whole)} items of which none is an object: no events")
+    _bound(len(whole), len(value))
+    yield from (_Item(None, item) for item in whole)
+
+
+def _text(value: bytes) -> str:
+    if value[0] == 0 and len(value) > _FRAMED:
+        raise UnknownFormatError(
+            f"starts with Confluent's schema header ({_FRAMED} bytes): write plain JSON without a schema"
+        )
+    try:
+        return value.removeprefix(_BOM).decode()
+    except UnicodeDecodeError as error:
+        raise UnknownFormatError(f"not UTF-8 at byte {error.start}") from None
+
+
+def _bound(items: int, size: int) -> None:
+    """Refuses as a whole what would become a dead letter an item."""
+    if items > MOST_EVENTS or (items > FEW and items * LEAST_EVENT > size):
+        raise DecodeError(
+            f"{items} items in {size} bytes: a record holds at most {MOST_EVENTS} events, none of them "
+            f"shorter than {LEAST_EVENT} bytes"
+        )
 
 
 def _is_object(line: str) -> bool:
@@ -142,16 +180,30 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _check(traces: Sequence[Trace]) -> None:
-    """Refuses an event without traces, and names that a database's index would refuse.
+def _explained(error: DecodeError, text: str) -> DecodeError:
+    """Says of a piece of a pretty-printed document what it is."""
+    line = text.strip()
+    if (
+        isinstance(error, UnknownFormatError)
+        and "\n" not in line
+        and line.endswith(_ENDS)
+        and len(line) < 1000
+    ):
+        return UnknownFormatError(f"{error}; one record a line: this is a piece of JSON over many lines")
+    return error
+
+
+def _checked(made: Event, event: _Item) -> Event:
+    """The event, or why the store cannot take it.
 
     What the store will compute of a trace is computed here too: what cannot be is a dead letter, and raises
-    nowhere further on.
+    nowhere further on. So are names that a database's index would refuse.
     """
-    if not traces:
-        raise DecodeError("holds no event")
-    for trace in traces:
-        _ = trace.digest, cluster_of(trace.messages)
+    if isinstance(made, DecodeError):
+        return type(made)(str(made), event.body())
+    if isinstance(made, Trace):
+        _ = made.digest, cluster_of(made.messages)
         for name in _NAMES:
-            if len(getattr(trace, name) or "") > MAX_NAME:
-                raise DecodeError(f"`{name}` is longer than {MAX_NAME} characters")
+            if len(getattr(made, name) or "") > MAX_NAME:
+                return DecodeError(f"`{name}` is longer than {MAX_NAME} characters", event.body())
+    return made

@@ -1,9 +1,10 @@
 """rlaifd's own JSON, one object an event.
 
 `messages` and `output` are required; `id`, `ts`, `reference`, `model`, `adapter`, `session`, `source`,
-`subject`, `tools`, `feedback`, `tags` and `truncated` are understood; any other key is refused, because it is
-a typo until shown otherwise. `truncated` says that the answer was cut off by a limit of length; one that is
-nothing but a thought is, whatever the key says. The payload's `source` becomes a tag: the trace's source is
+`subject`, `tools`, `feedback`, `tags`, `truncated` and `unshown` are understood; any other key is refused,
+because it is a typo until shown otherwise. `truncated` says that the answer was cut off by a limit of length,
+`unshown` that a part of it is no text; both are also seen from the output. An output in which the agent says
+nothing is skipped. The payload's `source` becomes a tag: the trace's source is
 the one of the configuration, since a field that anybody can write must not decide whose event this is.
 """
 
@@ -12,10 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectors.decoders.chat import answer_of, cut_off, first_problem, messages_of
+from connectors.decoders.chat import answer_of, cut_off, first_problem, hides, messages_of, silence
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
-from policies.records import Trace, digest
+from connectors.events import Event, Skipped, SkipReason
+from policies.records import Message, Trace, digest
 
 KEYS = frozenset(Trace.model_fields)
 LATEST = 1e11
@@ -31,30 +33,42 @@ class Native:
         """Whether both required keys are there."""
         return isinstance(payload, dict) and "messages" in payload and "output" in payload
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Trace]:
-        """One trace. Raises DecodeError naming the key that is wrong."""
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Event]:
+        """One trace, or why it is skipped. Raises DecodeError naming the key that is wrong."""
         if not isinstance(payload, dict):
             raise DecodeError("an event must be an object")
         unknown = sorted(payload.keys() - KEYS)
         if unknown:
             raise DecodeError(f"unknown key {unknown[0][:80]!r}: remove or correct it")
-        fields = {key: value for key, value in payload.items() if value is not None}
-        origin = fields.pop("source", None)
-        if origin is not None:
-            if not isinstance(origin, str):
-                raise DecodeError("`source` must be text")
-            fields["tags"] = {"source": origin} | _tags(fields.get("tags"))
-        fields["id"] = identity(fields.get("id"), payload)
-        fields["ts"] = moment(fields.get("ts"), timestamp)
-        fields["tools"] = definitions(fields.get("tools"))
-        prompt = messages_of(fields.get("messages"), "messages")
-        fields["messages"], fields["output"] = tied(prompt, answer_of(fields.get("output"), "output"))
-        if cut_off(fields["output"]):
-            fields["truncated"] = True
+        if payload.get("output") in (None, [], "") and "output" in payload:
+            return [Skipped(SkipReason.EMPTY)]
+        output = answer_of(payload.get("output"), "output")
+        silent = silence(output)
+        if silent is not None:
+            return [Skipped(silent)]
         try:
-            return [Trace(source=source, **fields)]
+            return [Trace(source=source, **_fields(payload, output, timestamp))]
         except ValidationError as error:
             raise DecodeError(first_problem(error)) from None
+
+
+def _fields(payload: dict[str, Any], output: tuple[Message, ...], timestamp: float | None) -> dict[str, Any]:
+    """A trace's fields but for its source, which is not the payload's to name."""
+    fields = {key: value for key, value in payload.items() if value is not None}
+    origin = fields.pop("source", None)
+    if origin is not None:
+        if not isinstance(origin, str):
+            raise DecodeError("`source` must be text")
+        fields["tags"] = {"source": origin} | _tags(fields.get("tags"))
+    fields["id"] = identity(fields.get("id"), payload)
+    fields["ts"] = moment(fields.get("ts"), timestamp)
+    fields["tools"] = definitions(fields.get("tools"))
+    fields["messages"], fields["output"] = tied(messages_of(fields.get("messages"), "messages"), output)
+    if cut_off(output):
+        fields["truncated"] = True
+    if any(map(hides, payload["output"])):
+        fields["unshown"] = True
+    return fields
 
 
 def _tags(raw: Any) -> dict[str, Any]:

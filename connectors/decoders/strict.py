@@ -8,19 +8,21 @@ import json
 import math
 from typing import Any, NoReturn
 
-from connectors.errors import DecodeError
+from connectors.errors import DecodeError, UnknownFormatError
 
 MAX_DEPTH = 64
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text. Raises DecodeError with the place; never answers a part of it."""
+    """The value of a JSON text. Raises DecodeError with the place (UnknownFormatError where it is no JSON at
+    all); never answers a part of it.
+    """
     try:
         value = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
         )
     except json.JSONDecodeError as error:
-        raise DecodeError(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise UnknownFormatError(f"not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
         raise DecodeError(f"nested deeper than {MAX_DEPTH}") from None
     except ValueError:  # an integer of more digits than Python converts

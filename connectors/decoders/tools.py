@@ -23,10 +23,11 @@ def definitions(raw: Any) -> tuple[dict[str, Any], ...]:
     """Tool definitions in OpenAI's wrapped shape, `{"type": "function", "function": {"name": …}}`.
 
     A tool that is no function (a search that the provider runs itself) stays as it is. Raises DecodeError
-    where the value is not a list of objects.
+    where the value is neither an object nor a list of objects.
     """
     if raw is None:
         return ()
+    raw = [raw] if isinstance(raw, Mapping) else raw
     if not isinstance(raw, list | tuple) or not all(isinstance(each, Mapping) for each in raw):
         raise DecodeError("tools: must be a list of objects")
     return tuple(_wrapped(each) for each in raw)

@@ -1,44 +1,126 @@
-"""What an HTTP answer of a judge's provider means for the caller: wait, give this one up, or stop."""
+"""What an answer of a judge's provider that is no judgement means: wait, give this one up, stop, or find out.
+
+Where the words tell, they decide: credit, keys, models and settings are every call's, moderation is the
+item's. A refusal in other words, or for its length, is in doubt: whoever knows of the other calls decides.
+"""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
+from connectors.errors import (
+    ConnectorError,
+    DoubtfulError,
+    FatalError,
+    PoisonError,
+    RateLimitedError,
+    Received,
+    TransientError,
+    UnreadableError,
+)
+from connectors.judges.dialect import setting_of
+from connectors.judges.refusals import Refusal, masked, masked_body, refusal_of
 
 MAX_RETRY_AFTER_S = 3600.0
+MAX_KEPT = 4_000
+"""Most characters kept of an answer that is no JSON."""
 
-NEEDS_A_PERSON = frozenset(
-    {
-        "insufficient_quota",
-        "model_not_found",
-        "invalid_api_key",
-        "billing_hard_limit_reached",
-        "unsupported_parameter",
-        "unsupported_value",
-        "unknown_parameter",
-    }
-)
-"""Error codes that every further call would get too, whatever their status says."""
+STATUS_OF: Mapping[str, int] = {
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "invalid_request_error": 400,
+    "billing_error": 402,
+    "api_error": 500,
+    "timeout_error": 504,
+    "server_error": 500,
+}
+"""The HTTP status of an error that came with another one, by its code or type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who was asked, and where: the judge's name, which is its key in the configuration, and `POST url`."""
+
+    judge: str
+    where: str = ""
+    secrets: Sequence[str] = ()
 
 
 def failure(
-    judge: str, status: int, *, headers: Mapping[str, str], body: object, now: float
+    asked: Asked, status: int, *, headers: Mapping[str, str], body: object, now: float
 ) -> ConnectorError:
-    """The error for an HTTP status that is no success. Credentials are not quoted: providers echo keys."""
-    code, message = _code_and_message(body)
-    if status in {401, 403} or code == "invalid_api_key":
-        return FatalError(f"judge {judge}: HTTP {status}: the credentials are refused: check api_key")
-    text = f"judge {judge}: HTTP {status}: {' '.join(message.split())[:200] or 'no reason given'}"
-    if code in NEEDS_A_PERSON or status in {402, 404, 410} or status < 400:
-        return FatalError(text)
+    """The error for an HTTP status that is no success, with the provider's words, keys masked, and the key of
+    the configuration to look at where a person has to act. `body` is the parsed body, or its text.
+    """
+    refusal = refusal_of(body)
+    error = _sorted(asked, status, refusal, retry_after(headers, now=now))
+    return error.having(Received(masked_body(body, asked.secrets)))
+
+
+def failure_in_body(asked: Asked, body: Mapping[str, Any], said: object) -> ConnectorError:
+    """The error for a success whose body says that it is none, sorted like the status that it names. Without
+    one it is an outage. `said` is what the body says of it. What it cost is the caller's to add.
+    """
+    refusal = refusal_of(said)
+    status = next((found for code in sorted(refusal.codes) if (found := _status(code)) is not None), None)
+    if status is None:
+        status = 402 if refusal.matter == "credit" else 403 if refusal.matter == "moderation" else 503
+    return _sorted(asked, status, refusal, None).having(Received(masked_body(dict(body), asked.secrets)))
+
+
+def _status(code: str) -> int | None:
+    if code.isascii() and code.isdigit() and len(code) == 3 and 300 <= int(code) < 600:
+        return int(code)
+    return STATUS_OF.get(code)
+
+
+def _sorted(asked: Asked, status: int, refusal: Refusal, wait_s: float | None) -> ConnectorError:
+    matter = refusal.matter
+    text = f"judge {asked.judge}: HTTP {status}: {refusal.words(asked.secrets)}"
+    if status < 500 and matter == "moderation":
+        return PoisonError(text)
+    waits = status in {429, 529} and (refusal.asks_to_wait or wait_s is not None)
+    gone = matter == "credit" and (refusal.says_money_is_gone or not waits)
+    if status == 402 or (gone and status < 500):
+        return FatalError(f"{text}: see to the account of judges.{asked.judge}.api_key_file")
     if status in {429, 529}:
-        return RateLimitedError(text, retry_after(headers, now=now))
+        return RateLimitedError(text, wait_s)
     if status in {408, 409, 425} or status >= 500:
         return TransientError(text)
-    return PoisonError(text)
+    return _refused(asked, status, refusal, text)
+
+
+def _refused(asked: Asked, status: int, refusal: Refusal, text: str) -> ConnectorError:
+    """A refusal that is no outage and speaks neither of money nor of what may not be said."""
+    matter = refusal.matter
+    if status == 413 or (matter == "length" and status not in {401, 403, 404}):
+        return DoubtfulError(text)  # a limit that is set too high makes the shortest prompt too long
+    if status in {404, 405, 410} or status < 400:
+        where = f"asked {asked.where}: {status}" if asked.where else f"HTTP {status}"
+        text = f"judge {asked.judge}: {where}: {refusal.words(asked.secrets)}"
+    advice = _advice(f"judges.{asked.judge}", status, refusal)
+    return DoubtfulError(text) if advice is None else FatalError(f"{text}: {advice}")
+
+
+def _advice(role: str, status: int, refusal: Refusal) -> str | None:
+    """What to change for a refusal that every call gets; None where it may be the item's."""
+    if status == 401 or refusal.matter == "key":
+        return f"check {role}.api_key_file"
+    if status == 403:
+        return f"see to the account and the rights of {role}.api_key_file"
+    if status in {404, 405, 410} or status < 400:
+        return f"check {role}.base_url and model"
+    setting = setting_of(refusal)
+    if setting is not None:
+        return setting.advice(role)
+    return {"model": f"check {role}.model", "setting": f"check {role}"}.get(refusal.matter or "")
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -70,23 +152,19 @@ def _finite(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _code_and_message(body: object) -> tuple[str, str]:
-    """The error object of either provider; some SDKs hand over what is inside `error`."""
-    if not isinstance(body, dict):
-        return "", ""
-    inner: Any = body.get("error", body)
-    if not isinstance(inner, dict):
-        return "", str(inner)
-    code = inner.get("code") or inner.get("type") or ""
-    return str(code), str(inner.get("message") or "")
-
-
-def object_of(judge: str, content: bytes) -> dict[str, Any]:
-    """A successful answer's JSON object. Raises TransientError: the next one may be whole."""
+def object_of(asked: Asked, content: bytes) -> dict[str, Any]:
+    """A successful answer's JSON object. Raises TransientError for nothing and for a page: a proxy's, and the
+    next one may be the judge's; UnreadableError for anything else, which the judge may have been paid for.
+    """
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
-        raise TransientError(f"judge {judge}: the response is not a JSON object")
-    return found
+    if isinstance(found, dict):
+        return found
+    text = content[:MAX_KEPT].decode("utf-8", "replace")
+    page = text.lstrip().startswith("<")
+    kind = TransientError if page or not text.strip() else UnreadableError
+    said = "a page" if page else "nothing" if not text.strip() else "not a JSON object"
+    received = Received({"text": masked(text, asked.secrets)}, served=kind is UnreadableError)
+    raise kind(f"judge {asked.judge}: the response is {said}").having(received)

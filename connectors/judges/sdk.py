@@ -7,12 +7,19 @@ by us, from the bytes: the SDKs' response models cost more than all the rest of 
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from connectors.base import JudgeReply, JudgeRequest
-from connectors.errors import TransientError
-from connectors.judges.failures import failure, object_of
+from connectors.errors import ConnectorError, DoubtfulError, FatalError, LearntError, TransientError
+from connectors.judges.dialect import Dialect
+from connectors.judges.failures import Asked, failure, failure_in_body, object_of
+from connectors.judges.refusals import parsed, refusal_of
+
+TEACHING = frozenset({400, 422})
+"""Statuses with which servers refuse a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,15 @@ class Sdk:
 
 
 class SdkJudge(ABC):
-    """A Judge. `structured` sends the JSON schema; some servers and older models refuse it."""
+    """A Judge. `structured` sends the JSON schema; some servers and older models refuse it.
+
+    How the server wants to be asked is learnt from its refusals (`Dialect`).
+    """
 
     path: str
     """Where the request is posted, below the base URL."""
+    home: str
+    """The provider's own base URL."""
 
     def __init__(
         self,
@@ -45,18 +57,23 @@ class SdkJudge(ABC):
         self.name = name
         self.family = family
         self.model = model
-        self._base_url = base_url
+        self._base_url = base_url or self.home
         self._deadline_s = deadline_s
-        self._structured = structured
+        self._dialect = self._first_dialect(own=base_url is None, structured=structured)
+        self._asked = Asked(name, f"POST {_plain(self._base_url)}{self.path}", (api_key,) if api_key else ())
         self._sdk = self._connect(api_key or "none")
 
     async def ask(self, request: JudgeRequest) -> JudgeReply:
         """One call. See the contract of `Judge`."""
-        body = self._body(request)
+        dialect = self._dialect
+        body = self._body(request, dialect)
         start = time.monotonic()
-        content = await self._post(body)
-        response = object_of(self.name, content)
-        return self._reply(body, response, time.monotonic() - start)
+        content = await self._post(body, dialect)
+        response = object_of(self._asked, content)
+        try:
+            return self._reply(body, response, time.monotonic() - start)
+        except (DoubtfulError, FatalError) as error:  # a gateway's success that is a refusal
+            raise self._learnt(error, 400, response, body, dialect) from None
 
     async def close(self) -> None:
         await self._sdk.client.close()
@@ -66,13 +83,19 @@ class SdkJudge(ABC):
         """Imports the SDK and makes its client: no retries of its own, no proxy from the environment."""
 
     @abstractmethod
-    def _body(self, request: JudgeRequest) -> dict[str, Any]: ...
+    def _first_dialect(self, *, own: bool, structured: bool) -> Dialect:
+        """How the server is asked first; `own`: it is the provider's own."""
+
+    @abstractmethod
+    def _body(self, request: JudgeRequest, dialect: Dialect) -> dict[str, Any]: ...
 
     @abstractmethod
     def _reply(self, body: dict[str, Any], response: dict[str, Any], latency_s: float) -> JudgeReply:
-        """Reads the answer. Raises TransientError for what is none, PoisonError for a refusal."""
+        """Reads the answer, each piece by itself. Raises UnreadableError where no answer is in it,
+        PoisonError for a refusal, and what `failure_in_body` makes of an error.
+        """
 
-    async def _post(self, body: dict[str, Any]) -> bytes:
+    async def _post(self, body: dict[str, Any], dialect: Dialect) -> bytes:
         import httpx2
 
         sdk = self._sdk
@@ -91,7 +114,7 @@ class SdkJudge(ABC):
                 raise TransientError(f"judge {self.name}: cannot be reached: {why}") from error
             raise self._late() from TimeoutError()
         except sdk.status as error:
-            raise self._failure(error) from error
+            raise self._failure(error, body, dialect) from error
         except (sdk.connection, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
             why = " ".join(f"{type(cause).__name__} {cause}".split())[:200]
@@ -100,6 +123,35 @@ class SdkJudge(ABC):
     def _late(self) -> TransientError:
         return TransientError(f"judge {self.name}: no answer in {self._deadline_s:g} s")
 
-    def _failure(self, error: Any) -> Exception:
-        headers = error.response.headers
-        return failure(self.name, error.status_code, headers=headers, body=error.body, now=time.time())
+    def _failure(self, error: Any, sent: Mapping[str, Any], dialect: Dialect) -> ConnectorError:
+        try:
+            said = parsed(error.response.content)
+        except RuntimeError:  # the connection was closed before the body was read
+            said = error.body
+        status, headers = error.status_code, error.response.headers
+        found = failure(self._asked, status, headers=headers, body=said, now=time.time())
+        return self._learnt(found, status, said, sent, dialect)
+
+    def _learnt(
+        self, found: ConnectorError, status: int, said: object, sent: Mapping[str, Any], dialect: Dialect
+    ) -> ConnectorError:
+        """The failure, or LearntError where it taught how to ask. Another call may have learnt it first."""
+        better = dialect.learnt(refusal_of(said), sent) if status in TEACHING else None
+        if better is None:
+            return found
+        if self._dialect == dialect:
+            self._dialect = better
+        return LearntError(f"{found}; it is asked otherwise from now on").having(found.received)
+
+    def _failure_in(self, response: Mapping[str, Any], said: object) -> ConnectorError:
+        """The error that a success's body names."""
+        return failure_in_body(self._asked, response, said)
+
+
+def _plain(url: str) -> str:
+    """The URL without a user, a password, a query and a trailing slash, to be shown."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "?"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))

@@ -7,8 +7,8 @@ as they are: one whose choice is still null is not answered yet.
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,12 @@ from policies.records import Message
 Choice = Literal["1", "2", "tie"]
 CHOICES: tuple[Choice, ...] = ("1", "2", "tie")
 KEYS = {"pair", "messages", "answer_1", "answer_2", "choice", "reason"}
+BAD_LINES_TOLD = 20
+MOST_BAD = 1000
+LONGEST_REASON = 2_000
+"""Characters."""
+LONGEST_LINE = 64 << 20
+"""Bytes: the largest task there is, and what a person adds to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +57,76 @@ class BadLine:
         return f"line {self.line}: {self.problem}"
 
 
+@dataclass(slots=True)
+class Found:
+    """What a file holds: answers, how many lines have no choice yet, and how many are bad, of which the first
+    are told.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    open: int = 0
+    bad: int = 0
+    told: list[BadLine] = field(default_factory=list)
+
+    def refuse(self, line: int, problem: str) -> None:
+        """Counts a bad line."""
+        self.bad += 1
+        if len(self.told) < BAD_LINES_TOLD:
+            self.told.append(BadLine(line, problem))
+
+
 def write(path: Path, tasks: Sequence[Task]) -> None:
-    """Writes the tasks, the whole file or none of it. Raises OSError."""
+    """Writes the tasks, the whole file or none of it, for its owner alone: they are the agent's logs.
+
+    Nothing that lies in the directory is followed or written over but the file itself. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        for task in tasks:
-            file.write(json.dumps(_shown(task), ensure_ascii=False) + "\n")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(_shown(task), ensure_ascii=False) + "\n" for task in tasks)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def read(path: Path) -> tuple[list[Answer], list[BadLine]]:
-    """The answers, and every line that is none. Unanswered and empty lines are neither. Raises OSError."""
-    answers: list[Answer] = []
-    bad: list[BadLine] = []
+def read(path: Path) -> Found:
+    """What the file holds; empty lines are nothing. Raises OSError.
+
+    After `MOST_BAD` bad lines the rest is not read: this is no file of ours then.
+    """
+    found = Found()
     seen: dict[str, int] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
+        if found.bad == MOST_BAD:
+            found.refuse(number, "is not read, nor is what follows: the file is not an export's")
+            break
         try:
             answer = _answer(line, number)
         except PoisonError as error:
-            bad.append(BadLine(number, str(error)))
+            found.refuse(number, str(error))
             continue
-        if answer is not None and answer.pair in seen:
-            bad.append(BadLine(number, f"pair {answer.pair} is on line {seen[answer.pair]} already"))
-        elif answer is not None:
+        if answer is None:
+            found.open += 1
+        elif answer.pair in seen:
+            found.refuse(number, f"pair {answer.pair} is on line {seen[answer.pair]} already")
+        else:
             seen[answer.pair] = number
-            answers.append(answer)
-    return answers, bad
+            found.answers.append(answer)
+    return found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Line by line; of one that is too long, as much as shows it."""
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE + 1):
+            yield line.removesuffix(b"\n")
+            while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE + 1)
+                if not line:
+                    return
 
 
 def _shown(task: Task) -> dict[str, Any]:
@@ -108,8 +154,12 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _object(line: bytes) -> dict[str, Any]:
     """The line's JSON object with known keys, `pair` and `choice` among them. Raises PoisonError."""
+    if len(line) > LONGEST_LINE:
+        raise PoisonError(f"is longer than {LONGEST_LINE} bytes")
     try:
-        raw = json.loads(line)
+        raw = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
+    except UnicodeDecodeError:
+        raise PoisonError("is not UTF-8: save the file as UTF-8") from None
     except RecursionError:
         raise PoisonError("is nested too deeply") from None
     except ValueError as error:
@@ -125,6 +175,16 @@ def _object(line: bytes) -> dict[str, Any]:
     return raw
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are written once. Raises PoisonError."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise PoisonError(f"has the key {key[:80]!r} twice")
+        found[key] = value
+    return found
+
+
 def _answer(line: bytes, number: int) -> Answer | None:
     """The line's answer, None where the choice is null. Raises PoisonError."""
     raw = _object(line)
@@ -137,12 +197,21 @@ def _answer(line: bytes, number: int) -> Answer | None:
         raise PoisonError(f'`choice` must be "1", "2" or "tie", not {json.dumps(choice)[:40]}')
     if reason is not None and (not isinstance(reason, str) or not _storable(reason)):
         raise PoisonError("`reason` must be text without NUL or lone surrogates")
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise PoisonError(f"`reason` is longer than {LONGEST_REASON} characters")
     return Answer(pair, choice, reason or None, number)
 
 
-def _storable(text: str) -> bool:
+def _storable(reason: str) -> bool:
     try:
-        text.encode()
+        reason.encode()
     except UnicodeEncodeError:
         return False
-    return "\x00" not in text
+    return "\x00" not in reason
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is written twice")
+    return found

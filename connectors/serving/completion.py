@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.decoders.chat import UNPARSED, cut_off, message_of
+from connectors.decoders.chat import UNPARSED, cut_off, hides, message_of
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError, PoisonError, TransientError
+from connectors.judges.refusals import refusal_of
 from policies.records import Message, Sampled, ToolCall
 
 BROKEN_OFF = frozenset({"error", "abort", "cancelled"})
@@ -34,19 +35,22 @@ def answered(response: Mapping[str, Any], url: str) -> Sampled:
     """The answer as one message. One that was cut off before it said anything is empty and truncated.
 
     Raises TransientError where the response is no chat completion or broke off, NothingSaidError where it
-    ended without a word, and PoisonError where it is withheld or cannot be read: asked again, the server
-    would say the same.
+    ended without a word, and PoisonError where it is withheld, cannot be read, or holds what is no text (the
+    placeholder would be learnt): asked again, the server would say the same.
     """
     try:
         choice = response["choices"][0]
         message = choice["message"]
         finish = str(choice.get("finish_reason"))
     except (LookupError, TypeError, AttributeError):
-        raise TransientError(f"{url}: the response is no chat completion") from None
+        said = refusal_of(response["error"]).words() if response.get("error") else "it is no chat completion"
+        raise TransientError(f"{url}: the response holds no answer: {said}") from None
     if finish in BROKEN_OFF:
         raise TransientError(f"{url}: the answer broke off (finish_reason {finish})")
     if finish == "content_filter":
         raise PoisonError(f"{url}: the answer was withheld (finish_reason content_filter)")
+    if hides(message):
+        raise PoisonError(f"{url}: the answer holds a part that is no text")
     answer = _message(message, url)
     truncated = cut_off([answer], finish)
     if not (truncated or answer.content or answer.tool_calls):

@@ -212,7 +212,7 @@ class DirectoryTarget:
     def _lock(self) -> Iterator[None]:
         self._directory.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._lock_timeout_s
-        with (self._directory / ".lock").open("w") as file:
+        with (self._directory / ".lock").open("a") as file:  # "w" would empty what a link leads to
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ from typing import Any
 from connectors.base import PLAIN_QUESTION, Samples
 from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
 from connectors.judges.failures import retry_after
+from connectors.judges.refusals import parsed, refusal_of
 from connectors.serving.completion import NothingSaidError, answered, asking
 from policies.records import Message, Sampled
 
@@ -65,7 +66,7 @@ class EndpointSampler:
         offered = tools or [()] * len(prompts)
         bodies = [self._body(prompt, each) for prompt, each in zip(prompts, offered, strict=True)]
         async with client:
-            post = _poster(client, self._base_url, self._deadline_s)
+            post = _poster(client, self._base_url, self._deadline_s, self._api_key or "")
             found = _samples(await self._rows(post, bodies, count))
             if found.refused and len(found.refused) == len(prompts):
                 await self._make_sure(post, next(filter(None, offered), ()))
@@ -129,7 +130,7 @@ def _samples(rows: Sequence[Sequence[Sampled | PoisonError]]) -> Samples:
     return Samples(answers, refused)
 
 
-def _poster(client: Any, url: str, deadline_s: float) -> Post:
+def _poster(client: Any, url: str, deadline_s: float, key: str) -> Post:
     """One call, with what can go wrong as our own errors. Answers the response's JSON object."""
     import httpx2
     from openai import APIConnectionError, APIStatusError, APITimeoutError
@@ -139,10 +140,14 @@ def _poster(client: Any, url: str, deadline_s: float) -> Post:
             async with asyncio.timeout(deadline_s):
                 response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
                 found = json.loads(response.content)
-        except (TimeoutError, APITimeoutError):
+        except (TimeoutError, APITimeoutError) as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):  # also a refused connection
+                why = " ".join(str(error.__cause__).split())[:200]
+                raise TransientError(f"{url}: cannot be reached: {why}") from None
             raise TransientError(f"{url}: no answer in {deadline_s:g} s") from None
         except APIStatusError as error:
-            raise _failure(url, error.status_code, error.response.headers, str(error)) from None
+            response = error.response
+            raise _failure(url, error.status_code, response.headers, response.content, key) from None
         except (APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
             raise TransientError(f"{url}: {type(cause).__name__} {cause}"[:300]) from None
@@ -155,16 +160,20 @@ def _poster(client: Any, url: str, deadline_s: float) -> Post:
     return post
 
 
-def _failure(url: str, status: int, headers: Mapping[str, str], message: str) -> ConnectorError:
-    """What an HTTP status means. Credentials are not quoted: servers echo keys."""
-    if status in {401, 403}:
-        return FatalError(f"{url}: HTTP {status}: the credentials are refused: check sampling.api_key_file")
-    text = f"{url}: HTTP {status}: {' '.join(message.split())[:200]}"
-    if status in {429, 529}:
+def _failure(url: str, status: int, headers: Mapping[str, str], content: bytes, key: str) -> ConnectorError:
+    """What an HTTP status means, in the server's own words; keys are masked, as servers echo them."""
+    refusal = refusal_of(parsed(content))
+    text = f"{url}: HTTP {status}: {refusal.words((key,))}"
+    if status == 401 or (status == 403 and refusal.matter != "moderation"):
+        return FatalError(f"{text}: check policy.sampling.api_key_file")
+    gone = refusal.matter == "credit" and (refusal.says_money_is_gone or not refusal.asks_to_wait)
+    if status in {429, 529} and not gone:
         return RateLimitedError(text, retry_after(headers, now=time.time()))
     if status in {408, 409, 425} or status >= 500:
         return TransientError(text)
-    return PoisonError(text) if status in REFUSED else FatalError(text)
+    if gone:
+        return FatalError(f"{text}: see to the account of policy.sampling.api_key_file")
+    return PoisonError(text) if status in REFUSED or status == 403 else FatalError(text)
 
 
 def _first(errors: BaseExceptionGroup[ConnectorError]) -> ConnectorError:

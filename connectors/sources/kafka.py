@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -22,33 +21,28 @@ from kafka import errors as kafka_errors
 
 from connectors.base import Partition, Record, Resume
 from connectors.errors import ConnectorError, FatalError, TransientError
-from connectors.sources.kafka_client import KafkaOptions, check_files, connect, free_slot, keep_join, seek
+from connectors.sources.kafka_client import (
+    KafkaOptions,
+    check_files,
+    connect,
+    free_slot,
+    keep_join,
+    leave_for_good,
+    seek,
+    settled,
+)
 from connectors.sources.kafka_errors import classified, last_reason
 from connectors.sources.kafka_errors import unreachable as unreachable_error
+from connectors.sources.kafka_health import RETRY_S, Health
+from connectors.sources.kafka_partition import Assigned, lost_before
 
 POLL_MS = 500
 COMMIT_S = 1.0
-RETRY_S = 1.0
 SILENCE_S = 5.0
 """Without a connection for so long, an outage is told: the client's poll keeps quiet about it."""
-CLOSE_MS = 3000
-
-
-@dataclass(slots=True)
-class _Assigned:
-    """One assigned partition. `epoch` is its placement: None while the listener is still placing it."""
-
-    epoch: int | None = None
-    unplaced: bool = False
-    """The store did not answer: the poll thread tries again."""
-    start: int | None = None
-    """Where the store said to go on; None: the earliest record."""
-    expected: int | None = None
-    """No record before it may come any more."""
-    stored: int | None = None
-    end: int | None = None
-    out: deque[tuple[int, int]] = field(default_factory=deque)
-    """Next offset and size of each record that is queued or given out and not committed."""
+CLOSE_MS = 2000
+CLOSE_S = 4.5
+"""A thread that is still waiting for a broker holds nothing: it is left behind and ends by itself."""
 
 
 class KafkaSource:
@@ -59,12 +53,12 @@ class KafkaSource:
         self._options = options
         self._lock = threading.Condition()
         self._queue: deque[Record] = deque()
-        self._assigned: dict[TopicPartition, _Assigned] = {}
+        self._assigned: dict[TopicPartition, Assigned] = {}
         self._commits: dict[TopicPartition, int] = {}
         self._records = self._bytes = self._epochs = 0
         self._committed_at = self._heard_at = 0.0
         self._paused = False
-        self._trouble: ConnectorError | None = None
+        self._health = Health(f"kafka {options.bootstrap_servers}", options.group_id)
         self._resume: Resume | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{name}", daemon=True)
@@ -74,16 +68,14 @@ class KafkaSource:
         self._thread.start()
 
     def receive(self, timeout_s: float, limit: int = 500) -> list[Record]:
-        deadline = monotonic() + timeout_s
+        began = monotonic()
         with self._lock:
             while not self._queue:
-                if self._trouble is not None:
-                    trouble = self._trouble
-                    if not isinstance(trouble, FatalError):
-                        self._trouble = None
-                    raise trouble
-                left = deadline - monotonic()
-                if left <= 0 or self._stop.is_set():
+                left = began - monotonic() + self._health.patience(timeout_s)
+                if self._stop.is_set():
+                    return []
+                if left <= 0 or self._health.hopeless:
+                    self._health.explain()
                     return []
                 self._lock.wait(left)
             return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
@@ -114,7 +106,7 @@ class KafkaSource:
         with self._lock:
             self._lock.notify_all()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
 
     # The poll thread.
 
@@ -130,11 +122,8 @@ class KafkaSource:
             finally:
                 if consumer is not None:
                     self._leave(consumer)
-            with self._lock:
-                if isinstance(self._trouble, FatalError):
-                    return
             gc.collect()  # kafka-python leaves the socket of each refused connection in a reference cycle
-            self._stop.wait(RETRY_S)
+            self._stop.wait(self._health.pause())
 
     def _connected(self) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
@@ -168,6 +157,7 @@ class KafkaSource:
             before = {where: state.epoch for where, state in self._assigned.items()}
         free_slot(consumer)
         keep_join(consumer)
+        well = True
         try:
             batch = consumer.poll(timeout_ms=POLL_MS, max_records=500)
         except kafka_errors.NoOffsetForPartitionError:
@@ -179,19 +169,37 @@ class KafkaSource:
                 raise problem from error
             self._report(problem)
             self._stop.wait(RETRY_S)
-            batch = {}
-        self._replace(consumer, self._take(batch, before))
+            batch, well = {}, False
+        self._replace(consumer, self._take(batch, before, self._gaps(consumer, batch)))
         with self._lock:
             unplaced = [where for where, state in self._assigned.items() if state.unplaced]
         if unplaced:
             self._stop.wait(RETRY_S)
             self.placing(consumer, unplaced)
+        with self._lock:
+            self._health.polled(well=well and not unplaced and settled(consumer), received=bool(batch))
+            self._lock.notify_all()
         self._regulate(consumer)
         self._watch(consumer)
         self._commit(consumer)
 
+    def _gaps(
+        self, consumer: KafkaConsumer, batch: Mapping[TopicPartition, Sequence[Any]]
+    ) -> dict[TopicPartition, int]:
+        """How many records before those of the batch were gone before they were read."""
+        with self._lock:
+            states = [(where, self._assigned.get(where)) for where in batch]
+        return {
+            where: lost_before(consumer, where, state, batch[where][0].offset)
+            for where, state in states
+            if state is not None
+        }
+
     def _take(
-        self, batch: Mapping[TopicPartition, Sequence[Any]], before: Mapping[TopicPartition, int | None]
+        self,
+        batch: Mapping[TopicPartition, Sequence[Any]],
+        before: Mapping[TopicPartition, int | None],
+        lost: Mapping[TopicPartition, int],
     ) -> dict[TopicPartition, int | None]:
         """Queues what came; answers the partitions that were placed meanwhile, with where they start."""
         with self._lock:
@@ -204,12 +212,12 @@ class KafkaSource:
                 state = self._assigned.get(where)
                 if state is None or state.epoch is None or where in moved:
                     continue
-                for record in records:
-                    self._append(state, record)
+                for at, record in enumerate(records):
+                    self._append(state, record, 0 if at else lost.get(where, 0))
             self._lock.notify_all()
         return moved
 
-    def _append(self, state: _Assigned, record: Any) -> None:
+    def _append(self, state: Assigned, record: Any, lost: int) -> None:
         if state.expected is not None and record.offset < state.expected:
             raise FatalError(
                 f"kafka {self._options.bootstrap_servers}: {record.topic}-{record.partition} goes back to "
@@ -220,7 +228,9 @@ class KafkaSource:
         timestamp = (
             record.timestamp / 1000 if record.timestamp is not None and record.timestamp >= 0 else None
         )
-        self._queue.append(Record(partition, record.offset, record.offset + 1, record.value, timestamp))
+        self._queue.append(
+            Record(partition, record.offset, record.offset + 1, record.value, timestamp, lost=lost)
+        )
         state.expected = record.offset + 1
         if state.stored is None:
             state.stored = record.offset
@@ -287,18 +297,19 @@ class KafkaSource:
 
     def _leave(self, consumer: KafkaConsumer) -> None:
         offsets = self._to_commit()
-        if offsets and self._stop.is_set():
+        if offsets and self._stop.is_set() and self._health.trouble is None:
             # For lag tools only, which then see an older position: those that count are in the store.
             with suppress(kafka_errors.KafkaError):
                 consumer.commit(offsets, timeout_ms=CLOSE_MS)
+        if self._stop.is_set():
+            leave_for_good(consumer)
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         with self._lock:
             self._drop(list(self._assigned))
 
     def _report(self, problem: ConnectorError) -> None:
         with self._lock:
-            if not isinstance(self._trouble, FatalError):
-                self._trouble = problem
+            self._health.failed(problem)
             self._lock.notify_all()
 
     # The client's IO thread, through the listener.
@@ -308,7 +319,7 @@ class KafkaSource:
         added = list(partitions)
         with self._lock:
             self._drop(added)
-            self._assigned.update((where, _Assigned()) for where in added)
+            self._assigned.update((where, Assigned()) for where in added)
         try:
             starts = self._starts(added)
         except Exception as error:  # noqa: BLE001 - raised here it would leave the partitions unread for ever

@@ -20,6 +20,10 @@ class KafkaOptions:
     bootstrap_servers: str
     topics: tuple[str, ...]
     group_id: str = "rlaifd"
+    group_instance_id: str | None = None
+    """What names this member over restarts: one that comes back after a kill goes on at once, instead of
+    waiting until the group has given up the dead one.
+    """
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
     """When the stored position is no longer retained: go on at the earliest record, or stop and say so."""
     security_protocol: str = "PLAINTEXT"
@@ -52,6 +56,21 @@ def free_slot(consumer: KafkaConsumer) -> None:
     fetcher = consumer._fetcher  # noqa: SLF001 - there is no public way, and the version is pinned
     if not fetcher._next_partition_records:  # noqa: SLF001
         fetcher._next_partition_records = None  # noqa: SLF001
+
+
+def settled(consumer: KafkaConsumer) -> bool:
+    """Whether a broker is connected and the group has let this member in."""
+    connected = consumer.metrics()["consumer-metrics"]["connection-count"]
+    return bool(connected) and consumer._coordinator.stable()  # noqa: SLF001 - there is no public way
+
+
+def leave_for_good(consumer: KafkaConsumer) -> None:
+    """Makes the close that follows leave the group, so that the others take over at once.
+
+    A member with a name of its own would only fall silent: the group keeps its share until the session ends,
+    which is right after a kill and wrong after an orderly end.
+    """
+    consumer._coordinator.config["group_instance_id"] = None  # noqa: SLF001 - there is no public way
 
 
 def keep_join(consumer: KafkaConsumer) -> None:
@@ -99,6 +118,7 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
         return KafkaConsumer(
             bootstrap_servers=options.bootstrap_servers.split(","),
             group_id=options.group_id,
+            group_instance_id=options.group_instance_id,
             client_id=client_id,
             kafka_client=client,
             enable_auto_commit=False,

@@ -36,6 +36,8 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.InvalidGroupIdError, "the group's name is not valid: correct `group_id`"),
     (errors.InconsistentGroupProtocolError,
      "group {group!r} is used by another kind of consumer: choose another `group_id`"),
+    (errors.FencedInstanceIdError,
+     "a consumer on a copy of this state directory is in group {group!r}: delete `identity` in one of them"),
     (errors.InvalidSessionTimeoutError, "the broker does not allow this `session_timeout_s`"),
     (errors.UnsupportedVersionError, "the broker is too old"),
     (errors.KafkaConfigurationError, "the source's settings do not fit together"),

@@ -111,7 +111,7 @@ class LineReader:
         """The file again, unless the path now names another."""
         if self.path.stat().st_size <= self._read_to():
             return None
-        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
         if _identity(handle) == self._inode:
             return handle
         os.close(handle)

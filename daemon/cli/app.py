@@ -2,7 +2,7 @@
 
 import typer
 
-from daemon.cli import halts, operate, review, rollout, work
+from daemon.cli import halts, lineage, operate, reading, review, rollout, work
 
 app = typer.Typer(
     name="rlaifd",
@@ -23,12 +23,17 @@ app.command()(work.curate)
 app.command()(work.train)
 app.command()(work.evaluate)
 app.command()(rollout.adapters)
+app.command()(lineage.trace)
+app.command()(lineage.export)
 app.command()(rollout.promote)
 app.command()(rollout.rollback)
 app.command()(rollout.readmit)
 app.command()(rollout.reconcile)
 app.command()(halts.halt)
 app.command()(halts.resume)
+app.command()(reading.verdicts)
+app.command()(reading.deadletters)
+halts.ledger.command()(reading.show)
 app.add_typer(review.app, name="review")
 app.add_typer(halts.ledger, name="ledger")
 app.add_typer(operate.db, name="db")

@@ -43,7 +43,7 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
     `working`: for the daemon's own work, which does not begin with a setting that `rlaifd check` refuses. A
     base model that cannot be loaded is told by the work that loads it: the rest goes on without.
     """
-    from daemon import log
+    from daemon import inforce, log
     from daemon.checks import startable
     from daemon.config import load
     from daemon.wiring import Wiring
@@ -56,6 +56,8 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
     try:
         if ready:
             parts.prepare_store()
+        if working and settings.rollout.lead:
+            inforce.record(parts.store, settings, actor=parts.owner, now=parts.clock.now())
         yield parts
     finally:
         parts.close()

@@ -1,12 +1,16 @@
 """Running the daemon and looking at it: run, demo, init, check, status, db upgrade."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
+
+if TYPE_CHECKING:
+    from daemon.wiring import Wiring
 
 db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
@@ -44,23 +48,49 @@ def init(
         print(f"wrote {path}")
 
 
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check the configuration and everything it points to, without starting anything."""
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    live: Annotated[
+        bool, typer.Option("--live", help="Try broker, database, judges (a paid call each) and target too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration and the files it names, without starting anything."""
     from daemon.checks import check as run_checks
     from daemon.readiness import lines
 
     findings = run_checks(config)
+    if live:
+        from daemon.config import load
+        from daemon.live import tried
+
+        findings["live"] = [asdict(each) for each in tried(load(config))]
+        findings["ok"] = all(each["ok"] for each in findings["live"])
+    found = findings.get("live", [])
     emit(
         findings,
         as_json=as_json,
-        text=lambda state: "\n".join([f"{config}: ok", *state["notes"], *lines(state)]),
+        text=lambda state: "\n".join(
+            [
+                f"{config}: {'ok' if state['ok'] else 'FAILED'}",
+                *state["notes"],
+                *map(_tried, found),
+                *lines(state),
+            ]
+        ),
     )
+    if not findings["ok"]:
+        raise typer.Exit(1)
+
+
+def _tried(found: dict[str, Any]) -> str:
+    return f"live         {found['key']}: {'' if found['ok'] else 'FAILED: '}{found['said']}"
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show what is stored, judged, trained, decided, in force and halted."""
+    """Show what it needs from you, why nothing happens where nothing does, and what is in force."""
     with wired(config) as parts:
-        emit(parts.status(), as_json=as_json, text=_status_text)
+        emit(_status(parts), as_json=as_json, text=_status_text)
 
 
 @db.command()
@@ -73,23 +103,50 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     print("the store's schema is current")
 
 
+def _status(parts: "Wiring") -> dict[str, Any]:
+    """The state as the store has it, with what the running daemon says of itself."""
+    from daemon.answering import ask
+    from daemon.errors import ConfigError
+
+    settings = parts.settings
+    try:
+        token = parts.alert_token
+    except ConfigError:  # whoever may read the store need not be able to read the token
+        token = None
+    daemon = dict(ask(settings.web, token, settings.state_dir))
+    told = daemon.pop("conditions")
+    state = parts.status(daemon)
+    if not daemon["runs"]:
+        state["needs"].insert(0, daemon["said"])
+    state["conditions"] += [line for line in told if line not in state["conditions"]]
+    return state
+
+
 def _status_text(state: dict[str, Any]) -> str:
     from daemon.readiness import lines as readiness
 
     rollout = state["rollout"]
     lines = [
+        *(f"needs        {line}" for line in state["needs"] or ["nothing from you"]),
+        *(f"condition    {line}" for line in state["conditions"]),
+        *(f"waits        {row['part']}: {row['waits']}" for row in state["waits"]),
+        f"daemon       {state['daemon'].get('said', 'not asked')}",
         f"in force     {rollout['stable'] or 'base model'} (epoch {rollout['epoch']})",
         f"halts        {_halts(state['halts'])}",
         f"traces       {state['traces']} ({state['dead_letters']} dead letters)",
         *(f"judge {role:<7}{_verdicts(counts)}" for role, counts in sorted(state["verdicts"].items())),
+        *(_abstaining(role, judge) for role, judge in sorted(state["judges"].items()) if judge["abstained"]),
+        *(f"spent today  {role}: {_money(judge)}" for role, judge in sorted(state["judges"].items())),
         *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
         f"labels       {state['labels']}",
+        *(f"reviewer     {name}: {_agreement(found)}" for name, found in state["reviewers"].items()),
         f"preferences  {state['preferences']}",
+        f"training     {_training(state['training'])}",
+        *_snapshot(state["snapshot"]),
         *(f"run          {run['id']} {run['state']} {run['reason']}".rstrip() for run in state["runs"]),
         *(_evaluation(found) for found in state["evaluations"]),
         *readiness(state),
     ]
-    lines += [f"condition    {condition}" for condition in state["conditions"]]
     return "\n".join(lines)
 
 
@@ -107,6 +164,20 @@ def _verdicts(counts: dict[str, Any]) -> str:
     return f"{counts['verdicts']} verdicts, {counts['abstentions']} abstentions{reward}"
 
 
+def _abstaining(role: str, judge: dict[str, Any]) -> str:
+    return f"abstentions  {role}: {judge['abstained']} verdicts, the last: {judge['abstention']}"
+
+
+def _money(judge: dict[str, Any]) -> str:
+    budget = judge["budget_usd"]
+    return f"{judge['spent_usd']:.2f} US dollars" + ("" if budget is None else f" of {budget:.2f}")
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    with_whom = [f"{value} as the {name}" for name, value in found.items() if name != "labels" and value]
+    return ", ".join([f"{found['labels']} labels", *with_whom])
+
+
 def _alignment(found: dict[str, Any]) -> str:
     if found["ratio"] is None:
         return f"unknown, {found['labels']} labelled pairs"
@@ -121,6 +192,21 @@ def _evaluation(found: dict[str, Any]) -> str:
     line = f"gate         {found['adapter']} {decision}: {'; '.join(found['reasons'])}".rstrip(": ")
     cut = cut_off(found["cut_off"])
     return f"{line} ({cut})" if cut else line
+
+
+def _training(found: dict[str, Any]) -> str:
+    return f"is due: {found['reason']}" if found["due"] else f"waits: {found['reason']}"
+
+
+def _snapshot(found: dict[str, Any] | None) -> list[str]:
+    """The newest snapshot, with what is not in it."""
+    if found is None:
+        return []
+    from policies.selection import told
+
+    left_out = told(found["left_out"])
+    more = f"; left out: {left_out}" if left_out else ""
+    return [f"snapshot     {found['id'][:12]}, {found['pairs']} pairs{more}"]
 
 
 def _ago(at: float) -> str:

@@ -11,13 +11,22 @@ app = typer.Typer(help="Pairs for people to compare, and their labels.", no_args
 
 
 @app.command(name="export")
-def export_pairs(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Write the pairs to label, one JSON object a line, answers in random order; say what more is missing."""
+def export_pairs(
+    file: Path,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reviewer: Annotated[
+        str | None, typer.Option(help="For whom: leaves out what this one labelled, and nothing else.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many pairs.")] = None,
+) -> None:
+    """Write the pairs that nobody labelled, one JSON object a line, answers in random order; say what more is
+    missing.
+    """
     from daemon.readiness import of_labels, stock_of
 
     with wired(config) as parts:
-        count = parts.review.export(file)
-        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.versions))
+        count = parts.review.export(file, reviewer=reviewer, limit=limit)
+        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.versions, now=parts.clock.now()))
         lacking = of_labels(found, parts.settings, exported=count)
     print("\n".join([f"wrote {count} pairs to {file}", *lacking]))
 
@@ -30,5 +39,10 @@ def import_labels(
 ) -> None:
     """Read labels ({"pair", "choice": "1" | "2" | "tie"} a line); all of them or none."""
     with wired(config) as parts:
-        count = parts.review.load(file, reviewer=reviewer)
-    print(f"imported {count} labels of {reviewer}")
+        loaded = parts.review.load(file, reviewer=reviewer)
+    counts = loaded.imported
+    waiting = f"; {loaded.open} lines have no choice yet" if loaded.open else ""
+    print(
+        f"imported {loaded.labels} labels of {loaded.reviewer}: {counts.new} new, {counts.changed} changed, "
+        f"{counts.unchanged} known already{waiting}"
+    )

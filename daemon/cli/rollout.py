@@ -15,14 +15,28 @@ from daemon.cli.context import (
     emit,
     wired,
 )
+from daemon.errors import UsageError
 
 
-def adapters(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List the published adapters with their gate decisions."""
+def adapters(
+    config: ConfigOption = DEFAULT_CONFIG,
+    name: Annotated[str | None, typer.Argument(help="One adapter; default: all.")] = None,
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="Its run, snapshot, pairs, traces, verdicts and labels.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the published adapters with their gate decisions, or show where one comes from."""
     from daemon import drain
+    from daemon.cli.lineage import text_of
 
+    if lineage and name is None:
+        raise UsageError("--lineage is of one adapter: name it")
     with wired(config) as parts:
-        emit(drain.adapters(parts), as_json=as_json, text=_adapters_text)
+        if name is not None and lineage:
+            emit(drain.lineage(parts, name), as_json=as_json, text=text_of)
+            return
+        emit(drain.adapters(parts, name), as_json=as_json, text=_adapters_text)
 
 
 def promote(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,23 +14,42 @@ from policies.records import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from daemon.drain import Curated
-    from daemon.stages.ingest import Explanation
+    from daemon.drain import Curated, Judged
+    from daemon.stages.logfile import Explanation
 
+REASONS = 4
+"""Most reasons that are told."""
 MANY_CUT = 0.1
 """Share of answers cut off at which people are told which limit to raise."""
 
 
-def ingest(file: Path, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Store one JSONL file of agent logs. Doing it again adds nothing."""
+def ingest(
+    file: Annotated[Path | None, typer.Argument(help="A JSONL file of agent logs.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="A source that stopped because no decoder knows its records: store that run as dead letters."
+        ),
+    ] = None,
+    actor: ActorOption = "operator",
+) -> None:
+    """Store one JSONL file of agent logs, and let a stopped source go on. Doing it again adds nothing."""
     from daemon import drain
+    from daemon.errors import UsageError
 
-    with wired(config, working=True) as parts:
-        counts = drain.ingest(parts, file)
-    print(
-        f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
-        f"{counts.revisions} revisions, {counts.dead_letters} dead letters"
-    )
+    if file is None and accept is None:
+        raise UsageError("name a FILE of agent logs, or a stopped source with --accept SOURCE")
+    with wired(config, working=file is not None) as parts:
+        if accept is not None:
+            drain.accept(parts, accept, actor=actor)
+            print(f"source {accept} goes on; the records at which it stopped become dead letters")
+        if file is not None:
+            counts = drain.ingest(parts, file)
+            print(
+                f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
+                f"{counts.revisions} revisions, {counts.dead_letters} dead letters, {counts.skipped} skipped"
+            )
 
 
 def decode(
@@ -37,11 +57,14 @@ def decode(
     decoder: Annotated[str, typer.Option(help="auto, or one decoder's name.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing."""
+    """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing.
+
+    Exit 1 if a record would be a dead letter.
+    """
     from connectors.decoders.detect import Decoders
     from connectors.errors import FatalError
     from daemon.errors import UsageError
-    from daemon.stages.ingest import explain
+    from daemon.stages.logfile import explain
 
     try:
         decoders = Decoders(decoder)
@@ -49,23 +72,65 @@ def decode(
         raise UsageError(str(error)) from None
     bad = 0
     for found in explain(file, decoders):
-        bad += found.trace is None
+        bad += found.trace is None and not found.skipped
         print(json.dumps(_explained(found)) if as_json else _explained_text(found))
     if bad:
         raise typer.Exit(1)
 
 
-def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def judge(
+    config: ConfigOption = DEFAULT_CONFIG,
+    reopen: Annotated[
+        bool,
+        typer.Option(
+            "--reopen",
+            help="First ask again for what ended without a verdict: refused, cut off, not understood, or by "
+            "another version of the judge.",
+        ),
+    ] = False,
+    actor: ActorOption = "operator",
+    as_json: JsonOption = False,
+) -> None:
     """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
     from daemon import drain
-    from daemon.store.judgements import waiting
 
     with wired(config, working=True) as parts:
         parts.latch.check(Scope.JUDGING)
-        counts = drain.judge(parts)
-        left = parts.store.read(waiting)
-    print(", ".join(f"{role}: {count}" for role, count in counts.items()) or "no judge is configured")
-    _exit_if_left(left)
+        opened = drain.reopen(parts, actor=actor) if reopen else {}
+        found = drain.judge(parts)
+    state = {role: asdict(each) | {"reopened": opened.get(role, 0)} for role, each in found.items()}
+    emit(state, as_json=as_json, text=_judged_text)
+    for role, each in sorted(found.items()):
+        if each.put_back:
+            print(f"rlaifd: {role}: {_left(each)}", file=sys.stderr)
+    if any(each.put_back for each in found.values()):
+        raise typer.Exit(1)
+
+
+def _judged_text(state: "Mapping[str, Any]") -> str:
+    return "\n".join(_role_text(role, each) for role, each in state.items()) or "no judge is configured"
+
+
+def _role_text(role: str, each: "Mapping[str, Any]") -> str:
+    reopened = f"{each['reopened']} reopened, " if each["reopened"] else ""
+    abstained = sum(each["abstained"].values())
+    why = f" ({_reasons(each['abstained'])})" if abstained else ""
+    waiting = sum(each["put_back"].values())
+    return f"{role}: {reopened}{each['judged']} judged, {abstained} abstained{why}, {waiting} put back"
+
+
+def _left(each: "Judged") -> str:
+    """What waits, and why."""
+    waiting = sum(each.put_back.values())
+    return f"{waiting} judgements wait: {each.stopped or _reasons(each.put_back)}".removesuffix(": ")
+
+
+def _reasons(counts: "Mapping[str, int]") -> str:
+    """The most frequent reasons, with their numbers where there are several."""
+    said = sorted(((count, reason) for reason, count in counts.items() if reason), reverse=True)
+    shown = [f"{count}: {reason}" if len(said) > 1 else reason for count, reason in said[:REASONS]]
+    more = sum(count for count, _ in said[REASONS:])
+    return "; ".join([*shown, *([f"{more} for other reasons"] if more else [])])
 
 
 def _exit_if_left(judgements: "Mapping[str, tuple[int, str]]") -> None:
@@ -178,13 +243,14 @@ def _explained(found: "Explanation") -> dict[str, Any]:
         "decoder": found.decoder,
         "trace": trace,
         "reason": found.reason,
+        "skipped": found.skipped,
     }
 
 
 def _explained_text(found: "Explanation") -> str:
     where = f"line {found.line}" + (f", event {found.index}" if found.index else "")
     if found.trace is None:
-        return f"{where}: not decoded: {found.reason}"
+        return f"{where}: {'skipped' if found.skipped else 'not decoded'}: {found.reason}"
     trace = found.trace
     return (
         f"{where}: {found.decoder}: id {trace.id}, {len(trace.messages)} messages, "

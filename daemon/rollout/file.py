@@ -57,7 +57,9 @@ class RolloutFile:
         temporary = goal.with_name(f".{goal.name}.new")
         try:
             goal.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)  # a link that lies there is not followed
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -84,7 +86,7 @@ class RolloutFile:
         """Holds the lock: one process at a time writes the file and acts on it. Waits for the others."""
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-            file = self._lock.open("w")
+            file = self._lock.open("a")  # "w" would empty what a link leads to
         except OSError as error:
             raise RlaifdError(f"{self._lock}: cannot be opened: {error.strerror}") from error
         with file:

@@ -6,28 +6,38 @@ that a kill loses at most the calls in flight.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from connectors.base import Judge, JudgeReply, JudgeRequest, Usage
-from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
+from connectors.errors import (
+    ConnectorError,
+    DoubtfulError,
+    FatalError,
+    LearntError,
+    PoisonError,
+    RateLimitedError,
+    TransientError,
+    UnreadableError,
+)
 from connectors.judges.pacing import Pacing
 from connectors.judges.prices import Tariff
 from daemon.clock import Clock
 from daemon.config import JudgeConfig
+from daemon.log import get
 from daemon.metrics import Metrics
-from daemon.stages.commits import GroupCommit
-from daemon.stages.purse import Held, Purse
+from daemon.stages.callrows import Answer, answer_of, failed, made
+from daemon.stages.purse import Held
+from daemon.stages.sitting import Question, Sitting
+from daemon.stages.standing import Shape, Standing
 from daemon.store import calls
-from daemon.store.candidates import storable
 from policies import grammar
-from policies.grammar import Invalid, PairReply, ScoreReply
-from policies.prompts import clean, prompt_digest
+from policies.grammar import Invalid, ScoreReply
+from policies.prompts import Case, Turn, case_digest, clean, render
 from policies.records import Message, Role, digest
-from policies.verdicts import Spread, expected_score
+from policies.verdicts import expected_score
 
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 8.0
@@ -35,51 +45,17 @@ CHARS_PER_TOKEN = 3
 """Rather more tokens than fewer: an estimate is reserved before the call."""
 MAX_QUOTED = 4_000
 """Most characters of an invalid answer that are shown back to the judge."""
+MOST_LEARNT = 8
+"""Refusals in a row that each taught how to ask: more than there are settings to take away."""
+PLAIN = (Turn("user", "Hello. What can you do for me?"),)
+PLAIN_ANSWERS = ("I can answer questions about our products.", "Questions.")
+"""A case at which nobody takes offence. A judge that refuses it refuses every call."""
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One thing to ask. `order` is '' for a score, AB or BA for a comparison."""
-
-    judgement_id: int
-    kind: str
-    order: str
-    text: str
-    nonce: str
-    digest: str
-    sample: int = 0
-    temperature: float | None = 0.0
-    logprobs: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was read from a judge's answer. `cost_usd` is 0 for an answer out of the store."""
-
-    reply: ScoreReply | PairReply | Invalid
-    spread: Spread | None = None
-    cost_usd: float = 0.0
-
-
-@dataclass
-class Sitting:
-    """One round of work: what it may still use, and what it shares. Lives on one event loop."""
-
-    commits: GroupCommit
-    purse: Purse
-    expires_at: float
-    check: Callable[[], Awaitable[None]]
-    """Raises when no further call may be made."""
-    stored: dict[str, dict[str, Any]] = field(default_factory=dict)
-    under_way: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
-    stopped: FatalError | None = None
-    """Set when a call showed that no further one can succeed."""
-    failure: str = ""
-    """The last passing error that put a judgement back."""
+log = get("judge")
 
 
 class Asker:
-    """Asks one judge. Long-lived: its pacing remembers how the other side is doing."""
+    """Asks one judge. Long-lived: its pacing and its standing remember how the other side is doing."""
 
     def __init__(
         self,
@@ -101,6 +77,7 @@ class Asker:
         self.judge = judge
         self.config = config
         self.version = version
+        self.standing = Standing()
         self._system = system
         self._dimensions = dimensions
         self._tariff = tariff
@@ -111,9 +88,9 @@ class Asker:
         self._random = random
         self._schemas = {kind: grammar.schema(kind, dimensions) for kind in ("score", "pair")}
 
-    def digest_of(self, text: str, nonce: str) -> str:
-        """The digest of a prompt, whatever the code of its boundaries."""
-        return prompt_digest(self._system, [text], nonce)
+    def digest_of(self, case: Case) -> str:
+        """The digest of the question about a case, whatever the code of its boundaries."""
+        return case_digest(self._system, case, self._dimensions)
 
     def reuse_key(self, question: Question) -> str:
         """Under which an answer to the question is kept."""
@@ -122,13 +99,14 @@ class Asker:
     async def ask(self, question: Question, sitting: Sitting) -> Answer:
         """The answer, or what kept the judge from giving a readable one after one repair question.
 
-        Raises TransientError (later), PoisonError (never), FatalError, and what the purse and `check` raise.
+        Raises TransientError (later; UnreadableError where it was served and holds no judgement), PoisonError
+        (never), FatalError, and what the purse and `check` raise.
         """
         key = self.reuse_key(question)
         stored = sitting.stored.get(key)
         if stored is not None:
             self._metrics.judge_calls.labels(self.role, "reused").inc()
-            return _answer_of(stored["read"])
+            return answer_of(stored["read"])
         task = sitting.under_way.get(key)
         if task is None:
             task = asyncio.create_task(self._ask(question, key, sitting))
@@ -141,8 +119,8 @@ class Asker:
     async def _ask(self, question: Question, key: str, sitting: Sitting) -> Answer:
         first_text = Message(role="user", content=question.text)
         reply, answer = await self._call(question, (first_text,), key, sitting)
-        if not isinstance(answer.reply, Invalid):
-            return answer
+        if answer.cut_off or not isinstance(answer.reply, Invalid):
+            return answer  # asking again under the same limit would pay for the same
         again = grammar.repair(question.kind, question.nonce, answer.reply.reason)
         messages = (
             first_text,
@@ -150,12 +128,16 @@ class Asker:
             Message(role="user", content=again),
         )
         _, second = await self._call(question, messages, key, sitting)
-        return Answer(second.reply, second.spread, answer.cost_usd + second.cost_usd)
+        if isinstance(second.reply, Invalid):
+            line = f"judge {self.role}: no judgement can be read ({second.reply.reason})"
+            change = f"another model, or see to judges.{self.role}.structured"
+            self._stop(self.standing.garbled(f"{line}: {change}", self._clock.monotonic()), sitting)
+        return replace(second, cost_usd=answer.cost_usd + second.cost_usd)
 
     async def _call(
         self, question: Question, messages: tuple[Message, ...], key: str, sitting: Sitting
     ) -> tuple[JudgeReply, Answer]:
-        """The only layer that retries."""
+        """The only layer that retries. What was served and not understood is not asked again at once."""
         self._pacing.first_attempt()
         last: TransientError | None = None
         for attempt in range(self.config.attempts):
@@ -166,13 +148,57 @@ class Asker:
             if self._pacing.held_back():
                 raise last or TransientError(f"judge {self.role}: held back while it fails")
             try:
-                return await self._once(question, messages, key, sitting)
+                return await self._taught(question, messages, key, sitting)
+            except UnreadableError:
+                raise
             except TransientError as error:
                 last = error
         raise last or TransientError(f"judge {self.role}: no attempt was made")
 
+    async def _taught(
+        self, question: Question, messages: tuple[Message, ...], key: str | None, sitting: Sitting
+    ) -> tuple[JudgeReply, Answer]:
+        """One call, made again at once while its refusals teach how to ask."""
+        began = self._clock.monotonic()
+        for _ in range(MOST_LEARNT):
+            try:
+                return await self._once(question, messages, key, sitting)
+            except LearntError as error:
+                log.info("judge_asked_otherwise", role=self.role.value, reason=str(error))
+            except DoubtfulError as error:
+                raise await self._settled(question, key, error, sitting, began=began) from error
+        raise TransientError(f"judge {self.role}: it refuses however it is asked")
+
+    async def _settled(
+        self, question: Question, key: str | None, error: DoubtfulError, sitting: Sitting, *, began: float
+    ) -> ConnectorError:
+        """Whose fault a refusal is: the item's where another call got through meanwhile, or a plain one."""
+        if key is None:  # it is the plain one
+            return error
+        async with sitting.settling:
+            if sitting.stopped is not None:
+                return sitting.stopped
+            if not self.standing.got_through(_shape(question), began):
+                plain = self._plain(question)
+                try:
+                    asked = (Message(role="user", content=plain.text),)
+                    await self._taught(plain, asked, None, sitting)
+                except (DoubtfulError, PoisonError) as refused:
+                    stopped = FatalError(f"{refused}: a plain question too: check judges.{self.role}")
+                    sitting.stopped = stopped
+                    self.standing.stop()
+                    return stopped
+        return PoisonError(str(error))
+
+    def _plain(self, question: Question) -> Question:
+        """A plain question of the same shape."""
+        count = 1 if question.kind == "score" else 2
+        case = Case(PLAIN, PLAIN_ANSWERS[:count])
+        text = render(case, nonce=question.nonce, dimensions=self._dimensions)
+        return replace(question, text=text, digest=self.digest_of(case))
+
     async def _once(
-        self, question: Question, messages: tuple[Message, ...], key: str, sitting: Sitting
+        self, question: Question, messages: tuple[Message, ...], key: str | None, sitting: Sitting
     ) -> tuple[JudgeReply, Answer]:
         request = JudgeRequest(
             system=self._system,
@@ -194,7 +220,7 @@ class Asker:
         self,
         request: JudgeRequest,
         question: Question,
-        key: str,
+        key: str | None,
         sitting: Sitting,
         *,
         held: Held,
@@ -208,26 +234,69 @@ class Asker:
                 reply = await self.judge.ask(request)
             except ConnectorError as error:
                 outcome = self._learn(error, started)
+                usage = self._billed(request, error)
+                cost = held.usd if outcome == "timeout" else self._price(usage)
+                took = self._clock.monotonic() - started
+                row = failed(request, error, usage, latency_s=took)
+                await self._record(row, question, outcome, sitting, key=None, cost=cost)
+                self._count(usage)
+                if isinstance(error, UnreadableError):
+                    self._unfit(f"{error}: check judges.{self.role}.type and base_url", sitting)
                 if isinstance(error, FatalError):
                     sitting.stopped = error
-                cost = held.usd if outcome in {"timeout", "refused"} else 0.0
-                took = self._clock.monotonic() - started
-                row = _failed(request, error, latency_s=took)
-                await self._record(row, question, outcome, sitting, key=None, cost=cost)
                 raise
             self._pacing.succeeded()
             answer = self._read(reply, question)
             cost = answer.cost_usd
-            row = _made(reply, answer, repair=len(request.messages) > 1)
-            if isinstance(answer.reply, Invalid):
-                await self._record(row, question, "unparseable", sitting, key=None, cost=cost)
-            else:
-                await self._record(row, question, "ok", sitting, key=key, cost=cost)
-            self._count(reply)
+            row = made(reply, answer, repair=len(request.messages) > 1)
+            invalid = isinstance(answer.reply, Invalid)
+            outcome = "cut_off" if answer.cut_off else "unparseable" if invalid else "ok"
+            await self._record(row, question, outcome, sitting, key=None if invalid else key, cost=cost)
+            self._count(reply.usage)
+            self._weigh(answer, question, started, sitting)
             return reply, answer
         finally:
             inflight.dec()
             await sitting.purse.settle(held, cost)
+
+    def _weigh(self, answer: Answer, question: Question, started: float, sitting: Sitting) -> None:
+        """What an answer tells of the judge. Raises UnreadableError for one that was cut off while it is not
+        known whether any is not, FatalError where none seems to be.
+        """
+        if not answer.cut_off or not isinstance(answer.reply, Invalid):
+            self.standing.answered(_shape(question), started)
+            if not isinstance(answer.reply, Invalid):
+                self.standing.understood()
+            return
+        self.standing.accepted(_shape(question), started)
+        line = f"judge {self.role}: {answer.reply.reason}"
+        self._unfit(line, sitting)
+        if not self.standing.trusted:
+            raise UnreadableError(line)
+
+    def _unfit(self, line: str, sitting: Sitting) -> None:
+        self._stop(self.standing.unfit(line, self._clock.monotonic()), sitting)
+
+    def _stop(self, stopped: FatalError | None, sitting: Sitting) -> None:
+        if stopped is not None:
+            sitting.stopped = stopped
+            raise stopped
+
+    def _billed(self, request: JudgeRequest, error: ConnectorError) -> Usage:
+        """The tokens of a call that failed: what the other side says, the estimate where it served and does
+        not say, none where it did not serve.
+        """
+        received = error.received
+        if received is None or not received.served:
+            return Usage(0, 0)
+        read, written = received.input_tokens, received.output_tokens
+        return Usage(
+            _input_estimate(request) if read is None else read,
+            request.max_tokens if written is None else written,
+        )
+
+    def _price(self, usage: Usage) -> float:
+        return self._tariff.cost(usage) if self._tariff else 0.0
 
     def _in_time(self, sitting: Sitting) -> None:
         """Raises where the call could end after the claim, or would have to wait for longer than that."""
@@ -239,15 +308,21 @@ class Asker:
             raise TransientError(f"judge {self.role}: the claim ends before an answer could come")
 
     def _learn(self, error: ConnectorError, started: float) -> str:
-        """Tells the pacing; answers the outcome."""
+        """Tells the pacing and the standing; answers the outcome."""
         if isinstance(error, RateLimitedError):
             self._pacing.overloaded(started, error.retry_after_s)
             return "rate_limited"
-        if isinstance(error, TransientError):
+        if isinstance(error, UnreadableError):
+            self._pacing.succeeded()
+            return "unreadable"
+        if isinstance(error, TransientError) and not isinstance(error, LearntError):
             self._pacing.failed()
             return "timeout" if isinstance(error.__cause__, TimeoutError) else "http_error"
         self._pacing.succeeded()
-        return "refused" if isinstance(error, PoisonError) else "http_error"
+        if isinstance(error, FatalError):
+            self.standing.stop()
+            return "http_error"
+        return "refused"
 
     def _read(self, reply: JudgeReply, question: Question) -> Answer:
         parse = grammar.parse_score if question.kind == "score" else grammar.parse_pair
@@ -256,12 +331,16 @@ class Asker:
             nonce=question.nonce,
             dimensions=self._dimensions,
             finish_reason=reply.finish_reason,
+            case=question.text,
         )
-        cost = self._tariff.cost(reply.usage) if self._tariff else 0.0
+        cut_off = grammar.is_cut_off(reply.finish_reason)
+        if cut_off:
+            limit = f"judges.{self.role}.max_tokens ({self.config.max_tokens})"
+            read = Invalid(f"the answer was cut off at {limit}: raise it")
         spread = None
         if isinstance(read, ScoreReply) and question.logprobs:
             spread = expected_score(reply.tokens, score=read.score, nonce=question.nonce)
-        return Answer(read, spread, cost)
+        return Answer(read, spread, self._price(reply.usage), cut_off)
 
     async def _record(
         self,
@@ -289,60 +368,25 @@ class Asker:
         self._metrics.judge_latency.labels(self.role).observe(row["latency_s"])
         await sitting.commits.write(lambda connection: calls.record(connection, [row]))
 
-    def _count(self, reply: JudgeReply) -> None:
-        self._metrics.judge_tokens.labels(self.role, "input").inc(reply.usage.input_tokens)
-        self._metrics.judge_tokens.labels(self.role, "output").inc(reply.usage.output_tokens)
+    def _count(self, usage: Usage) -> None:
+        self._metrics.judge_tokens.labels(self.role, "input").inc(usage.input_tokens)
+        self._metrics.judge_tokens.labels(self.role, "output").inc(usage.output_tokens)
+
+    def least_usd(self) -> float:
+        """What no call is reserved less than."""
+        return self._estimate(JudgeRequest(self._system, (), self.config.max_tokens))
 
     def _estimate(self, request: JudgeRequest) -> float:
-        if self._tariff is None:
-            return 0.0
-        chars = len(request.system) + sum(len(message.content) for message in request.messages)
-        return self._tariff.cost(Usage(chars // CHARS_PER_TOKEN + 1, request.max_tokens))
+        return self._price(Usage(_input_estimate(request), request.max_tokens))
 
     def _backoff(self, attempt: int) -> float:
         return min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** (attempt - 1)) * (0.5 + self._random.random() / 2)
 
 
-def _made(reply: JudgeReply, answer: Answer, *, repair: bool) -> dict[str, Any]:
-    """The columns of a call that was answered. `read` is what a later judgement can use again."""
-    read = asdict(answer.reply) | ({"spread": asdict(answer.spread)} if answer.spread else {})
-    return {
-        "repair": repair,
-        "request": _clean(dict(reply.request)),
-        "response": _clean({"body": dict(reply.response), "read": read}),
-        "model": storable(reply.model),
-        "input_tokens": reply.usage.input_tokens,
-        "output_tokens": reply.usage.output_tokens,
-        "latency_s": reply.latency_s,
-    }
+def _shape(question: Question) -> Shape:
+    return question.kind, question.logprobs
 
 
-def _failed(request: JudgeRequest, error: ConnectorError, *, latency_s: float) -> dict[str, Any]:
-    """The columns of a call that was not answered."""
-    asked = [{"role": message.role, "content": message.content} for message in request.messages]
-    return {
-        "repair": len(request.messages) > 1,
-        "request": _clean({"system": request.system, "messages": asked}),
-        "response": _clean({"error": str(error)}),
-        "model": None,
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "latency_s": latency_s,
-    }
-
-
-def _clean(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as `storable` makes it. Nearly all are so already, which one dump shows much faster."""
-    written = json.dumps(value)
-    if not any(odd in written for odd in ("\\u0000", "\\ud", "NaN", "Infinity")):
-        return value
-    cleaned: dict[str, Any] = storable(value)
-    return cleaned
-
-
-def _answer_of(read: dict[str, Any]) -> Answer:
-    """A stored answer."""
-    spread = Spread(**read["spread"]) if "spread" in read else None
-    if "score" in read:
-        return Answer(ScoreReply(read["score"], read["scores"], read["critique"]), spread)
-    return Answer(PairReply(read["verdict"], read["scores"], read["critique"]), spread)
+def _input_estimate(request: JudgeRequest) -> int:
+    chars = len(request.system) + sum(len(message.content) for message in request.messages)
+    return chars // CHARS_PER_TOKEN + 1

@@ -4,48 +4,30 @@ Every part can be killed anywhere and run again. A preference is unique on its t
 its content.
 """
 
-import random
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.clock import Clock
-from daemon.errors import RlaifdError
 from daemon.log import get
 from daemon.metrics import Metrics
-from daemon.stages.gathering import Gathering
+from daemon.stages.freezing import Freezing, FrozenSnapshot
 from daemon.stages.sampling import Halts, Sample, Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
-from policies import snapshot
-from policies.curation import NoPreference, Preference, capped, preference_of
+from policies.curation import JudgedPrompt, NoPreference, Preference, preference_of
+from policies.likeness import Sketch, sketch_of
 from policies.policy import PolicySpec
-from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Role
-from policies.thumbs import told
 
 log = get("curate")
 
 CURATED_AT_ONCE = 500
 
 
-class NoPreferencesError(RlaifdError):
-    """A snapshot was asked for and there is nothing to put into it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrozenSnapshot:
-    """A frozen snapshot. `left_out` counts preferences that a cap or the limit kept out."""
-
-    id: str
-    path: Path
-    pairs: int
-    left_out: int
-
-
 class Curate:
     """Samples candidates, has them judged, and turns verdicts into preferences and snapshots.
 
-    `sampling` is the first part of it, with its own arguments.
+    `sampling` is the first part of it, with its own arguments, `freezing` the last.
     """
 
     def __init__(
@@ -68,14 +50,7 @@ class Curate:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._directory = directory
-        self._seed = seed
-        recipe = spec.recipe
-        self.gathering = (
-            Gathering(recipe, store=store, clock=clock, spec=spec, directory=directory, seed=seed)
-            if isinstance(recipe, SftRecipe | KtoRecipe)
-            else None
-        )
+        self.freezing = Freezing(store=store, clock=clock, spec=spec, directory=directory, seed=seed)
         self.sampling = Sampling(
             store=store,
             clock=clock,
@@ -108,10 +83,11 @@ class Curate:
             return 0
         found = [preference_of(prompt, self._spec.curation) for prompt in prompts]
         made = [each for each in found if isinstance(each, Preference)]
+        sketches = self._sketches(prompts, made)
         looked_at = [prompt.trace_id for prompt in prompts]
         now = self._clock.now()
         new = self._store.write(
-            lambda c: preferences.store_preferences(c, made, looked_at=looked_at, now=now)
+            lambda c: preferences.store_preferences(c, made, looked_at=looked_at, sketches=sketches, now=now)
         )
         self._metrics.preferences.set(self._store.read(preferences.count))
         without = [each.reason for each in found if isinstance(each, NoPreference)]
@@ -119,70 +95,15 @@ class Curate:
         log.info("preferences_stored", prompts=len(prompts), new=new, without=len(without), **told)
         return len(prompts)
 
+    def _sketches(self, prompts: Sequence[JudgedPrompt], made: Sequence[Preference]) -> dict[int, Sketch]:
+        """By trace, what each preference's prompt and answers read like."""
+        texts = {each.candidate_id: each.text for prompt in prompts for each in prompt.candidates}
+        asked = self._store.read(lambda c: preferences.prompts(c, [each.trace_id for each in made]))
+        return {
+            each.trace_id: sketch_of((*asked[each.trace_id], texts[each.chosen_id], texts[each.rejected_id]))
+            for each in made
+        }
+
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
-        """Writes the snapshot that the recipe's method learns from: of the newest preferences that the caps
-        allow, at most `limit` or `max_pairs`, or of as many single answers.
-
-        The same preferences give the same snapshot. Raises NoPreferencesError when there are none.
-        """
-        if self.gathering is not None:
-            return self._freeze_answers(self.gathering, limit, note)
-        ids, pairs, left_out = self.drafted(limit)
-        name, path = snapshot.write(self._directory, self._spec.name, pairs)
-        now = self._clock.now()
-        self._store.write(lambda c: preferences.store_snapshot(c, name, str(path), ids, note=note, now=now))
-        log.info("snapshot_frozen", snapshot=name, pairs=len(pairs), left_out=left_out)
-        return FrozenSnapshot(name, path, len(pairs), left_out)
-
-    def _freeze_answers(self, gathering: Gathering, limit: int | None, note: str) -> FrozenSnapshot:
-        draft = gathering.drafted(limit)
-        left_out = sum(draft.left_out.values())
-        if not draft.answers:
-            why = f": left out are {told(draft.left_out)}" if left_out else ""
-            raise NoPreferencesError(
-                f"{self._spec.recipe.method} has no stored answer to learn from{why}: nothing to train on yet"
-            )
-        name, path = gathering.write(draft, note=note)
-        return FrozenSnapshot(name, path, len(draft.answers), left_out)
-
-    def stored(self) -> tuple[int, str]:
-        """How many there are to learn from, and what they are called."""
-        if self.gathering is not None:
-            return len(self.gathering.drafted().answers), "answers"
-        return self._store.read(preferences.count), "preferences"
-
-    def since(self, at: float | None) -> int:
-        """How many came in after `at` (None: ever) that a snapshot may be made of."""
-        count = preferences.since if self.gathering is None else self.gathering.since
-        return self._store.read(lambda c: count(c, at))
-
-    def draft_into(self, directory: Path) -> tuple[str, Path, str]:
-        """Writes what would be frozen now into another directory, without a row: id, file, and in words what
-        is left out. Raises NoPreferencesError when there is nothing.
-        """
-        if self.gathering is None:
-            _, pairs, left_out = self.drafted()
-            capped_out = f"{left_out} preferences are left out by policy.curation's caps" if left_out else ""
-            name, path = snapshot.write(directory, self._spec.name, pairs)
-            return name, path, capped_out
-        draft = self.gathering.drafted()
-        left = told(draft.left_out)
-        if not draft.answers:
-            raise NoPreferencesError("no answer is stored to learn from: nothing to train on yet")
-        name, path = self.gathering.write_file(draft, directory)
-        return name, path, f"answers left out: {left}" if left else ""
-
-    def drafted(self, limit: int | None = None) -> tuple[list[int], list[snapshot.Pair], int]:
-        """What a snapshot would hold now: preferences, their pairs, and how many are left out.
-
-        The order is shuffled with the seed. Raises NoPreferencesError when there are none.
-        """
-        stored = self._store.read(preferences.newest)
-        rule = self._spec.curation
-        kept = capped(stored, rule, limit=min(limit or rule.max_pairs, rule.max_pairs))
-        if not kept:
-            raise NoPreferencesError("no preference is stored: nothing to train on yet")
-        ids = sorted(each.id for each in kept)
-        random.Random(self._seed).shuffle(ids)
-        pairs = self._store.read(lambda c: preferences.pairs(c, ids))
-        return ids, pairs, len(stored) - len(kept)
+        """Writes the snapshot of what is curated; see `Freezing.freeze`."""
+        return self.freezing.freeze(limit, note=note)

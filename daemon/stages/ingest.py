@@ -5,57 +5,29 @@ is kept and tried again before anything else is received, so that no position ev
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter, deque
 
 from connectors.base import Partition, Record, Source
 from connectors.decoders.detect import Decoders
-from connectors.errors import ConnectorError, DecodeError, FatalError
-from connectors.sources.jsonl import JsonlSource
+from connectors.errors import ConnectorError, DecodeError
+from connectors.events import Event, Skipped, SkipReason
 from daemon import log
 from daemon.clock import Clock
+from daemon.errors import SourceStoppedError
 from daemon.metrics import Metrics
 from daemon.stages.isolation import store_isolated
+from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
 from policies.policy import Splits
 from policies.records import Trace
+from policies.unknowns import Unknowns
 
-WINDOW = 1000
-"""Records over which the share of undecodable ones is taken."""
-IN_A_ROW = 50
-"""So many undecodable records in a row mean the wrong decoder, not bad records."""
 MAX_BODY = 10 << 20
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-"""How files of gzip, bzip2, xz and Zstandard begin."""
 HEAD = 64 << 10
 LAG_S = 1.0
-
-
-class MassFailure:
-    """Tells bad records from a wrong decoder: counts the undecodable among the last records."""
-
-    def __init__(self, ratio: float) -> None:
-        self._most = ratio * WINDOW
-        self._window: deque[bool] = deque(maxlen=WINDOW)
-        self._failed = 0
-        self._row = 0
-
-    def passed(self, *, failed: bool) -> bool:
-        """Counts one record; True when there are now too many undecodable ones."""
-        if len(self._window) == WINDOW:
-            self._failed -= self._window[0]
-        self._window.append(failed)
-        self._failed += failed
-        self._row = self._row + 1 if failed else 0
-        return self._failed > self._most or self._row >= IN_A_ROW
-
-    def __str__(self) -> str:
-        if self._row >= IN_A_ROW:
-            return f"{self._row} records in a row"
-        return f"{self._failed} of the last {len(self._window)} records"
+MOST_EVENTS = 5000
+"""Events of a batch, beyond which its further records wait for the next one."""
 
 
 class Ingest:
@@ -80,79 +52,98 @@ class Ingest:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
         self._batch_records, self._batch_s = batch_records, batch_s
-        self._failures = MassFailure(dead_letter_ratio)
+        self._unknowns = Unknowns(dead_letter_ratio)
+        self._waiting: deque[Record] = deque()
+        """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
+        """Decoded, and not stored yet."""
         self._started = False
-        self._fatal: FatalError | None = None
+        self._stop: str | None = None
+        """Why nothing is read on."""
+        self._kept = False
+        """Whether the store has that stop."""
+        self._standing: stops.Stop | None = None
+        """A stop in the store that no known record has passed."""
         self._newest = 0.0
         self._lag_at = float("-inf")
-        self._partitions: set[Partition] = set()
+        self._lag: dict[Partition, int] = {}
         self._log = log.get("ingest").bind(source=source.name)
         self.totals = Counts()
 
     def start(self) -> None:
         """Starts the source at the store's positions, once. `step` does it where nobody did."""
-        if not self._started:
-            self._source.start(
-                lambda partitions: self._store.read(lambda c: positions(c, self._source.name, partitions))
-            )
-            self._started = True
+        if self._started:
+            return
+        found = self._store.read(lambda c: stops.of(c, self._source.name))
+        self._standing = found
+        if found is not None:
+            (self._unknowns.accept if found.accepted else self._unknowns.suspect)()
+        self._metrics.source_stopped.labels(self._source.name).set(0)
+        self._source.start(
+            lambda partitions: self._store.read(lambda c: positions(c, self._source.name, partitions))
+        )
+        self._started = True
 
     def step(self, timeout_s: float) -> int:
         """One batch, waited for at most `timeout_s`; answers how many records were stored.
 
-        Raises TransientError (wait, then call again) and FatalError (stop: also when most records cannot be
-        decoded); a StoreError leaves the batch pending, and the next call stores it first.
+        Raises TransientError (wait, then call again), FatalError (a person must act), and SourceStoppedError
+        while too many records are in no format that a decoder knows, until a person has accepted them. A
+        StoreError leaves the batch pending, and the next call stores it first.
         """
         self.start()
         if not self._pending:
-            if self._fatal is not None:
-                raise self._fatal
-            self._pending = self._screened(self._received(timeout_s))
+            self._go_on_or_raise()
+            self._receive(timeout_s)
+            self._pending = self._screened()
         done = len(self._pending)
         if self._pending:
             self._flush()
         self._refresh_lag()
-        if self._fatal is not None:
-            raise self._fatal
+        self._go_on_or_raise()
         return done
 
     def close(self) -> None:
         """Stops the source. What was received and not stored is read again by the next start."""
         self._source.close()
 
-    def _received(self, timeout_s: float) -> list[Record]:
-        records = self._source.receive(timeout_s, self._batch_records)
+    def _receive(self, timeout_s: float) -> None:
+        if self._waiting:
+            return
+        self._waiting.extend(self._source.receive(timeout_s, self._batch_records))
         deadline = self._clock.monotonic() + self._batch_s
-        while records and len(records) < self._batch_records:
+        while self._waiting and len(self._waiting) < self._batch_records:
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 break
             try:
-                more = self._source.receive(left, self._batch_records - len(records))
+                more = self._source.receive(left, self._batch_records - len(self._waiting))
             except ConnectorError:
                 break  # what is here is stored first; the source says it again
             if not more:
                 break
-            records = [*records, *more]
-        return records
+            self._waiting.extend(more)
 
-    def _screened(self, records: list[Record]) -> list[Arrival]:
+    def _screened(self) -> list[Arrival]:
         """Decodes up to the record at which it is plain that the decoder is wrong.
 
-        The run of undecodable records before that one stays unread too: a restart meets it again.
+        The run of unknown records before that one is not stored either: it waits for what a person decides.
         """
-        arrivals: list[Arrival] = []
-        for record in records:
+        taken: list[tuple[Record, Arrival]] = []
+        events = 0
+        while self._waiting and events < MOST_EVENTS:
+            record = self._waiting.popleft()
             arrival = self._decoded(record)
-            failed = all(isinstance(outcome, DecodeError) for outcome in arrival.outcomes)
-            if self._failures.passed(failed=failed):
-                self._fatal = self._mass_failure(arrival.outcomes[-1])
-                while arrivals and all(isinstance(each, DecodeError) for each in arrivals[-1].outcomes):
-                    arrivals.pop()
+            taken.append((record, arrival))
+            events += len(arrival.outcomes)
+            if self._unknowns.passed(unknown=arrival.unknown):
+                self._stop, self._kept = self._told(arrival.outcomes[-1]), False
+                while taken and taken[-1][1].unknown:
+                    self._waiting.appendleft(taken.pop()[0])
                 break
-            arrivals.append(arrival)
-        return arrivals
+        for record in (record for record, _ in taken if record.lost):
+            self._lost(record)
+        return [arrival for _, arrival in taken]
 
     def _decoded(self, record: Record) -> Arrival:
         body, fault = record.value or b"", record.fault
@@ -160,7 +151,7 @@ class Ingest:
             digest = hashlib.sha256(body).hexdigest()
             fault = f"{len(body)} bytes are more than {MAX_BODY}; the head is kept; sha256 {digest}"
             body = body[:HEAD]
-        outcomes: list[Trace | DecodeError] = (
+        outcomes: list[Event] = (
             self._decoders.decode(
                 record.value,
                 source=self._source.name,
@@ -171,12 +162,35 @@ class Ingest:
         )
         return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
 
-    def _mass_failure(self, last: object) -> FatalError:
-        return FatalError(
-            f"source {self._source.name}: {self._failures} cannot be decoded; the last: {last}; "
-            "correct the source's `decoder` or what writes to it (`rlaifd decode FILE` explains a sample); "
-            "reading goes on from here"
+    def _told(self, last: object) -> str:
+        """What a person is told of a stop, with the ways out; of one that stands, what was told then."""
+        if self._standing is not None and not self._standing.accepted:
+            return self._standing.line
+        name = self._source.name
+        share = "" if self._unknowns.in_a_row else ", raise stages.dead_letter_ratio,"
+        return (
+            f"source {name}: {self._unknowns} are in no format that its decoder knows; the last: {last}; it "
+            "is not read on: correct the source's `decoder` or what writes to it (`rlaifd decode FILE` "
+            f"explains a sample){share} or store them as dead letters: `rlaifd ingest --accept {name}`"
         )
+
+    def _go_on_or_raise(self) -> None:
+        """Raises the stop while it stands; goes on where a person has accepted the run."""
+        if self._stop is None:
+            return
+        name, line, now = self._source.name, self._stop, self._clock.now()
+        if not self._kept:
+            self._metrics.source_stopped.labels(name).set(1)
+            self._store.write(lambda c: stops.stop(c, name, line, now=now))
+            self._kept = True
+        self._standing = self._store.read(lambda c: stops.of(c, name))
+        if self._standing is None or not self._standing.accepted:
+            self._refresh_lag()
+            raise SourceStoppedError(line)
+        self._unknowns.accept()
+        self._stop = None
+        self._metrics.source_stopped.labels(name).set(0)
+        self._log.warning("unknown_records_accepted")
 
     def _flush(self) -> None:
         counts = store_isolated(
@@ -189,6 +203,9 @@ class Ingest:
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
         self._count(counts, arrivals)
+        if self._standing is not None and self._stop is None and not all(each.unknown for each in arrivals):
+            self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
+            self._standing = None
 
     def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:
         self.totals += counts
@@ -198,117 +215,44 @@ class Ingest:
             ("duplicate", counts.duplicates),
             ("revision", counts.revisions),
             ("dead_letter", counts.dead_letters),
+            ("skipped", counts.skipped),
         ):
             records.labels(name, outcome).inc(count)
-        traces = [each for arrival in arrivals for each in arrival.outcomes if isinstance(each, Trace)]
+        events = [event for arrival in arrivals for event in arrival.outcomes]
+        skipped = Counter(event.reason for event in events if isinstance(event, Skipped))
+        for reason, count in skipped.items():
+            self._metrics.records_skipped.labels(name, reason.value).inc(count)
+        traces = [event for event in events if isinstance(event, Trace)]
         cut = sum(trace.truncated for trace in traces)
-        self._metrics.answered("logged", whole=len(traces) - cut, cut=cut)
+        # An answer that never came because the thought took all the room is cut off like no other.
+        self._metrics.answered("logged", whole=len(traces) - cut, cut=cut + skipped[SkipReason.THOUGHT])
         self._newest = max(self._newest, *(trace.ts for trace in traces), 0.0)
         self._metrics.newest_event.labels(name).set(self._newest)
         self._metrics.ingest_timestamp.labels(name).set(self._clock.now())
         if counts.dead_letters:
-            reasons = [str(e) for each in arrivals for e in each.outcomes if isinstance(e, DecodeError)]
+            reasons = [str(event) for event in events if isinstance(event, DecodeError)]
             self._log.warning("dead letters stored", count=counts.dead_letters, last=reasons[-1:])
+
+    def _lost(self, record: Record) -> None:
+        """Tells what the source no longer had when its turn came."""
+        self._metrics.records_lost.labels(self._source.name).inc(record.lost)
+        self._log.warning(
+            "records_lost",
+            topic=record.partition.topic,
+            partition=record.partition.partition,
+            offset=record.offset,
+            count=record.lost,
+            reason="the source removed them before they were read: raise its retention, or read faster",
+        )
 
     def _refresh_lag(self) -> None:
         if self._clock.monotonic() - self._lag_at < LAG_S:
             return
         self._lag_at = self._clock.monotonic()
-        lag = self._source.lag()
-        for gone in self._partitions - lag.keys():
-            self._metrics.lag.remove(self._source.name, gone.topic, str(gone.partition))
+        name, lag, before = self._source.name, dict(self._source.lag()), self._lag
+        for gone in before.keys() - lag.keys():
+            self._metrics.lag.remove(name, gone.topic, str(gone.partition))
         for partition, behind in lag.items():
-            self._metrics.lag.labels(self._source.name, partition.topic, str(partition.partition)).set(behind)
-        self._partitions = set(lag)
-
-
-def ingest_file(
-    path: Path,
-    *,
-    decoders: Decoders,
-    store: Store,
-    metrics: Metrics,
-    clock: Clock,
-    splits: Splits,
-    source: str = "file",
-    dead_letter_ratio: float = 0.05,
-) -> Counts:
-    """Brings one whole file into the store, its last line also without a newline.
-
-    Doing it again adds nothing. Raises FatalError for a file that cannot be read or is in another format.
-    """
-    _require_plain(path)
-    stage = Ingest(
-        source=JsonlSource(name=source, path=path, whole=True),
-        decoders=decoders,
-        store=store,
-        metrics=metrics,
-        clock=clock,
-        splits=splits,
-        dead_letter_ratio=dead_letter_ratio,
-    )
-    stage.start()
-    try:
-        while stage.step(0.0):
-            pass
-    finally:
-        stage.close()
-    return stage.totals
-
-
-def _require_plain(path: Path) -> None:
-    """Raises FatalError for no file, and for a compressed one: all its lines would be dead letters."""
-    if not path.is_file():
-        raise FatalError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(6)
-    except OSError as error:
-        raise FatalError(f"{path}: {error.strerror}") from None
-    if head.startswith(COMPRESSED):
-        raise FatalError(f"{path}: is compressed: decompress it first")
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What one event of a file is taken for. `line` is its line in the file, from 1."""
-
-    line: int
-    index: int
-    decoder: str | None
-    trace: Trace | None
-    reason: str | None
-
-
-def explain(path: Path, decoders: Decoders, *, source: str = "file") -> Iterator[Explanation]:
-    """Every event of a file with the decoder that took it and the trace, or the reason. Stores nothing."""
-    _require_plain(path)
-    reader = JsonlSource(name=source, path=path, whole=True)
-    reader.start(lambda _: {})
-    line = end = 0
-    try:
-        while records := reader.receive(0.0):
-            for record in records:
-                line += 1 + _newlines(path, end, record.offset)  # blank lines are no records
-                end = record.next_offset
-                yield from _explained(record, line, decoders, source)
-            reader.commit({record.partition: record.next_offset for record in records})
-    finally:
-        reader.close()
-
-
-def _newlines(path: Path, start: int, end: int) -> int:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(end - start).count(b"\n")
-
-
-def _explained(record: Record, line: int, decoders: Decoders, source: str) -> Iterator[Explanation]:
-    if record.fault is not None:
-        yield Explanation(line, 0, None, None, record.fault)
-        return
-    found = decoders.outcomes(record.value, source=source, timestamp=record.timestamp)
-    for index, outcome in enumerate(found):
-        trace = outcome.result if isinstance(outcome.result, Trace) else None
-        reason = None if trace else str(outcome.result)
-        yield Explanation(line, index, outcome.decoder, trace, reason)
+            if before.get(partition) != behind:
+                self._metrics.lag.labels(name, partition.topic, str(partition.partition)).set(behind)
+        self._lag = lag

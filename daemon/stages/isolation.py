@@ -7,12 +7,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from connectors.errors import DecodeError
+from connectors.events import Event
 from daemon.store.store import Store, StoreError
 from daemon.store.traces import Arrival, Counts, store_batch
 from policies.policy import Splits
 from policies.records import Trace, canonical
 
-Refused = Callable[[Trace | DecodeError, Arrival], str | None]
+Refused = Callable[[Event, Arrival], str | None]
 """Why the database refuses an event when it comes alone; None: it does not."""
 
 
@@ -43,7 +44,7 @@ def store_isolated(
         middle = len(part) // 2
         return isolate(part[:middle]) + isolate(part[middle:])
 
-    def refused(outcome: Trace | DecodeError, whole: Arrival) -> str | None:
+    def refused(outcome: Event, whole: Arrival) -> str | None:
         alone = replace(whole, outcomes=(outcome,))
         return _trial(
             store, lambda c: store_batch(c, source=source, arrivals=[alone], splits=splits, now=now)
@@ -106,5 +107,7 @@ def reason(error: Exception) -> str:
     return (str(cause).splitlines() or [type(cause).__name__])[0][:300]
 
 
-def _body(outcome: Trace | DecodeError) -> bytes | None:
-    return outcome.body if isinstance(outcome, DecodeError) else canonical(outcome.model_dump(mode="json"))
+def _body(outcome: Event) -> bytes | None:
+    if isinstance(outcome, Trace):
+        return canonical(outcome.model_dump(mode="json"))
+    return outcome.body if isinstance(outcome, DecodeError) else None

@@ -8,13 +8,12 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from connectors.base import Judge
-from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError
+from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError, UnreadableError
 from connectors.judges.pacing import Pacing
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
@@ -25,10 +24,14 @@ from daemon.log import get
 from daemon.loops import line_of
 from daemon.metrics import Metrics
 from daemon.pricing import Tariffs
-from daemon.stages.asking import Answer, Asker, Question, Sitting
+from daemon.stages.allowance import Allowance
+from daemon.stages.asking import Asker
+from daemon.stages.callrows import Answer
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
+from daemon.stages.posing import Posing
 from daemon.stages.purse import Purse
+from daemon.stages.sitting import Question, Sitting
 from daemon.store import calls, claims, judgements, verdicts
 from daemon.store.candidates import storable
 from daemon.store.claims import Claim
@@ -37,18 +40,18 @@ from daemon.store.store import Store, StoreError
 from policies.constitution import Constitution
 from policies.grammar import Invalid, ScoreReply
 from policies.policy import PolicySpec
-from policies.prompts import Case, render, system_text, turns_of
+from policies.prompts import system_text
 from policies.records import Role, Scope
 from policies.rubric import Rubric
 from policies.verdicts import Abstained, Verdict, scored
 
-SAMPLING_TEMPERATURE = 1.0
-"""Where scores are sampled and no temperature is configured: at 0 all samples would be one."""
 MIN_DELAY_S = 2.0
 MAX_DELAY_S = 60.0
 """How long a judgement that could not be made waits; it doubles with each claim."""
 MOST_CLAIMS = 5
 """Claims after which a judgement that makes this code fail is given up: it would stop all others."""
+MOST_UNFIT = 2
+"""Claims, and answers that were served and held no judgement, after which there is none: an abstention."""
 CHECK_S = 1.0
 """How old a look at the halts may be when a call starts."""
 
@@ -68,18 +71,21 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Later:
-    """Why a judgement is put back, and until when."""
+    """Why a judgement is put back, and until when; None: it is due as it was. `tried`: the claim counts."""
 
-    not_before: float
+    not_before: float | None
     error: str
+    tried: bool = False
 
 
 class JudgeStage:
     """Judges what is open, for the roles it has judges for.
 
     `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
-    finished. 0: nothing was due, judging is halted, or nothing could be finished now. It raises FatalError
-    after putting its claims back. What a judge without a price costs is counted as nothing.
+    finished. 0: nothing was due, judging is halted, the day's money is spent, or nothing could be finished
+    now. It raises FatalError after putting its claims back. A judge that has not answered yet is given one
+    judgement first: what every call gets costs no more than that one. What a judge without a price costs is
+    counted as nothing.
     """
 
     def __init__(
@@ -110,18 +116,19 @@ class JudgeStage:
         self._metrics = metrics
         self._clock = clock
         self._rule = policy.judging
-        self._rubric = rubric
         self._system = system_text(constitution, rubric, reasoning=policy.judging.show_reasoning)
         self._owner = owner
         self._claim_s = claim_s
         self._claim_batch = claim_batch
         self._sleep = sleep
-        self._nonce = nonce
+        self._dimensions = rubric.names
+        self._posing = Posing(policy.judging, rubric.names, nonce)
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
         self._versions = versions
         self._prices = prices
         self._askers = {role: self._asker(role, judge, configs[role]) for role, judge in judges.items()}
+        self._allowances = {role: self._allowance(asker) for role, asker in self._askers.items()}
 
     def _asker(self, role: Role, judge: Judge, config: JudgeConfig) -> Asker:
         return Asker(
@@ -129,7 +136,7 @@ class JudgeStage:
             judge=judge,
             config=config,
             system=self._system,
-            dimensions=self._rubric.names,
+            dimensions=self._dimensions,
             version=self._versions[role],
             tariff=self._prices[role],
             pacing=Pacing(
@@ -145,6 +152,15 @@ class JudgeStage:
             random=self._random,
         )
 
+    def _allowance(self, asker: Asker) -> Allowance:
+        return Allowance(
+            budget=self._budget,
+            role=asker.role,
+            limit_usd=asker.config.daily_budget_usd,
+            least_usd=asker.least_usd(),
+            clock=self._clock,
+        )
+
     async def step(self, role: Role) -> int:
         """One batch of the role's judgements."""
         asker = self._askers[role]
@@ -154,10 +170,33 @@ class JudgeStage:
             self._say_once("judging_halted", role, reason=str(error))
             return 0
         self._said.discard(("judging_halted", role))
-        expires_at = self._clock.now() + self._claim_s
-        mine = await asyncio.to_thread(self._store.write, lambda c: self._claim(c, role, expires_at))
-        if not mine:
+        asker.standing.check(self._clock.monotonic())
+        shortage = await asyncio.to_thread(self.shortage, role)
+        self._metrics.budget_short.labels(role).set(bool(shortage))
+        if shortage:
+            self._say_once("judge_budget_exhausted", role, reason=shortage, day=self._budget.today())
             return 0
+        most = self._claimable(asker.config)
+        if asker.standing.trusted:
+            done, _ = await self._round(asker, most)
+            return done
+        done, claimed = await self._round(asker, 1)
+        if not claimed or most == 1 or asker.standing.doubted:
+            return done
+        others, _ = await self._round(asker, most - 1)
+        return done + others
+
+    def shortage(self, role: Role) -> str:
+        """Why nothing is claimed for the role though it may be due: today's money; "" where some is left."""
+        return self._allowances[role].shortage()
+
+    async def _round(self, asker: Asker, most: int) -> tuple[int, int]:
+        """How many of so many judgements were finished, and how many were claimed."""
+        expires_at = self._clock.now() + self._claim_s
+        role = asker.role
+        mine = await asyncio.to_thread(self._store.write, lambda c: self._claim(c, role, expires_at, most))
+        if not mine:
+            return 0, 0
         sitting = self._sitting(asker, expires_at)
         thoughts = self._rule.show_reasoning
         found = await asyncio.to_thread(
@@ -176,16 +215,16 @@ class JudgeStage:
             self._said.discard(("judge_unanswered", role))
         elif sitting.failure:
             self._say_once("judge_unanswered", role, waiting=len(cases), error=sitting.failure)
-        return done
+        return done, len(mine)
 
-    def _claim(self, connection: Connection, role: Role, expires_at: float) -> list[Claim]:
+    def _claim(self, connection: Connection, role: Role, expires_at: float, most: int) -> list[Claim]:
         return claims.claim(
             connection,
             role=role,
             owner=self._owner,
             now=self._clock.now(),
             expires_at=expires_at,
-            limit=self._claimable(self._askers[role].config),
+            limit=most,
         )
 
     def _claimable(self, config: JudgeConfig) -> int:
@@ -207,39 +246,17 @@ class JudgeStage:
                 raise sitting.stopped
 
         limit = asker.config.daily_budget_usd
-        purse = Purse(self._budget, asker.role.value, limit)
+        lasts_s = self._claim_s + asker.config.deadline_s
+        purse = Purse(self._budget, asker.role.value, limit, lasts_s=lasts_s)
         sitting = Sitting(GroupCommit(self._store), purse, expires_at, check)
         return sitting
 
     def _prepared(self, asker: Asker, claim: Claim, material: Material) -> _Case:
         """What this code cannot show is the fault of one case: the others are judged."""
         try:
-            return _Case(claim, material, self._questions(asker, claim, material))
+            return _Case(claim, material, self._posing.questions(asker, claim, material))
         except Exception as error:  # noqa: BLE001 - raised where the case is judged
             return _Case(claim, material, broken=error)
-
-    def _questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[Question, ...]:
-        """Everything that may have to be asked: both orders, or all samples of the score."""
-        turns = turns_of(material.messages, reasoning=self._rule.show_reasoning)
-        case = Case(turns, material.answers, material.reference, material.reasoning)
-        temperature = asker.config.temperature
-        if claim.kind == "pair":
-            return (
-                replace(self._question(asker, claim, case, "AB"), temperature=temperature),
-                replace(self._question(asker, claim, case.swapped(), "BA"), temperature=temperature),
-            )
-        base = self._question(asker, claim, case, "")
-        count = self._rule.samples
-        sampled = SAMPLING_TEMPERATURE if temperature == 0 and count > 1 else temperature
-        samples = [replace(base, sample=each, temperature=sampled) for each in range(count)]
-        if asker.config.logprobs:
-            samples[0] = replace(base, temperature=temperature, logprobs=True)
-        return tuple(samples)
-
-    def _question(self, asker: Asker, claim: Claim, case: Case, order: str) -> Question:
-        nonce = self._nonce()
-        text = render(case, nonce=nonce, dimensions=self._rubric.names)
-        return Question(claim.id, claim.kind, order, text, nonce, asker.digest_of(text, nonce))
 
     async def _case(self, asker: Asker, sitting: Sitting, case: _Case) -> bool:
         """One judgement from asking to commit. True: its verdict is stored."""
@@ -250,9 +267,12 @@ class JudgeStage:
         except (TransientError, BudgetExhaustedError, HaltedError) as error:
             if isinstance(error, TransientError):
                 sitting.failure = str(error)
-            await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
-            return False
+            if not (isinstance(error, UnreadableError) and await self._is_enough(case)):
+                await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
+                return False
+            verdict, cost = Abstained(str(error)), 0.0
         except (FatalError, StoreError, asyncio.CancelledError) as error:
+            # At the end of what is due: if it is this one after all, another has its turn.
             await self._put_back(sitting, case.claim, _Later(self._clock.now(), str(error)))
             raise
         except Exception as error:
@@ -280,6 +300,14 @@ class JudgeStage:
             counted(self._metrics, verdict, row, contender=case.material.contender)
         return stored
 
+    async def _is_enough(self, case: _Case) -> bool:
+        """Whether enough was paid for this judgement without getting one."""
+        if case.claim.attempts < MOST_UNFIT:
+            return False
+        return (
+            await asyncio.to_thread(self._store.read, lambda c: calls.unfit(c, case.claim.id)) >= MOST_UNFIT
+        )
+
     async def _judge(self, asker: Asker, sitting: Sitting, case: _Case) -> tuple[Verdict, float]:
         """The verdict and what it cost."""
         if case.broken is not None:
@@ -291,7 +319,7 @@ class JudgeStage:
             known = first[0]
             if isinstance(known.reply, ScoreReply) and known.spread is not None:
                 return scored([known.reply], known.spread), known.cost_usd
-            if isinstance(known.reply, Invalid) and len(questions) == 1:
+            if isinstance(known.reply, Invalid) and (known.cut_off or len(questions) == 1):
                 return Abstained(known.reply.reason), known.cost_usd
             questions = questions[1:]
         asked = await asyncio.gather(
@@ -308,7 +336,9 @@ class JudgeStage:
         error = storable(later.error)
 
         def commit(connection: Connection) -> bool:
-            return claims.release(connection, claim, not_before=later.not_before, error=error)
+            return claims.release(
+                connection, claim, not_before=later.not_before, error=error, counts=later.tried
+            )
 
         return await sitting.commits.write(commit)
 
@@ -335,17 +365,15 @@ class JudgeStage:
 
     def _later(self, role: Role, claim: Claim, error: Exception) -> _Later:
         now = self._clock.now()
-        if isinstance(error, BudgetExhaustedError) and not error.passing:
-            midnight = next_day(now)
-            self._say_once("judge_budget_exhausted", role, until=midnight, day=self._budget.today())
-            return _Later(midnight, str(error))
-        if isinstance(error, HaltedError):
-            return _Later(now, str(error))
+        if isinstance(error, BudgetExhaustedError):
+            self._allowances[role].refused(error)
+        if isinstance(error, BudgetExhaustedError | HaltedError):
+            return _Later(None, str(error))
         delay = min(MAX_DELAY_S, MIN_DELAY_S * 2.0 ** min(claim.attempts - 1, 10))
         delay *= 0.5 + self._random.random() / 2
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
             delay = max(delay, error.retry_after_s)
-        return _Later(now + delay, str(error))
+        return _Later(now + delay, str(error), tried=True)
 
     def _say_once(self, event: str, role: Role, **fields: object) -> None:
         """Logs a condition when it begins, not at each step of it."""
@@ -353,12 +381,6 @@ class JudgeStage:
         if key not in self._said:
             self._said.add(key)
             log.warning(event, role=role.value, **fields)
-
-
-def next_day(now: float) -> float:
-    """The start of the next UTC day, in seconds since the epoch."""
-    day = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return (day + timedelta(days=1)).timestamp()
 
 
 def _raise_worst(errors: Sequence[BaseException]) -> None:

@@ -1,13 +1,13 @@
 """One judge's money for one round of calls: reserved before each call, settled after it, in few transactions.
 
-Calls that start together share one reservation. It is settled when the last of them is; a process that dies
-leaves it counted, so that the budget errs towards spending too little.
+Calls that start together share one reservation. It is settled when the last of them is; that of a process
+that died is held while they could be under way, and given up then (`daemon.budget`).
 """
 
 import asyncio
 from dataclasses import dataclass
 
-from daemon.budget import Budget, BudgetExhaustedError, Reservation
+from daemon.budget import LASTS_S, Budget, BudgetExhaustedError, Reservation
 
 
 @dataclass
@@ -28,9 +28,14 @@ class Held:
 
 
 class Purse:
-    """Reserves and settles on one event loop. Calls that cost nothing are not counted."""
+    """Reserves and settles on one event loop. Calls that cost nothing are not counted. `lasts_s`: what is
+    reserved is settled by then.
+    """
 
-    def __init__(self, budget: Budget, judge: str, limit_usd: float | None) -> None:
+    def __init__(
+        self, budget: Budget, judge: str, limit_usd: float | None, *, lasts_s: float = LASTS_S
+    ) -> None:
+        self._lasts_s = lasts_s
         self._budget = budget
         self._judge = judge
         self._limit_usd = limit_usd
@@ -66,7 +71,12 @@ class Purse:
         total = sum(usd for usd, _ in group)
         try:
             reservation = await asyncio.to_thread(
-                self._budget.reserve, self._judge, total, self._limit_usd, calls=len(group)
+                self._budget.reserve,
+                self._judge,
+                total,
+                self._limit_usd,
+                calls=len(group),
+                lasts_s=self._lasts_s,
             )
         except BudgetExhaustedError as error:
             if len(group) > 1:

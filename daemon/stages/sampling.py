@@ -18,7 +18,7 @@ from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.trials import Trials
 from daemon.store import candidates, rollouts
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import Prompt, Waiting
 from daemon.store.judgements import Wanted, request
 from daemon.store.store import Store
 from policies.curation import review_pairs
@@ -26,6 +26,8 @@ from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, Split, digest
 
 log = get("sampling")
+
+NONE_ASKED_FOR = "policy.sampling.candidates is 0: no answers are sampled beside the logged ones"
 
 
 class Sample(Protocol):
@@ -130,13 +132,12 @@ class Sampling:
     def waits_for(self, *, at_once: bool = False) -> str | None:
         """Why nothing is sampled now, in a line; None: prompts are due."""
         if self._spec.sampling.candidates == 0:
-            return "policy.sampling.candidates is 0: no answers are sampled beside the logged ones"
+            return NONE_ASKED_FOR
         waiting = self._store.read(lambda c: candidates.waiting(c, most=self._least))
-        if waiting.oldest is None:
-            return "no prompt of the train or audit split waits for answers"
-        age = self._clock.now() - waiting.oldest
-        if not at_once and waiting.prompts < self._least and age < self._patience_s:
-            return f"{waiting.prompts} of stages.sample_least ({self._least}) prompts wait for answers"
+        now, patience_s = self._clock.now(), 0.0 if at_once else self._patience_s
+        too_few = few(waiting, now=now, least=self._least, patience_s=patience_s)
+        if too_few is not None:
+            return too_few
         try:
             self._halts.check(Scope.JUDGING)
         except HaltedError as error:
@@ -231,6 +232,15 @@ class Sampling:
             for role in (Role.LARGE, Role.GATE)
             if role in self._roles
         ]
+
+
+def few(waiting: Waiting, *, now: float, least: int, patience_s: float) -> str | None:
+    """Why so few prompts are not sampled yet, in a line; None: they are enough, or waited long enough."""
+    if waiting.oldest is None:
+        return "no prompt of the train or audit split waits for answers"
+    if waiting.prompts < least and now - waiting.oldest < patience_s:
+        return f"{waiting.prompts} of stages.sample_least ({least}) prompts wait for answers"
+    return None
 
 
 def _seed(seed: int, batch: str) -> int:

@@ -14,10 +14,12 @@ from policies.rubric import Rubric
 
 def documents(policy: PolicySpec) -> tuple[Constitution, Rubric]:
     """What the judges read beside the case. Raises ConfigError for what cannot be read, one line."""
+    key = "constitution"
     try:
-        return constitution.load(policy.constitution), rubric.load(policy.rubric)
+        principles, key = constitution.load(policy.constitution), "rubric"
+        return principles, rubric.load(policy.rubric)
     except library.LibraryError as error:
-        raise ConfigError(f"policy: {error}") from None
+        raise ConfigError(f"policy.{key}: {error}") from None
 
 
 def versions(

@@ -9,7 +9,7 @@ The ledger's head is logged once an hour: kept with the logs, it shows a tail th
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,21 +21,21 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.evidence import show_figures
-from daemon.store import alignment, evaluations, ledger, preferences, rollouts
+from daemon.store import alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
 from daemon.store.store import Store
+from daemon.store.tally import Tally
 from policies.agreement import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
 from policies.policy import PolicySpec
 from policies.records import Halt, Role
+from policies.selection import Reason
 
 log = get("watch")
 
 RECENT_EVALUATIONS = 20
 """Attempts looked through for the last one that was measured."""
-COUNT_S = 10.0
-"""Between two counts of what may be millions of rows."""
 HEAD_S = 3600.0
 """Between two log lines with the ledger's head."""
 
@@ -52,20 +52,12 @@ class _Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """How much there is of what grows with the traffic, at a time of the monotonic clock."""
-
-    at: float
-    queue: dict[Role, int]
-    preferences: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Seen:
-    """One consistent look at the store; the counts may be older by `COUNT_S`."""
+    """One consistent look at the store."""
 
     measured: _Measured
-    counts: _Counts
+    counts: Tally
+    snapshot: snapshots.Tally | None
     evaluations: list[Evaluation]
     changed_at: float | None
     head: Head
@@ -93,19 +85,16 @@ class Watch:
         self._metrics = metrics
         self._spec = spec
         self._versions = versions
-        self._first: dict[Role, float] = {}
         self._latch = latch
         self._budget = budget
         self._rules = rules_for(spec.halts, tuple(versions))
         self._measured: _Measured | None = None
-        self._counts: _Counts | None = None
         self._head_logged_at: float | None = None
 
     def step(self) -> int:
         """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
         seen = self._store.read(self._look)
         self._measured = seen.measured
-        self._counts = seen.counts
         self._show(seen)
         self._log_head(seen.head)
         new = sum(self._latched(halt) for halt in evaluate(self._rules, seen.measured.evidence))
@@ -122,17 +111,12 @@ class Watch:
         last = self._measured
         return _Seen(
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
-            counts=self._count(connection),
+            counts=tally.read(connection),
+            snapshot=snapshots.newest(connection),
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
             changed_at=next((change.at for change in rollouts.changes(connection, limit=1)), None),
             head=ledger.head(connection),
         )
-
-    def _count(self, connection: Connection) -> _Counts:
-        now, last = self._clock.monotonic(), self._counts
-        if last is not None and now - last.at < COUNT_S:
-            return last
-        return _Counts(now, alignment.queue(connection), preferences.count(connection))
 
     def _log_head(self, head: Head) -> None:
         now = self._clock.monotonic()
@@ -144,7 +128,6 @@ class Watch:
         scoring: list[Role] = [role for role in self._versions if role is not Role.GATE]
         comparing: list[Role] = [role for role in self._versions if role is not Role.SMALL]
         aligned = {role: self._alignment(connection, role, since=None) for role in self._versions}
-        self._note_first(connection, [role for role in self._versions if aligned[role].labels])
         rewards = {role: self._spread(connection, role, since=None) for role in scoring}
         return _Measured(
             mark=mark,
@@ -153,14 +136,6 @@ class Watch:
             flips={role: self._flips(connection, role) for role in comparing},
             evidence=self._evidence(connection, aligned, rewards),
         )
-
-    def _note_first(self, connection: Connection, roles: Sequence[Role]) -> None:
-        """When each judge's version began to judge. It never changes, so it is looked for once."""
-        for role in roles:
-            if role not in self._first:
-                found = alignment.first_at(connection, role, self._versions[role])
-                if found is not None:
-                    self._first[role] = found
 
     def _evidence(
         self, connection: Connection, aligned: dict[Role, Alignment], rewards: dict[Role, Spread]
@@ -203,18 +178,24 @@ class Watch:
         metrics = self._metrics
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
-        metrics.preferences.set(seen.counts.preferences)
+        metrics.preferences.set(seen.counts.of("preference"))
+        queue = seen.counts.open()
+        if (snapshot := seen.snapshot) is not None:
+            metrics.snapshot_pairs.set(snapshot.pairs)
+            for why in Reason:
+                metrics.snapshot_left_out.labels(why).set(snapshot.left_out.get(why, 0))
         metrics.ledger_entries.set(seen.head.seq)
         for role, found in seen.measured.alignment.items():
             self._show_alignment(role, found)
-            metrics.queue.labels(role).set(seen.counts.queue.get(role, 0))
+            metrics.queue.labels(role).set(queue.get(role.value, 0))
             self._budget.spent_today(role.value)  # else the gauge keeps yesterday's sum until the next call
+            given = seen.counts.verdicts.get((role.value, self._versions[role]))
+            if found.labels and given is not None and given.first_at is not None:
+                metrics.version_since.labels(role).set(given.first_at)
         for role, spread in seen.measured.rewards.items():
             metrics.reward_sd.labels(role).set(_or_nan(spread.deviation))
         for role, flips in seen.measured.flips.items():
             metrics.flips.labels(role).set(_or_nan(flips))
-        for role, at in self._first.items():
-            metrics.version_since.labels(role).set(at)
         if seen.changed_at is not None:
             metrics.rollout_changed.set(seen.changed_at)
         self._show_evaluations(seen.evaluations)

@@ -4,23 +4,23 @@ Everything is of one version of a judge: a new model, prompt or rubric is a new 
 alignment anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, inspect, select, true
+from sqlalchemy import Connection, Subquery, Table, func, inspect, select, true
 from sqlalchemy.sql import ColumnElement
 
 from daemon.store.hints import unindexed
-from daemon.store.tables import CandidateRow, HaltRow, JudgementRow, LabelRow, TraceRow, VerdictRow
+from daemon.store.tables import CandidateRow, HaltRow, LabelRow, TraceRow, VerdictRow
 from policies.agreement import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
 from policies.policy import PolicySpec
 from policies.records import Role, Split
+from policies.reviewers import Agreement, Said, agreements
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
-JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 LABEL = cast(Table, inspect(LabelRow).local_table)
 HALT = cast(Table, inspect(HaltRow).local_table)
@@ -29,14 +29,29 @@ NEWEST_LABELS = 2000
 """Labels read at most: twice what 200 decided pairs take at the least coverage that counts."""
 NEWEST_FIRST = (VERDICT.c.created_at.desc(), VERDICT.c.id.desc())
 """In the order of an index: the newest verdict of a judge that is rarely asked may be a million rows back."""
+READ_BACK = 10
+"""Windows of a role's newest verdicts in which a judge's own are looked for."""
 SWAPPED: Mapping[str, Choice] = {"a": "b", "b": "a", "tie": "tie"}
 Pair = tuple[int, int]
+People = tuple[dict[Pair, list[Choice]], dict[Pair, str], list[Said]]
+"""What people said of each pair, newest label first, each pair's cluster, and who said what."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     choice: Choice | None
     flipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What people said of audit pairs, and of each judge the pairs that its version was asked about too;
+    each reviewer's agreement with the others and with the judges.
+    """
+
+    said: Mapping[Pair, Sequence[Choice]]
+    judged: Mapping[Role, Sequence[Labelled]]
+    reviewers: Sequence[Agreement]
 
 
 def measure(
@@ -57,15 +72,42 @@ def measure(
 
 def at_gate(connection: Connection, spec: PolicySpec, role: Role, version: str) -> Alignment:
     """The judge's alignment as the gate asks for it."""
-    return measure(
-        connection,
-        role,
-        version,
+    return for_gate(labelled(connection, role, version, min_gap=spec.curation.min_margin), spec)
+
+
+def for_gate(rows: Sequence[Labelled], spec: PolicySpec) -> Alignment:
+    """The alignment on these pairs, newest first, as the gate asks for it."""
+    return alignment(
+        rows,
         limit=spec.gate.min_alignment,
         min_labels=spec.gate.min_labels,
         window=spec.halts.alignment_window,
-        min_gap=spec.curation.min_margin,
     )
+
+
+def for_halts(rows: Sequence[Labelled], spec: PolicySpec) -> Alignment:
+    """The alignment on these pairs, newest first, as the halt of training asks for it."""
+    return alignment(
+        rows,
+        limit=spec.halts.min_alignment,
+        min_labels=spec.halts.alignment_min_labels,
+        window=spec.halts.alignment_window,
+    )
+
+
+def reviewed(connection: Connection, versions: Mapping[Role, str], *, min_gap: float) -> Reviewed:
+    """All that people said, and what each judge said of it; people's labels are read once."""
+    people = humans(connection)
+    judged = {
+        role: _labelled(connection, role, version, people, min_gap=min_gap)
+        for role, version in versions.items()
+    }
+    chosen: dict[str, Mapping[Hashable, Choice | None]] = {
+        role.value: {pair: None if row.flipped else row.judge for pair, row in rows.items()}
+        for role, rows in judged.items()
+    }
+    by_role = {role: list(rows.values()) for role, rows in judged.items()}
+    return Reviewed(people[0], by_role, agreements(people[2], chosen))
 
 
 def labelled(
@@ -75,14 +117,20 @@ def labelled(
 
     The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
     """
-    said, clusters = humans(connection, since)
+    return list(_labelled(connection, role, version, humans(connection, since), min_gap=min_gap).values())
+
+
+def _labelled(
+    connection: Connection, role: Role, version: str, people: People, *, min_gap: float
+) -> dict[Pair, Labelled]:
+    said, clusters, _ = people
     if role is Role.SMALL:
         verdicts = _by_score(connection, role, version, said, min_gap)
     else:
         verdicts = _by_pair(connection, role, version, said)
     lengths = _lengths(connection, {one for pair in verdicts for one in pair})
-    return [
-        Labelled(
+    return {
+        pair: Labelled(
             cluster=clusters[pair],
             judge=verdicts[pair].choice,
             humans=tuple(choices),
@@ -92,7 +140,7 @@ def labelled(
         )
         for pair, choices in said.items()
         if pair in verdicts
-    ]
+    }
 
 
 def spread(
@@ -100,13 +148,15 @@ def spread(
 ) -> Spread:
     """The sample standard deviation of the judge's last `window` rewards given after `since`.
 
-    Rewards of gate evaluations are left out: they are of other prompts and of two policies.
+    Rewards of gate evaluations are left out: they are of other prompts and of two policies. `READ_BACK`
+    windows of the role's newest verdicts are looked through.
     """
+    newest = _newest(role, "score", READ_BACK * window)
     query = (
-        select(VERDICT.c.reward)
-        .where(*_of(role, "score", version), VERDICT.c.reward.is_not(None), VERDICT.c.purpose != "gate")
-        .where(_after(VERDICT.c.created_at, since))
-        .order_by(*NEWEST_FIRST)
+        select(newest.c.reward)
+        .where(newest.c.version == version, newest.c.reward.is_not(None), newest.c.purpose != "gate")
+        .where(_after(newest.c.created_at, since))
+        .order_by(newest.c.created_at.desc(), newest.c.id.desc())
         .limit(window)
     )
     rewards = list(connection.scalars(query))
@@ -119,23 +169,27 @@ def spread(
 
 def flip_ratio(connection: Connection, role: Role, version: str, *, window: int) -> float | None:
     """The share of the judge's last comparisons whose orders contradict each other; None without any."""
+    newest = _newest(role, "pair", READ_BACK * window)
     query = (
-        select(VERDICT.c.flipped)
-        .where(*_of(role, "pair", version))
-        .where(VERDICT.c.choice.is_not(None) | VERDICT.c.flipped)
-        .order_by(*NEWEST_FIRST)
+        select(newest.c.flipped)
+        .where(newest.c.version == version, newest.c.choice.is_not(None) | newest.c.flipped)
+        .order_by(newest.c.created_at.desc(), newest.c.id.desc())
         .limit(window)
     )
     flipped = list(connection.scalars(query))
     return sum(flipped) / len(flipped) if flipped else None
 
 
-def queue(connection: Connection) -> dict[Role, int]:
-    """Open judgements by role."""
-    query = (
-        select(JUDGEMENT.c.role, func.count()).where(JUDGEMENT.c.state == "open").group_by(JUDGEMENT.c.role)
-    )
-    return {Role(each[0]): each[1] for each in connection.execute(query)}
+def _newest(role: Role, kind: str, limit: int) -> Subquery:
+    """The role's newest verdicts of a kind, of whichever version, in the order of an index.
+
+    What is looked for is picked from them: a judge that is new, or abstains, has few of its own, and they
+    would be looked for among all that was ever said.
+    """
+    columns = ("id", "version", "purpose", "reward", "choice", "flipped", "created_at")
+    query = select(*(VERDICT.c[name] for name in columns))
+    query = query.where(VERDICT.c.role == role.value, VERDICT.c.kind == kind)
+    return query.order_by(*NEWEST_FIRST).limit(limit).subquery("newest")
 
 
 def mark(connection: Connection) -> tuple[Any, ...]:
@@ -155,12 +209,10 @@ def resumed_at(connection: Connection, fingerprint: str) -> float | None:
     return found
 
 
-def humans(
-    connection: Connection, since: float | None = None
-) -> tuple[dict[Pair, list[Choice]], dict[Pair, str]]:
-    """What people said of audit pairs after `since`, newest label first, and each pair's cluster."""
+def humans(connection: Connection, since: float | None = None) -> People:
+    """What people said of audit pairs after `since`."""
     query = (
-        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, TRACE.c.cluster)
+        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, LABEL.c.reviewer, TRACE.c.cluster)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
         .where(unindexed(TRACE.c.split) == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
@@ -168,11 +220,13 @@ def humans(
     )
     said: dict[Pair, list[Choice]] = {}
     clusters: dict[Pair, str] = {}
+    labels: list[Said] = []
     for each in connection.execute(query):
         pair = (each.candidate_id, each.other_id)
         said.setdefault(pair, []).append(each.choice)
         clusters[pair] = each.cluster
-    return said, clusters
+        labels.append(Said(each.reviewer, pair, each.choice))
+    return said, clusters, labels
 
 
 def _by_score(
@@ -182,7 +236,7 @@ def _by_score(
     wanted = list(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.reward)
-        .where(*_of(role, "score", version, listed=True))
+        .where(*_of(role, "score", version))
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -199,7 +253,7 @@ def _by_pair(connection: Connection, role: Role, version: str, pairs: Iterable[P
     wanted = set(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped)
-        .where(*_of(role, "pair", version, listed=True), VERDICT.c.purpose == "audit")
+        .where(*_of(role, "pair", version), VERDICT.c.purpose == "audit")
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -218,20 +272,10 @@ def _lengths(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
     return {each[0]: each[1] for each in connection.execute(query)}
 
 
-def first_at(connection: Connection, role: Role, version: str) -> float | None:
-    """When the judge's version gave its first verdict, in seconds since the epoch. Reads all of its role."""
-    query = select(func.min(VERDICT.c.created_at))
-    found: float | None = connection.scalar(
-        query.where(VERDICT.c.role == role.value, VERDICT.c.version == version)
-    )
-    return found
-
-
 def _after(column: ColumnElement[float], since: float | None) -> ColumnElement[bool]:
     return true() if since is None else column > since
 
 
-def _of(role: Role, kind: str, version: str, *, listed: bool = False) -> Sequence[ColumnElement[Any]]:
-    """`listed`: a list of candidates goes with it, by which the verdicts are to be found."""
-    column = unindexed(VERDICT.c.role) if listed else VERDICT.c.role
-    return (column == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)
+def _of(role: Role, kind: str, version: str) -> Sequence[ColumnElement[Any]]:
+    """A list of candidates goes with it, by which the verdicts are to be found."""
+    return (unindexed(VERDICT.c.role) == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)

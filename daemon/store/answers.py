@@ -89,34 +89,76 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
     ]
 
 
-def commented_since(connection: Connection, at: float | None) -> int:
-    """How many logged answers with feedback were stored after `at` (None: ever), of the newest LOOKED_AT."""
-    newest = connection.scalar(select(func.max(TRACE.c.id))) or 0
+def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many logged answers with feedback were stored after `at` (None: ever), at most `most`."""
+    return _count(connection, _commenting(at), most)
+
+
+def last_commented(connection: Connection) -> int | None:
+    """The newest event with feedback."""
+    return _last(connection, _commenting(), TRACE.c.id)
+
+
+def scored_since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many rewards were given after `at` (None: ever), at most `most`."""
+    return _count(connection, _since(_scoring(), VERDICT.c.created_at, at), most)
+
+
+def last_scored(connection: Connection) -> int | None:
+    """The newest verdict with a reward."""
+    return _last(connection, _scoring(), VERDICT.c.id)
+
+
+def corrected_since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many corrections were stored after `at` (None: ever), at most `most`."""
+    return _count(connection, _since(_correcting(), CANDIDATE.c.created_at, at), most)
+
+
+def last_corrected(connection: Connection) -> int | None:
+    """The newest correction."""
+    return _last(connection, _correcting(), CANDIDATE.c.id)
+
+
+def _commenting(at: float | None = None) -> Select[Any]:
+    """In this order: a payload is read only where its event is among the newest, and new."""
+    every = TRACE.alias()
+    newest = select(func.max(every.c.id)).scalar_subquery()
     fresh = TRACE.c.stored_at > (-1.0 if at is None else at)
-    # In this order: a payload is read only where its event is new.
-    counted = case((fresh, case((_commented(), 1), else_=0)), else_=0)
-    query = select(func.coalesce(func.sum(counted), 0)).where(TRACE.c.id > newest - LOOKED_AT, _training())
-    return int(connection.execute(query).scalar_one())
+    commented = case((fresh, case((_commented(), 1), else_=0)), else_=0) == 1
+    return select(TRACE.c.id).where(TRACE.c.id > newest - LOOKED_AT, _training(), commented)
 
 
-def scored_since(connection: Connection, at: float | None) -> int:
-    """How many rewards were given after `at` (None: ever)."""
+def _scoring() -> Select[Any]:
     joined = VERDICT.join(TRACE, TRACE.c.id == VERDICT.c.trace_id)
-    query = select(func.count()).select_from(joined).where(_training(), *_usable())
-    return connection.execute(query if at is None else query.where(VERDICT.c.created_at > at)).scalar_one()
+    return select(VERDICT.c.id).select_from(joined).where(_training(), *_usable())
 
 
-def corrected_since(connection: Connection, at: float | None) -> int:
-    """How many corrections were stored after `at` (None: ever)."""
+def _correcting() -> Select[Any]:
     joined = CANDIDATE.join(TRACE, TRACE.c.id == CANDIDATE.c.trace_id)
     corrected = CANDIDATE.c.origin == Origin.CORRECTED.value
-    query = select(func.count()).select_from(joined).where(_training(), corrected)
-    return connection.execute(query if at is None else query.where(CANDIDATE.c.created_at > at)).scalar_one()
+    return select(CANDIDATE.c.id).select_from(joined).where(_training(), corrected)
+
+
+def _since(query: Select[Any], column: ColumnElement[Any], at: float | None) -> Select[Any]:
+    return query if at is None else query.where(column > at)
+
+
+def _count(connection: Connection, query: Select[Any], most: int) -> int:
+    some = query.limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _last(connection: Connection, query: Select[Any], column: ColumnElement[Any]) -> int | None:
+    found: int | None = connection.scalar(query.order_by(column.desc()).limit(1))
+    return found
 
 
 def _answers(*columns: Any) -> Select[Any]:
     own = (
-        *(TRACE.c[name] for name in ("source", "event_id", "session", "subject", "payload")),
+        *(
+            TRACE.c[name]
+            for name in ("source", "event_id", "session", "subject", "ts", "stored_at", "payload")
+        ),
         *(CANDIDATE.c.id.label("candidate"), CANDIDATE.c.output, CANDIDATE.c.tokens, CANDIDATE.c.truncated),
     )
     joined = TRACE.join(CANDIDATE, CANDIDATE.c.trace_id == TRACE.c.id)
@@ -159,4 +201,6 @@ def _offered(row: Any, kind: Kind, reward: float | None = None) -> Offered:
         truncated=row.truncated,
         reward=reward,
         feedback=trace.feedback if kind == "thumb" else (),
+        at=min(row.ts, row.stored_at),
+        tags=trace.tags,
     )

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, insert, inspect, select
+from sqlalchemy import Connection, Table, func, insert, inspect, select
 
 from daemon.store.tables import JudgeCallRow
 
 CALL = cast(Table, inspect(JudgeCallRow).local_table)
+UNFIT = ("cut_off", "unreadable")
+"""Outcomes of calls that were served, and perhaps billed, without a judgement in the answer."""
 
 
 def record(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -30,3 +32,9 @@ def reusable(connection: Connection, keys: Sequence[str]) -> dict[str, dict[str,
     """Those of the keys to which a usable answer is stored, with what was read from it and its model."""
     query = select(CALL.c.reuse_key, CALL.c.response).where(CALL.c.reuse_key.in_(keys))
     return {row.reuse_key: row.response for row in connection.execute(query)}
+
+
+def unfit(connection: Connection, judgement_id: int) -> int:
+    """How many answers were served for a judgement that hold no judgement to read: cut off, or no answer."""
+    query = select(func.count()).where(CALL.c.judgement_id == judgement_id, CALL.c.outcome.in_(UNFIT))
+    return int(connection.scalar(query) or 0)

@@ -20,6 +20,10 @@ SAMPLED_SPLITS = (Split.TRAIN.value, Split.AUDIT.value)
 """What is learned from, and what people label. Gate prompts are answered in evaluations only."""
 
 
+CUT_OF = 10_000
+"""Newest answers of which those that were cut off are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A stored trace's prompt, as a sampler needs it. `trial`: see `policies/trials.py`."""
@@ -167,9 +171,11 @@ def answers_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, li
 
 
 def cut(connection: Connection) -> Cut:
-    """Counts the answers that a limit cut off, of all that are stored, by origin."""
-    columns = (CANDIDATE.c.origin, func.sum(cast_sql(CANDIDATE.c.truncated, Integer)), func.count())
-    query = select(*columns).group_by(CANDIDATE.c.origin)
+    """Counts the answers that a limit cut off, of the newest `CUT_OF`, by origin."""
+    newest = select(CANDIDATE.c.origin, CANDIDATE.c.truncated).order_by(CANDIDATE.c.id.desc()).limit(CUT_OF)
+    some = newest.subquery("newest")
+    columns = (some.c.origin, func.sum(cast_sql(some.c.truncated, Integer)), func.count())
+    query = select(*columns).group_by(some.c.origin)
     found = {origin: (int(cut), answers) for origin, cut, answers in connection.execute(query)}
     none = (0, 0)
     return Cut(found.get(Origin.LOGGED.value, none), found.get(Origin.SAMPLED.value, none))

@@ -69,10 +69,20 @@ def claim(
     return [_claim(row) for row in _in_order(taken, ids)]
 
 
-def release(connection: Connection, claim: Claim, *, not_before: float, error: str) -> bool:
-    """Puts the judgement back for later, with the reason. False: the token is no longer ours."""
+def release(
+    connection: Connection, claim: Claim, *, not_before: float | None, error: str, counts: bool = True
+) -> bool:
+    """Puts the judgement back for later, with the reason. False: the token is no longer ours.
+
+    `not_before` None: it is due when it was. `counts`: the claim was an attempt on it.
+    """
     put_back = update(JUDGEMENT).values(
-        owner=None, token=None, expires_at=None, not_before=not_before, error=error
+        owner=None,
+        token=None,
+        expires_at=None,
+        error=error,
+        not_before=_C.not_before if not_before is None else not_before,
+        attempts=_C.attempts - (0 if counts else 1),
     )
     return _mine(connection, put_back, claim)
 

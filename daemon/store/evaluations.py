@@ -101,6 +101,12 @@ def latest(connection: Connection, adapter: str | None = None) -> Evaluation | N
     return _first(connection, query if adapter is None else query.where(_E.adapter == adapter))
 
 
+def last_rejection(connection: Connection) -> float | None:
+    """When the gate last rejected an adapter."""
+    found: float | None = connection.scalar(select(func.max(_E.decided_at)).where(_E.decision == "reject"))
+    return found
+
+
 def newest_passed(connection: Connection) -> Evaluation | None:
     """The newest attempt that passed and was not followed by another one on the same adapter."""
     passed = connection.execute(_evaluations().where(_E.decision == "promote").order_by(_E.id.desc()))

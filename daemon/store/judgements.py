@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Table, func, inspect, select, update
 
+from daemon.store import queues, tally
 from daemon.store.claims import Claim
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
@@ -119,13 +120,11 @@ def open_count(
 
 
 def waiting(connection: Connection) -> dict[str, tuple[int, str]]:
-    """By role: how many judgements are open, and one of the errors with which they were put back, or ""."""
-    query = (
-        select(JUDGEMENT.c.role, func.count(), func.max(JUDGEMENT.c.error))
-        .where(JUDGEMENT.c.state == "open")
-        .group_by(JUDGEMENT.c.role)
-    )
-    return {role: (count, error or "") for role, count, error in connection.execute(query)}
+    """By role: how many judgements are open, and an error with which those put back longest were, or ""."""
+    return {
+        role: (count, queues.look(connection, role).error)
+        for role, count in sorted(tally.read(connection).open().items())
+    }
 
 
 def material(

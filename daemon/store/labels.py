@@ -69,11 +69,15 @@ class Imported:
 
 
 def pairs(connection: Connection) -> list[Pair]:
-    """Every pair that a judge was asked to compare for the audit, once, oldest trace first."""
+    """Every pair of an audit prompt that a judge was asked to compare for the audit, once, oldest trace
+    first.
+    """
     c = JUDGEMENT.c
     query = (
         select(c.trace_id, c.candidate_id, c.other_id, func.max(c.probability).label("probability"))
-        .where(c.purpose == "audit", c.kind == "pair", c.other_id.is_not(None))
+        .join(TRACE, TRACE.c.id == c.trace_id)
+        .where(TRACE.c.split == Split.AUDIT.value)
+        .where(unindexed(c.purpose) == "audit", c.kind == "pair", c.other_id.is_not(None))
         .group_by(c.trace_id, c.candidate_id, c.other_id)
         .order_by(c.trace_id, c.candidate_id, c.other_id)
     )
@@ -96,6 +100,16 @@ def labelled_by(connection: Connection, reviewer: str) -> dict[tuple[int, int], 
     """A reviewer's choices and reasons by pair of ids."""
     query = select(_L.candidate_id, _L.other_id, _L.choice, _L.reason).where(_L.reviewer == reviewer)
     return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
+
+
+def labelled(connection: Connection) -> set[tuple[int, int]]:
+    """The pairs that anybody labelled."""
+    return {(row[0], row[1]) for row in connection.execute(select(_L.candidate_id, _L.other_id).distinct())}
+
+
+def reviewers(connection: Connection) -> list[str]:
+    """Everybody who labelled, by name."""
+    return list(connection.scalars(select(_L.reviewer).distinct().order_by(_L.reviewer)))
 
 
 def upsert(connection: Connection, labels: Sequence[Label], *, reviewer: str, now: float) -> Imported:

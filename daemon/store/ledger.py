@@ -83,6 +83,36 @@ def head(connection: Connection) -> Head:
     return Head(0, START) if last is None else Head(last.seq, last.hash)
 
 
+def newest(connection: Connection, *, action: str, subject: str) -> dict[str, Any] | None:
+    """The detail of the last entry of an action on a subject; None: there is none."""
+    wanted = select(_C.detail).where(_C.action == action, _C.subject == subject)
+    found: dict[str, Any] | None = connection.scalar(wanted.order_by(_C.seq.desc()).limit(1))
+    return found
+
+
+def entries(
+    connection: Connection,
+    *,
+    action: str | None = None,
+    subject: str | None = None,
+    actor: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """The newest entries that are all of this, oldest first. Times are seconds since the epoch."""
+    query = select(*(_C[name] for name in (*_FIELDS, "hash")))
+    for column, value in ((_C.action, action), (_C.subject, subject), (_C.actor, actor)):
+        if value is not None:
+            query = query.where(column == value)
+    if since is not None:
+        query = query.where(_C.at >= since)
+    if until is not None:
+        query = query.where(_C.at < until)
+    newest = connection.execute(query.order_by(_C.seq.desc()).limit(limit)).mappings()
+    return [dict(row) for row in newest][::-1]
+
+
 def verify(connection: Connection, kept: Head | None = None) -> LedgerReport:
     """Recomputes the chain, and compares it with a head kept elsewhere where one is given."""
     wanted = select(LEDGER).order_by(_C.seq)

@@ -1,43 +1,48 @@
 """What the status page and `rlaifd status` show, read in one transaction so that the figures fit together."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, inspect, select
 
-from daemon.store.evaluations import cut_off
+from daemon.store import tally
+from daemon.store.evaluations import cut_off, newest_passed
+from daemon.store.judgements import open_count
+from daemon.store.snapshots import newest
 from daemon.store.tables import (
     AdapterRow,
-    DeadLetterRow,
     EvaluationRow,
     HaltRow,
-    JudgementRow,
-    LabelRow,
     PositionRow,
-    PreferenceRow,
     RolloutRow,
     RunRow,
     SpendRow,
-    TraceRow,
-    VerdictRow,
 )
+from daemon.store.tally import Given
 
 LAST = 5
 
 
 def overview(connection: Connection, *, day: str) -> dict[str, Any]:
-    """Counts, the last runs and decisions, the state in force and active halts. `day` is a UTC date."""
+    """Counts, the last runs and decisions, the state in force and active halts. `day` is a UTC date.
+
+    The counts are kept, not counted: a look costs the same however much is stored.
+    """
+    counts = tally.read(connection)
     return {
         "records": _positions(connection),
-        "traces": _count(connection, TraceRow),
-        "dead_letters": _count(connection, DeadLetterRow),
-        "judgements": _judgements(connection),
-        "verdicts": _verdicts(connection),
-        "labels": _count(connection, LabelRow),
-        "preferences": _count(connection, PreferenceRow),
+        "traces": counts.of("trace"),
+        "dead_letters": counts.of("dead_letter"),
+        "judgements": counts.judgements,
+        "verdicts": {role: _verdicts(given) for role, given in counts.given().items()},
+        "labels": counts.of("label"),
+        "preferences": counts.of("preference"),
         "spend": _spend(connection, day),
+        "snapshot": _snapshot(connection),
         "runs": _runs(connection),
         "evaluations": _evaluations(connection),
         "adapters": _adapters(connection),
+        "passed": _passed(connection),
         "rollout": _rollout(connection),
         "halts": _halts(connection),
     }
@@ -49,10 +54,6 @@ def _table(row: type[Any]) -> Table:
     return table
 
 
-def _count(connection: Connection, row: type[Any]) -> int:
-    return int(connection.execute(select(func.count()).select_from(_table(row))).scalar_one())
-
-
 def _rows(connection: Connection, row: type[Any], order: str, *columns: str) -> list[dict[str, Any]]:
     table = _table(row)
     query = select(*(table.c[name] for name in columns)).order_by(table.c[order].desc()).limit(LAST)
@@ -61,7 +62,7 @@ def _rows(connection: Connection, row: type[Any], order: str, *columns: str) -> 
 
 def _positions(connection: Connection) -> dict[str, dict[str, int]]:
     t = _table(PositionRow)
-    names = ("records", "stored", "duplicates", "revisions", "dead_letters")
+    names = ("records", "stored", "duplicates", "revisions", "dead_letters", "skipped")
     query = select(t.c.source, *(func.sum(t.c[name]).label(name) for name in names)).group_by(t.c.source)
     return {
         found["source"]: {name: int(found[name]) for name in names}
@@ -69,30 +70,11 @@ def _positions(connection: Connection) -> dict[str, dict[str, int]]:
     }
 
 
-def _judgements(connection: Connection) -> dict[str, dict[str, int]]:
-    t = _table(JudgementRow)
-    query = select(t.c.role, t.c.state, func.count().label("n")).group_by(t.c.role, t.c.state)
-    counts: dict[str, dict[str, int]] = {}
-    for found in connection.execute(query).mappings():
-        counts.setdefault(found["role"], {})[found["state"]] = int(found["n"])
-    return counts
-
-
-def _verdicts(connection: Connection) -> dict[str, dict[str, Any]]:
-    t = _table(VerdictRow)
-    query = select(
-        t.c.role,
-        func.count().label("verdicts"),
-        func.count(t.c.abstention).label("abstentions"),
-        func.avg(t.c.reward).label("mean_reward"),
-    ).group_by(t.c.role)
+def _verdicts(given: Given) -> dict[str, Any]:
     return {
-        found["role"]: {
-            "verdicts": int(found["verdicts"]),
-            "abstentions": int(found["abstentions"]),
-            "mean_reward": None if found["mean_reward"] is None else float(found["mean_reward"]),
-        }
-        for found in connection.execute(query).mappings()
+        "verdicts": given.verdicts,
+        "abstentions": given.abstentions,
+        "mean_reward": given.mean_reward,
     }
 
 
@@ -109,6 +91,12 @@ def _spend(connection: Connection, day: str) -> dict[str, dict[str, float]]:
     }
 
 
+def _snapshot(connection: Connection) -> dict[str, Any] | None:
+    """The newest one, and what is not in it."""
+    found = newest(connection)
+    return None if found is None else asdict(found)
+
+
 def _runs(connection: Connection) -> list[dict[str, Any]]:
     columns = ("id", "state", "step", "reason", "adapter", "started_at", "finished_at")
     return _rows(connection, RunRow, "started_at", *columns)
@@ -119,13 +107,24 @@ def _evaluations(connection: Connection) -> list[dict[str, Any]]:
     found = []
     for row in _rows(connection, EvaluationRow, "id", *columns, "evidence"):
         cut = cut_off(row.pop("evidence"))
-        found.append({**row, "cut_off": None if cut is None else cut.counts})
+        waiting = open_count(connection, evaluation_id=row["id"])
+        found.append({**row, "cut_off": None if cut is None else cut.counts, "open": waiting})
     return found
 
 
 def _adapters(connection: Connection) -> list[dict[str, Any]]:
     columns = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
     return _rows(connection, AdapterRow, "created_at", *columns)
+
+
+def _passed(connection: Connection) -> str | None:
+    """The adapter that passed last, unless it is in force or was."""
+    passed = newest_passed(connection)
+    t = _table(RolloutRow)
+    if passed is None:
+        return None
+    served = connection.execute(select(t.c.epoch).where(t.c.stable == passed.adapter).limit(1)).first()
+    return passed.adapter if served is None else None
 
 
 def _rollout(connection: Connection) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Preferences: judged prompts in, pairs kept once, and the pairs of a snapshot out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, exists, func, inspect, select, update
+from sqlalchemy import Connection, Select, Table, exists, func, inspect, literal, select, update
 
-from daemon.store.hints import unindexed
+from daemon.store import tally
 from daemon.store.inserts import insert_new
+from daemon.store.snapshots import Held
 from daemon.store.tables import (
     CandidateRow,
     JudgementRow,
@@ -17,8 +18,11 @@ from daemon.store.tables import (
     VerdictRow,
 )
 from policies import snapshot
+from policies.clusters import said
 from policies.curation import Judged, JudgedPrompt, Preference, Score
+from policies.likeness import Sketch
 from policies.records import Message, Role, Split, Tokens, Trace
+from policies.selection import Offer
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -29,14 +33,6 @@ SNAPSHOT = cast(Table, inspect(SnapshotRow).local_table)
 
 IDS = 500
 """Ids a statement."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A stored preference, as the caps see it."""
-
-    id: int
-    contributor: str
 
 
 def uncurated(connection: Connection, *, limit: int) -> list[JudgedPrompt]:
@@ -73,10 +69,26 @@ def contributor(row: Any) -> str:
     return f"event:{row.source}:{row.event_id}"
 
 
+def prompts(connection: Connection, trace_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """What was said in each trace's prompt, turn by turn and without the system's part."""
+    query = select(TRACE.c.id, TRACE.c.payload["messages"].label("messages")).where(TRACE.c.id.in_(trace_ids))
+    found = {}
+    for row in connection.execute(query):
+        messages = (Message.model_validate(message) for message in row.messages)
+        found[row.id] = tuple(said(message) for message in messages if message.role != "system")
+    return found
+
+
 def store_preferences(
-    connection: Connection, preferences: Sequence[Preference], *, looked_at: Sequence[int], now: float
+    connection: Connection,
+    preferences: Sequence[Preference],
+    *,
+    looked_at: Sequence[int],
+    now: float,
+    sketches: Mapping[int, Sketch] | None = None,
 ) -> int:
-    """Stores new preferences and marks the prompts; answers how many were new."""
+    """Stores new preferences and marks the prompts; answers how many were new. `sketches` are by trace."""
+    known = sketches or {}
     rows = [
         {
             "trace_id": each.trace_id,
@@ -89,6 +101,7 @@ def store_preferences(
             "weight": 1.0,
             "soft": each.soft,
             "verdict_ids": list(each.verdict_ids),
+            "sketch": " ".join(known[each.trace_id]) if each.trace_id in known else None,
             "created_at": now,
         }
         for each in preferences
@@ -98,27 +111,75 @@ def store_preferences(
     return len(inserted)
 
 
-def newest(connection: Connection, *, limit: int | None = None) -> list[Kept]:
-    """Every preference of a train prompt, newest first; at most `limit`."""
-    query = (
-        select(PREFERENCE.c.id, PREFERENCE.c.contributor)
-        .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
-        .where(unindexed(TRACE.c.split) == Split.TRAIN.value)
-        .order_by(PREFERENCE.c.id.desc())
-        .limit(limit)
+def newest(
+    connection: Connection,
+    *,
+    limit: int | None = None,
+    tag: str | None = None,
+    learned: Collection[int] = (),
+) -> list[Offer]:
+    """Every preference of a train prompt, newest first; of the newest `limit`, where there is one, and then
+    those of `learned`.
+
+    `tag` says under which tag of its trace a preference's topic is. `learned` are the ids of preferences that
+    a run learned from.
+    """
+    known = frozenset(learned)
+
+    def read(some: Select[Any]) -> list[Offer]:
+        rows = (row for row in connection.execute(_offers(some, tag)) if row.split == Split.TRAIN.value)
+        return sorted((_offer(row, known) for row in rows), key=lambda offer: offer.id, reverse=True)
+
+    # The bound comes before the join, and the split after both: PostgreSQL takes one for rare where no index
+    # serves it, and would join the whole tables.
+    found = read(select(*_OFFERED).order_by(PREFERENCE.c.id.desc()).limit(limit))
+    older = sorted(known.difference(offer.id for offer in found), reverse=True)
+    for start in range(0, len(older), IDS):
+        found += read(select(*_OFFERED).where(PREFERENCE.c.id.in_(older[start : start + IDS])))
+    return found
+
+
+_OFFERED = tuple(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id"))
+
+
+def _offers(some: Select[Any], tag: str | None) -> Select[Any]:
+    """The preferences, with their split and what their traces say."""
+    found = some.subquery("some")
+    topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
+    return (
+        select(found.c.id, found.c.contributor, found.c.sketch)
+        .add_columns(TRACE.c.split, TRACE.c.ts, TRACE.c.stored_at, topic.label("topic"))
+        .join(TRACE, TRACE.c.id == found.c.trace_id)
     )
-    return [Kept(row.id, row.contributor) for row in connection.execute(query)]
+
+
+def _offer(row: Any, learned: Collection[int]) -> Offer:
+    """Strangers write an event's time; later than it came in it was not."""
+    return Offer(
+        row.contributor,
+        id=row.id,
+        at=min(row.ts, row.stored_at),
+        topic=row.topic,
+        sketch=tuple((row.sketch or "").split()),
+        seen=row.id in learned,
+    )
 
 
 def count(connection: Connection) -> int:
     """How many preferences are stored."""
-    return connection.execute(select(func.count(PREFERENCE.c.id))).scalar_one()
+    return tally.read(connection).of("preference")
 
 
-def since(connection: Connection, at: float | None) -> int:
-    """How many preferences were stored after `at` (None: ever)."""
-    query = select(func.count(PREFERENCE.c.id))
-    return connection.execute(query if at is None else query.where(PREFERENCE.c.created_at > at)).scalar_one()
+def newest_id(connection: Connection) -> int | None:
+    """The id of the preference that was stored last."""
+    found: int | None = connection.scalar(select(func.max(PREFERENCE.c.id)))
+    return found
+
+
+def since(connection: Connection, at: float | None, *, most: int) -> int:
+    """How many preferences were stored after `at` (None: ever); beyond `most` nobody counts on."""
+    some = select(PREFERENCE.c.id).where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
+    return connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one()
 
 
 def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapshot.Pair]:
@@ -130,6 +191,7 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
             *(chosen.c.output.label("chosen"), rejected.c.output.label("rejected")),
             *(chosen.c.tokens.label("chosen_tokens"), rejected.c.tokens.label("rejected_tokens")),
             rejected.c.truncated.label("rejected_truncated"),
+            PREFERENCE.c.verdict_ids,
         )
         .join(TRACE, TRACE.c.id == PREFERENCE.c.trace_id)
         .join(chosen, chosen.c.id == PREFERENCE.c.chosen_id)
@@ -138,8 +200,10 @@ def pairs(connection: Connection, preference_ids: Sequence[int]) -> list[snapsho
     found: dict[int, snapshot.Pair] = {}
     for start in range(0, len(preference_ids), IDS):
         wanted = preference_ids[start : start + IDS]
-        for row in connection.execute(query.where(PREFERENCE.c.id.in_(wanted))):
-            found[row.id] = _pair(row)
+        rows = connection.execute(query.where(PREFERENCE.c.id.in_(wanted))).all()
+        rewards = _rewards(connection, [verdict for row in rows for verdict in row.verdict_ids])
+        for row in rows:
+            found[row.id] = _pair(row, rewards)
     return [found[preference_id] for preference_id in preference_ids]
 
 
@@ -147,25 +211,25 @@ def store_snapshot(
     connection: Connection,
     name: str,
     path: str,
-    preference_ids: Sequence[int],
+    held: Held,
     *,
     note: str,
     now: float,
-    candidate_ids: Sequence[int] | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> None:
-    """Records a snapshot; the same one twice is one row. `candidate_ids` are those of one that holds answers
-    by themselves.
-    """
+    """Records a snapshot; the same one twice is one row, with what was left out the last time."""
     row = {
         "id": name,
         "path": path,
-        "pairs": len(preference_ids if candidate_ids is None else candidate_ids),
-        "preference_ids": list(preference_ids),
-        "candidate_ids": None if candidate_ids is None else list(candidate_ids),
+        "pairs": len(held),
+        "preference_ids": list(held.preference_ids),
+        "candidate_ids": None if held.candidate_ids is None else list(held.candidate_ids),
         "note": note,
         "created_at": now,
     }
     insert_new(connection, SNAPSHOT, [row])
+    if left_out is not None:
+        connection.execute(update(SNAPSHOT).where(SNAPSHOT.c.id == name).values(left_out=dict(left_out)))
 
 
 def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Judged]]:
@@ -180,19 +244,28 @@ def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[
         score = Score(row.id, Role(row.role), row.version, row.reward)
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
-        select(CANDIDATE.c.id, CANDIDATE.c.trace_id, CANDIDATE.c.text, CANDIDATE.c.truncated)
+        select(*(CANDIDATE.c[name] for name in ("id", "trace_id", "text", "truncated", "unshown")))
         .where(CANDIDATE.c.trace_id.in_(trace_ids))
         .order_by(CANDIDATE.c.id)
     )
     found: dict[int, list[Judged]] = {trace_id: [] for trace_id in trace_ids}
     for answer in connection.execute(candidates):
         given = tuple(scores.get(answer.id, ()))
-        found[answer.trace_id].append(Judged(answer.id, answer.text, given, truncated=answer.truncated))
+        judged = Judged(answer.id, answer.text, given, truncated=answer.truncated, unshown=answer.unshown)
+        found[answer.trace_id].append(judged)
     return found
 
 
-def _pair(row: Any) -> snapshot.Pair:
+def _rewards(connection: Connection, verdict_ids: Sequence[int]) -> dict[int, float | None]:
+    """The rewards of verdicts by their ids."""
+    query = select(VERDICT.c.id, VERDICT.c.reward).where(VERDICT.c.id.in_(verdict_ids))
+    return {row.id: row.reward for row in connection.execute(query)}
+
+
+def _pair(row: Any, rewards: dict[int, float | None]) -> snapshot.Pair:
     trace = Trace.model_validate(row.payload)
+    known = [rewards.get(verdict) for verdict in row.verdict_ids]
+    chosen_reward, rejected_reward = known or (None, None)
     return snapshot.Pair(
         preference=row.id,
         prompt=trace.messages,
@@ -204,6 +277,8 @@ def _pair(row: Any) -> snapshot.Pair:
         chosen_tokens=_tokens(row.chosen_tokens),
         rejected_tokens=_tokens(row.rejected_tokens),
         rejected_truncated=row.rejected_truncated,
+        chosen_reward=chosen_reward,
+        rejected_reward=rejected_reward,
     )
 
 

@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, exists, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, func, inspect, select
 
 from daemon.store import preferences, runs
-from daemon.store.alignment import NEWEST_FIRST, at_gate, humans
+from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
+from daemon.store.kinds import kind_of
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
-from policies.curation import capped
 from policies.policy import PolicySpec
 from policies.records import Role, Split
+from policies.selection import Selection, selected
 from policies.stock import ASKED_SPLITS, Stock, Traffic
+from policies.thumbs import Gathered
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
@@ -39,13 +41,15 @@ _Pair = tuple[int, ...]
 
 
 def stock(
-    connection: Connection, policy: PolicySpec, versions: Mapping[Role, str], *, min_preferences: int
+    connection: Connection, policy: PolicySpec, people: Reviewed, *, min_preferences: int, now: float
 ) -> Stock:
-    """All of it, in the caller's transaction. `versions` are the configured judges."""
-    newest = preferences.newest(connection, limit=max(COUNTED, 4 * min_preferences))
+    """All of it, in the caller's transaction. `people`: of the configured judges."""
+    most = max(COUNTED, 4 * min_preferences)
+    kind = kind_of(policy)
+    found, selection = _selection(connection, policy, now, most=most)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
-    said = [adjudicate(choices) for choices in humans(connection)[0].values()]
+    said = [adjudicate(choices) for choices in people.said.values()]
     gave = _gave(connection)
     rulings = _rulings(connection)
     return Stock(
@@ -54,9 +58,10 @@ def stock(
         uncurated=_in_hand(connection, Split.TRAIN, TRACE.c.curated_at),
         curated=len(gave),
         gave=sum(gave),
-        stored=len(newest),
-        kept=len(capped(newest, policy.curation, limit=policy.curation.max_pairs)),
-        fresh=preferences.since(connection, runs.last_learned(connection)),
+        stored=found.stored,
+        kept=len(selection.kept),
+        left_out=Counter(found.left_out) + Counter(selection.left_out),
+        fresh=kind.since(connection, runs.last_learned(connection), most=most),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
         unlabelled=len(pairs.keys() - _labelled(connection, audited)),
@@ -64,8 +69,16 @@ def stock(
         settled=sum(each is not None for each in said),
         rulings=len(rulings),
         decided=sum(rulings),
-        alignment={role: at_gate(connection, policy, role, version) for role, version in versions.items()},
+        alignment={role: for_gate(rows, policy) for role, rows in people.judged.items()},
     )
+
+
+def _selection(
+    connection: Connection, policy: PolicySpec, now: float, *, most: int
+) -> tuple[Gathered, Selection]:
+    """What is looked at, and what a snapshot takes of it. Nothing is replayed."""
+    found = kind_of(policy).found(connection, most=most, replayed=False)
+    return found, selected(found.offers, policy.curation, now=now)
 
 
 def _traffic(connection: Connection) -> Traffic:
@@ -117,8 +130,9 @@ def _in_hand(connection: Connection, split: Split, done_at: ColumnElement[Any]) 
 def _gave(connection: Connection) -> list[bool]:
     """Of each of the newest train events that were looked at, whether it gave a preference."""
     some = _newest_done(Split.TRAIN, TRACE.c.curated_at, WINDOW).subquery()
-    query = select(exists().where(PREFERENCE.c.trace_id == some.c.id)).select_from(some)
-    return list(connection.scalars(query))
+    # One is looked for, by the index: PostgreSQL would answer an EXISTS from a list of them all.
+    one = select(PREFERENCE.c.id).where(PREFERENCE.c.trace_id == some.c.id).limit(1).scalar_subquery()
+    return [each is not None for each in connection.scalars(select(one).select_from(some))]
 
 
 def _newest_done(split: Split, done_at: ColumnElement[Any], limit: int) -> Select[Any]:

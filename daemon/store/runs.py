@@ -6,10 +6,11 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Table, func, insert, inspect, select, update
 
-from daemon.store.tables import RunRow
+from daemon.store.tables import EvaluationRow, RunRow
 from policies.training.jobs import TrainState
 
 RUN = cast(Table, inspect(RunRow).local_table)
+EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 State = TrainState
 LEARNED: tuple[str, ...] = ("running", "done", "unchanged", "halted")
 """The states of a run that saw its preferences to the end, or will: the same ones need no further run."""
@@ -107,12 +108,19 @@ def end(
 def abandon(
     connection: Connection, *, gone: Callable[[str, int | None, float], bool], reason: str, now: float
 ) -> list[str]:
-    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids."""
-    query = select(RUN.c.id, RUN.c.pid, RUN.c.started_at).where(RUN.c.state == "running")
-    orphans = [row.id for row in connection.execute(query) if gone(row.id, row.pid, row.started_at)]
-    for run in orphans:
-        end(connection, run, state="stopped", reason=reason, now=now)
-    return orphans
+    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids.
+
+    How often in a row that happened without a step between is noted, as of a run that failed: what takes its
+    process along each time is not taken up for ever.
+    """
+    query = select(RUN).where(RUN.c.state == "running")
+    found = [_run(row) for row in connection.execute(query) if gone(row.id, row.pid, row.started_at)]
+    for run in found:
+        before = run.result or {}
+        attempts = 1 + (before.get("attempts", 0) if run.step <= before.get("at_step", -1) else 0)
+        result = {**before, "attempts": attempts, "at_step": run.step}
+        end(connection, run.id, state="stopped", reason=reason, now=now, result=result)
+    return [run.id for run in found]
 
 
 def get(connection: Connection, run: str) -> Run | None:
@@ -129,6 +137,17 @@ def unfinished(connection: Connection, snapshot_id: str) -> list[Run]:
         .order_by(RUN.c.started_at.desc(), RUN.c.id)
     )
     return [_run(row) for row in connection.execute(query)]
+
+
+def cut_off(connection: Connection) -> list[Run]:
+    """Runs that were stopped or failed since the last one that saw its preferences to the end, newest first.
+    What they began on is of now; what is older was followed by another run.
+    """
+    learned = last_learned(connection)
+    query = select(RUN).where(RUN.c.state.in_(("stopped", "failed")))
+    if learned is not None:
+        query = query.where(RUN.c.started_at > learned)
+    return [_run(row) for row in connection.execute(query.order_by(RUN.c.started_at.desc(), RUN.c.id))]
 
 
 def newest(connection: Connection, *, limit: int = 20) -> list[Run]:
@@ -148,6 +167,59 @@ def last_learned(connection: Connection) -> float | None:
     query = select(func.max(RUN.c.started_at)).where(RUN.c.state.in_(LEARNED))
     found: float | None = connection.scalar(query)
     return found
+
+
+def last_failure(connection: Connection) -> float | None:
+    """When a run last ended without what it was for: it failed, or a guard halted it."""
+    found: float | None = connection.scalar(
+        select(func.max(RUN.c.finished_at)).where(RUN.c.state.in_(("failed", "halted")))
+    )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """That nothing came of a run on a snapshot, and why, as a person reads it."""
+
+    run: str
+    snapshot_id: str
+    reason: str
+
+
+def rejections(
+    connection: Connection, *, recipe: dict[str, Any], parent: str | None, limit: int = 20
+) -> list[Rejection]:
+    """Of the newest runs, those that the same recipe was asked of, from the same start, and whose adapter the
+    gate rejected, or that changed nothing. What a guard halted is not among them: a person resumes training
+    and knows why.
+    """
+    found = []
+    for run in newest(connection, limit=limit):
+        if _asked(run) != recipe or run.parent != parent:
+            continue
+        if run.state == "unchanged":
+            found.append(Rejection(run.id, run.snapshot_id, f"run {run.id} changed nothing on these pairs"))
+        elif run.adapter is not None and _decision(connection, run.adapter) == "reject":
+            said = f"the gate rejected {run.adapter}, which run {run.id} made of these pairs"
+            found.append(Rejection(run.id, run.snapshot_id, said))
+    return found
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    """The recipe as it was asked, before a plan made its numbers explicit."""
+    planned = ((run.result or {}).get("plan") or {}).get("asked")
+    return planned if isinstance(planned, dict) else run.recipe
+
+
+def _decision(connection: Connection, adapter: str) -> str | None:
+    query = select(EVALUATION.c.decision).where(EVALUATION.c.adapter == adapter)
+    found: str | None = connection.scalar(query.order_by(EVALUATION.c.id.desc()).limit(1))
+    return found
+
+
+def under_way(connection: Connection) -> list[Run]:
+    """The runs that are under way."""
+    return [_run(row) for row in connection.execute(select(RUN).where(RUN.c.state == "running"))]
 
 
 def running(connection: Connection) -> bool:

@@ -1,18 +1,34 @@
 """Snapshots: which preferences a frozen file holds. The file itself is under the state directory."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Table, inspect, select
+from sqlalchemy import Connection, Row, Table, func, inspect, select
 
-from daemon.store.tables import SnapshotRow
+from daemon.store.tables import RunRow, SnapshotRow
 
 SNAPSHOT = cast(Table, inspect(SnapshotRow).local_table)
+RUN = cast(Table, inspect(RunRow).local_table)
+
+MOST = 16
+"""Snapshots of which the preferences are read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a snapshot holds: preferences, or candidates where it holds answers by themselves."""
+
+    preference_ids: Sequence[int]
+    candidate_ids: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.preference_ids if self.candidate_ids is None else self.candidate_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSnapshot:
-    """A frozen set of preferences. `path` is relative to the state directory, or absolute."""
+    """A frozen set of preferences, or of answers. `path` is relative to the state directory, or absolute."""
 
     id: str
     path: str
@@ -20,6 +36,10 @@ class StoredSnapshot:
     preference_ids: tuple[int, ...]
     note: str
     created_at: float
+    left_out: Mapping[str, int] | None
+    """What is not in it, by why; None where nobody counted."""
+    candidate_ids: tuple[int, ...] | None = None
+    """Of the answers that it holds by themselves; None: it holds pairs."""
 
 
 def get(connection: Connection, snapshot_id: str) -> StoredSnapshot | None:
@@ -28,5 +48,54 @@ def get(connection: Connection, snapshot_id: str) -> StoredSnapshot | None:
     return None if found is None else _snapshot(found)
 
 
+def starting(connection: Connection, prefix: str) -> list[StoredSnapshot]:
+    """The snapshots whose id begins so, two at most."""
+    query = select(SNAPSHOT).where(SNAPSHOT.c.id.startswith(prefix, autoescape=True)).limit(2)
+    return [_snapshot(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many pairs the newest snapshot has, and how many preferences are not in it, by why."""
+
+    id: str
+    pairs: int
+    left_out: Mapping[str, int]
+    created_at: float
+
+
+def newest(connection: Connection) -> Tally | None:
+    """The snapshot that was frozen last, without its many ids."""
+    columns = (SNAPSHOT.c[name] for name in ("id", "pairs", "left_out", "created_at"))
+    query = select(*columns).order_by(SNAPSHOT.c.created_at.desc()).limit(1)
+    found = connection.execute(query).one_or_none()
+    return None if found is None else Tally(found.id, found.pairs, found.left_out or {}, found.created_at)
+
+
+def learned(connection: Connection) -> frozenset[int]:
+    """The preferences of snapshots that runs learned from: of `MOST` of these, evenly from first to last.
+
+    Each holds many of the one before, so that few of them know nearly all.
+    """
+    ids = connection.scalars(
+        select(RUN.c.snapshot_id)
+        .where(RUN.c.state == "done")
+        .group_by(RUN.c.snapshot_id)
+        .order_by(func.min(RUN.c.started_at))
+    ).all()
+    some = ids if len(ids) <= MOST else [ids[round(at * (len(ids) - 1) / (MOST - 1))] for at in range(MOST)]
+    query = select(SNAPSHOT.c.preference_ids).where(SNAPSHOT.c.id.in_(some))
+    return frozenset(each for found in connection.scalars(query) for each in found)
+
+
 def _snapshot(row: Row[Any]) -> StoredSnapshot:
-    return StoredSnapshot(row.id, row.path, row.pairs, tuple(row.preference_ids), row.note, row.created_at)
+    return StoredSnapshot(
+        row.id,
+        row.path,
+        row.pairs,
+        tuple(row.preference_ids),
+        row.note,
+        row.created_at,
+        row.left_out,
+        None if row.candidate_ids is None else tuple(row.candidate_ids),
+    )

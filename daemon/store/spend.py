@@ -1,22 +1,24 @@
 """Money of a judge on one UTC day, in the caller's transaction. `daemon.budget` is the way in."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import cast
 
-from sqlalchemy import Connection, Table, case, inspect, select, update
+from sqlalchemy import Connection, Table, case, delete, func, insert, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from daemon.store.tables import SpendRow
+from daemon.store.tables import ReservationRow, SpendRow
 
 SPEND = cast(Table, inspect(SpendRow).local_table)
+RESERVATION = cast(Table, inspect(ReservationRow).local_table)
 ROUNDING_USD = 1e-9
 """Sums of floats are not exact: a limit reached to a billionth of a dollar is not passed."""
 _C = SPEND.c
+_R = RESERVATION.c
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """US dollars of one judge and day. `reserved` is open: calls under way, or whose process died."""
+    """US dollars of one judge and day. `reserved` is open: calls under way, or of one that just died."""
 
     reserved: float = 0.0
     settled: float = 0.0
@@ -27,10 +29,21 @@ class Spent:
         return self.reserved + self.settled
 
 
-def reserve(
-    connection: Connection, *, day: str, judge: str, usd: float, limit: float | None, calls: int = 1
-) -> bool:
-    """Adds what so many calls may cost unless that passes the limit. False: it would, and nothing changed."""
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is set aside for so many calls, until then (seconds since the epoch)."""
+
+    id: str
+    day: str
+    judge: str
+    usd: float
+    calls: int
+    expires_at: float
+
+
+def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> bool:
+    """Adds what calls may cost unless that passes the limit. False: it would, and nothing changed."""
+    day, judge, usd, calls = hold.day, hold.judge, hold.usd, hold.calls
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(
         dialect.insert(SPEND)
@@ -41,11 +54,47 @@ def reserve(
     if limit is not None:
         more = more.where(_C.reserved_usd + _C.settled_usd + usd <= limit + ROUNDING_USD)
     changed = connection.execute(more.values(reserved_usd=_C.reserved_usd + usd, calls=_C.calls + calls))
-    return changed.rowcount == 1
+    if changed.rowcount != 1:
+        return False
+    connection.execute(insert(RESERVATION).values(asdict(hold)))
+    return True
 
 
-def settle(connection: Connection, *, day: str, judge: str, reserved: float, actual: float) -> None:
-    """Replaces a reservation by what the call cost."""
+def settle(connection: Connection, *, reservation: str, day: str, judge: str, actual: float) -> None:
+    """Replaces a reservation by what its calls cost. One that was given up meanwhile is gone: what its calls
+    cost is booked all the same.
+    """
+    freed = connection.scalar(delete(RESERVATION).where(_R.id == reservation).returning(_R.usd))
+    _book(connection, day=day, judge=judge, reserved=freed or 0.0, actual=actual)
+
+
+def give_up(connection: Connection, *, judge: str, now: float) -> None:
+    """Books the reservations of which nobody will say what they came to: their process was killed. Each call
+    counts with the mean of those of its day that were settled, and with its estimate where none was.
+    """
+    held = select(_R.day, func.sum(_R.calls)).where(_R.judge == judge).group_by(_R.day)
+    means = {day: _mean(connection, day, judge, int(calls)) for day, calls in connection.execute(held)}
+    dead = delete(RESERVATION).where(_R.judge == judge, _R.expires_at < now)
+    for each in connection.execute(dead.returning(_R.day, _R.usd, _R.calls)).all():
+        mean = means[each.day]
+        actual = each.usd if mean is None else min(each.usd, mean * each.calls)
+        _book(connection, day=each.day, judge=judge, reserved=each.usd, actual=actual)
+
+
+def _mean(connection: Connection, day: str, judge: str, open_calls: int) -> float | None:
+    """What a settled call of the day cost in the mean; None where none is settled."""
+    known = spent(connection, day=day, judge=judge)
+    settled = known.calls - open_calls
+    return known.settled / settled if settled > 0 else None
+
+
+def expired(connection: Connection, *, judge: str, now: float) -> bool:
+    """Whether there is a reservation to give up."""
+    query = select(_R.id).where(_R.judge == judge, _R.expires_at < now).limit(1)
+    return connection.scalar(query) is not None
+
+
+def _book(connection: Connection, *, day: str, judge: str, reserved: float, actual: float) -> None:
     left = _C.reserved_usd - reserved
     connection.execute(
         update(SPEND)

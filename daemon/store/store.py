@@ -82,8 +82,8 @@ class Store:
 
     @property
     def name(self) -> str:
-        """The database's address without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """The database's address without its password, which may also be among the options behind the `?`."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     def read(self, work: Work[T], *, urgent: bool = False) -> T:
         """Runs `work` on a read-only connection, on one snapshot, and answers its result."""

@@ -93,7 +93,22 @@ class PositionRow(SQLModel, table=True):
     duplicates: int = 0
     revisions: int = 0
     dead_letters: int = 0
+    skipped: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
     updated_at: float
+
+
+class SourceStopRow(SQLModel, table=True):
+    """Where reading a source stopped because no decoder knows its records, and what was decided about it."""
+
+    __tablename__ = "source_stop"
+    source: str = Field(primary_key=True)
+    line: str = Field(sa_column=Column(Text, nullable=False))
+    stopped_at: float
+    accepted_at: float | None = None
+    """When a person said to store them as dead letters; None: nobody did."""
+    accepted_by: str | None = None
+    passed_at: float | None = None
+    """When a record that a decoder knows came again; None: not yet."""
 
 
 class CandidateRow(SQLModel, table=True):
@@ -114,6 +129,10 @@ class CandidateRow(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
     )
     """It was cut off by a limit of length."""
+    unshown: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
+    )
+    """A part of it is no text, and a placeholder stands for it: nothing may learn that."""
     tokens: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """A sampled answer's tokens, as `Tokens.model_dump(mode="json")`; None where they are not known."""
     created_at: float
@@ -173,7 +192,7 @@ class JudgeCallRow(SQLModel, table=True):
     repair: bool = False
     reuse_key: str | None = Field(default=None, unique=True)
     outcome: str
-    """ok | unparseable | timeout | http_error | rate_limited | refused"""
+    """ok | unparseable | cut_off | unreadable | timeout | http_error | rate_limited | refused"""
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     response: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     model: str | None = None
@@ -254,6 +273,8 @@ class PreferenceRow(SQLModel, table=True):
     soft: float = 1.0
     """Estimated probability that chosen is the better one."""
     verdict_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    sketch: str | None = None
+    """Numbers of which pairs that read nearly alike share one; None: it is older than they are."""
     created_at: float = Field(index=True)
 
 
@@ -265,10 +286,12 @@ class SnapshotRow(SQLModel, table=True):
     path: str
     pairs: int
     preference_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    left_out: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """Preferences that are not in it, by why."""
     candidate_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """The answers that it holds by themselves; None: it holds pairs."""
     note: str = ""
-    created_at: float
+    created_at: float = Field(index=True)
 
 
 class RunRow(SQLModel, table=True):
@@ -381,6 +404,19 @@ class SpendRow(SQLModel, table=True):
     calls: int = 0
 
 
+class ReservationRow(SQLModel, table=True):
+    """Money set aside for calls under way. One that nobody settled by its end was a killed process's."""
+
+    __tablename__ = "reservation"
+    __table_args__ = (Index("ix_reservation_expiry", "judge", "expires_at"),)
+    id: str = Field(primary_key=True)
+    day: str
+    judge: str
+    usd: float
+    calls: int
+    expires_at: float
+
+
 class LeaseRow(SQLModel, table=True):
     """Who leads, with the fencing epoch that every effect outside the store re-checks."""
 
@@ -404,6 +440,30 @@ class LedgerRow(SQLModel, table=True):
     detail: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     prev: str
     hash: str = Field(unique=True)
+
+
+class TallyRow(SQLModel, table=True):
+    """How much there is of a table that grows, kept by triggers in the transactions that change it.
+
+    A count is the sum over its slots: on PostgreSQL a transaction adds to its backend's slot, so that writers
+    do not wait for one another.
+    """
+
+    __tablename__ = "tally"
+    subject: str = Field(primary_key=True)
+    """The table counted."""
+    role: str = Field(primary_key=True)
+    """Of a judgement or verdict, else ''."""
+    state: str = Field(primary_key=True)
+    """A judgement's state, a verdict's version, else ''."""
+    slot: int = Field(primary_key=True)
+    total: int = Field(sa_column=Column(BigInteger, nullable=False))
+    abstained: int = Field(sa_column=Column(BigInteger, nullable=False))
+    rewarded: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Verdicts with a reward."""
+    reward_sum: float
+    first_at: float | None = None
+    """When the first of these verdicts was given."""
 
 
 class CommitMarkRow(SQLModel, table=True):

@@ -12,7 +12,8 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_, update
 
 from connectors.base import Partition
-from connectors.errors import DecodeError
+from connectors.errors import DecodeError, UnknownFormatError
+from connectors.events import Event, Skipped
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
 from policies.clusters import cluster_of, split_of
@@ -30,13 +31,18 @@ POSITION = cast(Table, inspect(PositionRow).local_table)
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One record with what came out of it, in order: traces, and reasons why there is none."""
+    """One record with what came out of it, in order."""
 
     partition: Partition
     offset: int
     next_offset: int
     body: bytes
-    outcomes: tuple[Trace | DecodeError, ...]
+    outcomes: tuple[Event, ...]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether no decoder knows anything of it."""
+        return all(isinstance(outcome, UnknownFormatError) for outcome in self.outcomes)
 
 
 @dataclass(slots=True)
@@ -48,6 +54,7 @@ class Counts:
     duplicates: int = 0
     revisions: int = 0
     dead_letters: int = 0
+    skipped: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
@@ -55,7 +62,7 @@ class Counts:
     @property
     def events(self) -> int:
         """All events."""
-        return self.stored + self.duplicates + self.revisions + self.dead_letters
+        return self.stored + self.duplicates + self.revisions + self.dead_letters + self.skipped
 
 
 @dataclass(slots=True)
@@ -72,6 +79,11 @@ class _Batch:
 def positions(connection: Connection, source: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
     """The next offset of those partitions that the store knows."""
     return _positions(connection, source, list(partitions), lock=False)
+
+
+def sources(connection: Connection) -> set[str]:
+    """The names of all sources that were ever read."""
+    return set(connection.scalars(select(POSITION.c.source).distinct()))
 
 
 def store_batch(
@@ -98,7 +110,7 @@ def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now
         return []
     blank = [
         {"source": source, "topic": each.topic, "partition": each.partition, "next_offset": 0,
-         "records": 0, "stored": 0, "duplicates": 0, "revisions": 0, "dead_letters": 0, "updated_at": now}
+         "updated_at": now, **{name.name: 0 for name in fields(Counts)}}
         for each in partitions
     ]  # fmt: skip
     insert_new(connection, POSITION, blank)
@@ -121,6 +133,9 @@ def _sort(connection: Connection, source: str, arrivals: Sequence[Arrival], now:
         counts.records += 1
         batch.ends[arrival.partition] = arrival.next_offset
         for index, outcome in enumerate(arrival.outcomes):
+            if isinstance(outcome, Skipped):
+                counts.skipped += 1
+                continue
             if isinstance(outcome, DecodeError):
                 counts.dead_letters += 1
                 batch.dead.append(_dead_row(source, arrival, index, outcome, now))
@@ -210,6 +225,7 @@ def _insert_traces(connection: Connection, source: str, batch: _Batch, now: floa
             "output": row["payload"]["output"],
             "text": text_of(trace.output),
             "truncated": trace.truncated,
+            "unshown": trace.unshown,
             "created_at": now,
         }
         for row, trace in zip(batch.traces, batch.outputs, strict=True)

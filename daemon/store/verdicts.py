@@ -1,16 +1,22 @@
 """Verdicts: one per judgement, written when it ends."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, inspect, select
+from sqlalchemy import Connection, Select, Table, inspect, select
 
+from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_new
-from daemon.store.tables import VerdictRow
+from daemon.store.tables import CandidateRow, PositionRow, TraceRow, VerdictRow
 from policies.records import Role
 
+TRACE = cast(Table, inspect(TraceRow).local_table)
+CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
+POSITION = cast(Table, inspect(PositionRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 _C = VERDICT.c
+RECENT = 100
 
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -30,3 +36,96 @@ def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]
     for adapter, reward in connection.execute(query.order_by(_C.id)):
         found.setdefault(adapter, []).append(float(reward))
     return found
+
+
+def abstained(connection: Connection, role: str, *, newest: int = RECENT) -> tuple[int, int, str]:
+    """Of the role's newest verdicts of each kind: how many are abstentions, of how many, and the last one's
+    reason, "" where none is.
+    """
+    said: list[tuple[float, str | None]] = []
+    for kind in ("score", "pair"):
+        query = select(_C.created_at, _C.abstention).where(_C.role == role, _C.kind == kind)
+        found = connection.execute(query.order_by(_C.created_at.desc(), _C.id.desc()).limit(newest))
+        said += [(row.created_at, row.abstention) for row in found]
+    reasons = [why for _, why in sorted(said, key=lambda each: each[0], reverse=True) if why is not None]
+    return len(reasons), len(said), next(iter(reasons), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which verdicts are shown. `event` is the id that the log gave it; `below` and `above` bound the reward.
+
+    `lowest`: the worst first, of those that have a reward; else the newest first.
+    """
+
+    event: str | None = None
+    role: Role | None = None
+    below: float | None = None
+    above: float | None = None
+    abstained: bool = False
+    lowest: bool = False
+
+
+SHOWN = (
+    *(
+        "id",
+        "created_at",
+        "role",
+        "judge",
+        "version",
+        "kind",
+        "purpose",
+        "value",
+        "reward",
+        "choice",
+        "flipped",
+    ),
+    *("confidence", "scores", "critique", "abstention", "cost_usd", "adapter", "trace_id"),
+    *("candidate_id", "other_id"),
+)
+LOOKED_THROUGH = 10_000
+"""Newest verdicts among which those wanted are looked for; an event's are found by it."""
+
+
+def found(connection: Connection, wanted: Wanted, *, limit: int) -> list[dict[str, Any]]:
+    """The verdicts with the event they are about and the answers they judge."""
+    rows = [dict(row) for row in connection.execute(_wanted(wanted).limit(limit)).mappings()]
+    traces = {row["trace_id"] for row in rows}
+    events = select(TRACE.c.id, TRACE.c.source, TRACE.c.event_id).where(TRACE.c.id.in_(traces))
+    of = {row.id: row for row in connection.execute(events)}
+    ids = {row[name] for row in rows for name in ("candidate_id", "other_id") if row[name] is not None}
+    texts = select(CANDIDATE.c.id, CANDIDATE.c.text).where(CANDIDATE.c.id.in_(ids))
+    said = {row.id: row.text for row in connection.execute(texts)}
+    return [
+        {
+            **{name: row[name] for name in SHOWN if name not in {"trace_id", "candidate_id", "other_id"}},
+            "source": of[row["trace_id"]].source if row["trace_id"] in of else None,
+            "event": of[row["trace_id"]].event_id if row["trace_id"] in of else None,
+            "answer": said.get(row["candidate_id"]),
+            "other": None if row["other_id"] is None else said.get(row["other_id"]),
+        }
+        for row in rows
+    ]
+
+
+def _wanted(wanted: Wanted) -> Select[Any]:
+    table = select(*(_C[name] for name in SHOWN))
+    if wanted.event is not None:
+        events = select(TRACE.c.id).where(
+            TRACE.c.source.in_(select(POSITION.c.source).distinct()), TRACE.c.event_id == wanted.event
+        )
+        table = table.where(_C.trace_id.in_(events))
+    if wanted.role is not None:
+        role = _C.role if wanted.event is None else unindexed(_C.role)
+        table = table.where(role == wanted.role.value)
+    some = table.order_by(_C.id.desc()).limit(LOOKED_THROUGH).subquery("some")
+    query = select(*some.c)
+    if wanted.abstained:
+        query = query.where(some.c.abstention.is_not(None))
+    if wanted.below is not None:
+        query = query.where(some.c.reward < wanted.below)
+    if wanted.above is not None:
+        query = query.where(some.c.reward > wanted.above)
+    if wanted.lowest:
+        return query.where(some.c.reward.is_not(None)).order_by(some.c.reward, some.c.id.desc())
+    return query.order_by(some.c.id.desc())

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from daemon.clock import utc
+
 HERE = Path(__file__).parent
-FIRST = ("halts", "conditions", "forecast", "readiness", "rollout", "judgements", "runs", "evaluations")
+FIRST = (
+    *("needs", "conditions", "waits", "halts", "judges", "forecast", "readiness", "rollout", "judgements"),
+    *("runs", "evaluations"),
+)
+TITLES = {"needs": "needs from a person", "waits": "why nothing happens"}
 NOTHING = "-"
 
 
@@ -51,14 +56,15 @@ def sections(status: Mapping[str, Any]) -> list[Section]:
 
 def _section(key: str, value: Any) -> Section:
     alarming = key in {"halts", "conditions"} and bool(value)
+    title = TITLES.get(key, key)
     if isinstance(value, Mapping):
         if value and all(isinstance(item, Mapping) for item in value.values()):
             rows = [{"": name, **item} for name, item in value.items()]
-            return _table(key, rows, alarming)
-        return Section(key, (), tuple((name, cell(name, item)) for name, item in value.items()), alarming)
+            return _table(title, rows, alarming)
+        return Section(title, (), tuple((name, cell(name, item)) for name, item in value.items()), alarming)
     if value and all(isinstance(item, Mapping) for item in value):
-        return _table(key, value, alarming)
-    return Section(key, (), tuple((cell(key, item),) for item in value), alarming)
+        return _table(title, value, alarming)
+    return Section(title, (), tuple((cell(key, item),) for item in value), alarming)
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], alarming: bool) -> Section:
@@ -82,7 +88,7 @@ def cell(key: str, value: Any) -> str:
 
 def _number(key: str, value: float) -> str:
     if key == "at" or key.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return utc(value, "%Y-%m-%d %H:%M:%S UTC")
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -4,12 +4,12 @@ A document is a YAML mapping. It is found under its kind's folder here by name (
 path (`./ours.yaml`, `/etc/rlaifd/ours.yaml`).
 """
 
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
+
+from policies import strictyaml
 
 Kind = Literal["constitutions", "rubrics"]
 Document = TypeVar("Document", bound=BaseModel)
@@ -29,10 +29,11 @@ def load(kind: Kind, name: str, model: type[Document]) -> Document:
     """The document of that shipped name or path. Raises LibraryError."""
     path = _find(kind, name)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+        with path.open(encoding="utf-8") as file:
+            raw = strictyaml.read(file.read(strictyaml.LARGEST + 1))
     except OSError as error:
         raise LibraryError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (strictyaml.StrictYamlError, UnicodeDecodeError) as error:
         raise LibraryError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise LibraryError(f"{path}: the file must be a mapping of keys")
@@ -61,13 +62,3 @@ def _find(kind: Kind, name: str) -> Path:
             f"{kind}: no {name!r} is shipped; write a path, or one of {', '.join(names(kind))}"
         )
     return FOLDER / kind / f"{name}.yaml"
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, where YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        written = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if len(set(map(str, written))) < len(written):
-            raise yaml.constructor.ConstructorError(None, None, "a key is written twice", node.start_mark)
-        return super().construct_mapping(node, deep)

@@ -6,9 +6,9 @@ training `checkpoints/` and `adapter/`. All paths are absolute.
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, model_validator
 
 from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Recipe
@@ -45,9 +45,19 @@ class _Job(Frozen):
     bf16: Bf16 = "auto"
 
 
+class RewardFiles(Frozen):
+    """A published reward model: its directory, and the SHA-256 of its manifest."""
+
+    path: Path
+    digest: str
+
+
 class _Learning(_Job):
     parent: Path | None = None
     """The adapter directory to go on from; None: a new adapter on the base model."""
+    reference: Annotated[Literal["start", "base"] | Path, Field(union_mode="left_to_right")] = "start"
+    """What the loss compares with: what the run starts from, the base, or, for a run that starts from the
+    base, the adapter in a directory."""
     snapshot: Path
     snapshot_id: str
     recipe: Recipe = DpoRecipe()
@@ -55,8 +65,21 @@ class _Learning(_Job):
     guard_max_new_tokens: PositiveInt = 128
     day: date | None = None
     """The date that chat templates may write into the system message; None: the day of the run."""
+    reward: RewardFiles | None = None
+    """The reward model that PPO learns from."""
     memory_gb: PositiveFloat | None = None
     """What the run may take of the device (10^9 bytes); None: what is there."""
+
+    @model_validator(mode="after")
+    def _one_frozen_adapter(self) -> Self:
+        if self.parent is not None and isinstance(self.reference, Path):
+            raise ValueError("an adapter as the reference needs a run that starts from the base")
+        return self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether an adapter is frozen beside the one that learns."""
+        return self.parent is not None or isinstance(self.reference, Path)
 
 
 class PlanJob(_Learning):
@@ -68,7 +91,7 @@ class PlanJob(_Learning):
 class TrainJob(_Learning):
     """Train one adapter on a snapshot.
 
-    `parent`, where there is one, is also the reference of the loss. One process at a time holds `lock`. What
+    One process at a time holds `lock`. What
     the recipe leaves open is decided before the first step, and kept as `plan.json` in the job's directory: a
     run that is taken up goes on by the same plan.
     """

@@ -51,7 +51,7 @@ def plan_of(job: PlanJob | TrainJob, lesson: Lesson[Any]) -> Plan:
         setting=Setting(
             kind="cuda" if where.type == "cuda" else "cpu",
             precision="bfloat16" if dtype == torch.bfloat16 else "float32",
-            continued=job.parent is not None,
+            continued=job.frozen,
             samples=min(samples, lesson.offered),
             max_new_tokens=job.guard_max_new_tokens,
         ),
@@ -67,7 +67,9 @@ def taken_up(job: TrainJob, lesson: Lesson[Any]) -> Plan:
         kept = Plan.model_validate_json((job.out / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return now
-    goes_on = kept.asked == job.recipe and checkpoints.newest(job.out / CHECKPOINTS) is not None
+    folders = (job.out / CHECKPOINTS, *(job.out / CHECKPOINTS).glob("*/"))
+    left = any(checkpoints.newest(folder) is not None for folder in folders)
+    goes_on = kept.asked == job.recipe and left
     return kept.taken_up(now) if goes_on else now
 
 

@@ -8,7 +8,14 @@ from typing import TypeVar
 import pytest
 
 from connectors.base import Judge, JudgeReply, JudgeRequest
-from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
+from connectors.errors import (
+    ConnectorError,
+    DoubtfulError,
+    FatalError,
+    PoisonError,
+    RateLimitedError,
+    TransientError,
+)
 from connectors.judges.anthropic import AnthropicJudge
 from connectors.judges.openai import OpenAIJudge
 from connectors.memory import MemoryJudge
@@ -150,7 +157,7 @@ def refused(kind: str, server: JudgeServer, behaviour: Behaviour) -> tuple[Conne
         ("drip", TransientError),
         ("close", TransientError),
         ("close_after_headers", TransientError),
-        ("bad_request", PoisonError),
+        ("bad_request", DoubtfulError),
         ("refused", PoisonError),
         ("unauthorized", FatalError),
         ("unknown_model", FatalError),

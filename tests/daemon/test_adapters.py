@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,17 +163,102 @@ def test_foreign_files_are_refused_by_name(
     ("config", "reason"),
     [
         ({"peft_type": "IA3"}, "not a LoRA"),
-        ({"auto_mapping": {"parent_library": "evil"}}, "auto_mapping names code"),
-        ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "megatron_config names code"),
+        ({"auto_mapping": {"parent_library": "evil"}}, "auto_mapping: no training"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "megatron_config: no training"),
+        ({"megatron_core": "evil"}, "megatron_core: no training"),
         ({"base_model_name_or_path": "other/base"}, "another base model"),
+        ({"corda_config": {"cache_file": "/etc/passwd"}}, "corda_config: no training"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save: no training"),
+        ({"layer_replication": [[0, 9]]}, "layer_replication: no training"),
+        ({"target_modules": "(a+)+$"}, "target_modules: no training"),
+        ({"target_modules": ["fine", "(a+)+$"]}, "target_modules: no training"),
+        ({"rank_pattern": {"(a+)+$": 8}}, "rank_pattern: no training"),
+        ({"rank_pattern": {".*\\.gate_up_proj": 10**9}}, "rank_pattern: no training"),
+        ({"r": 10**9}, "r: no training"),
+        ({"r": True}, "r: no training"),
+        ({"lora_alpha": float("inf")}, "lora_alpha: no training"),
+        ({"lora_alpha": 10**400}, "lora_alpha: no training"),
+        ({"lora_dropout": float("nan")}, "lora_dropout: no training"),
+        ({"revision": "evil"}, "revision: no training"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: no training"),
+        ({"a_key_of_the_next_version": 1}, "a_key_of_the_next_version: no training"),
     ],
 )
-def test_a_configuration_that_loads_code_or_another_base_is_refused(
+def test_a_configuration_that_says_more_than_our_trainings_is_refused(
     tmp_path: Path, folder: Path, config: dict[str, object], reason: str
 ) -> None:
-    """The digests alone do not make an adapter safe: its configuration is read."""
+    """The digests alone do not make an adapter safe: its configuration is read, by a list of what may be."""
     bad = source(tmp_path / "bad", config=config)
     with pytest.raises(AdapterRefusedError, match=reason):
+        adapters.publish(bad, adapters=folder, manifest=manifest(bad))
+
+
+def test_what_our_trainings_write_is_let_through(tmp_path: Path, folder: Path) -> None:
+    """PEFT's empty defaults, the names of fused experts, and a pattern where the recipe has it."""
+    config = {
+        "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True, "init_lora_weights": True,
+        "lora_alpha": 16, "lora_dropout": 0.0, "megatron_core": "megatron.core", "peft_version": "0.21.2",
+        "qalora_group_size": 16, "loftq_config": {}, "use_dora": False, "revision": None, "eva_config": None,
+        "rank_pattern": {".*\\.gate_up_proj": 8}, "alpha_pattern": {".*\\.gate_up_proj": 16},
+        "target_parameters": ["gate.weight", "down_proj"], "target_modules": ["q_proj", "0.k-proj"],
+    }  # fmt: skip
+    made = source(tmp_path / "made", config=config)
+    assert adapters.publish(made, adapters=folder, manifest=manifest(made))
+    pattern = source(tmp_path / "pattern", config=config | {"target_modules": r"model\..*_proj"})
+    recipe = {"lora": {"target_modules": r"model\..*_proj"}}
+    assert adapters.publish(
+        pattern, adapters=folder, manifest=manifest(pattern).model_copy(update={"recipe": recipe})
+    )
+
+
+def tensors(**entries: object) -> bytes:
+    """A safetensors file of 16 bytes with these entries in its header."""
+    header = json.dumps(entries).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(16)
+
+
+def entry(shape: object, start: object = 0, stop: object = 16) -> dict[str, object]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [start, stop]}
+
+
+def raw(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header + bytes(16)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        tensors(a=entry([float("inf")])), tensors(a=entry([-1, -4])), tensors(a=entry("4")),
+        tensors(a=entry([2.5, 2.0])), tensors(a=entry([True, 4])), tensors(a=entry([4], "0", 16)),
+        tensors(a=entry([1 << 70, 0], 0, 0), b=entry([4])), tensors(a=entry([4], 0.0, 16.0)), tensors(a=[]),
+        raw(b"[" * 60_000 + b"]" * 60_000), raw(b'{"a": ' * 60_000), raw(b"[]"), raw(b"\xff\xfe{}"),
+        raw(b'{"a": %s, "a": %s}' % ((json.dumps(entry([4])).encode(),) * 2)),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_a_header_that_is_not_sound_is_refused(tmp_path: Path, folder: Path, body: bytes) -> None:
+    """Whatever JSON can say: one kind of refusal, no other error."""
+    bad = source(tmp_path / "bad")
+    (bad / ADAPTER_WEIGHTS).write_bytes(body)
+    with pytest.raises(AdapterRefusedError, match="header is not sound"):
+        adapters.publish(bad, adapters=folder, manifest=manifest(bad))
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"r": 1, "r": 2}', b"\xff", b"null", b'{"peft_type": 1}'])
+def test_a_configuration_that_is_none_is_refused(tmp_path: Path, folder: Path, body: bytes) -> None:
+    """Nested without end, doubled, no UTF-8: one kind of refusal, no other error."""
+    bad = source(tmp_path / "bad")
+    (bad / ADAPTER_CONFIG).write_bytes(body)
+    with pytest.raises(AdapterRefusedError, match=f"{ADAPTER_CONFIG}: not"):
+        adapters.publish(bad, adapters=folder, manifest=manifest(bad))
+
+
+def test_more_tensors_than_any_adapter_has_are_refused(tmp_path: Path, folder: Path) -> None:
+    """A header of millions is not gone through."""
+    bad = source(tmp_path / "bad")
+    empty = {f"t{number}": entry([0], 0, 0) for number in range(adapters.MOST_TENSORS + 2)}
+    (bad / ADAPTER_WEIGHTS).write_bytes(tensors(**empty))
+    with pytest.raises(AdapterRefusedError, match="more than 200000 tensors"):
         adapters.publish(bad, adapters=folder, manifest=manifest(bad))
 
 

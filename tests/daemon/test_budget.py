@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import astuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -94,13 +95,50 @@ def test_no_limit_is_counted_and_never_refused(budget: Budget) -> None:
 def test_a_restart_counts_on_and_keeps_orphans_counted(
     store: Store, budget: Budget, clock: FakeClock
 ) -> None:
-    """A process that died between reserve and settle leaves its reservation until the day ends."""
+    """What a process that died had reserved is counted while its calls may be under way."""
     budget.settle(budget.reserve("small", 0.4, limit=1.0), 0.4)
     budget.reserve("small", 0.4, limit=1.0)
     after = Budget(store, clock, Metrics())
     with pytest.raises(BudgetExhaustedError):
         after.reserve("small", 0.3, limit=1.0)
     after.reserve("small", 0.2, limit=1.0)
+
+
+def test_a_killed_process_holds_no_money_until_midnight(
+    store: Store, budget: Budget, clock: FakeClock
+) -> None:
+    """When its calls must have ended they are booked with the mean of the day's: nobody knows their bill."""
+    for _ in range(4):
+        budget.settle(budget.reserve("small", 0.1, limit=1.0, calls=2), 0.02)
+    budget.reserve("small", 0.8, limit=1.0, calls=16, lasts_s=300.0)
+    after = Budget(store, clock, Metrics())
+    clock.advance(299)
+    assert astuple(after.spent_today("small")) == pytest.approx((0.8, 0.08, 24))
+    clock.advance(2)
+    assert astuple(after.spent_today("small")) == pytest.approx((0.0, 0.08 + 16 * 0.01, 24))
+    after.reserve("small", 0.7, limit=1.0)
+
+
+def test_the_first_calls_of_a_day_are_booked_as_estimated(store: Store, clock: FakeClock) -> None:
+    """Where none was settled, nothing better is known; two that died are two, and another judge's stay."""
+    dying = Budget(store, clock, Metrics())
+    dying.reserve("small", 0.3, limit=1.0, lasts_s=60.0)
+    dying.reserve("small", 0.2, limit=1.0, lasts_s=60.0)
+    dying.reserve("large", 0.5, limit=1.0, lasts_s=900.0)
+    clock.advance(61)
+    after = Budget(store, clock, Metrics())
+    after.settle(after.reserve("small", 0.5, limit=1.0), 0.1)
+    assert astuple(after.spent_today("small")) == pytest.approx((0.0, 0.6, 3))
+    assert after.spent_today("large").reserved == 0.5
+
+
+def test_a_call_that_was_given_up_and_comes_all_the_same_is_booked(budget: Budget, clock: FakeClock) -> None:
+    """Its bill is known then: the budget errs towards spending too little."""
+    late = budget.reserve("small", 0.4, limit=1.0, lasts_s=60.0)
+    clock.advance(61)
+    assert budget.spent_today("small").settled == 0.4
+    budget.settle(late, 0.3)
+    assert astuple(budget.spent_today("small")) == pytest.approx((0.0, 0.7, 1))
 
 
 def test_a_reservation_is_settled_once(budget: Budget) -> None:

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from daemon import drain
-from daemon.checks import check
+from daemon import checks, drain
 from daemon.cli.context import wired
 from daemon.errors import ConfigError, RlaifdError
 from policies.clusters import cluster_of, split_of
@@ -14,6 +14,11 @@ from policies.policy import Splits
 from policies.records import Message, Split
 from tests.connectors.decoders.events import native
 from tests.daemon.configuration import TEXT, write
+
+
+def check(path: Path) -> dict[str, Any]:
+    """Without a child that tries the tokenizer of a base model that has none: tests/daemon/test_family.py."""
+    return checks.check(path, inspect=lambda _: [])
 
 
 @pytest.mark.parametrize(
@@ -43,8 +48,23 @@ def test_a_missing_judge_is_told_with_what_it_means(tmp_path: Path, role: str, e
             "api_key: k, daily_budget_usd: 1}\n  large",
             "judges.small.price: small-judge is",
         ),
+        (
+            "directory: serving",
+            "directory: rlaifd.yaml",
+            "rollout.directory: .*rlaifd.yaml is not a directory",
+        ),
+        (
+            "base_model: base",
+            "base_model: base\n  gate: {min_prompts: 500}",
+            "policy.gate.min_prompts .500. is",
+        ),
+        (
+            "base_model: base",
+            "base_model: base\n  curation: {max_pairs: 9}",
+            "policy.curation.max_pairs .9. is",
+        ),
     ],
-    ids=["logs", "decoder", "state", "store", "keyless", "key", "price"],
+    ids=["logs", "decoder", "state", "store", "keyless", "key", "price", "serving", "gate", "pairs"],
 )
 def test_the_daemon_refuses_what_check_refuses(tmp_path: Path, was: str, now: str, said: str | None) -> None:
     """In the same words and with the exit code of a wrong configuration."""
@@ -65,19 +85,74 @@ KAFKA = "  - {type: kafka, name: k, bootstrap_servers: b, topics: [t], ssl_certf
 DOCUMENT = "  rubric: ./absent\n"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        TEXT.replace("policy:\n", KAFKA + "policy:\n"),
-        TEXT.replace("  base_model: base\n", "  base_model: base\n" + DOCUMENT),
-        TEXT.replace("  base_model: base\n", "  base_model: base\n" + ENDPOINT),
-    ],
-    ids=["certificate", "rubric", "key"],
+SASL = (
+    "  - {type: kafka, name: k, bootstrap_servers: b, topics: [t], security_protocol: SASL_SSL, "
+    "sasl_mechanism: PLAIN, sasl_username: u, sasl_password_file: absent}\n"
 )
-def test_a_file_that_is_missing_is_named(tmp_path: Path, text: str) -> None:
-    """With the path it was looked for under: beside the configuration."""
-    with pytest.raises(ConfigError, match=f"{tmp_path}/absent: No such file"):
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("sources.1.ssl_certfile", TEXT.replace("policy:\n", KAFKA + "policy:\n")),
+        ("sources.1.sasl_password_file", TEXT.replace("policy:\n", SASL + "policy:\n")),
+        ("policy.rubric", TEXT.replace("  base_model: base\n", "  base_model: base\n" + DOCUMENT)),
+        (
+            "policy.sampling.api_key_file",
+            TEXT.replace("  base_model: base\n", "  base_model: base\n" + ENDPOINT),
+        ),
+        ("judges.gate.api_key_file", TEXT.replace("api_key: k}\nrollout", "api_key_file: absent}\nrollout")),
+        ("web.token_file", TEXT.replace("web: {port: 0}", "web: {port: 0, token_file: absent}")),
+    ],
+)
+def test_a_file_that_is_missing_is_named(tmp_path: Path, key: str, text: str) -> None:
+    """With its key and the path it was looked for under: beside the configuration."""
+    with pytest.raises(ConfigError, match=f"{key}: {tmp_path}/absent: No such file"):
         check(write(tmp_path, text))
+
+
+LAX = """\
+overrides: [judge-of-own-family]
+stages: {dead_letter_ratio: 0.5}
+"""
+
+
+def test_what_is_lax_is_a_note_by_its_key(tmp_path: Path) -> None:
+    """It may be meant; that nobody said it is what must not be."""
+    policy = (
+        "  gate: {min_win_rate: 0.4}\n  guards: {kl_nats: {limit: 30, mode: dry_run}}\n"
+        "  judging: {small_rate: 0}\n"
+    )
+    text = TEXT.replace("  base_model: base\n", f"  base_model: base\n{policy}").replace("web:", f"{LAX}web:")
+    text = text.replace("api_key: k}\nrollout", "api_key: k, daily_budget_usd: 0, price: *free}\nrollout")
+    text = text.replace("*free", "{input_per_million: 1, output_per_million: 1}")
+    notes = check(write(tmp_path, text))["notes"]
+    for told in (
+        "policy.gate.min_win_rate is 0.4, below the shipped 0.5: ",
+        "policy.guards.kl_nats.limit is 30, above the shipped 20: ",
+        "policy.guards.kl_nats.mode is dry_run: ",
+        "policy.judging.small_rate is 0: ",
+        "judges.gate.daily_budget_usd is 0: ",
+        "stages.dead_letter_ratio is 0.5, above the shipped 0.05: ",
+        "overrides: judge-of-own-family is set aside: ",
+    ):
+        assert len([note for note in notes if note.startswith(told)]) == 1, told
+    assert not [note for note in check(write(tmp_path))["notes"] if "shipped" in note]
+
+
+def test_a_way_back_starts_under_rules_that_contradict_each_other(tmp_path: Path) -> None:
+    """A look, a halt and a rollback need no rule of the gate."""
+    path = write(tmp_path, TEXT.replace("base_model: base", "base_model: base\n  gate: {min_prompts: 500}"))
+    with wired(path) as parts:
+        assert parts.rollout.status().stable is None
+
+
+def test_a_rollout_file_that_is_none_is_told_by_its_key(tmp_path: Path) -> None:
+    """With the file and what is wrong in it."""
+    path = write(tmp_path)
+    (tmp_path / "rollout.yaml").write_text("spec:\n  stable:\n...\n")
+    with pytest.raises(ConfigError, match=f"^{path}: rollout.file: {tmp_path}/rollout.yaml: line 2"):
+        check(path)
 
 
 def test_without_a_store_check_says_what_to_expect_and_makes_none(tmp_path: Path) -> None:

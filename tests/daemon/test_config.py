@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import JsonlConfig, KafkaConfig, load, secret
+from daemon.config import JsonlConfig, KafkaConfig, load
 from daemon.errors import ConfigError
+from daemon.secret import alert_token, secret
 from policies.policy import EndpointSampling
 from tests.daemon.configuration import TEXT, settings, write
 
@@ -93,6 +94,63 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, cut: int) -> None:
     assert "cut off" in refused(tmp_path, TEXT[:cut])
 
 
+def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
+    """One of them would never be read. Also where the name is the default's."""
+    second = "  - {type: jsonl, path: other}\n"
+    message = refused(tmp_path, TEXT.replace("policy:\n", second + "policy:\n"))
+    assert "sources.1.name is that of sources.0 (agent)" in message
+    named = second.replace("type: jsonl", "type: jsonl, name: other")
+    assert len(settings(tmp_path, TEXT.replace("policy:\n", named + "policy:\n")).sources) == 2
+
+
+@pytest.mark.parametrize("token", ["''", "' '", '"a\\nb"', "'a b'", '"kl\\u00fc"'])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_token_that_nobody_can_present_is_refused(tmp_path: Path, token: str, host: str) -> None:
+    """Nobody would get in, and no alert either. The token itself is in no line."""
+    web = f"web: {{host: {host}, token: {token}}}"
+    assert "web.token: " in refused(tmp_path, TEXT.replace("web: {port: 0}", web))
+
+
+def test_an_empty_token_from_the_environment_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that was not filled in is a slip, not an open door."""
+    monkeypatch.setenv("RLAIFD_WEB__TOKEN", "")
+    assert "web.token: an empty text" in refused(tmp_path, TEXT)
+
+
+def test_a_token_that_others_may_guess_is_refused(tmp_path: Path) -> None:
+    """On an address that others reach; a file is looked at when it is read."""
+    web = "web: {host: 0.0.0.0, token: canary-1}"
+    message = refused(tmp_path, TEXT.replace("web: {port: 0}", web))
+    assert "web.token: others than this machine may guess it" in message
+    assert "canary-1" not in message
+    (tmp_path / "token").write_text("canary-2\n")
+    found = settings(tmp_path, TEXT.replace("web: {port: 0}", "web: {host: 0.0.0.0, token_file: token}"))
+    with pytest.raises(ConfigError, match=r"web\.token_file: .*others than this machine may guess it"):
+        alert_token(found.web)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """Every call would break with it; the key has a place of its own."""
+    text = TEXT.replace("http://127.0.0.1:1/v1", "http://u:canary-9@127.0.0.1:1/v1")
+    message = refused(tmp_path, text)
+    assert "judges.small.base_url: holds a user or a password" in message
+    assert "canary-9" not in message
+
+
+def test_the_key_is_the_one_that_was_written(tmp_path: Path) -> None:
+    """Not the place in the schema: the members of unions are nobody's words."""
+    assert "sources.0.poll_s: true is no value" in refused(
+        tmp_path, TEXT.replace("path: logs", "path: logs, poll_s: true")
+    )
+    kafka = "{type: kafka, name: k, bootstrap_servers: b, topics: [t], sasl_username: u}"
+    assert "sources.1.sasl_username: is set, and security_protocol is PLAINTEXT" in refused(
+        tmp_path, TEXT.replace("policy:\n", f"  - {kafka}\npolicy:\n")
+    )
+    assert "sources.0.type: " in refused(tmp_path, TEXT.replace("type: jsonl", "type: csv"))
+
+
 def test_claims_shorter_than_a_call_are_refused(tmp_path: Path) -> None:
     """Nothing would ever be judged."""
     message = refused(tmp_path, TEXT.replace("web:", "stages: {claim_s: 5}\nweb:"))
@@ -102,7 +160,7 @@ def test_claims_shorter_than_a_call_are_refused(tmp_path: Path) -> None:
 def test_a_non_loopback_bind_needs_a_token(tmp_path: Path) -> None:
     """An open alert webhook may only listen on loopback."""
     message = refused(tmp_path, TEXT.replace("web: {port: 0}", "web: {host: 0.0.0.0, port: 0}"))
-    assert "web: host 0.0.0.0 is not loopback and no token is set: set token_file" in message
+    assert "web.host: 0.0.0.0 is not loopback and no token is set: set token_file" in message
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
@@ -147,7 +205,7 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
         ("a: " + "[" * 5000 + "]" * 5000 + "\n...\n", "too deeply"),
         ("? {a: b}\n: 1\n...\n", "line 1, column 3: a key must be a word"),
         ("1: 2\n...\n", "1: a key must be a word"),
-        ("a: 2026-99-99\n...\n", "put such a value in quotes"),
+        (f"a: {'9' * 5000}\n...\n", "put such a value in quotes"),
         ("a: b\n" * (1 << 18) + "...\n", "longer than"),
         ("a: \0\n...\n", "unacceptable character"),
     ],
@@ -191,6 +249,6 @@ def test_a_secrets_file_that_holds_none_is_refused(tmp_path: Path, content: byte
     """An empty or garbled file is named; its content is not shown."""
     file = tmp_path / "key"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match="secret") as caught:
-        secret(None, file)
+    with pytest.raises(ConfigError, match=r"^web\.token_file: .*key: .*secret") as caught:
+        secret(None, file, key="web.token_file")
     assert "lines" not in str(caught.value)

@@ -17,10 +17,10 @@ def with_base(directory: Path, base: Path) -> Path:
     return write(directory, TEXT.replace("base_model: base", f"base_model: {base}"))
 
 
-def test_a_base_without_a_tokenizer_is_told(tmp_path: Path) -> None:
-    """The daemon can judge without one; it cannot sample or train."""
-    (note,) = [each for each in check(write(tmp_path))["notes"] if "policy.base_model" in each]
-    assert note.endswith("holds no tokenizer: nothing can be sampled or trained with it")
+def test_a_base_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    """Nothing could be sampled or trained with it, and judging would be paid for in vain."""
+    with pytest.raises(ConfigError, match=r"policy\.base_model: .*/base holds no tokenizer, none of "):
+        check(write(tmp_path))
 
 
 def test_what_the_template_cannot_show_is_a_note(tmp_path: Path) -> None:

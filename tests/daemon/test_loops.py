@@ -5,10 +5,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from connectors.errors import FatalError, RateLimitedError, TransientError
 from daemon.clock import Clock, FakeClock
-from daemon.errors import ConfigError, HaltedError, RefusedError, RlaifdError
+from daemon.errors import ConfigError, HaltedError, RefusedError, RlaifdError, SourceStoppedError
 from daemon.health import Heartbeats
 from daemon.log import get
-from daemon.loops import MOST_UNEXPECTED, Ended, Loop, Pace, line_of
+from daemon.loops import Loop, Pace, line_of
 from daemon.metrics import Metrics
 from daemon.store.store import StoreError
 
@@ -37,18 +37,14 @@ def test_a_step_that_did_work_is_followed_at_once(clock: FakeClock) -> None:
 def test_passing_errors_back_off_for_ever(clock: FakeClock, error: Exception) -> None:
     """Longer each time with jitter, within bounds; a success starts over."""
     made, metrics = pace(clock)
-    pauses = [made.failed(error) for _ in range(100)]
-    assert all(isinstance(pause, float) for pause in pauses)
-    waits = [pause for pause in pauses if isinstance(pause, float)]
+    waits = [made.failed(error) for _ in range(100)]
     assert 0.25 <= waits[0] <= 0.5
     assert 1.0 <= waits[2] <= 2.0
     assert all(15.0 <= wait <= 30.0 for wait in waits[7:])
     assert len(set(waits[10:])) > 50
     assert metrics.registry.get_sample_value("rlaifd_stage_errors_total", {"stage": "ingest"}) == 100
     made.worked(1)
-    again = made.failed(error)
-    assert isinstance(again, float)
-    assert again <= 0.5
+    assert made.failed(error) <= 0.5
 
 
 def test_a_rate_limit_is_waited_out_within_the_bound(clock: FakeClock) -> None:
@@ -58,12 +54,26 @@ def test_a_rate_limit_is_waited_out_within_the_bound(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
-    [(FatalError("401 from the judge"), 1), (ConfigError("x.yaml: y: z"), 2), (RlaifdError("no"), 1)],
+    "error", [FatalError("401 from the judge"), ConfigError("x.yaml: y: z"), RlaifdError("no")], ids=str
 )
-def test_errors_that_need_a_person_end_the_service(clock: FakeClock, error: Exception, code: int) -> None:
-    """With the error's own line and exit code."""
-    assert pace(clock)[0].failed(error) == Ended(f"ingest: {error}", code)
+def test_errors_that_need_a_person_are_tried_again(clock: FakeClock, error: Exception) -> None:
+    """They show and are counted until a step goes through: no part's trouble is the whole's end."""
+    made, metrics = pace(clock)
+    waits = [made.failed(error) for _ in range(20)]
+    assert all(15.0 <= wait <= 30.0 for wait in waits[7:])
+    assert metrics.registry.get_sample_value("rlaifd_stage_errors_total", {"stage": "ingest"}) == 20
+    assert made.worked(1) == 0.0
+    assert made.failed(error) <= 0.5
+
+
+def test_a_source_that_waits_for_a_person_is_no_error(clock: FakeClock) -> None:
+    """It looks again every second, and keeps nothing from being ready: it did what it can."""
+    beats, metrics = Heartbeats(clock), Metrics()
+    loop = Loop("ingest:a", lambda: 0, 0.0, awaited=True)
+    made = Pace(loop, heartbeats=beats, metrics=metrics, log=get("service"))
+    assert {made.failed(SourceStoppedError("50 records in a row")) for _ in range(50)} == {1.0}
+    assert metrics.registry.get_sample_value("rlaifd_stage_errors_total", {"stage": "ingest:a"}) == 0
+    assert not any(pulse.awaited for pulse in beats.pulses())
 
 
 @pytest.mark.parametrize("error", [HaltedError("training is halted"), RefusedError("no")])
@@ -75,18 +85,15 @@ def test_a_refusal_is_no_error(clock: FakeClock, error: RefusedError) -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("bug"), database_error(IntegrityError)])
-def test_a_bug_is_tried_ten_times_in_a_row(clock: FakeClock, error: Exception) -> None:
-    """Then the service ends with 1. A success in between starts the count again."""
-    made, _ = pace(clock)
-    for _ in range(MOST_UNEXPECTED - 1):
-        assert isinstance(made.failed(error), float)
-    made.worked(0)
-    answers = [made.failed(error) for _ in range(MOST_UNEXPECTED)]
-    assert all(isinstance(answer, float) for answer in answers[:-1])
-    last = answers[-1]
-    assert isinstance(last, Ended)
-    assert last.exit_code == 1
-    assert "failed 10 times in a row" in last.reason
+def test_a_bug_is_tried_again_for_ever(
+    clock: FakeClock, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With backoff, as a condition, and with its trace in the log once and not every time."""
+    made, metrics = pace(clock)
+    waits = [made.failed(error) for _ in range(50)]
+    assert all(15.0 <= wait <= 30.0 for wait in waits[7:])
+    assert metrics.registry.get_sample_value("rlaifd_stage_errors_total", {"stage": "ingest"}) == 50
+    assert sum("step_broke" in str(record.msg) for record in caplog.records) <= 1
 
 
 def test_a_database_error_is_shown_without_the_rows() -> None:

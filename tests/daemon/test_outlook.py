@@ -10,9 +10,10 @@ from daemon import drain, outlook
 from daemon.cli import outlook as shown
 from daemon.errors import UsageError
 from daemon.outlook import Outlook, Planner
-from daemon.stages.curate import NoPreferencesError
+from daemon.stages.freezing import NoPreferencesError
 from daemon.store import candidates, preferences, runs
 from daemon.store.candidates import Cut
+from daemon.store.snapshots import Held
 from daemon.store.store import Store
 from daemon.store.tables import RunRow, SnapshotRow
 from daemon.wiring import Wiring
@@ -81,9 +82,7 @@ def test_a_plan_stores_nothing(parts: Wiring, asked: list[PlanJob]) -> None:
         prefer(parts.store, number)
     found = drain.plan(parts, snapshot=None)
     assert found.plan.facts.lengths.pairs == 3
-    assert found.notes == (
-        "3 preferences are stored: training.min_preferences asks for 64 before a run starts",
-    )
+    assert found.notes == ("a snapshot would hold 3 pairs of training.min_preferences (64)",)
     (job,) = asked
     assert (job.base_model, job.recipe) == (parts.settings.policy.base_model, DpoRecipe())
     assert (job.guard_max_new_tokens, job.parent) == (256, None)
@@ -97,7 +96,7 @@ def test_a_plan_of_a_given_snapshot_reads_it_where_it_is(parts: Wiring, asked: l
     """By its file or by its id; a file that is none, and an unknown id, are told."""
     name, path = snapshot.write(parts.settings.state_dir / "elsewhere", "p", [pair(n) for n in range(200)])
     assert drain.plan(parts, snapshot=str(path)).notes == ()
-    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), [1], note="", now=1.0))
+    parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), Held([1]), note="", now=1.0))
     assert drain.plan(parts, snapshot=name).plan.recipe.steps == 50
     assert [(job.snapshot, job.snapshot_id) for job in asked] == [(path, name)] * 2
     assert path.exists()
@@ -141,7 +140,7 @@ def ended(store: Store, run: str, result: TrainResult, *, at: float) -> None:
 
 def test_the_last_run_of_the_same_model_knows_the_speed_best(store: Store) -> None:
     """Another model's, and that of a run that was interrupted, say nothing; else the measurement counts."""
-    store.write(lambda c: preferences.store_snapshot(c, "s", "s.jsonl", [], note="", now=0.0))
+    store.write(lambda c: preferences.store_snapshot(c, "s", "s.jsonl", Held([]), note="", now=0.0))
     now = plan(200).model_copy(update={"rate": 5e10})
     assert outlook.pace(store, now) == (5e10, "measured now, in a second")
     assert outlook.pace(store, plan(200)) == (None, "no rate is known")

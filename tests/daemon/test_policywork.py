@@ -96,11 +96,24 @@ def test_what_killed_daemons_left_is_swept_and_what_lives_is_not(tmp_path: Path)
             made.mkdir(parents=True)
             at = time.time() - 3600 + 60 * number if "busy" not in name else time.time()
             os.utime(made, (at, at))
-        sample(work(tmp_path, script(ANSWERS)))
-        assert {path.name for path in left(tmp_path)} == {
-            *("2a-odd", "nameless", f"{2**22 + 1}-gone", f"{other.pid}-busy")
-        }
+        work(tmp_path, script(ANSWERS)).sweep()
+        assert {path.name for path in left(tmp_path)} == {f"{other.pid}-busy"}
         other.kill()
+
+
+def test_of_what_failed_the_newest_stay_and_of_what_was_cut_off_none(tmp_path: Path) -> None:
+    """Prompts do not lie about: what a killed daemon left goes at the next start."""
+    made = work(tmp_path, script(FAILS))
+    for _ in range(KEPT + 2):
+        with pytest.raises(TransientError):
+            sample(made)
+    failed = left(tmp_path)
+    for number in range(12):
+        (tmp_path / "jobs" / f"{2**22 + 1}-cut{number}").mkdir()
+    work(tmp_path, script(ANSWERS)).sweep()
+    assert left(tmp_path) == failed
+    assert len(failed) == KEPT
+    work(tmp_path / "new", script(ANSWERS)).sweep()  # there is no such directory yet
 
 
 def test_a_stopped_child_accuses_nobody_and_leaves_nothing(tmp_path: Path) -> None:

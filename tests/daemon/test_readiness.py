@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_without_a_schedule_nobody_waits_for_new_preferences(tmp_path: Path) -> 
     assert "new preferences" not in {row["requirement"] for row in rows}
 
 
-def enough(agreed: int, asked: int, **changes: int) -> Stock:
+def enough(agreed: int, asked: int, **changes: Any) -> Stock:
     """A store with all the prompts and preferences, and labels with which so many verdicts agree."""
     pairs = [Labelled(f"c{n}", "a" if n < agreed else "b", ("a",), 1, 2) for n in range(asked)]
     measured = alignment(pairs, limit=0.8, min_labels=50, window=200)

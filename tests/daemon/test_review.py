@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from connectors.review import jsonl
 from daemon.clock import FakeClock
 from daemon.errors import RlaifdError, UsageError
 from daemon.review import Review, pair_id, swapped
 from daemon.store import labels, ledger
 from daemon.store.labels import CANDIDATE, JUDGEMENT, LABEL, TRACE, Imported
 from daemon.store.store import Store
+from tests.growth import growth
 
 PROMPTS = 12
 
@@ -168,7 +170,7 @@ def test_choices_are_turned_back(
     path = tmp_path / "tasks.jsonl"
     review.export(path)
     answer(path, chosen)
-    assert review.load(path, reviewer="ann") == PROMPTS
+    assert review.load(path, reviewer="ann").labels == PROMPTS
     found = stored(store)
     assert len(found) == PROMPTS
     assert {row["choice"] for row in found} == {choice}
@@ -201,20 +203,27 @@ def test_a_reviewer_has_one_label_a_pair(
 
 
 def test_labelled_pairs_are_not_shown_again(small: Review, tmp_path: Path) -> None:
-    """A reviewer gets what is left; others get all."""
+    """A reviewer gets what is left to this one, others all; without a name it is what nobody labelled."""
     task = small.tasks()[0]
     assert small.label(task.pair, "tie", reviewer="ann") == Imported(1, 0, 0)
     assert task.pair not in {left.pair for left in small.tasks(reviewer="ann")}
     assert len(small.tasks(reviewer="bob")) == PROMPTS
     assert len(small.tasks(reviewer="ann", limit=3)) == 3
+    assert len(small.tasks(reviewer=" ANN ")) == len(small.tasks()) == PROMPTS - 1
 
 
 def test_unanswered_lines_are_passed_over(small: Review, sqlite_store: Store, tmp_path: Path) -> None:
-    """An export that nobody filled in holds no labels."""
+    """An export that nobody filled in is told as one; where some lines are filled in, those count."""
     path = tmp_path / "tasks.jsonl"
     small.export(path)
-    assert small.load(path, reviewer="ann") == 0
+    with pytest.raises(RlaifdError, match=f"{PROMPTS} pairs, and none has a choice yet"):
+        small.load(path, reviewer="ann")
     assert stored(sqlite_store) == []
+    first, *others = lines(path)
+    filled = [first | {"choice": "tie"}, *others]
+    path.write_text("".join(json.dumps(each) + "\n" for each in filled), encoding="utf-8")
+    loaded = small.load(path, reviewer="ann")
+    assert (loaded.labels, loaded.open) == (1, PROMPTS - 1)
 
 
 BAD = [
@@ -231,6 +240,8 @@ BAD = [
     ('{"pair": "x", "choice": "1", "reason": "\\u0000"}', "line 2: `reason` must be text"),
     ('{"pair": "x", "choice": "1", "reason": "\\ud800"}', "line 2: `reason` must be text"),
     ("[" * 100_000, "line 2: is n"),
+    ('{"pair": "x", "choice": "1", "choice": "2"}', "line 2: has the key 'choice' twice"),
+    ('{"pair": "x", "choice": "1", "reason": "' + "r" * 3_000 + '"}', "line 2: `reason` is longer"),
 ]
 
 
@@ -266,11 +277,88 @@ def test_every_bad_line_is_told(small: Review, tmp_path: Path) -> None:
     assert told[-1] == "and 13 more"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "latin-1"])
+def test_a_file_in_another_encoding_is_refused(
+    small: Review, sqlite_store: Store, tmp_path: Path, encoding: str
+) -> None:
+    """A label is what a person wrote, and no guess; UTF-8 may begin with its mark."""
+    line = json.dumps({"pair": small.tasks()[0].pair, "choice": "1", "reason": "é"}, ensure_ascii=False)
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(line.encode(encoding))
+    with pytest.raises(RlaifdError, match="nothing was imported"):
+        small.load(path, reviewer="ann")
+    path.write_bytes(line.encode("utf-8-sig"))
+    assert small.load(path, reviewer="ann").imported.new == 1
+
+
+def test_a_file_of_something_else_is_not_read_to_its_end(small: Review, tmp_path: Path) -> None:
+    """A thousand bad lines are enough to say so."""
+    path = tmp_path / "labels.jsonl"
+    path.write_text("{\n" * 50_000)
+    with pytest.raises(RlaifdError, match="1001 bad lines"):
+        small.load(path, reviewer="ann")
+    assert jsonl.read(path).bad == 1001
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        '{{"pair": "p{}", "choice": "1"}}\n',
+        '{{"pair": "p", "choice": "1"}}{}\n',
+        "\n",
+        '{{"pair": "p{}"}} ' + "[" * 90,
+    ],
+    ids=["labels", "doubled", "empty", "one line"],
+)
+def test_reading_labels_costs_no_more_than_the_length(tmp_path: Path, unit: str) -> None:
+    """Eight times the file is at most twelve times the work, whatever is in it."""
+    path = tmp_path / "labels.jsonl"
+
+    def read(size: int) -> None:
+        path.write_text("".join(unit.format(number) for number in range(size)))
+        jsonl.read(path)
+
+    assert growth(read, 1000) < 12
+
+
+def test_an_export_is_for_its_owner_and_follows_no_link(small: Review, tmp_path: Path) -> None:
+    """Customers' words are in it; what lies at the temporary name is not written over."""
+    victim, path = tmp_path / "victim", tmp_path / "tasks.jsonl"
+    victim.write_text("precious")
+    (tmp_path / ".tasks.jsonl.new").symlink_to(victim)
+    assert small.export(path) == PROMPTS
+    assert victim.read_text() == "precious"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not path.is_symlink()
+
+
 @pytest.mark.parametrize("reviewer", ["", "  ", "a\nb", "x" * 300])
 def test_a_label_needs_a_person(small: Review, reviewer: str) -> None:
     """Without a reviewer's name nothing is stored, and the exit code is that of a wrong command."""
     with pytest.raises(UsageError):
         small.label(small.tasks()[0].pair, "1", reviewer=reviewer)
+
+
+def test_one_person_is_one_reviewer(small: Review, sqlite_store: Store) -> None:
+    """However the name is typed: a changed mind, not a second voice."""
+    pair = small.tasks()[0].pair
+    for name in ("ann", "ann ", "  Ann", "\uff41nn", "ANN"):
+        small.label(pair, "1", reviewer=name)
+    assert [row["reviewer"] for row in stored(sqlite_store)] == ["ann"]
+
+
+def test_reviewers_are_bounded_or_listed(small: Review, sqlite_store: Store, clock: FakeClock) -> None:
+    """Without a list a further name is refused at some point, those known are not; a list is the whole."""
+    pair = small.tasks()[0].pair
+    for number in range(20):
+        small.label(pair, "1", reviewer=f"reviewer {number}")
+    with pytest.raises(UsageError, match="20 reviewers gave labels already, and ann is none of them"):
+        small.label(pair, "1", reviewer="Ann")
+    assert small.label(pair, "2", reviewer="Reviewer 7") == Imported(0, 1, 0)
+    listed = Review(store=sqlite_store, clock=clock, listed=("Ann", "Bob"))
+    assert listed.label(pair, "1", reviewer="ann") == Imported(1, 0, 0)
+    with pytest.raises(UsageError, match=r"reviewer 7 is not among review\.reviewers"):
+        listed.label(pair, "1", reviewer="reviewer 7")
 
 
 def test_files_that_cannot_be_used_are_one_line(small: Review, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """When training starts."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -10,11 +10,19 @@ from daemon.clock import FakeClock
 from daemon.errors import HaltedError
 from daemon.log import get
 from daemon.metrics import Metrics
-from daemon.schedule import Facts, Schedule, due
+from daemon.schedule import Facts, Material, Schedule, Terms, Turn, Waits, due
 from tests.daemon.waiting import until
 
 NOW = 1_700_000_000.0
-READY = Facts(last_start=None, new_preferences=300, halted=False, running=False)
+CUT_OFF = "a run that was cut off goes on from its checkpoint"
+TERMS = Terms(interval_s=3600.0, min_new=256, min_preferences=64, cooldown_s=600.0)
+
+
+def holds(kept: int = 300, **facts: str) -> Callable[[], Material]:
+    return lambda: Material(kept, **facts)
+
+
+READY = Facts(last_start=None, new_preferences=300, halted=False, running=False, material=holds())
 
 
 @pytest.mark.parametrize(
@@ -31,12 +39,64 @@ READY = Facts(last_start=None, new_preferences=300, halted=False, running=False)
         ({"last_start": NOW + 86_400}, True, "300 new preferences"),
         ({"last_start": NOW - 86_400 * 30}, True, "300 new preferences"),
         ({"halted": True, "new_preferences": 0}, False, "training is halted"),
+        (
+            {"turn": Turn(NOW - 500, "the adapter in force changed")},
+            False,
+            "the adapter in force changed less than training.cooldown_s (600) ago: 100 s are left",
+        ),
+        (
+            {"turn": Turn(NOW + 300, "a run failed")},
+            False,
+            "a run failed less than training.cooldown_s (600) ago: 600 s are left",
+        ),
+        ({"turn": Turn(NOW - 600, "the gate rejected an adapter")}, True, "300 new preferences"),
+        ({"turn": Turn(NOW + 86_400, "a run failed")}, True, "300 new preferences"),
+        ({"material": holds(64)}, True, "300 new preferences"),
+        (
+            {"material": holds(50, left_out="445 of one")},
+            False,
+            "a snapshot would hold 50 pairs of training.min_preferences (64); left out: 445 of one",
+        ),
+        (
+            {"material": holds(rejected="the gate rejected a-1, which run r made of these pairs")},
+            False,
+            "the gate rejected a-1, which run r made of these pairs: the same recipe waits for other data",
+        ),
+        ({"cut_off": True, "new_preferences": 0, "last_start": NOW - 5}, True, CUT_OFF),
+        ({"cut_off": True, "halted": True}, False, "training is halted"),
+        ({"cut_off": True, "running": True}, False, "a run is under way"),
     ],
 )
 def test_due(change: dict[str, object], yes: bool, reason: str) -> None:
     """Every reason to start and not to, the clock's jumps among them."""
-    decision = due(replace(READY, **change), now=NOW, interval_s=3600, min_new=256)  # type: ignore[arg-type]
+    decision = due(replace(READY, **change), TERMS, now=NOW)  # type: ignore[arg-type]
     assert (decision.yes, decision.reason) == (yes, reason)
+    assert (decision.waits is Waits.NOTHING) == yes
+
+
+def test_what_a_run_would_learn_from_is_looked_at_last() -> None:
+    """It is the dear look, and nobody takes it while anything else keeps a run from starting."""
+
+    def dear() -> Material:
+        raise AssertionError("looked at")
+
+    changes: list[dict[str, object]] = [
+        {"leads": False},
+        {"halted": True},
+        {"running": True},
+        {"last_start": NOW},
+        {"turn": Turn(NOW, "a run failed")},
+        {"new_preferences": 255},
+    ]
+    kinds = []
+    for change in changes:
+        facts = replace(READY, material=dear, **change)  # type: ignore[arg-type]
+        kinds.append(due(facts, TERMS, now=NOW).waits)
+    kinds.append(due(replace(READY, material=dear), replace(TERMS, interval_s=None), now=NOW).waits)
+    assert kinds == [
+        *(Waits.LEAD, Waits.HALT, Waits.RUN, Waits.INTERVAL, Waits.COOLDOWN, Waits.NEW_PREFERENCES),
+        Waits.PEOPLE,
+    ]
 
 
 @dataclass
@@ -61,8 +121,7 @@ class Bench:
 
     def schedule(self, interval_s: float | None = 3600.0) -> Schedule:
         return Schedule(
-            interval_s=interval_s,
-            min_new=256,
+            terms=replace(TERMS, interval_s=interval_s),
             facts=self.read,
             train=self.train,
             clock=self.clock,

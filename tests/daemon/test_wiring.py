@@ -157,6 +157,6 @@ def test_what_the_store_knows_verifies(parts: Wiring, tmp_path: Path) -> None:
 def test_a_document_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, part: str) -> None:
     """Whatever is built first from it."""
     parts = Wiring(settings(tmp_path, TEXT.replace("policy:\n", "policy:\n  rubric: ./absent.yaml\n")))
-    with pytest.raises(ConfigError, match=f"policy: {tmp_path}/absent.yaml: No such file"):
+    with pytest.raises(ConfigError, match=f"policy.rubric: {tmp_path}/absent.yaml: No such file"):
         getattr(parts, part)
     parts.close()

@@ -1,10 +1,8 @@
-"""Preferences come from one judge's view of a train prompt, and no contributor dominates a snapshot."""
+"""Preferences come from one judge's view of a train prompt."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from policies.curation import (
     Judged,
@@ -12,7 +10,6 @@ from policies.curation import (
     NoPreference,
     Preference,
     Score,
-    capped,
     difference,
     preference_of,
     review_pairs,
@@ -51,6 +48,19 @@ def test_best_is_preferred_to_worst() -> None:
     found = made(preference_of(prompt((small(1, 6),), (small(2, 2),), (small(3, 9),)), RULE))
     assert (found.chosen_id, found.rejected_id, found.margin, found.verdict_ids) == (3, 2, 7.0, (3, 2))
     assert 0.9 < found.soft < 1
+
+
+@pytest.mark.parametrize("unshown", [0, 1])
+def test_an_answer_with_a_placeholder_is_in_no_pair(unshown: int) -> None:
+    """Neither to be learnt nor to be unlearnt: its text is not what the agent said."""
+    asked = prompt((small(1, 9),), (small(2, 1),), (small(3, 5),))
+    judged = [replace(each, unshown=index == unshown) for index, each in enumerate(asked.candidates)]
+    found = made(preference_of(replace(asked, candidates=tuple(judged)), RULE))
+    assert {found.chosen_id, found.rejected_id} == {1, 2, 3} - {unshown + 1}
+    none = preference_of(replace(asked, candidates=tuple(judged[:2])), RULE)
+    assert none == NoPreference(
+        "a part of the answer cannot be shown as text, and its placeholder is no answer"
+    )
 
 
 @pytest.mark.parametrize("split", [Split.GATE, Split.AUDIT, Split.CALIBRATE])
@@ -119,52 +129,6 @@ def test_near_copies_give_no_pair() -> None:
 def test_difference_is_the_share_of_words(one: str, other: str, expected: float) -> None:
     """Counted with repetitions."""
     assert difference(one, other) == pytest.approx(expected)
-
-
-@dataclass(frozen=True)
-class Given:
-    contributor: str
-    number: int
-
-
-def test_a_flooding_contributor_gets_its_share() -> None:
-    """Of 2,000 others and one with 500, the one gives five: 0.25 % of what remains."""
-    rows = [Given("flood", index) for index in range(500)]
-    rows += [Given(f"user{index}", index) for index in range(2000)]
-    kept = capped(rows, RULE)
-    flooding = [row.number for row in kept if row.contributor == "flood"]
-    assert flooding == [0, 1, 2, 3, 4]
-    assert len(kept) == 2005
-
-
-def test_in_a_small_snapshot_everyone_gives_one() -> None:
-    """The share of twenty pairs is less than one pair; one is allowed."""
-    rows = [Given(f"user{index % 10}", index) for index in range(20)]
-    assert [row.number for row in capped(rows, RULE)] == list(range(10))
-
-
-def test_the_limit_keeps_the_newest() -> None:
-    """Rows come newest first and the first ones stay."""
-    rows = [Given(f"user{index}", index) for index in range(20)]
-    assert [row.number for row in capped(rows, RULE, limit=3)] == [0, 1, 2]
-
-
-@given(
-    st.lists(st.integers(0, 6), max_size=120),
-    st.sampled_from([0.0025, 0.05, 0.3, 1.0]),
-    st.integers(1, 10),
-    st.none() | st.integers(1, 60),
-)
-def test_the_caps_always_hold(owners: list[int], share: float, most: int, limit: int | None) -> None:
-    """Whatever the mixture: share of the result (at least one) and absolute cap hold, the order is kept."""
-    rule = CurationRule(max_source_share=share, max_source_pairs=most)
-    rows = [Given(str(owner), index) for index, owner in enumerate(owners)]
-    kept = capped(rows, rule, limit=limit)
-    for owner in {row.contributor for row in kept}:
-        assert sum(row.contributor == owner for row in kept) <= min(most, max(1, share * len(kept)))
-    assert [row.number for row in kept] == sorted(row.number for row in kept)
-    assert len(kept) <= (limit or len(rows))
-    assert {row.contributor for row in rows} == {row.contributor for row in kept} or limit is not None
 
 
 def test_review_pairs_are_drawn_with_a_known_probability() -> None:

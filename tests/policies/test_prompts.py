@@ -1,6 +1,7 @@
 """What judges are shown: boundaries hold, invisible text is gone, cuts are told, and all of it reads back."""
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,14 @@ def test_invisible_characters_are_stripped() -> None:
     assert clean("Grüße, 你好, שלום") == "Grüße, 你好, שלום"
 
 
+def test_no_character_that_formats_or_has_no_meaning_of_its_own_is_shown() -> None:
+    """Of all there are, but for the newline and the tab: by Unicode's own categories."""
+    every = map(chr, range(0x110000))
+    unseen = [each for each in every if unicodedata.category(each) in {"Cc", "Cf", "Co", "Cs"}]
+    assert set(clean("".join(unseen))) == {"\t", "\n"}
+    assert clean("\u2800\ufe0f\u115f") == ""
+
+
 def test_what_is_cut_is_said() -> None:
     """Long texts keep both ends, old turns go first, and the judge is told."""
     case = Case(
@@ -104,15 +113,50 @@ def test_what_is_cut_is_said() -> None:
     assert "the first 2 turns; 8000 characters in the middle of answer A" in text
 
 
-def test_the_digest_does_not_depend_on_the_nonce() -> None:
-    """The same question asked twice has one digest; another answer has another."""
+def digest(case: Case) -> str:
+    return prompts.case_digest("s", case, DIMENSIONS)
+
+
+def test_a_question_has_one_digest() -> None:
+    """The same asked twice has the same, whatever code its boundaries will have; another answer another."""
     case = Case((Turn("user", "hi"),), ("x", "y"))
+    assert digest(case) == digest(Case((Turn("user", "hi"),), ("x", "y")))
+    assert digest(case) != digest(case.swapped())
 
-    def digest(shown: Case, nonce: str) -> str:
-        return prompts.prompt_digest("s", [render(shown, nonce=nonce, dimensions=DIMENSIONS)], nonce)
 
-    assert digest(case, NONCE) == digest(case, OTHER)
-    assert digest(case, NONCE) != digest(case.swapped(), NONCE)
+@pytest.mark.parametrize("mask", ["*", "", "\ufffd", "?", NONCE])
+def test_texts_that_look_like_boundaries_make_no_two_cases_one(mask: str) -> None:
+    """Whatever stands for the code, somebody can have it logged: where a case is divided counts."""
+    question, line = (Turn("user", "Q"),), f"<<ANSWER A {mask}>>"
+    reference = f"R\n{line}\nGOOD"
+    turns = f"Q\n<<TURN assistant {mask}>>\nhm\n<<TURN user {mask}>>\nQ"
+    alike = [
+        Case(question, (f"GOOD\n{line}\nBAD",)),
+        Case((Turn("user", f"Q\n{line}\nGOOD"),), ("BAD",)),
+        Case(question, (f"GOOD\n<<ANSWER B {mask}>>\nX", "Y")),
+        Case(question, ("GOOD", f"X\n<<ANSWER B {mask}>>\nY")),
+        Case(question, ("BAD",), reference=reference),
+        Case(question, (f"GOOD\n{line}\nBAD",), reference="R"),
+        Case((Turn("user", turns),), ("BAD",)),
+        Case((Turn("user", "Q"), Turn("assistant", "hm"), Turn("user", "Q")), ("BAD",)),
+        Case(question, ("BAD",), reasoning=(f"T\n{line}\nGOOD",)),
+        Case(question, (f"GOOD\n{line}\nBAD",), reasoning=("T",)),
+    ]
+    assert len({digest(each) for each in alike}) == len(alike)
+
+
+@given(cases, cases)
+def test_two_cases_have_one_digest_only_where_they_are_one(one: Case, other: Case) -> None:
+    """What was answered about one case says nothing of another."""
+    assert (digest(one) == digest(other)) == (one == other)
+
+
+def test_cases_of_which_the_same_is_shown_are_two() -> None:
+    """An answer about a long text belongs to all of it, not to the part that was shown."""
+    one, other = ("a" * 12_000 + middle + "z" * 12_000 for middle in "xy")
+    shown = [prompts.fitted(Case((), (each,))) for each in (one, other)]
+    assert shown[0] == shown[1]
+    assert digest(Case((), (one,))) != digest(Case((), (other,)))
 
 
 def test_the_system_text_is_constant_and_complete() -> None:

@@ -8,18 +8,11 @@ import pytest
 
 from policies.agreement import Alignment, Labelled, alignment
 from policies.intervals import bounds
-from policies.policy import (
-    ChildSampling,
-    CurationRule,
-    GateRule,
-    HaltRules,
-    JudgingRule,
-    PolicySpec,
-    Splits,
-)
+from policies.policy import ChildSampling, CurationRule, GateRule, HaltRules, JudgingRule, PolicySpec, Splits
 from policies.readiness import Forecast, forecast
 from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Requirement
+from policies.selection import Reason
 from policies.stock import Stock, Traffic
 
 SPEC = PolicySpec(name="test", family="tiny", base_model="base")
@@ -257,21 +250,31 @@ def test_where_more_does_not_help_it_says_what_does(
     assert row(found, found.bottleneck).lacks is Lacks.CHANGE
 
 
-@pytest.mark.parametrize(
-    ("contributors", "key"),
-    [(64, None), (7, "max_source_share, or"), (6, "max_source_share and max_source_pairs, or")],
-)
-def test_few_contributors_keep_training_from_beginning(contributors: int, key: str | None) -> None:
-    """In a small snapshot each gives one pair, and ten at most: below that it names which key to raise."""
-    traffic = Traffic(events=EVERY, fresh=EVERY, contributors=contributors, once=0)
-    stock = replace(THERE, traffic=traffic, stored=90, kept=min(contributors, 63))
-    found = row(forecast(stock, SPEC, ASKS), "preferences")
-    if key is None:
-        assert found.lacks is Lacks.EVENTS
-        return
+def test_few_contributors_keep_training_from_beginning() -> None:
+    """Each gives ten pairs at most: seven fill a snapshot of 64, of six it names the key to raise."""
+    traffic = Traffic(events=EVERY, fresh=EVERY, contributors=7, once=0)
+    stock = replace(THERE, traffic=traffic, stored=90, kept=60)
+    assert row(forecast(stock, SPEC, ASKS), "preferences").lacks is Lacks.EVENTS
+    few = replace(stock, traffic=replace(traffic, contributors=6))
+    found = row(forecast(few, SPEC, ASKS), "preferences")
     assert found.lacks is Lacks.CHANGE
-    assert f"the caps let {contributors} pairs of the {contributors} contributors seen" in found.note
-    assert key in found.note
+    assert "the caps let 60 pairs of the 6 contributors seen" in found.note
+    assert "raise policy.curation.max_source_pairs, or lower" in found.note
+    unfair = SPEC.curation.model_copy(update={"max_source_fair": 0.5})
+    found = row(forecast(stock, SPEC.model_copy(update={"curation": unfair}), ASKS), "preferences")
+    assert "raise policy.curation.max_source_fair, or lower" in found.note
+
+
+def test_contributors_that_are_missing_are_asked_for() -> None:
+    """While new ones come it takes events, and the number and the key are said; what is left out, too."""
+    traffic = Traffic(events=EVERY, fresh=EVERY, contributors=6, once=3)
+    left_out = {Reason.CONTRIBUTOR: 30}
+    stock = replace(THERE, traffic=traffic, stored=90, kept=60, left_out=left_out)
+    found = row(forecast(stock, SPEC, ASKS), "preferences")
+    assert found.lacks is Lacks.EVENTS
+    assert "the 6 contributors seen cannot give so many" in found.note
+    assert "max_source_pairs (10): it takes 7, or a higher cap" in found.note
+    assert "of 90 are left out: 30 beyond what one contributor may give" in found.note
 
 
 def test_without_its_judges_nothing_is_labelled_or_promoted() -> None:

@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
-from policies.curation import capped
 from policies.policy import ChildSampling, CurationRule, PolicySpec, Splits
 from policies.records import Split
+from policies.selection import Offer, selected
 from policies.stock import Stock, Traffic, attainable
 from policies.waits import known
 
@@ -50,25 +50,23 @@ def test_pairs_of_a_prompt_are_those_that_differ_up_to_the_limit() -> None:
     assert Stock().pairs_per_prompt(two, 4) == 1
 
 
-class Given:
-    def __init__(self, contributor: str) -> None:
-        self.contributor = contributor
-
-
 @pytest.mark.parametrize(
-    ("contributors", "share", "most"), list(product((1, 5, 300), (0.0025, 0.02, 1.0), (1, 10)))
+    ("contributors", "share", "most", "fair"),
+    list(product((1, 5, 300), (0.0025, 0.02, 1.0), (1, 10), (0.5, 2.0))),
 )
-def test_what_is_attainable_is_what_the_caps_let_in(contributors: int, share: float, most: int) -> None:
+def test_what_is_attainable_is_what_the_caps_let_in(
+    contributors: int, share: float, most: int, fair: float
+) -> None:
     """However much each of them gives."""
-    rule = CurationRule(max_source_share=share, max_source_pairs=most)
-    giving = [Given(str(number)) for number in range(contributors) for _ in range(30)]
-    assert attainable(contributors, rule) == len(capped(giving, rule))
+    rule = CurationRule(max_source_share=share, max_source_pairs=most, max_source_fair=fair)
+    giving = [Offer(str(number)) for number in range(contributors) for _ in range(30)]
+    assert attainable(contributors, rule) == len(selected(giving, rule, now=0.0).kept)
 
 
 def test_further_preferences_need_further_contributors_once_the_known_ones_are_full() -> None:
     """Of a hundred events thirty come from somebody who is there once: so many more are of somebody new."""
     traffic = Traffic(events=100, fresh=100, contributors=50, once=30)
     rule = CurationRule()
-    assert Stock(traffic=traffic, kept=20).room(30, rule) == known(1.0)
-    assert Stock(traffic=traffic, kept=20).room(31, rule).estimate == 0.3
+    assert Stock(traffic=traffic, kept=20).room(480, rule) == known(1.0)
+    assert Stock(traffic=traffic, kept=20).room(481, rule).estimate == 0.3
     assert Stock().room(64, rule) == known(1.0)

@@ -6,7 +6,8 @@ from policies.answers import Kind
 from policies.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message
-from policies.thumbs import Offered, Why, judged, targets, thumb, told
+from policies.selection import Reason, told
+from policies.thumbs import Offered, judged, targets, thumb
 
 KTO = KtoRecipe(thumb_weight=2.0, score_weight=0.25)
 
@@ -38,11 +39,11 @@ def clicked(candidate: int, *scores: float, **changes: object) -> Offered:
         ([Feedback(name="thumb", label=" Up ")], True),
         ([Feedback(name="thumb", label="dislike")], False),
         ([Feedback(name="thumb", score=1), Feedback(name="thumb", label="?")], True),
-        ([Feedback(name="thumb", score=1), Feedback(name="thumb", score=0)], Why.CONTRADICTORY),
-        ([Feedback(name="thumb", label="?"), Feedback(name="stars", score=5)], Why.UNREADABLE),
+        ([Feedback(name="thumb", score=1), Feedback(name="thumb", score=0)], Reason.CONTRADICTORY),
+        ([Feedback(name="thumb", label="?"), Feedback(name="stars", score=5)], Reason.UNREADABLE),
     ],
 )
-def test_a_thumb_is_up_or_down(feedback: list[Feedback], wanted: bool | Why) -> None:
+def test_a_thumb_is_up_or_down(feedback: list[Feedback], wanted: bool | Reason) -> None:
     """By its score, else by its label; other feedback says nothing."""
     assert thumb(feedback, KTO) == wanted
 
@@ -62,7 +63,7 @@ def test_thumbs_and_scores_have_their_weights() -> None:
     assert [(each.answer.candidate, each.answer.good, each.answer.weight) for each in found.learned] == [
         (1, True, 2.0), (2, False, 2.0), (3, True, 0.25), (4, False, 0.25)
     ]  # fmt: skip
-    assert found.left_out == {Why.MIDDLING: 1}
+    assert found.left_out == {Reason.MIDDLING: 1}
 
 
 def test_a_thumb_goes_before_a_score_and_the_newest_revision_before_others() -> None:
@@ -70,7 +71,7 @@ def test_a_thumb_goes_before_a_score_and_the_newest_revision_before_others() -> 
     newest, older = clicked(7, 0, event="agent:x"), clicked(6, 1, event="agent:x")
     found = judged([offer("score", 7, reward=9.0), newest, older], KTO)
     assert [(each.answer.candidate, each.answer.good) for each in found.learned] == [(7, False)]
-    assert found.left_out == {Why.REVISED: 2}
+    assert found.left_out == {Reason.REVISED: 2}
 
 
 def test_what_was_cut_off_or_seen_in_part_is_left_out_where_it_would_be_taught() -> None:
@@ -84,7 +85,7 @@ def test_what_was_cut_off_or_seen_in_part_is_left_out_where_it_would_be_taught()
         KTO,
     )
     assert [each.answer.candidate for each in found.learned] == [2]
-    assert found.left_out == {Why.CUT_OFF: 1, Why.SEEN_IN_PART: 1}
+    assert found.left_out == {Reason.CUT_OFF: 1, Reason.SEEN_IN_PART: 1}
 
 
 def test_a_prompt_has_its_best_answer_as_target_or_a_persons() -> None:
@@ -101,5 +102,5 @@ def test_a_prompt_has_its_best_answer_as_target_or_a_persons() -> None:
         SftRecipe(targets="both", correction_weight=3.0),
     )
     assert [(each.answer.candidate, each.answer.weight) for each in found.learned] == [(2, 1.0), (6, 3.0)]
-    assert found.left_out == {Why.NOT_BEST: 2, Why.LOW_REWARD: 1, Why.CUT_OFF: 1}
+    assert found.left_out == {Reason.NOT_BEST: 2, Reason.LOW_REWARD: 1, Reason.CUT_OFF: 1}
     assert "2 beside a better one to the same prompt" in told(found.left_out)

@@ -59,8 +59,99 @@ def test_a_fence_is_taken_off(fence: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "shell",
+    [
+        "<think>\nIt names a place {{A}}.\n</think>\n\n{0}",
+        "<think></think>{0}",
+        "<thinking>SCORE: 3</thinking>```json\n{0}\n```",
+        "[THINK]hm[/THINK] {0}",
+        "It names a place {{A}}.\n</think>\n\n{0}",
+        "```json {0} ```",
+        "```{0}```",
+        "```JSON\n{0}\n```",
+        "Here is my judgement:\n\n```json\n{0}\n```",
+        "{0}</s>",
+        "{0}<|im_end|>\n<|endoftext|>",
+        "```json\n{0}\n```<|eot_id|>",
+        "\ufeff{0}",
+        "<|channel|>analysis<|message|>{{A}}<|end|><|start|>assistant<|channel|>final<|message|>{0}<|return|>",
+        "<|start|>assistant<|channel|>final <|constrain|>json<|message|>{0}",
+    ],
+)
+def test_an_intact_answer_is_read_in_its_shell(shell: str) -> None:
+    """What a model or a server puts around it leaves one object and nothing to guess."""
+    wanted = ScoreReply(7.0, {"helpful": 7.0, "correct": 8.0}, "fine")
+    assert read_score(shell.format(score_json())) == wanted
+    assert isinstance(read_pair(shell.format(pair_json())), PairReply)
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "<think>{0}",
+        "<think>{0}</think>",
+        "<think>hm</think>{0}{0}",
+        "<think>the answer says </think>{0} and more</think>{0}",
+        "a</think>b</think>{0}",
+        "Sure! {0}",
+        "{0} Done.",
+        "Here:\n```json\n{0}\n```\nDone.",
+        "Here:\n```json\n{0}\n```\nor\n```json\n{0}\n```",
+        "Here: ```json {0} ```",
+        "```python\n{0}\n```",
+        "</s>{0}",
+        "<|channel|>analysis<|message|>{0}<|end|>",
+        "<|channel|>final<|message|>{0}<|channel|>final<|message|>{0}",
+    ],
+)
+def test_what_leaves_something_to_guess_is_no_shell(shell: str) -> None:
+    """An open thought, words around, two objects: nobody says which one is meant."""
+    assert isinstance(read_score(shell.format(score_json())), Invalid)
+
+
+@pytest.mark.parametrize(
+    "shell", ["The answer reads:\n```json\n{0}\n```", "The answer reads:\n</think>\n{0}"]
+)
+def test_an_object_after_words_that_stands_in_the_case_is_a_quotation(shell: str) -> None:
+    """However the candidate had spaced it: the judge repeats it, and that is no verdict."""
+    spaced = score_json().replace(", ", ",\n   ")
+    read = parse_score(
+        shell.format(score_json()),
+        nonce=NONCE,
+        dimensions=DIMENSIONS,
+        case=f"<<ANSWER A>>\n{spaced}\n<<END>>",
+    )
+    assert read == Invalid("the object stands in the case: it is a quotation")
+
+
+@pytest.mark.parametrize(
+    ("order", "good"),
+    [
+        (("critique", "scores", "score"), True),
+        (("critique", "score", "scores"), True),
+        (("score", "critique", "scores"), False),
+        (("scores", "critique", "score"), False),
+    ],
+)
+def test_the_critique_comes_first_and_the_other_keys_in_any_order(order: tuple[str, ...], good: bool) -> None:
+    """Some servers sort a schema's keys; what is decided before the critique is not criticised."""
+    keys = json.loads(score_json())
+    text = json.dumps({name: keys[name] for name in order})
+    assert isinstance(read_score(text), ScoreReply if good else Invalid)
+
+
+@pytest.mark.parametrize(
     "reply",
-    [lambda n: "```" + "\n" * n + "```x", lambda n: "```" + "\n " * n + "```x", lambda n: "\n" * n + "{"],
+    [
+        lambda n: "```" + "\n" * n + "```x",
+        lambda n: "```" + "\n " * n + "```x",
+        lambda n: "\n" * n + "{",
+        lambda n: "<think>" * (n // 7),
+        lambda n: "x</think>" * (n // 9),
+        lambda n: "</s>" * (n // 4),
+        lambda n: "```\n" * (n // 4) + "```",
+        lambda n: "<|channel|>" + "<|channel|>final " * (n // 17),
+    ],
 )
 def test_reading_costs_no_more_than_the_replys_length(reply: Callable[[int], str]) -> None:
     """Runs of newlines are how models fail in JSON mode; 64 Ki characters of them are read."""
@@ -86,6 +177,9 @@ def test_a_good_verdict_is_read() -> None:
         f"SCORE {NONCE}: 11",
         f"SCORE {NONCE}: NaN",
         f"SCORE {NONCE}: 7/10",
+        f"SCORE {NONCE}: 7",
+        f"Well.\nSCORE {NONCE}: \uff17",
+        f"Well.\nSCORE {NONCE}: \u0667",
         "SCORE fedcba9876543210: 7",
         score_json()[:-1],
         score_json()[: len(score_json()) // 2],
@@ -144,7 +238,7 @@ def test_what_is_not_one_verdict_is_invalid(text: str) -> None:
     assert isinstance(read_pair(text), Invalid)
 
 
-@pytest.mark.parametrize("reason", sorted(grammar.CUT_OFF))
+@pytest.mark.parametrize("reason", [*sorted(grammar.CUT_OFF), "MAX_TOKENS"])
 def test_an_answer_cut_at_its_limit_is_invalid(reason: str) -> None:
     """Even where what arrived happens to parse."""
     assert read_score(score_json(), reason) == Invalid("cut off at the token limit")
@@ -206,7 +300,8 @@ def test_real_prose_with_one_sentinel_reads_and_with_two_conflicts() -> None:
         body = str(text)
         one = read_pair(f"{body}\nVERDICT {NONCE}: B")
         assert isinstance(
-            one, Invalid if len(body) > grammar.MAX_REPLY or body.strip()[:1] == "{" else PairReply
+            one,
+            Invalid if len(body) > grammar.MAX_REPLY or body.strip()[:1] in {"", "{"} else PairReply,
         )
         assert isinstance(read_pair(f"VERDICT {NONCE}: A\n{body}\nVERDICT {NONCE}: B"), Invalid)
 

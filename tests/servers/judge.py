@@ -18,6 +18,7 @@ from policies.prompts import ParsedCase, cases_in
 Behaviour = Literal[
     "good",
     "prose",
+    "newlines",
     "garbage",
     "conflict",
     "out_of_range",
@@ -42,6 +43,8 @@ Behaviour = Literal[
     "close",
     "close_after_headers",
 ]
+NEWLINES = "\n" * 60_000
+"""How models fail in JSON mode: about as much as is read of an answer."""
 STATUSES: Mapping[str, tuple[int, str]] = {
     "rate_limited": (429, "rate_limit_exceeded"),
     "overloaded": (529, "overloaded_error"),
@@ -78,7 +81,10 @@ def good_verdict(case: ParsedCase) -> Letter:
 
 @dataclass
 class JudgeServer:
-    """Use as a context manager. `url` is its address; OpenAI clients append /v1 (`openai_url`)."""
+    """Use as a context manager. `url` is its address; OpenAI clients append /v1 (`openai_url`).
+
+    Entered again it is at the same address: in between it was absent.
+    """
 
     script: Callable[[Seen], Behaviour] = lambda seen: "good"
     score: Callable[[ParsedCase], int] = good_score
@@ -106,7 +112,7 @@ class JudgeServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._connections: set[asyncio.StreamWriter] = set()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", self.port))
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -127,8 +133,10 @@ class JudgeServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A client may hang up whenever it likes: a timeout, a kill, or a connection it needs no more.
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # A client may hang up whenever it likes: a timeout, a kill, or a connection it needs no more. So may
+        # we, and asyncio would log the end of a cancelled handler as an error.
+        gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.closing(writer), contextlib.suppress(*gone):
             while await self._one(reader, writer):
                 continue
 
@@ -205,6 +213,7 @@ class JudgeServer:
         last = "verdict" if pair else "score"
         bad = {
             "prose": f"Well.\n{word} {case.nonce}: {str(value).upper()}",
+            "newlines": f"```{NEWLINES}```x",
             "garbage": "I think both are fine, 7 out of 10, so [[A]], or rather B. SCORE: 10",
             "conflict": f"{word} {case.nonce}: 3\n{word} {case.nonce}: 4",
             "out_of_range": json.dumps({**good, last: "C" if pair else 99}),

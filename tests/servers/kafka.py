@@ -244,7 +244,7 @@ def _fetch(base: Path, target: Path) -> None:
         (work / "lib").rename(target)
 
 
-def _private(directory: Path, *, secure: bool = False) -> Iterator[PrivateBroker]:
+def private(directory: Path, *, secure: bool = False) -> Iterator[PrivateBroker]:
     try:
         broker = PrivateBroker(jars(), directory, secure=secure)
         broker.start()
@@ -271,16 +271,16 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     if given:
         yield Broker(given)
     else:
-        yield from _private(tmp_path_factory.mktemp("kafka"))
+        yield from private(tmp_path_factory.mktemp("kafka"))
 
 
 @pytest.fixture(scope="module")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
     """A private broker that the tests of the module may kill and start again."""
-    yield from _private(tmp_path_factory.mktemp("own-kafka"))
+    yield from private(tmp_path_factory.mktemp("own-kafka"))
 
 
 @pytest.fixture(scope="module")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
     """A private broker with TLS, SCRAM-SHA-512 and ACLs. `admin` may all, `stranger` may log in only."""
-    yield from _private(tmp_path_factory.mktemp("secure-kafka"), secure=True)
+    yield from private(tmp_path_factory.mktemp("secure-kafka"), secure=True)

@@ -18,7 +18,8 @@ from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics import Metrics
-from daemon.stages.curate import Curate, FrozenSnapshot
+from daemon.stages.curate import Curate
+from daemon.stages.freezing import FrozenSnapshot
 from daemon.stages.ingest import Ingest
 from daemon.store import candidates, preferences
 from daemon.store.candidates import Prompt
@@ -28,6 +29,7 @@ from policies import snapshot
 from policies.curation import NoPreference, preference_of
 from policies.policy import CurationRule, Splits
 from policies.records import Origin, Sampled, Trace
+from policies.selection import Reason
 from tests import airline
 from tests.airline import Contest, Trial
 from tests.daemon.stages.halts import FakeHalts
@@ -45,7 +47,8 @@ pytestmark = [
 ]
 
 POLICY = spec(
-    splits=Splits(train=1, calibrate=0, audit=0, gate=0), curation=CurationRule(max_source_share=0.05)
+    splits=Splits(train=1, calibrate=0, audit=0, gate=0),
+    curation=CurationRule(max_source_share=0.05, max_source_fair=0.01),
 )
 POSITIONS = 4096
 FIT = {
@@ -172,7 +175,7 @@ def curated(logged: Store, trials: list[Trial], tmp_path_factory: pytest.TempPat
         "never call differently": alike,
         "another pair of the prompt": len(contests) - prompts,
         "differ too little": len(close),
-        "beyond a customer's share": frozen.left_out,
+        "beyond a customer's share": frozen.left_out.get(Reason.CONTRIBUTOR, 0),
     }
     return Curated(frozen, Counter(missing))
 

@@ -1,6 +1,8 @@
 """What commands answer when something is wrong: one line on stderr and a defined exit code."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from policies import snapshot as snapshots
 from tests.connectors.decoders.events import native
 from tests.daemon.configuration import TEXT, write
 from tests.policies.training.conftest import pair
-from tests.system.command import Done, rlaifd
+from tests.system.command import RLAIFD, Done, rlaifd
+
+WAITING = TEXT.replace("api_key: k}", "api_key: k, attempts: 1}")
 
 
 def one_line(done: Done, code: int) -> str:
@@ -51,14 +55,16 @@ def test_no_work_begins_with_what_check_refuses(tmp_path: Path, command: str) ->
 @pytest.fixture
 def waiting(tmp_path: Path) -> Path:
     """A configuration whose judges are not there, with a trace to be judged."""
-    write(tmp_path, TEXT.replace("api_key: k}", "api_key: k, attempts: 1}"))
+    write(tmp_path, WAITING)
     (tmp_path / "log.jsonl").write_text(json.dumps(native(1)) + "\n")
     assert rlaifd("ingest", "log.jsonl", cwd=tmp_path).code == 0
     return tmp_path
 
 
-def test_what_is_missing_is_said_before_it_is_paid_for(waiting: Path) -> None:
+@pytest.mark.training
+def test_what_is_missing_is_said_before_it_is_paid_for(waiting: Path, tiny_model: Path) -> None:
     """`check` and `status` print the same lines, and an export without pairs says why there are none."""
+    write(waiting, WAITING.replace("base_model: base", f"base_model: {tiny_model}"))
     checked, looked = rlaifd("check", cwd=waiting), rlaifd("status", cwd=waiting)
     lines = checked.out.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith("to the gate  about "))
@@ -107,3 +113,13 @@ def test_a_base_model_that_cannot_be_trained_is_told_by_check_and_by_the_trainin
     assert f" failed: {told}" in done.out
     assert len(done.out.strip().splitlines()) == 1
     assert rlaifd("reconcile", cwd=tmp_path).out.startswith("in force: base model")
+
+
+def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_well(tmp_path: Path) -> None:
+    """By 0, as later: whoever stops a service that was just started did nothing wrong."""
+    os.mkfifo(tmp_path / "rlaifd.yaml")
+    process = subprocess.Popen([str(RLAIFD), "run"], cwd=tmp_path, stderr=subprocess.PIPE)
+    with (tmp_path / "rlaifd.yaml").open("w"):  # opens when the other end does: it reads its configuration
+        process.terminate()
+        _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, b"")

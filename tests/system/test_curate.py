@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Iterator[tuple[Path, JudgeServer]]:
     ):
         text = TEXT.replace("http://127.0.0.1:1/v1", judge.openai_url)
         sampling = f'  sampling: {{type: openai, base_url: "{agent.url}", model: agent, candidates: 2}}\n'
-        splits = "  splits: {train: 1.0, calibrate: 0.0, audit: 0.0, gate: 0.0}\n"
+        splits = "  splits: {train: 0.9998, calibrate: 0.0, audit: 0.0001, gate: 0.0001}\n"
         write(tmp_path, text.replace("policy:\n", f"policy:\n{sampling}{splits}"))
         log = "".join(json.dumps(native(number)) + "\n" for number in range(3))
         (tmp_path / "log.jsonl").write_text(log)

@@ -23,11 +23,13 @@ WATCHED_S = 4.0
 """Eight looks of each daemon, at half a second each."""
 
 
-def site(store: Store, directory: Path, *, lead: bool = True, shares: Path | None = None) -> Site:
+def site(
+    store: Store, directory: Path, *, lead: bool = True, shares: Path | None = None, text: str = TEXT
+) -> Site:
     """A daemon's home with an `init` file of its own. `shares`: whose adapters it has on a shared volume."""
     url = store.url.render_as_string(hide_password=False)
-    rollout = f"{{file: rollout.yaml, directory: serving, poll_s: 0.5, lead: {str(lead).lower()}}}"
-    text = TEXT.replace("{file: rollout.yaml, directory: serving}", rollout)
+    rollout = f"directory: serving, poll_s: 0.5, lead: {str(lead).lower()}"
+    text = text.replace("directory: serving", rollout)
     text = text.replace("state_dir: state\n", f"state_dir: state\nstore: {{url: '{url}'}}\n")
     if shares is not None:
         shares.mkdir(parents=True, exist_ok=True)

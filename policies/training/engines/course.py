@@ -38,9 +38,13 @@ class Pupil:
     model: Any
     trainable: int
     watch: Watch
+    start: str | None
+    """The adapter on the model that training starts from: a frozen copy of the parent; None: the base. The
+    engine puts it there before the first step: TRL's trainers do so themselves, `Roles.copy` does it for
+    others."""
     reference: str | None
-    """The adapter on the model that is compared with: a frozen copy of the parent; None: the base. The engine
-    puts it there before the first step: TRL's trainers do so themselves, `Roles.copy` does it for others."""
+    """The adapter on the model that the loss compares with; None: the base. It is `start`, or the base, or of
+    a run that starts from the base an adapter that the engine puts there."""
     started: float = field(default_factory=time.monotonic)
 
 
@@ -67,12 +71,14 @@ def begin(run: Run[Any]) -> Pupil:
     trainable = sum(value.numel() for value in lora.trainable(model).values())
     if trainable == 0:
         raise JobError("the adapter has no trainable weight: recipe.lora.target_modules matches nothing")
-    _make_sure_of_space(job, trainable)
-    reference = lora.REFERENCE if job.parent else None
+    make_sure_of_space(job, trainable)
+    start = lora.REFERENCE if job.parent else None
+    reference = {"start": start, "base": None}.get(str(job.reference), lora.REFERENCE)
     reader = Reader(
         rendering=run.rendering,
         questions=_choose(run.lesson.prompts, run.plan.samples, job.seed),
         at_once=run.plan.recipe.at_once * READ_AT_ONCE,
+        start=start,
         reference=reference,
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
@@ -86,7 +92,7 @@ def begin(run: Run[Any]) -> Pupil:
         stopping=run.stopping,
     )
     run.check()
-    return Pupil(model, trainable, watch, reference)
+    return Pupil(model, trainable, watch, start, reference)
 
 
 def taken_up(run: Run[Any], watch: Watch) -> Path | None:
@@ -162,7 +168,7 @@ def _written(run: Run[Any], pupil: Pupil, ended: Trained, before: str) -> Traine
         run.base,
         run.lesson.probe,
         job.out / ADAPTER,
-        reference=pupil.reference,
+        reference=pupil.start,
         before=before,
         served_as=job.served_as,
         remedy=run.remedy,
@@ -172,7 +178,7 @@ def _written(run: Run[Any], pupil: Pupil, ended: Trained, before: str) -> Traine
     return replace(ended, files=ending.files, probe=ending.probe)
 
 
-def _make_sure_of_space(job: TrainJob, trainable: int) -> None:
+def make_sure_of_space(job: TrainJob, trainable: int) -> None:
     """Raises JobError where the disk cannot hold the checkpoints and the adapter."""
     needed = trainable * BYTES_KEPT
     free = shutil.disk_usage(job.out).free

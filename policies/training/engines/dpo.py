@@ -4,6 +4,7 @@ The steps are made by `pair_trainer`.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback
@@ -80,7 +81,8 @@ def _trainer(run: Run[Example], pupil: Pupil) -> pair_trainer.PairTrainer:
     trainer = pair_trainer.PairTrainer(
         sft_weight=recipe.sft_weight,
         warmup_steps=recipe.warmup_steps,
-        check_margin=recipe.lora.dropout == 0 and checkpoints.newest(job.out / CHECKPOINTS) is None,
+        reference=pupil.reference,
+        check_margin=_starts_level(run),
         extra_state=pupil.watch.state,
         pad=run.rendering.pad,
         rows=batches.rows(run.lesson.items),
@@ -93,6 +95,8 @@ def _trainer(run: Run[Example], pupil: Pupil) -> pair_trainer.PairTrainer:
     if job.parent is None:
         # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
         trainer.model.delete_adapter(lora.REFERENCE)
+    if isinstance(job.reference, Path):
+        lora.add(trainer.model, run.base, lora.REFERENCE, job.reference)
     shared = [trainer.share()] if recipe.trainer == "shared" else []
     run.reporter.report(
         "ready",
@@ -102,6 +106,12 @@ def _trainer(run: Run[Example], pupil: Pupil) -> pair_trainer.PairTrainer:
     if recipe.reference_once:
         trainer.keep_reference(run.base, _passes(run))
     return trainer
+
+
+def _starts_level(run: Run[Any]) -> bool:
+    """Whether policy and reference are the same at the first step, to the last digit."""
+    fresh = checkpoints.newest(run.job.out / CHECKPOINTS) is None
+    return fresh and run.plan.recipe.lora.dropout == 0 and run.job.reference == "start"
 
 
 def _passes(run: Run[Any]) -> Callable[[int, int], None]:

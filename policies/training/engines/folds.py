@@ -27,6 +27,8 @@ from policies.training.model.lora import Base
 
 REWARD = "reward"
 """The directory of the whole, inside the job's."""
+CALIBRATED = 10
+"""One prompt of so many is calibrated on."""
 PROBES = 16
 """Pairs whose scores must be the same once the files are read back."""
 TOLERANCE = {torch.float32: 1e-4}
@@ -138,6 +140,30 @@ def split(examples: Sequence[Example], number: int, folds: int) -> tuple[list[Ex
             f"{len(examples)} pairs do not fill {folds} folds: lower policy.recipe.folds or wait for more"
         )
     return learned, left
+
+
+def held_out(examples: Sequence[Example]) -> tuple[list[Example], list[Point]]:
+    """What is learned from, and points to calibrate on: both answers of the pairs of a tenth of the prompts,
+    which are then not learned from, as scores of learned answers are further apart than those of new ones.
+    Without points, and all pairs learned from, where that tenth has fewer than a calibration takes.
+    """
+    held = [example for example in examples if _place(example) % CALIBRATED == 0]
+    rewards = [reward for each in held for reward in (each.chosen_reward, each.rejected_reward)]
+    points = [
+        Point(tuple(prompt), tuple(answer), reward)
+        for (prompt, answer), reward in zip(answers_of(held), rewards, strict=True)
+        if reward is not None
+    ]
+    learned = [example for example in examples if _place(example) % CALIBRATED]
+    if len(points) < calibration.LEAST_POINTS or not learned:
+        return list(examples), []
+    return learned, points
+
+
+def _place(example: Example) -> int:
+    """A number that the prompt alone decides."""
+    key = hashlib.sha256(",".join(map(str, example.prompt)).encode()).digest()
+    return int.from_bytes(key[8:16], "big")
 
 
 def _fold(

@@ -4,6 +4,8 @@ the former and fewer of the latter.
 The steps are made by `kto_trainer`.
 """
 
+from pathlib import Path
+
 from transformers import PrinterCallback
 
 from policies import answers
@@ -66,6 +68,7 @@ def _trainer(run: Run[Single], pupil: Pupil) -> kto_trainer.ThumbTrainer:
     assert isinstance(recipe, ResolvedKto)
     trainer = kto_trainer.ThumbTrainer(
         sft_weight=recipe.sft_weight,
+        reference=pupil.reference,
         extra_state=pupil.watch.state,
         rows=rows_of(run.lesson.items),
         collate=kto_trainer.Thumbs(run.rendering.pad),
@@ -79,6 +82,8 @@ def _trainer(run: Run[Single], pupil: Pupil) -> kto_trainer.ThumbTrainer:
     if job.parent is None:
         # A new adapter's reference is the base itself: a frozen copy of an empty adapter only costs time.
         trainer.model.delete_adapter(lora.REFERENCE)
+    if isinstance(job.reference, Path):
+        lora.add(trainer.model, run.base, lora.REFERENCE, job.reference)
     run.reporter.report(
         "ready",
         metrics={"trainable": pupil.trainable, "answers": len(run.lesson.items)},

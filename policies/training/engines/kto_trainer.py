@@ -18,7 +18,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from policies.training.engines.arguments import common
 from policies.training.engines.batches import IGNORED
 from policies.training.engines.upkeep import Row, Upkeep, padded
-from policies.training.model.lora import REFERENCE, Base, using
+from policies.training.model.lora import Base, using
 from policies.training.planning.resolved import ResolvedKto
 
 MISMATCHED = "KL_"
@@ -48,10 +48,14 @@ class Thumbs:
 
 
 class ThumbTrainer(Upkeep, KTOTrainer):
-    """TRL's trainer with weights, bucketed batches and sealed checkpoints."""
+    """TRL's trainer with weights, bucketed batches and sealed checkpoints.
 
-    def __init__(self, *, sft_weight: float, **kwargs: Any) -> None:
+    `reference` is the adapter on the model that is compared with; None: the base.
+    """
+
+    def __init__(self, *, sft_weight: float, reference: str | None = None, **kwargs: Any) -> None:
         self._sft_weight = sft_weight
+        self._reference = reference
         super().__init__(**kwargs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
@@ -82,7 +86,7 @@ class ThumbTrainer(Upkeep, KTOTrainer):
                 disable_gradient_checkpointing(model, self.args.gradient_checkpointing_kwargs),
                 self.accelerator.autocast(),
             ):
-                with using(model, REFERENCE if REFERENCE in model.peft_config else None):
+                with using(model, self._reference):
                     reference = _outputs(model, batch).log_probs.sum(dim=1)
                     theirs = _outputs(model, batch, MISMATCHED).log_probs.sum(dim=1)
                 ours = _outputs(model, batch, MISMATCHED).log_probs.sum(dim=1)

@@ -25,7 +25,7 @@ from policies.training.engines.reference import Answers, References
 from policies.training.engines.scoring import Batch, Scores, Scoring, WholeRows
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
-from policies.training.model.lora import REFERENCE, Base, fingerprint, using
+from policies.training.model.lora import Base, fingerprint, using
 from policies.training.planning.resolved import ResolvedDpo
 
 ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
@@ -35,7 +35,8 @@ ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 class PairTrainer(DPOTrainer):
     """TRL's trainer with per-pair weights, bucketed batches and sealed checkpoints.
 
-    It scores as TRL does until `share` finds that prompts can be computed once.
+    It scores as TRL does until `share` finds that prompts can be computed once. `reference` is the adapter on
+    the model that it compares with; None: the base.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class PairTrainer(DPOTrainer):
         pad: int,
         rows: Sequence[dict[str, Any]],
         warmup_steps: int = 0,
+        reference: str | None = None,
         **kwargs: Any,
     ) -> None:
         self._sft_weight = sft_weight
         self._warmup_steps = warmup_steps
+        self._reference = reference
         self._check_margin = check_margin
         self._extra_state = extra_state
         self._pad = pad
@@ -80,7 +83,8 @@ class PairTrainer(DPOTrainer):
 
         `between(done, total)` is called before every batch.
         """
-        frozen = {name: value for name, value in self.model.named_parameters() if f".{REFERENCE}." in name}
+        named = f".{self._reference}."
+        frozen = {name: value for name, value in self.model.named_parameters() if named in name}
         references = References(f"{base.name}@{base.revision} {fingerprint(frozen)}")
         self.rows = references.fill(
             self.rows,
@@ -129,7 +133,7 @@ class PairTrainer(DPOTrainer):
         return terms.loss
 
     def _refer(self, scoring: Scoring, batch: Batch) -> Scores:
-        """What the reference says: the base, or the frozen copy of the adapter that is continued.
+        """What the reference says: the base, or a frozen adapter.
 
         Without dropout: a reference that says something else each time is none.
         """
@@ -145,11 +149,6 @@ class PairTrainer(DPOTrainer):
                 return scoring.score(self.model, self._placed(batch))
         finally:
             self.model.train(training)
-
-    @property
-    def _reference(self) -> str | None:
-        """The adapter that is the reference; None: the base."""
-        return REFERENCE if REFERENCE in self.model.peft_config else None
 
     def _reference_of(self, rows: Sequence[dict[str, Any]]) -> Answers:
         chosen, rejected = self._refer(self._scoring, self._scoring.collate(rows)).answers

@@ -129,5 +129,4 @@ class Finite(TrainerCallback):
 
 def arguments(recipe: RewardRecipe, out: Path, base: Base, seed: int) -> TrainingArguments:
     """The Trainer's settings for a recipe."""
-    bf16 = base.device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return TrainingArguments(**common(recipe, out, base, seed), bf16=bf16)
+    return TrainingArguments(**common(recipe, out, base, seed), bf16=base.model.dtype == torch.bfloat16)

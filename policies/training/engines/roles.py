@@ -88,6 +88,16 @@ class Roles:
         lora.add(self.model, base, role, directory)
         self._added()
 
+    def only_policy(self) -> None:
+        """Takes off what only training needs. What stays is the policy, trained, and its reference,
+        frozen.
+        """
+        for role in set(self.model.peft_config) - {POLICY, REFERENCE}:
+            self.model.delete_adapter(role)
+        self.trained = {POLICY}
+        self.model.set_adapter(POLICY)
+        self._added()
+
     def _added(self, *trained: str) -> None:
         self.model.eval()
         self.trained |= set(trained)

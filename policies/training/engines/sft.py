@@ -57,9 +57,9 @@ class Sft:
     def train(self, run: Run[Single]) -> Trained:
         """By TRL's trainer, with what it lacks."""
         pupil = course.begin(run)
-        if pupil.reference is not None:
+        if pupil.start is not None:
             # TRL's trainer has no use for one; the guards compare with it.
-            Roles(pupil.model, run.rendering.pad).copy(lora.POLICY, pupil.reference, trained=False)
+            Roles(pupil.model, run.rendering.pad).copy(lora.POLICY, pupil.start, trained=False)
         return course.on_trainer(run, pupil, _trainer(run, pupil))
 
 

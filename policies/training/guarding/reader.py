@@ -14,7 +14,8 @@ from policies.training.sampling.questions import Question, Refused
 class Reader:
     """Asks the same questions with the same seed all through a run, so many at once.
 
-    `reference` is the adapter on the model that KL is to; None: the base.
+    `reference` is the adapter on the model that KL is to, `start` the one that training starts from; None:
+    the base.
     """
 
     def __init__(
@@ -26,14 +27,16 @@ class Reader:
         reference: str | None,
         max_new_tokens: int,
         seed: int,
+        start: str | None = None,
     ) -> None:
         self._rendering = rendering
         self._questions = questions
+        self._start = start
         self._reference = reference
         self._settings = Settings(max_new_tokens=max_new_tokens, seed=seed, batch_size=at_once)
 
     def read(self, model: Any, *, begun: bool) -> Means:
-        """KL and entropy now. Until training has begun the policy is its reference."""
+        """KL and entropy now. Until training has begun the policy is what it starts from."""
         was_training = model.training
         model.eval()
         rows = sample(model, self._rendering, self._questions, self._settings)
@@ -41,7 +44,7 @@ class Reader:
             model,
             self._rendering.pad,
             [answer for row in rows if not isinstance(row, Refused) for answer in row],
-            policy=POLICY if begun else self._reference,
+            policy=POLICY if begun else self._start,
             reference=self._reference,
         )
         model.train(was_training)

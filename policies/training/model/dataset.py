@@ -30,6 +30,9 @@ class Example:
     rejected_mask: list[int]
     weight: float
     soft: float
+    chosen_reward: float | None = None
+    """Points of the judge's verdict, where there is one."""
+    rejected_reward: float | None = None
 
     @property
     def length(self) -> int:
@@ -91,6 +94,8 @@ def tokenise(pair: Pair, rendering: Rendering) -> Example:
         rejected_mask=bad[1],
         weight=pair.weight,
         soft=pair.soft,
+        chosen_reward=pair.chosen_reward,
+        rejected_reward=pair.rejected_reward,
     )
 
 

@@ -11,7 +11,7 @@ from policies.recipes import Recipe
 from policies.records import Frozen
 from policies.training.planning import rules, work
 from policies.training.planning.memory import Memory, Setting, fits
-from policies.training.planning.resolved import Resolved
+from policies.training.planning.resolved import Resolved, ResolvedReward
 from policies.training.planning.shape import Lengths, Shape
 
 MOST_SAMPLES, LEAST_SAMPLES = 16, 8
@@ -49,7 +49,11 @@ class Plan(Frozen):
 
     @property
     def readings(self) -> int:
-        """How often the guards look: at the start, every few steps, and at the end."""
+        """How often the guards look: at the start, every few steps, and at the end; never at a model that is
+        no policy.
+        """
+        if isinstance(self.recipe, ResolvedReward):
+            return 0
         return 1 + -(-self.recipe.steps // self.every_steps)
 
     def smaller(self) -> "Plan":

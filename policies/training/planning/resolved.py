@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from policies.recipes import DpoTrainer, KtoSource, Lora, SftTargets
+from policies.recipes import DpoTrainer, KtoSource, Lora, PpoRecipe, RewardRecipe, SftTargets
 from policies.records import Frozen
 from policies.training.planning.fitting import halved
 from policies.training.planning.shape import Lengths
@@ -125,6 +125,96 @@ class ResolvedDpo(Frozen):
         ]
 
 
+class ResolvedReward(RewardRecipe):
+    """A reward model's: what was asked, which leaves nothing open but the cut into batches."""
+
+    steps: PositiveInt
+    """Optimiser steps of all folds."""
+
+    @property
+    def unit(self) -> str:
+        """Pairs."""
+        return "pairs"
+
+    @property
+    def at_once(self) -> int:
+        """Pairs in memory at a time."""
+        return self.batch_size
+
+    def smaller(self) -> "ResolvedReward":
+        """The same steps in batches of half the size. Raises ValueError for batches of one pair."""
+        batch, accumulation = halved(self.batch_size, self.gradient_accumulation)
+        return self.model_copy(update={"batch_size": batch, "gradient_accumulation": accumulation})
+
+    def cut_as(self, other: Explicit) -> "ResolvedReward":
+        """The same numbers in the other's batches."""
+        cut = ("batch_size", "gradient_accumulation")
+        return self.model_copy(update={name: getattr(other, name) for name in cut})
+
+    def told(self, lengths: Lengths) -> str:
+        """Steps, batches, folds and rate."""
+        return (
+            f"{self.steps} steps of {self.batch_size} x {self.gradient_accumulation} pairs, {self.folds} "
+            f"folds, {self.epochs:g} epochs of {lengths.pairs}, learning rate {self.learning_rate:g}"
+        )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Rate, folds, epochs and batch."""
+        return [
+            ("learning rate", f"{self.learning_rate:g}, {self.warmup_ratio:.0%} of the steps warm up"),
+            ("folds", str(self.folds)),
+            ("epochs", f"{self.epochs:g}"),
+            ("batch", f"{self.batch_size} x {self.gradient_accumulation} pairs"),
+        ]
+
+
+class ResolvedPpo(PpoRecipe):
+    """PPO's: what was asked, which leaves nothing open but what is in memory at a time."""
+
+    @property
+    def unit(self) -> str:
+        """Prompts."""
+        return "prompts"
+
+    @property
+    def at_once(self) -> int:
+        """Answers in memory at a time, in learning or in sampling, whichever are more."""
+        return max(self.microbatch, self.sampling_batch)
+
+    def smaller(self) -> "ResolvedPpo":
+        """The same training with half as many answers in memory, in learning and in sampling."""
+        if self.at_once == 1:
+            raise ValueError("one answer at a time cannot be halved")
+        half = {name: max(1, getattr(self, name) // 2) for name in ("microbatch", "sampling_batch")}
+        return self.model_copy(update=half)
+
+    def cut_as(self, other: Explicit) -> "ResolvedPpo":
+        """The same numbers with as much in memory as the other has."""
+        cut = ("microbatch", "sampling_batch")
+        return self.model_copy(update={name: getattr(other, name) for name in cut})
+
+    def told(self, lengths: Lengths) -> str:
+        """Steps, answers, prompts and rate."""
+        return (
+            f"{self.steps} steps of {self.prompts} x {self.answers} answers of up to {self.max_new_tokens} "
+            f"tokens, {self.microbatch} at a time, {lengths.pairs} pairs' prompts, learning rate "
+            f"{self.learning_rate:g}, KL near {self.kl_target:g} nats"
+        )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Rate, answers of a step, KL, and ceiling."""
+        return [
+            ("learning rate", f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"),
+            ("answers", f"{self.prompts} x {self.answers} a step, of up to {self.max_new_tokens} tokens"),
+            (
+                "batch",
+                f"{self.microbatch} answers of {self.minibatch}, sampled {self.sampling_batch} at a time",
+            ),
+            ("KL", f"steered to {self.kl_target:g} nats a sequence"),
+            ("ceiling", str(self.ceiling)),
+        ]
+
+
 class _Answers(Frozen):
     """What methods on single answers have in common."""
 
@@ -217,8 +307,10 @@ class ResolvedKto(_Answers):
         return cut
 
 
-Resolved = Annotated[ResolvedDpo | ResolvedSft | ResolvedKto, Field(discriminator="method")]
-"""What a plan may hold."""
+Resolved = Annotated[
+    ResolvedDpo | ResolvedReward | ResolvedPpo | ResolvedSft | ResolvedKto, Field(discriminator="method")
+]
+"""What a plan may hold: a union on `method`, as `Recipe` is."""
 
 
 def passes_of(epochs: float, max_steps: int, step: int, pairs: int) -> float:

@@ -7,9 +7,10 @@ import pytest
 
 from connectors.decoders import thoughts
 from connectors.decoders.chat import message_of
+from connectors.events import SkipReason
 from policies.records import Message, Trace, text_of
 from tests.connectors.decoders.events import native, openai
-from tests.connectors.decoders.test_decoders import trace
+from tests.connectors.decoders.test_decoders import skipped, trace
 
 THOUGHT, ANSWER = "The user asks for parcel 7.", "In transit."
 
@@ -124,13 +125,25 @@ def test_a_quoted_tag_does_not_end_the_thought() -> None:
     ],
 )
 @pytest.mark.parametrize("finish", ["stop", "length", None])
-def test_a_thought_without_an_answer_is_cut_off(message: dict[str, Any], finish: str | None) -> None:
-    """The thought is kept, the answer is empty and not whole, whatever the server says of its end."""
-    found = choice(finish, **message)
-    (output,) = found.output
-    assert (output.reasoning, output.content, found.truncated) == (THOUGHT, "", True)
-    logged = trace(native(output=[{"role": "assistant", **message}], truncated=False))
-    assert (logged.output[0].reasoning, logged.truncated) == (THOUGHT, True)
+def test_a_thought_without_an_answer_is_none(message: dict[str, Any], finish: str | None) -> None:
+    """It is told apart from an answer, and a record that holds nothing else is skipped."""
+    said = assistant(**message)
+    assert (said.reasoning, said.content) == (THOUGHT, "")
+    made = {"finish_reason": finish, "message": {"role": "assistant", **message}}
+    assert skipped(openai(choices=[made])) is SkipReason.THOUGHT
+    assert skipped(native(output=[{"role": "assistant", **message}])) is SkipReason.THOUGHT
+
+
+def test_a_thought_after_a_call_is_cut_off() -> None:
+    """The agent did something, and its last words never came, whatever the log says of its end."""
+    call = {"id": "c1", "type": "function", "function": {"name": "track", "arguments": '{"n": 7}'}}
+    output = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "in transit"},
+        {"role": "assistant", "content": f"<think>{THOUGHT}"},
+    ]
+    found = trace(native(output=output, truncated=False))
+    assert (found.output[2].reasoning, found.output[2].content, found.truncated) == (THOUGHT, "", True)
 
 
 def test_a_thought_before_a_call_is_whole() -> None:

@@ -45,7 +45,7 @@ def test_a_tool_of_the_providers_stays_as_it_is() -> None:
     assert definitions([hosted]) == (hosted,)
 
 
-@pytest.mark.parametrize("tools", [7, "find", {"name": "find"}, [7]])
+@pytest.mark.parametrize("tools", [7, "find", [7]])
 def test_what_is_no_list_of_tools_is_refused(tools: Any) -> None:
     """With the place."""
     assert reason(native(tools=tools)) == "tools: must be a list of objects"

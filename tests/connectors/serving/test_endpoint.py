@@ -162,6 +162,8 @@ def test_a_prompt_that_is_only_met_with_silence_is_refused() -> None:
         (Reply("You", finish="content_filter"), "withheld"),
         (Reply("x", more={"role": "user"}), "its role is user"),
         (Reply(None, tool_calls=[{"id": "c"}]), "a call without a name"),
+        (Reply("Here:", more={"images": [{"type": "image_url"}]}), "a part that is no text"),
+        (Reply(None, more={"audio": {"id": "a", "data": "AAAA"}}), "a part that is no text"),
     ],
 )
 def test_an_answer_that_is_none_refuses_its_prompt(reply: Reply, words: str) -> None:
@@ -211,10 +213,19 @@ def test_a_passing_failure_is_tried_again(bad: Reply) -> None:
         run(lambda *_: bad, deadline_s=deadline_s, attempts=2)
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "credentials"), (404, "HTTP 404")])
-def test_a_refusal_is_fatal_and_not_tried_again(status: int, words: str) -> None:
-    """A wrong key or model is for a person; the key is not in the message."""
-    refused = Reply(status=status, body=json.dumps({"error": {"message": "bad key sk-1"}}).encode())
+@pytest.mark.parametrize(
+    ("status", "message", "words"),
+    [
+        (401, "bad key sk-1", "bad key .*: check policy.sampling.api_key_file"),
+        (403, "No access from here", "No access from here: check policy.sampling.api_key_file"),
+        (404, "bad key sk-1", "HTTP 404"),
+        (400, "Your credit balance is too low", "too low: see to the account"),
+        (429, "Insufficient balance", "Insufficient balance: see to the account"),
+    ],
+)
+def test_a_refusal_is_fatal_and_not_tried_again(status: int, message: str, words: str) -> None:
+    """A wrong key or model and an empty account are for a person; the key is not in the server's words."""
+    refused = Reply(status=status, body=json.dumps({"error": {"message": message}}).encode())
     seen: list[int] = []
 
     def reply(number: int, _request: dict[str, Any]) -> Reply:
@@ -224,7 +235,14 @@ def test_a_refusal_is_fatal_and_not_tried_again(status: int, words: str) -> None
     with pytest.raises(FatalError, match=words) as caught:
         run(reply, api_key="sk-1")
     assert len(seen) == 1
-    assert status != 401 or "sk-1" not in str(caught.value)
+    assert "sk-1" not in str(caught.value)
+
+
+def test_an_error_in_a_success_is_told_in_its_words() -> None:
+    """A gateway's outage is no answer, and asked again."""
+    outage = Reply(body=json.dumps({"error": {"message": "Upstream is overloaded", "code": 502}}).encode())
+    with pytest.raises(TransientError, match="Upstream is overloaded"):
+        run(lambda *_: outage, attempts=2)
 
 
 def test_no_server_is_transient() -> None:
@@ -232,8 +250,9 @@ def test_no_server_is_transient() -> None:
     with ChatEndpoint(lambda *_: Reply("x")) as endpoint:
         url = endpoint.url
     sampler = EndpointSampler(base_url=url, model="agent", attempts=2, backoff_s=0.01)
-    with pytest.raises(TransientError):
+    with pytest.raises(TransientError, match=f"^{url}: ") as caught:
         asyncio.run(sampler.sample([PROMPT], 1))
+    assert "no answer in" not in str(caught.value)
 
 
 def test_calls_are_bounded_and_the_sampler_survives_its_event_loop() -> None:

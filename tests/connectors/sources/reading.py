@@ -26,6 +26,7 @@ def patient(
         try:
             batch = source.receive(0.2)
         except TransientError:
+            time.sleep(0.05)
             continue
         records.extend(batch)
         if commit:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from connectors.errors import FatalError, TransientError
 from connectors.sources import jsonl, lines
 from connectors.sources.jsonl import JsonlSource
 from tests.contracts.sources import Positions
+from tests.growth import growth
 
 DEADLINE_S = 60.0
 Start = Callable[..., JsonlSource]
@@ -28,8 +30,9 @@ def logs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(logs: Path) -> Iterator[Start]:
+def start(logs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts sources over the directory that look at every call; closes them at the end."""
+    monkeypatch.setattr(jsonl, "SHARE", 0)
     sources: list[JsonlSource] = []
 
     def started(positions: Positions | None = None, **options: Any) -> JsonlSource:
@@ -164,7 +167,7 @@ def test_a_file_written_anew_beyond_the_position(logs: Path, start: Start) -> No
     os.truncate(file, 0)
     add(file, *(f"new line {number}\n" for number in range(10)))
     assert read(source) == []
-    source._looked_at = float("-inf")
+    source._look_at = float("-inf")
     assert read(source) == [f"new line {number}" for number in range(10)]
 
 
@@ -221,6 +224,17 @@ def test_an_unreadable_file_is_told_and_holds_up_no_other(
         with pytest.raises(TransientError, match=r"b\.jsonl: Permission denied"):
             source.receive(0.0)
     assert read(source) == ["2"]
+
+
+def test_a_trouble_stays_until_a_look_finds_it_over(tmp_path: Path, start: Start) -> None:
+    """Also between two looks: nothing seems well that is not."""
+    source = start(path=tmp_path / "later", poll_s=3600.0)
+    for _ in range(3):
+        with pytest.raises(TransientError, match="later: No such file or directory"):
+            source.receive(0.0)
+    (tmp_path / "later").mkdir()
+    source._look_at = float("-inf")
+    assert source.receive(0.0) == []
 
 
 def test_a_missing_directory_is_waited_for(tmp_path: Path, start: Start) -> None:
@@ -314,3 +328,93 @@ def test_names_are_stable(logs: Path, start: Start) -> None:
     two, _ = start().receive(0.0)
     assert one.partition == two.partition
     assert one.partition == Partition(one.partition.topic, 0)
+
+
+def test_one_entry_that_cannot_be_read_stops_no_other(logs: Path, start: Start, tmp_path: Path) -> None:
+    """Links are not followed, to themselves, out of the directory or to nothing; pipes are not opened."""
+    (logs / "loop.jsonl").symlink_to(logs / "loop.jsonl")
+    (tmp_path / "outside.jsonl").write_text("secret\n", encoding="utf-8")
+    (logs / "outside.jsonl").symlink_to(tmp_path / "outside.jsonl")
+    (logs / "gone.jsonl").symlink_to(logs / "nowhere")
+    os.mkfifo(logs / "pipe.jsonl")
+    add(logs / "a.jsonl", "1\n", "2\n")
+    source = start()
+    assert read(source) == ["1", "2"]
+    assert read(source) == []  # and nothing is told: there is nothing to mend
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_takes_a_files_place_is_not_followed(
+    logs: Path, start: Start, tmp_path: Path, kind: str
+) -> None:
+    """A file that was read, and became a link or a pipe, is not read through it."""
+    file, source = logs / "a.jsonl", start()
+    add(file, "1\n")
+    assert read(source) == ["1"]
+    file.unlink()
+    (tmp_path / "outside").write_text("secret\nsecret\n", encoding="utf-8")
+    if kind == "link":
+        file.symlink_to(tmp_path / "outside")
+    else:
+        os.mkfifo(file)
+    add(logs / "b.jsonl", "2\n")
+    assert read(source) == ["2"]
+
+
+def test_a_named_file_may_be_a_link(logs: Path, start: Start) -> None:
+    """Whoever names it has chosen it."""
+    add(logs / "a.jsonl", "1\n")
+    (logs / "link").symlink_to(logs / "a.jsonl")
+    assert read(start(path=logs / "link", whole=True)) == ["1"]
+
+
+def test_looking_at_many_files_costs_in_proportion(logs: Path, start: Start) -> None:
+    """Empty ones are not opened, and those that are read and unchanged are not either."""
+    for kind, text in (("empty", ""), ("idle", "1\n")):
+        for count in (100, 800):
+            (logs / f"{kind}{count}").mkdir()
+            for number in range(count):
+                (logs / f"{kind}{count}" / f"{number}.jsonl").write_text(text, encoding="utf-8")
+    for kind in ("empty", "idle"):
+        sources = {count: start(path=logs / f"{kind}{count}") for count in (100, 800)}
+        for source in sources.values():
+            read(source)
+
+        def look(count: int, sources: dict[int, JsonlSource] = sources) -> None:
+            sources[count]._look_at = float("-inf")
+            assert sources[count].receive(0.0) == []
+
+        assert growth(look, 100) < 12
+
+
+def test_empty_and_idle_files_are_not_opened(
+    logs: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the directory is looked at."""
+    for number in range(70):
+        add(logs / f"idle{number}.jsonl", "1\n")
+        (logs / f"empty{number}.jsonl").touch()
+    source = start()
+    assert len(read(source)) == 70
+    read(source)
+    opened: list[object] = []
+    whole = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: opened.append(path) or whole(path, *rest))  # type: ignore[func-returns-value]
+    for _ in range(3):
+        assert read(source) == []
+    assert opened == []
+    add(logs / "idle3.jsonl", "2\n")
+    add(logs / "empty3.jsonl", "3\n")
+    assert sorted(read(source)) == ["2", "3"]
+
+
+def test_a_long_look_is_followed_by_a_longer_pause(
+    logs: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a directory of any size takes a small share of the time."""
+    source = start(poll_s=0.5)
+    monkeypatch.setattr(jsonl, "SHARE", 10)
+    times = iter([100.0, 104.0])  # a look of four seconds
+    monkeypatch.setattr(jsonl, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    source._look()
+    assert source._look_at == 104.0 + 40.0

@@ -1,9 +1,11 @@
 """The Kafka source against a real broker: outages, positions, and what the user is told."""
 
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from kafka import TopicPartition
 
 from connectors.base import Partition
 from connectors.errors import FatalError, TransientError
+from connectors.sources.kafka_probe import partitions
 from tests.connectors.sources.reading import Open, patient, trouble, values
 from tests.contracts.sources import Positions
 from tests.servers.kafka import Broker, PrivateBroker, free_ports
@@ -156,3 +159,82 @@ def test_a_long_outage_uses_up_no_descriptors(open_source: Open) -> None:
         trouble(source, TransientError)
     source.close()
     assert len(list(Path("/dev/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.kafka
+def test_a_cluster_is_tried_without_joining_the_group(kafka_broker: Broker, open_source: Open) -> None:
+    """Its partitions are counted, a topic that is not there is named, and the source keeps what it reads."""
+    topic = kafka_broker.create_topic(partitions=3)
+    source = open_source(kafka_broker, topic)
+    kafka_broker.produce(topic, values(30))
+    patient(source, lambda found: len(found) >= 30)
+    options = source._options
+    assert partitions(options) == 3
+    with pytest.raises(TransientError, match="topic 'absent' does not exist or may not be read"):
+        partitions(replace(options, topics=(topic, "absent")))
+    with pytest.raises(TransientError, match=r"kafka 127\.0\.0\.1:1: not reached"):
+        partitions(replace(options, bootstrap_servers="127.0.0.1:1", bootstrap_timeout_s=0.5))
+    kafka_broker.produce(topic, values(30))
+    assert len(patient(source, lambda found: len(found) >= 30)) == 30
+
+
+def test_a_trouble_stays_until_it_is_over(kafka_broker: Broker, open_source: Open) -> None:
+    """A topic that is not there is told at every call, and nothing looks well in between; then it is read."""
+    topic = f"t-{uuid.uuid4().hex[:12]}"
+    source = open_source(kafka_broker, topic)
+    told = set()
+    for _ in range(20):
+        with pytest.raises(TransientError) as caught:
+            source.receive(0.1)
+        told.add(str(caught.value))
+    assert "does not exist" in max(told, key=len)
+    kafka_broker.create_topic(name=topic)
+    kafka_broker.produce(topic, values(1))
+    assert len(patient(source, lambda found: len(found) == 1)) == 1
+    assert source.receive(0.0) == []
+
+
+@pytest.mark.kafka
+def test_what_retention_took_is_told(kafka_broker: Broker, open_source: Open) -> None:
+    """A partition that goes on beyond where the store stood: how many were never read, once."""
+    from kafka.admin import KafkaAdminClient
+
+    topic = kafka_broker.create_topic()
+    kafka_broker.produce(topic, values(100))
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap)
+    admin.delete_records({TopicPartition(topic, 0): 50})
+    admin.close()
+    source = open_source(kafka_broker, topic, Positions({Partition(topic, 0): 20}))
+    found = patient(source, lambda found: len(found) == 50)
+    assert [(found[0].offset, found[0].lost), sum(each.lost for each in found)] == [(50, 30), 30]
+
+
+@pytest.mark.kafka
+def test_gaps_in_which_nothing_was_lost_are_not_told(kafka_broker: Broker, open_source: Open) -> None:
+    """Transactions leave markers between records: the log's beginning says that nothing is gone."""
+    from kafka import KafkaProducer
+
+    topic = kafka_broker.create_topic()
+    producer = KafkaProducer(bootstrap_servers=kafka_broker.bootstrap, transactional_id=topic)
+    producer.init_transactions()
+    for value in values(3):
+        producer.begin_transaction()
+        producer.send(topic, value)
+        producer.commit_transaction()
+    producer.close()
+    found = patient(
+        open_source(kafka_broker, topic, Positions({Partition(topic, 0): 1})), lambda found: len(found) == 2
+    )
+    assert [(each.offset, each.lost) for each in found] == [(2, 0), (4, 0)]
+
+
+def test_a_close_waits_for_no_broker(open_source: Open) -> None:
+    """One that accepts and says nothing keeps the source in its first attempt; the close does not wait."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        source = open_source(f"127.0.0.1:{port}", "t", bootstrap_timeout_s=12.0)
+        connection, _ = silent.accept()
+        source.close()
+        assert source._thread.is_alive()
+        connection.close()
+    source._thread.join(60)

@@ -136,3 +136,18 @@ def test_a_join_for_changed_topics_is_not_forgotten(member: KafkaConsumer) -> No
     generation = coordinator._generation.generation_id
     coordinator._assignment_snapshot = {}  # what it is when the topic's metadata comes after the assignment
     poll_briefly(member, lambda: coordinator._generation.generation_id > generation and coordinator.stable())
+
+
+def test_a_member_with_a_name_leaves_when_it_ends(kafka_broker: Broker, open_source: Open) -> None:
+    """After a kill its share waits for it; after an orderly end the others have it at once."""
+    topic = kafka_broker.create_topic(partitions=4)
+    group, store = f"g-{uuid.uuid4().hex[:12]}", SharedStore()
+    one, two = (
+        open_source(
+            kafka_broker, topic, store, group_id=group, session_timeout_s=600.0, group_instance_id=name
+        )
+        for name in ("one", "two")
+    )
+    store.take([one, two], lambda: len(one._assigned) == len(two._assigned) == 2)
+    one.close()
+    store.take([two], lambda: len(two._assigned) == 4)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from daemon.rollout.file import RolloutFile
 from daemon.store import ledger
 from policies.records import Scope
 from tests.daemon.rollout.world import WHO, A, B, World, kinds
@@ -104,3 +105,23 @@ def test_comments_and_mode_of_the_file_survive(small: World) -> None:
     small.rollout().promote(A, **WHO)
     assert small.file.read_text().startswith("# edited by hand\napiVersion")
     assert small.file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_at_the_temporary_name_is_not_followed(world: World) -> None:
+    """Whoever may write into the directory may not have the daemon write elsewhere."""
+    victim = world.file.with_name("victim")
+    victim.write_text("precious")
+    world.file.with_name(f".{world.file.name}.new").symlink_to(victim)
+    RolloutFile(world.file, lock=world.file.with_name("lock")).write("agent-aaaaaaaaaaaa")
+    assert victim.read_text() == "precious"
+    assert "stable: agent-aaaaaaaaaaaa" in world.file.read_text()
+    assert not world.file.is_symlink()
+
+
+def test_a_link_at_the_lock_is_not_emptied(world: World) -> None:
+    """A lock is held on what is there; nothing is cut."""
+    victim, lock = world.file.with_name("victim"), world.file.with_name("lock")
+    victim.write_text("precious")
+    lock.symlink_to(victim)
+    with RolloutFile(world.file, lock=lock).locked():
+        assert victim.read_text() == "precious"

@@ -57,16 +57,18 @@ def more_labels(world: World, name: str) -> None:
     add_label(world.store, trace, one, other, "a")
 
 
-@pytest.mark.parametrize("judges", [1, 2, 3, 5])
-@pytest.mark.parametrize("together", [True, False], ids=["one payload", "payload each"])
-def test_one_to_five_judges_are_one_step(small: World, judges: int, together: bool) -> None:
+@pytest.mark.parametrize("judges", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("together", [5, 2, 1], ids=["one payload", "two each", "one each"])
+@pytest.mark.parametrize("restarts", ["between rounds", "between payloads"])
+def test_one_to_five_judges_are_one_step(small: World, judges: int, together: int, restarts: str) -> None:
     """Repeated, and told anew after a restart, which gives every alert another start."""
     small.promoted(A, B, C)
-    payloads = [range(judges)] if together else [[judge] for judge in range(judges)]
+    payloads = [range(first, min(first + together, judges)) for first in range(0, judges, together)]
     daemon = Daemon(small)
     for starts_at in (FIRST, FIRST, LATER):
         for payload in payloads:
             daemon.send(payload, starts_at)
+            daemon = daemon if restarts == "between rounds" else Daemon(small)
         daemon = Daemon(small)
     assert small.rollout().in_force() == rollouts.InForce(B, 4)
     assert quarantined(small) == [C]

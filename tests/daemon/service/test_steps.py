@@ -1,7 +1,6 @@
 """The service's loops run until they are stopped or one of them ends it, each by itself."""
 
 import asyncio
-from pathlib import Path
 
 from connectors.errors import FatalError
 from daemon.errors import ConfigError, HaltedError
@@ -28,22 +27,35 @@ def test_loops_of_both_kinds_run_until_stopped(bench: Bench) -> None:
     assert bench.end() == 0
 
 
-def test_a_fatal_error_in_either_kind_ends_the_service(bench: Bench, tmp_path: Path) -> None:
-    """With the error's exit code; the closers still run."""
+def test_no_loops_error_ends_the_service(bench: Bench) -> None:
+    """Neither what a person must mend nor a bug, in either kind of loop: the others go on, and it shows."""
+    steps = 0
 
     def _fatal() -> int:
         raise ConfigError("rlaifd.yaml: sources.0.topics: no such topic")
 
+    def _broken() -> int:
+        raise ZeroDivisionError("bug")
+
     async def _async_fatal() -> int:
         raise FatalError("401")
 
-    closed: list[str] = []
-    bench.start(Loop("ingest", _fatal, 1), closers=[("source", lambda: closed.append("source"))])
-    assert bench.end(stop=False) == 2
-    assert closed == ["source"]
-    other = Bench(tmp_path / "other")
-    other.start(AsyncLoop("judge", _async_fatal, 1))
-    assert other.end(stop=False) == 1
+    def _working() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    failing = (
+        Loop("ingest", _fatal, 0.01),
+        Loop("curate", _broken, 0.01),
+        AsyncLoop("judge", _async_fatal, 0.01),
+    )
+    bench.start(*failing, Loop("rollout", _working, 0.01))
+    until(lambda: all((bench.errors(loop.name) or 0) >= 2 for loop in failing))
+    before = steps
+    until(lambda: steps > before)
+    assert len(bench.heartbeats.conditions()) == 3
+    assert bench.end() == 0
 
 
 def test_a_halted_loop_idles(bench: Bench) -> None:

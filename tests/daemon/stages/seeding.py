@@ -97,6 +97,7 @@ def add_traces(
     split: Split,
     *,
     text: str = "logged words",
+    question: str = "",
     planned: bool = True,
     stored_at: float = 0.0,
     **columns: Any,
@@ -108,7 +109,7 @@ def add_traces(
             id=name,
             source="agent",
             ts=0.0,
-            messages=(Message(role="user", content=f"question {name}"),),
+            messages=(Message(role="user", content=question or f"question {name}"),),
             output=answer(text),
         )
         defaults = {"cluster": name, "subject": f"subject-{name}", "session": None, **columns}

@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate import Curate, NoPreferencesError
+from daemon.stages.curate import Curate
+from daemon.stages.freezing import NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, PreferenceRow, SnapshotRow, TraceRow
 from policies import snapshot
 from policies.records import Split
+from policies.selection import Reason
 from tests.daemon.stages.curating import World
 from tests.daemon.stages.seeding import (
     SPEC,
@@ -123,20 +125,22 @@ def test_a_snapshot_holds_the_pairs_and_is_named_by_its_content(world: World) ->
 
 
 def test_one_contributor_is_capped_in_a_snapshot(world: World) -> None:
-    """Of five prompts of one subject one is kept, the newest; the others' all are."""
+    """Of five prompts of one subject the newest four are kept: twice its fair share of what remains."""
     stage = prepared(world, ["a", "b", "c", "d", "e"], subject="flood")
     prepared(world, ["x", "y"])
     frozen = stage.freeze()
-    assert (frozen.pairs, frozen.left_out) == (3, 4)
+    assert (frozen.pairs, frozen.left_out) == (6, {Reason.CONTRIBUTOR: 1})
     kept = {pair.prompt[0].content for pair in snapshot.read(frozen.path).pairs}
-    assert kept == {"question e", "question x", "question y"}
+    assert kept == {f"question {name}" for name in "bcdexy"}
+    (row,) = rows(world.store, SnapshotRow)
+    assert row.left_out == {"contributor": 1}
 
 
 def test_a_limit_keeps_the_newest(world: World) -> None:
     """The rest is counted as left out."""
     stage = prepared(world, ["one", "two", "three"])
     frozen = stage.freeze(2)
-    assert (frozen.pairs, frozen.left_out) == (2, 1)
+    assert (frozen.pairs, frozen.left_out) == (2, {Reason.LIMIT: 1})
 
 
 def test_a_snapshot_has_a_bound_of_its_own(world: World) -> None:

@@ -6,14 +6,14 @@ from connectors.errors import PoisonError, TransientError
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
 from daemon.errors import ConfigError
-from daemon.stages.judge import next_day
+from daemon.stages.allowance import next_day
 from daemon.store.store import Store
 from policies.policy import JudgingRule
 from tests.daemon.stages.court import PRICED, Court, config, raising
 
 
 def test_the_budget_ends_the_day(store: Store) -> None:
-    """No call passes the limit; what is left waits for the next UTC day and is judged then."""
+    """No call passes the limit; what is left is not claimed any more, and is judged on the next UTC day."""
     clock = FakeClock()
     court = Court(
         store,
@@ -24,17 +24,33 @@ def test_the_budget_ends_the_day(store: Store) -> None:
     court.want_scores(*(f"answer {at}" for at in range(20)))
     stage = court.stage()
     done = court.drain(stage)
-    while any(row.not_before < next_day(clock.now()) for row in court.judgements if row.state == "open"):
-        clock.advance(60)
-        done += court.drain(stage)
-    assert 3 < done < 20
+    assert 1 < done < 20
     spent = sum(row.cost_usd for row in court.calls)
     assert spent <= 2.5
     assert court.budget.spent_today("small").total == pytest.approx(spent)
     waiting = [row for row in court.judgements if row.state == "open"]
-    assert {row.not_before for row in waiting} == {next_day(clock.now())}
-    clock.advance(86_400)
+    assert {(row.not_before, row.token) for row in waiting} == {(0.0, None)}
+    attempts = [row.attempts for row in court.judgements]
+    assert court.step(stage) == 0
+    assert [row.attempts for row in court.judgements] == attempts, "it was claimed for nothing"
+    assert "raise judges.small.daily_budget_usd" in stage.shortage(court.role)
+    assert court.metric("judge_budget_short", judge="small") == 1
+    clock.advance(next_day(clock.now()) - clock.now())
     assert court.drain(stage) > 0
+    clock.advance(86_400)
+    court.step(stage)
+    assert court.metric("judge_budget_short", judge="small") == 0
+
+
+def test_a_raised_budget_counts_at_once(store: Store, clock: FakeClock) -> None:
+    """Nothing was put off until midnight: the next start judges on."""
+    priced = config(price=PRICED, daily_budget_usd=2.0, max_tokens=500)
+    court = Court(store, clock=clock, config=priced, rule=JudgingRule(samples=1))
+    court.want_scores(*(f"answer {at}" for at in range(6)))
+    done = court.drain()
+    assert done < 6
+    court.config = priced.model_copy(update={"daily_budget_usd": 100.0})
+    assert court.drain() == 6 - done
 
 
 def test_money_that_is_only_reserved_is_waited_for(store: Store, clock: FakeClock) -> None:

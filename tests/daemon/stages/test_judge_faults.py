@@ -24,7 +24,7 @@ from tests.servers.judge import Behaviour, JudgeServer, Seen, good_score
 
 DEADLINE_S = 2.0
 GOOD = {"good", "prose"}
-FATAL = {"unauthorized", "unknown_model", "no_quota", "redirect"}
+FATAL = {"unauthorized", "unknown_model", "no_quota", "redirect", "bad_request"}
 ROGUE = [behaviour for behaviour in get_args(Behaviour) if behaviour not in GOOD]
 KILLS = 8
 JUDGEMENTS = 300

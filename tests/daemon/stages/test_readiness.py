@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from connectors.base import Samples
 from connectors.decoders.detect import Decoders
@@ -18,7 +19,8 @@ from daemon.review import Review
 from daemon.stages.audit import Plan
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Advance, Evaluate
-from daemon.stages.ingest import ingest_file
+from daemon.stages.logfile import ingest_file
+from daemon.store.alignment import reviewed
 from daemon.store.candidates import Prompt
 from daemon.store.readiness import stock
 from daemon.store.store import Store
@@ -27,6 +29,7 @@ from policies.policy import JudgingRule, PolicySpec, Splits
 from policies.readiness import Forecast, forecast
 from policies.records import Message, Split
 from policies.requirements import Asks
+from policies.stock import Stock
 from tests.daemon.stages.evaluate.world import NAME, FakeComparer
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import ROLES, add_adapter, by_length, judge, sampled
@@ -105,10 +108,11 @@ class Deployment:
             pass
 
     def forecast(self) -> Forecast:
-        found = self.store.read(
-            lambda c: stock(c, self.policy, VERSIONS, min_preferences=ASKS.min_preferences)
-        )
-        return forecast(found, self.policy, ASKS)
+        return forecast(self.store.read(self.stock), self.policy, ASKS)
+
+    def stock(self, connection: Connection) -> Stock:
+        people = reviewed(connection, VERSIONS, min_gap=self.policy.curation.min_margin)
+        return stock(connection, self.policy, people, min_preferences=ASKS.min_preferences, now=0.0)
 
     def missing(self) -> dict[str, int]:
         return {each.what: each.missing for each in self.forecast().requirements if each.missing}
@@ -119,7 +123,7 @@ class Deployment:
         tasks = review.tasks(reviewer="ann", limit=most)
         path = self.directory / "labels.jsonl"
         path.write_text("".join(_label(task) for task in tasks), encoding="utf-8")
-        return review.load(path, reviewer="ann")
+        return review.load(path, reviewer="ann").labels
 
     def gate(self) -> Advance:
         """A new attempt on a better adapter, to its decision."""

@@ -259,3 +259,15 @@ def test_any_interleaving_keeps_one_holder(queue_store: Store) -> None:
     run_state_machine_as_test(
         Queue, settings=settings(max_examples=30, stateful_step_count=25, deadline=None)
     )
+
+
+def test_a_claim_that_was_no_attempt_is_due_as_it_was(store: Store) -> None:
+    """What a halt or an empty purse puts back was not tried."""
+    fill(store, 1, not_before=NOW - 5)
+    for counts, attempts in ((False, 0), (True, 1), (False, 1)):
+        (mine,) = store.write(
+            lambda c: claim(c, role=Role.SMALL, owner="o", now=NOW, expires_at=NOW + 60, limit=1)
+        )
+        assert store.write(partial(release, claim=mine, not_before=None, error="why", counts=counts))
+        row = store.read(lambda c: c.execute(JUDGEMENT.select()).one())
+        assert (row.attempts, row.not_before, row.error, row.token) == (attempts, NOW - 5, "why", None)

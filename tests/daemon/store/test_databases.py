@@ -67,6 +67,18 @@ def test_only_known_databases_are_taken(url: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
+def test_a_password_among_the_options_is_not_shown() -> None:
+    """`?password=` is a way to write it: what is behind the `?` is in no message."""
+    store = Store("postgresql://u@127.0.0.1:1/db?password=CANARY&sslpassword=CANARY", patience_s=0)
+    try:
+        with pytest.raises(StoreError) as caught:
+            ping(store)
+    finally:
+        store.close()
+    assert "CANARY" not in str(caught.value)
+    assert store.name == "postgresql://u@127.0.0.1:1/db"
+
+
 def test_half_a_password_is_not_taken_for_the_host() -> None:
     """A password with an @ in it would show its second half in every message."""
     with pytest.raises(UsageError, match="%40") as caught:

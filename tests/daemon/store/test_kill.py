@@ -14,14 +14,16 @@ from daemon.store.store import Store
 KILLS = 8
 CHILD = """
 import sys
+import uuid
 from sqlalchemy import text
 from daemon.store import ledger, spend
+from daemon.store.spend import Hold
 from daemon.store.store import Store
 
 store = Store(sys.argv[1])
 
 def work(connection):
-    spend.reserve(connection, day="2026-11-21", judge="small", usd=1.0, limit=None)
+    spend.reserve(connection, Hold(uuid.uuid4().hex, "2026-11-21", "small", 1.0, 1, 0.0), limit=None)
     return ledger.append(
         connection, at=1.0, actor="child", action="spend", subject="small", reason="test", detail={}
     )

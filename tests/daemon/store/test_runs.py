@@ -3,6 +3,7 @@
 import pytest
 
 from daemon.store import preferences, runs
+from daemon.store.snapshots import Held
 from daemon.store.store import Store
 from policies.training.jobs import TrainState
 
@@ -22,7 +23,7 @@ def test_preferences_of_a_run_that_failed_are_still_new(
     """A run that did not see them to the end does not use its preferences up, so that it is tried again; one
     that changed nothing would change nothing again.
     """
-    store.write(lambda c: preferences.store_snapshot(c, "s", "s.jsonl", [1], note="", now=1.0))
+    store.write(lambda c: preferences.store_snapshot(c, "s", "s.jsonl", Held([1]), note="", now=1.0))
     ended(store, "r1", at=10.0, state="done")
     ended(store, "r2", at=20.0, state=state)
     assert store.read(runs.last_start) == 20.0

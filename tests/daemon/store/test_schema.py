@@ -119,15 +119,20 @@ def test_failed_migration_leaves_nothing_behind(empty: Store, monkeypatch: pytes
 
 def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     """The copy holds the rows that were committed, those in the WAL included."""
-    sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_update")))
-    sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_delete")))
-    sqlite_store.write(lambda c: c.execute(text("DROP TRIGGER ledger_no_replace")))
+    triggers = text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    for name in sqlite_store.read(lambda c: c.scalars(triggers).all()):
+        sqlite_store.write(lambda c, name=name: c.execute(text(f"DROP TRIGGER {name}")))  # type: ignore[misc]
+    sqlite_store.write(lambda c: c.execute(text("DROP TABLE tally")))
+    sqlite_store.write(lambda c: c.execute(text("DROP INDEX ix_snapshot_created_at")))
     for later in (
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
-        *("halt.epoch", "halt.resumed_on", "rollout.wish", "snapshot.candidate_ids"),
+        *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
+        *("position.skipped", "candidate.unshown", "snapshot.candidate_ids"),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
+    for table in ("source_stop", "reservation"):
+        sqlite_store.write(lambda c, table=table: c.execute(text(f"DROP TABLE {table}")))  # type: ignore[misc]
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
     sqlite_store.write(lambda c: c.execute(text("INSERT INTO lease VALUES ('a', 'me', 3, 1.0)")))
     upgrade(sqlite_store)

@@ -12,6 +12,7 @@ from daemon.config import TrainingConfig
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.store import ledger, preferences
+from daemon.store.snapshots import Held
 from daemon.store.store import Store
 from daemon.trainer import Trainer
 from policies import snapshot
@@ -128,6 +129,6 @@ def freeze(store: Store, state: Path, *, pairs: int = 32) -> str:
     """A snapshot to train on; answers its id."""
     name, path = snapshot.write(state / "snapshots", "support", [pair(n) for n in range(pairs)])
     store.write(
-        lambda c: preferences.store_snapshot(c, name, str(path), list(range(pairs)), note="", now=1.0)
+        lambda c: preferences.store_snapshot(c, name, str(path), Held(range(pairs)), note="", now=1.0)
     )
     return name

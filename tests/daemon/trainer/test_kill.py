@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import func, select
 
 from daemon import adapters
+from daemon.schedule import Facts, Material, Terms, due
 from daemon.store import adapters as adapter_rows
 from daemon.store import runs
 from daemon.store.store import Store
-from policies.training.jobs import PROGRESS
+from daemon.trainer import Trainer
+from policies.training.jobs import CHECKPOINTS, PROGRESS
 from tests.daemon.trainer import daemonprocess
 from tests.daemon.trainer.bench import freeze
 from tests.daemon.trainer.daemonprocess import real_trainer
@@ -34,9 +36,26 @@ def wait_for_step(folder: Path, step: int, daemon: "subprocess.Popen[bytes]") ->
     pytest.fail("the training did not get that far")
 
 
+TERMS = Terms(interval_s=3600, min_new=256, min_preferences=16)
+
+
+def facts(trainer: Trainer) -> Facts:
+    """As the daemon reads them, right after a start."""
+    return Facts(
+        last_start=trainer._store.read(runs.last_start),
+        new_preferences=16,
+        halted=False,
+        running=trainer._store.read(runs.running),
+        material=lambda: Material(kept=48),
+        cut_off=trainer.cut_off(by_itself=False) is not None,
+    )
+
+
 @pytest.mark.training
 def test_a_training_whose_daemon_is_killed_ends_as_one_adapter(tiny_model: Path, tmp_path: Path) -> None:
-    """Kill -9 of the daemon amid a real training: the next call resumes it and publishes one adapter."""
+    """Kill -9 of the daemon amid a real training, with new preferences since: the schedule begins no run of
+    them but takes this one up at its checkpoint, at once, and one adapter and no orphan is what is left.
+    """
     state = tmp_path / "state"
     state.mkdir()
     trainer = real_trainer(state, str(tiny_model))
@@ -47,13 +66,19 @@ def test_a_training_whose_daemon_is_killed_ends_as_one_adapter(tiny_model: Path,
             wait_for_step(state / "runs", 45, daemon)
         finally:
             daemon.kill()
-    assert trainer.recover() != []
-    outcome = trainer.train(snapshot_id, actor="test")
+    newer = freeze(trainer._store, state, pairs=48)
+    (run,) = trainer.recover()
+    decision = due(facts(trainer), TERMS, now=trainer._clock.now())
+    assert decision.yes, decision.reason
+    outcome = trainer.train(trainer.cut_off() or newer, actor="schedule")
+    assert (outcome.run, trainer.cut_off()) == (run, None)
     trainer._store.close()
     assert outcome.state == "done"
     assert outcome.result is not None
     assert outcome.result.resumed_from >= 40
     assert outcome.result.steps == 160
+    assert sorted(path.name for path in (state / "runs").iterdir()) == [run]
+    assert not list(state.glob(f"runs/*/{CHECKPOINTS}")) + list(state.glob("adapters/.tmp-*"))
     published = list((state / "adapters").iterdir())
     assert [path.name for path in published] == [outcome.adapter]
     adapters.verify(published[0], published[0].name)

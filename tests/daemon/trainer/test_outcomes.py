@@ -11,6 +11,7 @@ from daemon.errors import AdapterRefusedError, RlaifdError
 from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from daemon.trainer import Trainer
+from policies.recipes import DpoRecipe
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
 from policies.training.planning.plan import Plan
 from tests.daemon.adapterfiles import source
@@ -57,7 +58,7 @@ def test_the_recipe_that_was_carried_out_is_kept(bench: Bench) -> None:
 
 
 def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
-    """The parent is the stable adapter, verified first; from the base only where that is asked for."""
+    """The parent is the stable adapter, verified first; the base where a call or the recipe asks for that."""
     first = bench.train()
 
     def promote(connection: Any) -> None:
@@ -68,7 +69,9 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
     bench.store.write(promote)
     second = bench.train()
     third = bench.train(from_base=True)
-    assert [job.parent and job.parent.name for job in bench.jobs] == [None, first.adapter, None]
+    bench.train(recipe=DpoRecipe(start="base"))
+    parents = [job.parent and job.parent.name for job in bench.jobs]
+    assert parents == [None, first.adapter, None, None]
     row = bench.store.read(lambda c: adapter_rows.get(c, second.adapter))
     assert row is not None
     assert row.parent == first.adapter
@@ -78,6 +81,33 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(AdapterRefusedError, match="size"):
         bench.train()
+
+
+def test_the_reference_is_the_recipes(bench: Bench) -> None:
+    """The stable adapter and the base, for either start; where both are the same it is the start."""
+    stable = bench.trainer.adapters_dir / str(bench.train().adapter)
+    choices: list[dict[str, Any]] = [
+        {"start": start, "reference": reference}
+        for start in ("stable", "base")
+        for reference in ("start", "stable", "base")
+    ]
+
+    def asked() -> list[tuple[bool, Any]]:
+        bench.jobs.clear()
+        for choice in choices:
+            bench.train(recipe=DpoRecipe(**choice))
+        return [(job.parent is not None, job.reference) for job in bench.jobs]
+
+    assert asked() == [(False, "start")] * 6
+    bench.store.write(
+        lambda c: rollouts.advance(
+            c, after=rollouts.InForce(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
+        )
+    )
+    assert asked() == [
+        *((True, "start"), (True, "start"), (True, "base")),
+        *((False, "start"), (False, stable), (False, "start")),
+    ]
 
 
 def test_what_a_child_left_is_not_published_when_it_changed(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from policies.training.progress import Reporter
 from policies.training.run import train as run_train
 from tests.daemon.basefiles import tensors
 from tests.policies.training.conftest import pair
+from tests.policies.training.planning.facts import dpo as explicit
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -58,7 +59,7 @@ def test_the_plan_of_a_snapshot(
     """The numbers of the rules, the tokens that were counted, and a speed that was measured."""
     monkeypatch.setattr(lesson, "PROBE_S", 0.01)
     found = plan_for(count)
-    recipe = found.recipe
+    recipe = explicit(found)
     numbers = (recipe.batch_size, recipe.gradient_accumulation, recipe.epochs, recipe.steps)
     assert (*numbers, recipe.warmup_steps) == expected
     assert found.facts.lengths.pairs == count

@@ -19,6 +19,7 @@ from policies.training.model import lora
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
 from tests.policies.training.conftest import RECIPE
+from tests.policies.training.planning.facts import dpo
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -42,8 +43,8 @@ def test_a_batch_that_does_not_fit_is_tried_smaller_with_the_memory_free(
         assert [model() for model in models if model() is not None] == []
         weights = Weights()
         models.append(weakref.ref(weights))
-        tried.append((plan.recipe.batch_size, plan.recipe.gradient_accumulation))
-        if plan.recipe.batch_size > 1:
+        tried.append((dpo(plan).batch_size, dpo(plan).gradient_accumulation))
+        if plan.recipe.at_once > 1:
             raise torch.OutOfMemoryError("full")
         return TrainResult(state="done", plan=Plan.model_validate_json((job.out / PLAN).read_bytes()))
 
@@ -56,7 +57,7 @@ def test_a_batch_that_does_not_fit_is_tried_smaller_with_the_memory_free(
         gc.enable()
     assert tried == [(6, 2), (3, 4), (1, 12)]
     assert kept is not None
-    assert (kept.recipe.batch_size, kept.recipe.gradient_accumulation) == (1, 12), "the file tells the last"
+    assert (dpo(kept).batch_size, dpo(kept).gradient_accumulation) == (1, 12), "the file tells the last"
 
 
 def test_a_disk_without_room_is_told_before_the_first_step(

@@ -1,6 +1,7 @@
 """The child process of the kill tests: ingests until it is killed, and says what it did on stdout.
 
-Arguments: kind (kafka or jsonl), database URL, then bootstrap servers, topic and group, or the directory.
+Arguments: kind (kafka or jsonl), database URL, then bootstrap servers, topic, group and perhaps the member's
+own name, with which its session is so long that nobody waits for its end, or the directory.
 """
 
 import sys
@@ -22,8 +23,14 @@ from policies.policy import Splits
 def source_of(kind: str, where: list[str]) -> Source:
     if kind == "jsonl":
         return JsonlSource(name="s", path=Path(where[0]), poll_s=0.02)
-    servers, topic, group = where
-    options = KafkaOptions(bootstrap_servers=servers, topics=(topic,), group_id=group, session_timeout_s=1.5)
+    servers, topic, group, *named = where
+    options = KafkaOptions(
+        bootstrap_servers=servers,
+        topics=(topic,),
+        group_id=group,
+        group_instance_id=named[0] if named else None,
+        session_timeout_s=600.0 if named else 1.5,
+    )
     return KafkaSource(name="s", options=options)
 
 

@@ -11,7 +11,7 @@ from connectors.decoders.detect import Decoders
 from connectors.errors import FatalError
 from daemon.clock import FakeClock
 from daemon.metrics import Metrics
-from daemon.stages.ingest import explain, ingest_file
+from daemon.stages.logfile import explain, ingest_file
 from daemon.store.store import Store
 from daemon.store.traces import Counts
 from policies.policy import Splits
@@ -68,3 +68,22 @@ def test_a_compressed_file_is_refused_whole(tmp_path: Path, store: Store) -> Non
             file, decoders=Decoders(), store=store, metrics=Metrics(), clock=FakeClock(), splits=Splits()
         )
     assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM dead_letter"))) == 0
+
+
+@pytest.mark.parametrize(("text", "what"), [("[\n  {", "array"), ("[{\n", "array"), ("{\n", "object")])
+def test_a_document_over_many_lines_is_refused_whole(tmp_path: Path, text: str, what: str) -> None:
+    """With what it is, instead of a dead letter for each of its lines."""
+    file = tmp_path / "events.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(FatalError, match=f"one record a line; this file is one JSON {what} over many lines"):
+        list(explain(file, Decoders()))
+
+
+def test_what_is_skipped_is_told_and_is_no_fault(tmp_path: Path) -> None:
+    """Beside what cannot be decoded."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(raw({"error": {"message": "overloaded"}}) + b"\n" + raw({"a": 1}) + b"\n")
+    assert [(each.skipped, each.decoder) for each in explain(file, Decoders())] == [
+        (True, "openai_chat"),
+        (False, None),
+    ]

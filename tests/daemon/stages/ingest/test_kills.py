@@ -74,6 +74,24 @@ def events(count: int, rng: random.Random) -> tuple[list[bytes], int, int]:
 
 
 @pytest.mark.kafka
+def test_a_member_with_a_name_goes_on_at_once(kafka_broker: Broker, sqlite_store: Store) -> None:
+    """Killed again and again in a session of ten minutes, which nobody waits out: new records are read."""
+    topic = kafka_broker.create_topic(partitions=3)
+    where = ["kafka", kafka_broker.bootstrap, topic, f"g-{uuid.uuid4().hex[:12]}", "one-1"]
+    for life in range(4):
+        kafka_broker.produce(topic, [json.dumps(native(10 * life + each)).encode() for each in range(10)])
+        child, deadline = start(sqlite_store, where), time.monotonic() + DEADLINE_S
+        try:
+            while totals(sqlite_store).stored < 10 * (life + 1):
+                assert time.monotonic() < deadline, f"life {life}: not read in {DEADLINE_S} s"
+                time.sleep(0.05)
+        finally:
+            child.kill()
+            child.communicate()
+    assert totals(sqlite_store) == Counts(records=40, stored=40)
+
+
+@pytest.mark.kafka
 def test_kills_over_kafka(kafka_broker: Broker, sqlite_store: Store) -> None:
     """Over a real broker: each event once, each poison record once, each record counted once."""
     rng = random.Random(5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from policies import loraconfig
 from policies.recipes import Lora
 from policies.training.errors import JobError
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -176,3 +177,25 @@ def test_experts_and_hybrids_come_back_as_they_were(tmp_path: Path, name: str) -
     assert not any("mixer.out_proj" in key or "mamba.out_proj" in key for key in weights)
     if name in {"mixtral", "qwen3-moe"}:
         assert any("experts" in key for key in weights)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_saved_is_what_the_daemon_lets_through(tmp_path: Path, name: str) -> None:
+    """Its list of what an adapter's configuration may say has all that a training writes: fused experts and
+    names within a multimodal model too.
+    """
+    from policies.training.model import lora
+
+    base = lora.load(str(build(FAMILIES[name], tmp_path / "base")), None, "cpu")
+    config = (adapter(base, tmp_path / "adapter") / ADAPTER_CONFIG).read_bytes()
+    loraconfig.check(loraconfig.parse(config), revision=None, targets="all-linear")
+
+
+def test_a_pattern_of_the_recipe_is_let_through_as_the_recipes(base: Any, tmp_path: Path) -> None:
+    """And no other one."""
+    pattern = r".*\.(q|v)_proj"
+    directory = adapter(base, tmp_path / "adapter", Lora(r=2, alpha=4, target_modules=pattern))
+    config = loraconfig.parse((directory / ADAPTER_CONFIG).read_bytes())
+    loraconfig.check(config, revision=None, targets=pattern)
+    with pytest.raises(loraconfig.LoraConfigError, match=r"^target_modules: "):
+        loraconfig.check(config, revision=None, targets=None)

@@ -6,7 +6,7 @@ from policies.recipes import DpoRecipe
 from policies.training.planning import memory
 from policies.training.planning.fitting import MOST_AT_ONCE, halved
 from policies.training.planning.memory import Setting, estimate
-from tests.policies.training.planning.facts import EIGHT, GB, SMOL, lengths, plan
+from tests.policies.training.planning.facts import EIGHT, GB, SMOL, dpo, lengths, plan
 
 MEASURED = [
     (1, 69, False, 2.00),
@@ -52,7 +52,7 @@ def test_the_pairs_of_a_step_stay_the_same_in_less_memory() -> None:
         found = plan(5000, shape=EIGHT, kind="cuda", there=gigabytes * GB)
         assert found.refusal == ""
         assert found.memory.total <= 0.9 * gigabytes * GB
-        recipe = found.recipe
+        recipe = dpo(found)
         assert recipe.batch_size * recipe.gradient_accumulation == 16
         assert (recipe.steps, recipe.learning_rate, found.every_steps) == (313, 1.1e-5, 27)
         cuts.append((recipe.batch_size, recipe.gradient_accumulation, recipe.gradient_checkpointing))
@@ -61,7 +61,7 @@ def test_the_pairs_of_a_step_stay_the_same_in_less_memory() -> None:
 
 def test_a_processor_is_not_filled_where_that_is_no_faster() -> None:
     """However much memory there is."""
-    found = plan(5000, there=1000 * GB).recipe
+    found = dpo(plan(5000, there=1000 * GB))
     assert (found.batch_size, found.gradient_accumulation) == (MOST_AT_ONCE["cpu"], 4)
 
 
@@ -92,7 +92,7 @@ def test_what_is_written_is_taken_as_it_is_or_refused(written: dict[str, object]
     """A batch that does not fit is not made smaller in silence: the line says which keys to free."""
     recipe = DpoRecipe.model_validate(written)
     found = plan(200, recipe, there=3 * GB)
-    assert found.recipe.batch_size == recipe.batch_size
+    assert dpo(found).batch_size == recipe.batch_size
     assert found.refusal.startswith(f"a batch of {recipe.batch_size} pairs of 148 tokens does not fit")
     assert "set policy.recipe.batch_size and gradient_checkpointing to auto" in found.refusal
     assert plan(200, recipe, there=64 * GB).refusal == ""
@@ -100,9 +100,9 @@ def test_what_is_written_is_taken_as_it_is_or_refused(written: dict[str, object]
 
 def test_a_written_accumulation_is_kept() -> None:
     """The batch is then what is left of the pairs of a step."""
-    found = plan(200, DpoRecipe(gradient_accumulation=4)).recipe
+    found = dpo(plan(200, DpoRecipe(gradient_accumulation=4)))
     assert (found.batch_size, found.gradient_accumulation) == (2, 4)
-    assert plan(200, DpoRecipe(gradient_accumulation=16)).recipe.batch_size == 1
+    assert dpo(plan(200, DpoRecipe(gradient_accumulation=16))).batch_size == 1
 
 
 def test_unknown_memory_refuses_nothing() -> None:

@@ -77,7 +77,7 @@ def test_the_rate_follows_the_steps_that_are_made() -> None:
     """
     assert plan(5000, DpoRecipe(max_steps=30)).recipe.learning_rate == 2.5e-4
     assert plan(200, DpoRecipe(epochs=20)).recipe.learning_rate == 6.2e-6
-    few = plan(16, DpoRecipe(batch_size=8)).recipe
+    few = dpo(plan(16, DpoRecipe(batch_size=8)))
     assert (few.steps, few.epochs) == (24, 12)
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_goes_on_keeps_its_numbers() -> None:
     begun = begun.model_copy(update={"recipe": begun.recipe.model_copy(update={"learning_rate": 5e-5})})
     assert begun.taken_up(plan(200, there=500 * GB)) == begun
     less = begun.taken_up(plan(200, there=3 * GB))
-    assert (less.recipe.batch_size, less.recipe.gradient_accumulation) == (1, 8)
+    assert (dpo(less).batch_size, dpo(less).gradient_accumulation) == (1, 8)
     assert (less.recipe.learning_rate, less.every_steps, less.refusal) == (5e-5, 3, "")
     assert begun.taken_up(plan(200, there=1 * GB)).refusal != ""
 
@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_keeps_its_numbers() -> None:
 def test_the_same_training_in_smaller_batches() -> None:
     """Where a device was full after all."""
     smaller = plan(200).smaller()
-    assert (smaller.recipe.batch_size, smaller.recipe.gradient_accumulation) == (2, 4)
+    assert (dpo(smaller).batch_size, dpo(smaller).gradient_accumulation) == (2, 4)
     assert smaller.recipe.steps == plan(200).recipe.steps
 
 

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate import Curate, NoPreferencesError
+from daemon.stages.freezing import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, SnapshotRow, TraceRow
 from policies import answers
 from policies.policy import CurationRule
 from policies.recipes import KtoRecipe, Recipe, SftRecipe
 from policies.records import Split
+from policies.selection import Reason, told
 from tests.daemon.stages.curating import World
 from tests.daemon.stages.seeding import (
     add_candidate,
@@ -32,8 +33,9 @@ def world(store: Store, clock: FakeClock, tmp_path: Path) -> World:
     return World(store, clock, tmp_path / "snapshots")
 
 
-def stage_of(world: World, recipe: Recipe, **curation: Any) -> Curate:
-    return world.stage(spec(recipe=recipe, curation=CurationRule(**curation)))
+def stage_of(world: World, recipe: Recipe, **curation: Any) -> Freezing:
+    policy = spec(recipe=recipe, curation=CurationRule(**curation))
+    return Freezing(store=world.store, clock=world.clock, spec=policy, directory=world.directory)
 
 
 def clicked(world: World, name: str, score: float, split: Split = Split.TRAIN, **columns: Any) -> int:
@@ -47,7 +49,12 @@ def clicked(world: World, name: str, score: float, split: Split = Split.TRAIN, *
     return int(number)
 
 
-def frozen(stage: Curate) -> tuple[answers.Answer, ...]:
+def counted(world: World, recipe: Recipe, at: float | None, most: int = 100) -> int:
+    kind = stage_of(world, recipe).kind
+    return world.store.read(lambda c: kind.since(c, at, most=most))
+
+
+def frozen(stage: Freezing) -> tuple[answers.Answer, ...]:
     made = stage.freeze()
     return answers.read(made.path, made.id).answers
 
@@ -65,7 +72,7 @@ def test_thumbs_of_the_train_split_are_frozen(world: World) -> None:
     (row,) = rows(world.store, SnapshotRow)
     assert (row.pairs, row.preference_ids, sorted(row.candidate_ids)) == (2, [], [up, down])
     assert stage.freeze().id == row.id, "the same answers are the same snapshot"
-    assert stage.stored() == (2, "answers")
+    assert (len(stage.drafted().ids), stage.kind.unit) == (2, "answers")
 
 
 def test_scores_are_frozen_with_their_own_weight(world: World) -> None:
@@ -84,7 +91,8 @@ def test_scores_are_frozen_with_their_own_weight(world: World) -> None:
         (scored, False, 0.25),
     }
     (row,) = rows(world.store, SnapshotRow)
-    assert row.note == "left out: 1 that another revision or a thumb replaces"
+    assert row.left_out == {"revised": 1}
+    assert told({Reason.REVISED: 1}) == "1 that another revision or a thumb replaces"
 
 
 def test_one_contributor_does_not_click_for_all(world: World) -> None:
@@ -92,10 +100,10 @@ def test_one_contributor_does_not_click_for_all(world: World) -> None:
     for number in range(4):
         clicked(world, f"flood-{number}", 0, subject="flood")
     clicked(world, "other", 1)
-    made = stage_of(world, KtoRecipe()).freeze()
-    assert (made.pairs, made.left_out) == (2, 3)
+    made = stage_of(world, KtoRecipe(), max_source_pairs=2).freeze()
+    assert (made.pairs, made.left_out) == (3, {Reason.CONTRIBUTOR: 2})
     (row,) = rows(world.store, SnapshotRow)
-    assert row.note == "left out: 3 left out by policy.curation's caps"
+    assert row.left_out == {"contributor": 2}
 
 
 def test_the_best_of_several_are_targets(world: World) -> None:
@@ -111,7 +119,7 @@ def test_the_best_of_several_are_targets(world: World) -> None:
     assert {len(each.answer[0].content.split()) for each in best} == {7}
     low = stage_of(world, SftRecipe(min_reward=10))
     with pytest.raises(
-        NoPreferencesError, match=r"sft has no stored answer .* 2 below policy.recipe.min_rew"
+        NoPreferencesError, match=r"^2 below policy\.recipe\.min_reward: nothing to train on yet"
     ):
         low.freeze()
     trace_id = rows(world.store, TraceRow)[0].id
@@ -137,10 +145,8 @@ def test_what_is_new_is_counted_by_the_recipe(world: World) -> None:
         "best": SftRecipe(),
         "corrections": SftRecipe(targets="corrections"),
     }
-    counted = {
-        name: [stage_of(world, recipe).since(at) for at in (None, 10.0)] for name, recipe in recipes.items()
-    }
-    assert counted == {
+    found = {name: [counted(world, recipe, at) for at in (None, 10.0)] for name, recipe in recipes.items()}
+    assert found == {
         "thumbs": [2, 1], "scores": [1, 1], "both": [3, 2], "best": [0, 0], "corrections": [1, 0],
     }  # fmt: skip
 
@@ -148,11 +154,9 @@ def test_what_is_new_is_counted_by_the_recipe(world: World) -> None:
 def test_without_answers_nothing_is_frozen(world: World, tmp_path: Path) -> None:
     """It says so in one line, and a draft does too."""
     stage = stage_of(world, KtoRecipe())
-    with pytest.raises(NoPreferencesError, match="kto has no stored answer to learn from: nothing to train"):
+    with pytest.raises(NoPreferencesError, match="no answer is stored: nothing to train on yet"):
         stage.freeze()
-    with pytest.raises(NoPreferencesError, match="nothing to train on yet"):
-        stage.draft_into(tmp_path)
     clicked(world, "one", 1)
-    name, path, left_out = stage.draft_into(tmp_path / "draft")
-    assert (answers.read(path, name).answers[0].good, left_out) == (True, "")
+    name, path = stage.write_file(stage.drafted(), tmp_path / "draft")
+    assert answers.read(path, name).answers[0].good
     assert rows(world.store, SnapshotRow) == []

@@ -1,0 +1,41 @@
+"""What a decoder makes of an event: a trace, a reason to skip it, or an error that says why it is neither."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from connectors.errors import DecodeError
+from policies.records import Trace
+
+
+class SkipReason(StrEnum):
+    """Why a recognised event holds no answer of the agent."""
+
+    TOMBSTONE = "tombstone"
+    ERROR = "error"
+    EMPTY = "empty"
+    THOUGHT = "thought"
+    WITHHELD = "withheld"
+    NO_MODEL_CALL = "no_model_call"
+
+
+_WORDS = {
+    SkipReason.TOMBSTONE: "an empty value (a tombstone)",
+    SkipReason.ERROR: "the response is an error, not an answer",
+    SkipReason.EMPTY: "no answer: neither text, call nor refusal",
+    SkipReason.THOUGHT: "no answer: nothing but a thought",
+    SkipReason.WITHHELD: "no answer: it was withheld by a filter",
+    SkipReason.NO_MODEL_CALL: "a span that is no call of a model",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A recognised event without an answer: counted by its reason, neither a trace nor a dead letter."""
+
+    reason: SkipReason
+
+    def __str__(self) -> str:
+        return _WORDS[self.reason]
+
+
+Event = Trace | Skipped | DecodeError

@@ -1,0 +1,62 @@
+"""What the store has for recipes that learn from answers one by one: which to look at, and what is new."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from daemon.store import answers as stored
+from daemon.store import preferences
+from policies.recipes import KtoRecipe, SftRecipe
+from policies.thumbs import Learnable, Offered, judged, targets
+
+SINCE = {
+    "thumbs": stored.commented_since,
+    "scores": stored.scored_since,
+    "best": preferences.since,
+    "corrections": stored.corrected_since,
+}
+NEWEST = {
+    "thumbs": stored.last_commented,
+    "scores": stored.last_scored,
+    "best": preferences.newest_id,
+    "corrections": stored.last_corrected,
+}
+
+
+class Singles:
+    """A recipe's answers."""
+
+    def __init__(self, recipe: SftRecipe | KtoRecipe) -> None:
+        self._recipe = recipe
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the recipe takes them from."""
+        recipe = self._recipe
+        if isinstance(recipe, KtoRecipe):
+            return ("thumbs", "scores") if recipe.source == "both" else (recipe.source,)
+        return ("corrections", "best") if recipe.targets == "both" else (recipe.targets,)
+
+    def found(self, connection: Connection, *, most: int) -> Learnable:
+        """What of the newest `most` of each source can be learned from."""
+        offers = [each for name in self.sources for each in self._offered(connection, name, most)]
+        recipe = self._recipe
+        return judged(offers, recipe) if isinstance(recipe, KtoRecipe) else targets(offers, recipe)
+
+    def newest(self, connection: Connection) -> tuple[int | None, ...]:
+        """The newest row of each source."""
+        return tuple(NEWEST[name](connection) for name in self.sources)
+
+    def since(self, connection: Connection, at: float | None, *, most: int) -> int:
+        """How many came in after `at` (None: ever), at most `most` of each source."""
+        return sum(SINCE[name](connection, at, most=most) for name in self.sources)
+
+    def _offered(self, connection: Connection, source: str, most: int) -> Sequence[Offered]:
+        if source == "thumbs":
+            assert isinstance(self._recipe, KtoRecipe)
+            return stored.thumbs(connection, self._recipe.feedback, limit=most)
+        if source == "scores":
+            return stored.scores(connection, limit=most)
+        if source == "corrections":
+            return stored.corrections(connection, limit=most)
+        return stored.chosen(connection, [each.id for each in preferences.newest(connection, limit=most)])

@@ -1,0 +1,147 @@
+"""Log files written after public reports: what each line of them is. They are not part of the repository."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.decoders.detect import Decoders
+from connectors.errors import DecodeError, FatalError, UnknownFormatError
+from connectors.events import Event, Skipped, SkipReason
+from daemon.stages.logfile import explain
+from policies.records import Trace
+from tests.conftest import ROOT
+
+FIELD = ROOT.parent / "shared" / "data" / "field"
+pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"no {FIELD}: the written cases beside it stay")
+
+
+def events(name: str) -> list[Event]:
+    """Every event of a file, in order."""
+    lines = (FIELD / "logs" / name).read_bytes().splitlines()
+    return [each for line in lines for each in Decoders().decode(line, source="s", timestamp=5.0)]
+
+
+def traces(name: str) -> list[Trace]:
+    """The events of a file, of which each is a trace."""
+    found = events(name)
+    assert all(isinstance(each, Trace) for each in found), [str(each) for each in found]
+    return [each for each in found if isinstance(each, Trace)]
+
+
+def said(name: str) -> list[str]:
+    return [trace.output[0].content for trace in traces(name)]
+
+
+def test_an_outage_is_skipped() -> None:
+    """Sixty errors in a row: none is a trace, a dead letter, or a word against the decoder."""
+    found = events("01-outage-60-errors.jsonl")
+    skipped = [each.reason for each in found if isinstance(each, Skipped)]
+    assert set(skipped) == {SkipReason.ERROR}
+    assert len(skipped) >= 57
+    assert len(skipped) + sum(isinstance(each, Trace) for each in found) == len(found)
+
+
+def test_errors_among_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six in a hundred are skipped, the others are traces."""
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(FIELD / "logs" / "02-make-6-percent-errors.py"))
+    lines = (tmp_path / "errors-6pct.jsonl").read_bytes().splitlines()
+    found = [each for line in lines for each in Decoders().decode(line, source="s", timestamp=5.0)]
+    kinds = [type(each) for each in found]
+    assert (kinds.count(Trace), kinds.count(Skipped), len(kinds)) == (1407, 93, 1500)
+
+
+def test_empty_answers() -> None:
+    """Only the one that was spoken is an answer."""
+    found = events("04-empty-answers.jsonl")
+    assert [each.reason if isinstance(each, Skipped) else "trace" for each in found] == [
+        SkipReason.THOUGHT, SkipReason.WITHHELD, "trace", SkipReason.EMPTY, SkipReason.THOUGHT,
+        SkipReason.WITHHELD,
+    ]  # fmt: skip
+    (spoken,) = (each for each in found if isinstance(each, Trace))
+    assert (spoken.output[0].content, spoken.unshown) == ("Your parcel is in transit.", False)
+
+
+def test_placeholders() -> None:
+    """Thoughts leave the answer, nested text is text, and no placeholder is among these answers."""
+    found = traces("05-placeholders-in-answer.jsonl")
+    assert said("05-placeholders-in-answer.jsonl") == [
+        "In transit.",
+        "In transit.",
+        "A parcel.",
+        "In transit.",
+    ]
+    assert [trace.unshown for trace in found] == [False] * 4
+
+
+def test_ornaments() -> None:
+    """Tags, users and tools in odd shapes cost no record."""
+    found = traces("06-metadata-and-user.jsonl")
+    assert [trace.subject for trace in found] == [None, None, None, "4711", "s-9", None, None, None]
+    assert found[0].tags["ticket"] == "4711"
+    assert found[1].tags["user"] == '{"tier":"gold"}'
+    assert found[2].tags == {"beta": "true", "finish_reason": "stop"}
+
+
+def test_streams() -> None:
+    """Each is refused with what to log instead, and none speaks against the decoder."""
+    found = events("08-streams.jsonl")
+    for each, words in zip(
+        found,
+        ("list of stream chunks", "raw stream (SSE text)", "one chunk", "one chunk", "a stream's `delta`"),
+        strict=True,
+    ):
+        assert isinstance(each, DecodeError)
+        assert not isinstance(each, UnknownFormatError)
+        assert words in str(each)
+        assert "log the assembled completion" in str(each)
+
+
+def test_choices() -> None:
+    """Each by itself and by its own index."""
+    found = events("09-choices.jsonl")
+    assert [each.id if isinstance(each, Trace) else str(each) for each in found] == [
+        "n1", "no answer: it was withheld by a filter", "n2#1", "n2", "n3", "n4",
+    ]  # fmt: skip
+
+
+def test_one_array_over_many_lines() -> None:
+    """Is refused whole, with what it is."""
+    with pytest.raises(FatalError, match="one record a line; this file is one JSON array over many lines"):
+        list(explain(FIELD / "logs" / "12-pretty-array.json", Decoders()))
+
+
+def test_a_schema_header() -> None:
+    """Is named."""
+    raw = (FIELD / "logs" / "13-confluent-framed.bin").read_bytes()
+    (found,) = Decoders().decode(raw, source="s", timestamp=5.0)
+    assert "starts with Confluent's schema header (5 bytes)" in str(found)
+
+
+def test_shapes_of_real_servers() -> None:
+    """Thirteen are pairs in the one format; the last three are other formats, and are told so."""
+    found = events("15-real-shapes.jsonl")
+    assert [isinstance(each, Trace) for each in found] == [True] * 13 + [False] * 3
+    assert all(isinstance(each, UnknownFormatError) for each in found[13:])
+
+
+def traps() -> list[dict[str, Any]]:
+    path = FIELD / "traps.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("trap", traps(), ids=lambda trap: trap["trap"][:40])
+def test_traps_for_decoders_to_come(trap: dict[str, Any]) -> None:
+    """No decoder here takes one of them for something it is not: none becomes a trace."""
+    found = Decoders().decode(json.dumps(trap["record"]).encode(), source="s", timestamp=5.0)
+    assert [type(each) for each in found if not isinstance(each, DecodeError | Skipped)] == []
+    if "OTLP JSON" in trap["trap"]:
+        assert found[0] == Skipped(SkipReason.NO_MODEL_CALL)
+        assert not any(isinstance(each, UnknownFormatError) for each in found)
+    if trap["format"] in ("stream", "anthropic"):
+        assert "log the assembled completion" in str(found[0])

@@ -1,0 +1,100 @@
+"""What strangers write costs in proportion to its size, whatever they write, to read and to refuse."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from connectors.decoders.detect import Decoders
+from tests.connectors.decoders.events import native, openai
+from tests.growth import growth
+
+MOST = 12
+"""Eight times the size may cost so many times as much: linear, with room for a busy machine."""
+
+
+def answer(content: Any, **message: Any) -> Any:
+    return openai(choices=[{"message": {"role": "assistant", "content": content, **message}}])
+
+
+def calls(size: int, **fields: Any) -> list[Any]:
+    return [
+        {"id": f"call_{n}", "function": {"name": "track", "arguments": "{}"}, **fields} for n in range(size)
+    ]
+
+
+SHAPES: dict[str, Callable[[int], Any]] = {
+    "a long answer": lambda size: answer("word " * size),
+    "tags": lambda size: answer("<think></think>" * size),
+    "open tags": lambda size: answer("<think>" * size),
+    "quoted tags": lambda size: answer("'</think>'" * size),
+    "fences": lambda size: answer("```</think>" * size),
+    "channels": lambda size: answer("<|channel|>analysis<|message|>x<|end|>" * size),
+    "channels without tokens": lambda size: answer("analysisA" + "assistantfinal" * size),
+    "recipients": lambda size: answer("<|channel|>" + "to=" * size),
+    "space": lambda size: answer(" \n" * size + "x"),
+    "combining marks": lambda size: answer("\u0301\u0323" * size),
+    "parts": lambda size: answer([{"type": "text", "text": "x"}, {"type": "image_url"}] * size),
+    "nested thoughts": lambda size: answer("x", reasoning_details=[{"text": "x"}] * size),
+    "images": lambda size: answer("x", images=[{"type": "image_url"}] * size),
+    "calls": lambda size: answer(None, tool_calls=calls(size)),
+    "calls without ids": lambda size: answer(None, tool_calls=calls(size, id=None)),
+    "choices": lambda size: openai(choices=[{"message": {"content": f"a{n}"}} for n in range(size)]),
+    "choices of many turns": lambda size: {
+        "request": {"messages": [{"role": "user", "content": "x" * 50}] * size},
+        "response": {"choices": [{"message": {"content": "x"}}] * size},
+    },
+    "broken choices": lambda size: openai(choices=[{"message": 5}] * size),
+    "turns": lambda size: native(messages=[{"role": "user", "content": f"line {n}"} for n in range(size)]),
+    "results without ids": lambda size: native(
+        messages=[
+            {"role": "user", "content": "7?"},
+            {"role": "assistant", "tool_calls": calls(size, id=None)},
+            *[{"role": "tool", "content": "x", "name": "track"}] * size,
+        ]
+    ),
+    "tags of the request": lambda size: {
+        **openai(), "request": {**openai()["request"], "metadata": {f"k{n}": [n] for n in range(size)}},
+    },
+    "an event a line": lambda size: "\n".join(json.dumps(native(n)) for n in range(size // 8)),
+    "broken lines": lambda size: json.dumps(native()) + "\n{" * size,
+    "broken lines first": lambda size: "{\n" * size + json.dumps(native()),
+    "lines of nothing": lambda size: "x" + "\n" * size + "{",
+    "numbers": lambda size: [1] * size,
+    "empty objects": lambda size: [{}] * size,
+    "spans": lambda size: {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": {}}] * size}]}]},
+    "many keys": lambda size: {f"k{n}": n for n in range(size)},
+    "a stream": lambda size: {
+        "request": openai()["request"], "response": "data: {}\n\n" * size,
+    },
+    "chunks": lambda size: {
+        "request": openai()["request"], "response": [{"choices": [{"delta": {"content": "x"}}]}] * size,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_decoding_costs_in_proportion(shape: str) -> None:
+    """Whatever comes of it: a trace, a dead letter, many of them, or something to skip."""
+    built: dict[int, bytes] = {}
+
+    def raw(size: int) -> bytes:
+        if size not in built:
+            made = SHAPES[shape](size)
+            built[size] = (made if isinstance(made, str) else json.dumps(made)).encode()
+        return built[size]
+
+    decoders, size = Decoders(), 400
+    for each in (size, 8 * size):
+        raw(each)
+    assert growth(lambda each: decoders.decode(raw(each), source="s", timestamp=1.0), size) < MOST
+
+
+def test_deep_nesting_costs_in_proportion() -> None:
+    """It is refused at its depth, however deep it is."""
+
+    def read(size: int) -> None:
+        Decoders().decode(b"[" * size, source="s", timestamp=1.0)
+
+    assert growth(read, 20_000) < MOST

@@ -1,0 +1,1 @@
+"""Tests of what goes out to people and what comes back."""

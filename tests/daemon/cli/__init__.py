@@ -1,0 +1,1 @@
+"""The commands that tests call in their own process."""
