@@ -39,6 +39,7 @@ from policies.configured import (
     presentable,
 )
 from policies.independence import Asked, Override
+from policies.launch import Launch
 from policies.policy import PolicySpec
 from policies.records import Role
 
@@ -178,6 +179,7 @@ class TrainingConfig(Configured):
     """auto: on cards that have it in hardware; off: float32 everywhere."""
     memory_gb: float | None = Field(default=None, ge=0.01, le=1e5)
     """What a training may take of the device, in 10^9 bytes; None: what is there."""
+    launch: Launch = Launch()
     threads: int = Field(default=1, ge=1, le=4096)
     """CPU threads of the child. More than the free cores makes small models many times slower."""
     stall_s: float = Field(default=600.0, ge=0.1, le=YEAR_S)

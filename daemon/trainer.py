@@ -198,6 +198,7 @@ class Trainer:
             "device": self._training.device,
             "bf16": self._training.bf16,
             "memory_gb": self._training.memory_gb,
+            "launch": self._training.launch,
             "parent": None if parent is None else self.adapters_dir / parent,
             "reference": _reference(recipe, parent) if against is None else self.adapters_dir / against,
             "snapshot": snapshot,

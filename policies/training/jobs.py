@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, model_validator
 
+from policies.launch import Launch
 from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
@@ -60,6 +61,8 @@ class _Learning(_Job):
     """The date that chat templates may write into the system message; None: the day of the run."""
     memory_gb: PositiveFloat | None = None
     """What the run may take of the device (10^9 bytes); None: what is there."""
+    launch: Launch = Launch()
+    """In how many processes the run is made."""
 
     @model_validator(mode="after")
     def _one_frozen_adapter(self) -> Self:

@@ -54,20 +54,28 @@ def plan_of(job: PlanJob | TrainJob, lesson: Lesson[Any]) -> Plan:
             continued=job.frozen,
             samples=min(samples, lesson.offered),
             max_new_tokens=job.guard_max_new_tokens,
+            processes=job.launch.processes,
         ),
-        there=device.memory(where, job.memory_gb),
+        there=_there(job, where),
     )
     return engine_of(job.recipe).plan(job.recipe, job.guards, facts)
+
+
+def _there(job: PlanJob | TrainJob, where: torch.device) -> int | None:
+    """Bytes for one process: each has a card of its own, but one machine's memory is for all of them."""
+    there = device.memory(where, job.memory_gb)
+    return there if there is None or where.type == "cuda" else there // job.launch.processes
 
 
 def taken_up(job: TrainJob, lesson: Lesson[Any]) -> Plan:
     """The plan of the run in the job's directory where it left a checkpoint, else the plan at this moment."""
     now = plan_of(job, lesson)
+    left = checkpoints.newest(job.out / CHECKPOINTS)
     try:
         kept = Plan.model_validate_json((job.out / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return now
-    goes_on = kept.asked == job.recipe and checkpoints.newest(job.out / CHECKPOINTS) is not None
+    goes_on = kept.asked == job.recipe and left is not None
     return kept.taken_up(now) if goes_on else now
 
 
