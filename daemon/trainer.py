@@ -46,6 +46,7 @@ from policies.training.jobs import (
     TrainResult,
 )
 from policies.training.planning.plan import Plan
+from policies.training.turn import TURN
 
 LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
@@ -253,6 +254,8 @@ class Trainer:
             served_as=self._policy.served_as,
             day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
             lock=self._state_dir / self._training.lock,
+            turn=self._state_dir / TURN,
+            turns=self._training.turns,
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:

@@ -10,14 +10,12 @@ lock, reports and writes; another speaks only where it is the one that cannot go
 """
 
 import ctypes
-import fcntl
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +28,7 @@ from policies.training.jobs import (
     RESULT,
     AnyJob,
     AnyResult,
+    CompareJob,
     CompareResult,
     InspectJob,
     InspectResult,
@@ -42,6 +41,7 @@ from policies.training.jobs import (
 )
 from policies.training.place import Place, here
 from policies.training.progress import Reporter
+from policies.training.turn import DOES, LockedError, held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,32 +121,33 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
         return run_plan(job)
     if isinstance(job, InspectJob):
         return run_inspect(job)
-    if isinstance(job, SampleJob):
-        return run_sample(job, reporter, stopping)
-    if isinstance(job, TrainJob):
-        with _locked(job.lock, job.lock_wait_s) if here().leads else nullcontext():
+    with _alone(job, reporter):
+        if isinstance(job, SampleJob):
+            return run_sample(job, reporter, stopping)
+        if isinstance(job, TrainJob):
             return train(job, reporter, stopping)
-    return run_compare(job, reporter, stopping)
-
-
-class LockedError(Exception):
-    """Another training holds the lock."""
+        return run_compare(job, reporter, stopping)
 
 
 @contextmanager
-def _locked(path: Path, wait_s: float) -> Iterator[None]:
-    """Holds the file's lock. It goes with this process, however that ends. Raises LockedError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_s
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise LockedError(f"another training holds {path}") from None
-                time.sleep(0.05)
+def _alone(job: TrainJob | SampleJob | CompareJob, reporter: Reporter) -> Iterator[None]:
+    """Holds what this job may not share: a training its lock, and whoever needs it the device. Of several
+    processes the first holds both for all. Raises LockedError.
+    """
+    from policies.training.model import device
+
+    with ExitStack() as stack:
+        if here().leads:
+            if isinstance(job, TrainJob):
+                stack.enter_context(held(job.lock, DOES[job.kind], wait_s=job.lock_wait_s))
+            if job.turn is not None and device.taken_in_turns(job.turns, job.device):
+                stack.enter_context(
+                    held(
+                        job.turn,
+                        DOES[job.kind],
+                        waiting=lambda does: reporter.report("waiting", note=f"{does} has the device"),
+                    )
+                )
         yield
 
 

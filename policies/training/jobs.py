@@ -32,6 +32,8 @@ Device = Literal["auto", "cuda", "cpu"]
 TrainState = Literal["done", "unchanged", "halted", "stopped", "failed"]
 """How a training may end."""
 Bf16 = Literal["auto", "off"]
+Turns = Literal["auto", "always", "never"]
+"""Whether only one job at a time works on the device; auto: where that is a card."""
 
 
 class _Job(Frozen):
@@ -44,6 +46,9 @@ class _Job(Frozen):
     threads: PositiveInt = 1
     device: Device = "auto"
     bf16: Bf16 = "auto"
+    turn: Path | None = None
+    """The file that the job holds which has the device; None: it shares the device with any other."""
+    turns: Turns = "auto"
 
 
 class _Learning(_Job):
@@ -286,7 +291,17 @@ RESULTS: TypeAdapter[AnyResult] = TypeAdapter(Result)
 
 
 Event = Literal[
-    "started", "planned", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"
+    "started",
+    "waiting",
+    "planned",
+    "ready",
+    "reference",
+    "resumed",
+    "step",
+    "guard",
+    "checkpoint",
+    "sampled",
+    "done",
 ]
 
 
