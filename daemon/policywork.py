@@ -24,6 +24,7 @@ from daemon.errors import AdapterRefusedError
 from daemon.store.candidates import Prompt
 from policies.policy import PolicySpec
 from policies.training.jobs import CompareJob, CompareResult, SampleJob, SampleResult
+from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn
 
 R = TypeVar("R", SampleResult, CompareResult)
 
@@ -40,7 +41,8 @@ class SamplerDiedError(TransientError):
 class PolicyWork:
     """Runs sampling and comparing jobs. `stop` ends the one under way. `command` is how a job is run.
 
-    `adapter_path` answers the directory of an adapter that verifies; it raises AdapterRefusedError.
+    The file of the turns on the device is beside `directory`. `adapter_path` answers the directory of an
+    adapter that verifies; it raises AdapterRefusedError.
     """
 
     def __init__(
@@ -106,6 +108,12 @@ class PolicyWork:
                 raise SamplerDiedError(f"comparing the policies: {error}") from error
             state: Literal["stopped", "failed"] = "stopped" if self._stopping else "failed"
             return CompareResult(state=state, reason=str(error))
+
+    def waits_for(self) -> str:
+        """What has the device that sampling needs, in a line; "" where nothing does."""
+        if self._endpoint is not None:
+            return ""
+        return waits_for_turn(holder(self._directory.parent / TURN), SAMPLING)
 
     def stop(self) -> None:
         """Asks a child under way to end, for good. Returns at once."""
@@ -175,6 +183,8 @@ class PolicyWork:
             "threads": self._training.threads,
             "device": self._training.device,
             "bf16": self._training.bf16,
+            "turn": self._directory.parent / TURN,
+            "turns": self._training.turns,
             "prompts": tuple(prompt.messages for prompt in prompts),
             "tools": tuple(prompt.tools for prompt in prompts),
             "temperature": sampling.temperature,

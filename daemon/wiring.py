@@ -250,6 +250,7 @@ class Wiring:
             spec=self.settings.policy,
             roles=self.roles,
             sample=self.policy_work.sample,
+            device=self.policy_work.waits_for,
             halts=self.latch,
             directory=self.settings.state_dir / "snapshots",
             seed=self.settings.seed,
