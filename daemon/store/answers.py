@@ -6,7 +6,7 @@ All are of the train split, newest first.
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, inspect, select
 
 from daemon.store.hints import unindexed
 from daemon.store.preferences import IDS, contributor
@@ -20,6 +20,8 @@ CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
+LOOKED_AT = 100_000
+"""Newest events that are asked for feedback when what is new is counted: that happens every few seconds."""
 SCORING = (Role.SMALL.value, Role.LARGE.value)
 """Judges whose scores teach. The gate's never do."""
 
@@ -88,13 +90,18 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
 
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
-    """How many logged answers with feedback were stored after `at` (None: ever), at most `most`."""
-    return _count(connection, _since(_commenting(), TRACE.c.stored_at, at), most)
+    """How many logged answers with feedback were stored after `at` (None: ever), of the newest LOOKED_AT
+    events; at most `most`.
+    """
+    fresh = TRACE.c.stored_at > (-1.0 if at is None else at)
+    # In this order: a payload is read only where its event is new.
+    counted = case((fresh, case((_commented(), 1), else_=0)), else_=0)
+    return _count(connection, _newest_events(connection).where(counted == 1), most)
 
 
 def last_commented(connection: Connection) -> int | None:
-    """The newest event with feedback."""
-    return _last(connection, _commenting(), TRACE.c.id)
+    """The newest event with feedback, of the newest LOOKED_AT."""
+    return _last(connection, _newest_events(connection).where(_commented()), TRACE.c.id)
 
 
 def scored_since(connection: Connection, at: float | None, *, most: int) -> int:
@@ -117,8 +124,9 @@ def last_corrected(connection: Connection) -> int | None:
     return _last(connection, _correcting(), CANDIDATE.c.id)
 
 
-def _commenting() -> Select[Any]:
-    return select(TRACE.c.id).where(_training(), _commented())
+def _newest_events(connection: Connection) -> Select[Any]:
+    newest = connection.scalar(select(func.max(TRACE.c.id))) or 0
+    return select(TRACE.c.id).where(TRACE.c.id > newest - LOOKED_AT, _training())
 
 
 def _scoring() -> Select[Any]:

@@ -1,5 +1,6 @@
 """KTO: the loss with weights, the estimate of KL, the batches, and a run that is cut off and goes on."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from policies import answers
 from policies.answers import Answer
 from policies.recipes import KtoRecipe, Lora
-from policies.training.jobs import ADAPTER, TrainJob, TrainResult
+from policies.training.jobs import ADAPTER, PROGRESS, TrainJob, TrainResult
 from tests.policies.training.conftest import GUARDS, NOUNS, said
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -195,6 +196,21 @@ def test_a_run_that_was_cut_off_ends_as_the_same_adapter(thumbs_job: JobFor, tra
     assert (resumed.files, resumed.probe, resumed.readings) == (
         expected.files, expected.probe, expected.readings
     )  # fmt: skip
+
+
+def test_an_adapter_is_continued_and_compared_with(thumbs_job: JobFor, train: Train) -> None:
+    """The parent is the reference of loss and guards: drift and KL begin at 0."""
+    first = thumbs_job("first")
+    assert train(first).state == "done"
+    second = train(job := thumbs_job("second", parent=first.out / ADAPTER))
+    assert second.state == "done"
+    assert second.readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
+    lines = map(json.loads, (job.out / PROGRESS).read_text(encoding="utf-8").splitlines())
+    steps = [line["metrics"] for line in lines if line["event"] == "step"]
+    assert steps[0]["chosen_drift"] == pytest.approx(0, abs=1e-4)
+    assert steps[0]["rejected_drift"] == pytest.approx(0, abs=1e-4)
+    assert steps[-1]["chosen_drift"] > 0
+    assert len(second.files) == 2
 
 
 def test_a_step_is_never_cut_to_single_answers() -> None:
