@@ -28,6 +28,8 @@ HEARD: Final = 96
 ANSWER_TOKENS: Final = 32
 FIRST_STEPS: Final = 30
 SEED: Final = 11
+STEP_S: Final = 600.0
+"""A child ends between two steps; one of 16 pairs takes half a minute on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def train(
         if first is not None and progress.event == "guard" and progress.step >= first:
             child.stop()
 
-    child = Child(job, on_progress=progressed)
+    child = Child(job, grace_s=STEP_S, on_progress=progressed)
     return Lesson(child.run(), seconds, peak)
 
 
