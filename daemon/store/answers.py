@@ -90,13 +90,8 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
 
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
-    """How many logged answers with feedback were stored after `at` (None: ever), of the newest LOOKED_AT
-    events; at most `most`.
-    """
-    fresh = TRACE.c.stored_at > (-1.0 if at is None else at)
-    # In this order: a payload is read only where its event is new.
-    counted = case((fresh, case((_commented(), 1), else_=0)), else_=0)
-    return _count(connection, _newest_events(connection).where(counted == 1), most)
+    """How many logged answers with feedback were stored after `at` (None: ever), at most `most`."""
+    return _count(connection, _commenting(at), most)
 
 
 def last_commented(connection: Connection) -> int | None:
@@ -124,9 +119,13 @@ def last_corrected(connection: Connection) -> int | None:
     return _last(connection, _correcting(), CANDIDATE.c.id)
 
 
-def _newest_events(connection: Connection) -> Select[Any]:
-    newest = connection.scalar(select(func.max(TRACE.c.id))) or 0
-    return select(TRACE.c.id).where(TRACE.c.id > newest - LOOKED_AT, _training())
+def _commenting(at: float | None = None) -> Select[Any]:
+    """In this order: a payload is read only where its event is among the newest, and new."""
+    every = TRACE.alias()
+    newest = select(func.max(every.c.id)).scalar_subquery()
+    fresh = TRACE.c.stored_at > (-1.0 if at is None else at)
+    commented = case((fresh, case((_commented(), 1), else_=0)), else_=0) == 1
+    return select(TRACE.c.id).where(TRACE.c.id > newest - LOOKED_AT, _training(), commented)
 
 
 def _scoring() -> Select[Any]:

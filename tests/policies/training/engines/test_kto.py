@@ -222,7 +222,7 @@ def test_a_step_is_never_cut_to_single_answers() -> None:
     assert "a batch of 2 answers" in found.refusal
     with pytest.raises(ValueError, match="batches of 2 answers at least"):
         found.recipe.smaller()
-    with pytest.raises(ValueError, match="KL is estimated across the answers of a batch"):
+    with pytest.raises(ValueError, match="KL is estimated across the answers of a batch: write 2"):
         KtoRecipe(batch_size=1)
     with pytest.raises(ValueError, match="must be below good_from"):
         KtoRecipe(good_from=3, bad_to=3)

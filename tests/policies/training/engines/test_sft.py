@@ -164,6 +164,7 @@ def test_an_answer_is_planned_as_one_sequence() -> None:
     assert single.recipe.learning_rate == both.recipe.learning_rate
     assert single.flops < both.flops / 2
     assert "4 x 2 answers" in str(single)
-    assert decide(SftRecipe(), GUARDS, pairs.model_copy(update={"lengths": lengths})).recipe.at_once == 8
+    cut = decide(SftRecipe(), GUARDS, pairs.model_copy(update={"lengths": lengths})).recipe
+    assert (cut.method, cut.at_once) == ("sft", 8)
     refused = decide(SftRecipe(), GUARDS, pairs.model_copy(update={"lengths": lengths, "there": 1}))
     assert refused.refusal.startswith("one answer of 148 tokens does not fit")
