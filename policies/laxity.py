@@ -40,6 +40,15 @@ LAXER: Mapping[str, tuple[Side, str]] = {
     "curation.max_source_fair": ("above", "one subject may contribute more of what is trained on"),
     "curation.max_alike": ("above", "more of what is trained on may read alike"),
     "recipe.sft_weight": ("below", "a policy can get worse while its margins grow"),
+    "recipe.centring": ("below", "the level of a reward model's scores may drift"),
+    "recipe.pessimism": ("below", "rewards on which a reward model's folds disagree count for more"),
+    "recipe.verdict_weight": ("below", "the reward model, which can be gamed, counts for more than judges"),
+    "recipe.truncation_penalty": ("below", "an answer that is cut off loses less by it"),
+    "recipe.ceiling_quantile": ("above", "rewards count that hardly any answer seen before has"),
+    "recipe.kl_target": ("above", "the policy is steered further from where it began"),
+    "recipe.min_reward": ("below", "worse answers are imitated"),
+    "recipe.good_from": ("below", "worse answers are taken for good ones"),
+    "recipe.bad_to": ("above", "better answers are taken for bad ones"),
 }
 """By key below `policy`: on which side of the shipped value a value is laxer, and what that lets through."""
 
@@ -67,8 +76,11 @@ def weaker(policy: PolicySpec) -> tuple[str, ...]:
 def _compared(policy: PolicySpec, key: str) -> str | None:
     side, what = LAXER[key]
     section, *names = key.split(".")
-    written = _value(getattr(policy, section), names)
-    shipped = _value(PolicySpec.model_fields[section].get_default(call_default_factory=True), names)
+    asked = getattr(policy, section)
+    default = PolicySpec.model_fields[section].get_default(call_default_factory=True)
+    if section == "recipe":
+        default = type(asked)()  # each method has its own shipped values
+    written, shipped = _value(asked, names), _value(default, names)
     if written is None or shipped is None:
         return None  # another recipe has no such key
     if written <= shipped if side == "above" else written >= shipped:

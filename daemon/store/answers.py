@@ -95,7 +95,7 @@ def commented_since(connection: Connection, at: float | None, *, most: int) -> i
 
 
 def last_commented(connection: Connection) -> int | None:
-    """The newest event with feedback."""
+    """The newest event with feedback, of the newest LOOKED_AT."""
     return _last(connection, _commenting(), TRACE.c.id)
 
 

@@ -226,3 +226,23 @@ def test_a_step_is_never_cut_to_single_answers() -> None:
         KtoRecipe(batch_size=1)
     with pytest.raises(ValueError, match="must be below good_from"):
         KtoRecipe(good_from=3, bad_to=3)
+    with pytest.raises(ValueError, match=r"nothing of policy\.recipe\.source would be learned from"):
+        KtoRecipe(thumb_weight=0)
+
+
+def test_the_reference_is_the_jobs(thumbs_job: JobFor, train: Train) -> None:
+    """From an adapter KL is read to that, or to the base; from the base to it, or to the adapter."""
+    two = RECIPE.model_copy(update={"max_steps": 2})
+    stable = thumbs_job("stable", recipe=RECIPE)
+    assert train(stable).state == "done"
+    adapter = stable.out / ADAPTER
+    found = {
+        "level": train(thumbs_job("level", recipe=two, parent=adapter)),
+        "away": train(thumbs_job("away", recipe=two, parent=adapter, reference="base")),
+        "back": train(thumbs_job("back", recipe=two, reference=adapter)),
+    }
+    assert {result.state for result in found.values()} == {"done"}
+    assert found["level"].readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
+    for name in ("away", "back"):
+        assert found[name].readings[0].kl_sequence > 1e-3
+    assert found["away"].files != found["level"].files
