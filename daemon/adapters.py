@@ -6,26 +6,21 @@ first twelve digits end its name. safetensors has no checksum of its own: flippe
 """
 
 import hashlib
-import json
-import math
 import os
 import re
 import shutil
 import stat
-import struct
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from daemon.artefacts import check_config, check_weights, copy, describe, durable, sync
 from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
-from policies import loraconfig
 from policies.basemodel import Base
-from policies.loraconfig import LoraConfigError
 from policies.records import Frozen, canonical
 from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Probe
 
@@ -33,13 +28,8 @@ MANIFEST = "MANIFEST.json"
 FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}")
 TEMPORARY = ".tmp-"
-DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-MAX_HEADER = 100 << 20
-MAX_CONFIG = 16 << 20
-MOST_TENSORS = 200_000
 YOUNGER = frozenset({"base_digest", "served_as", "probe"})
 """Keys of a manifest that older ones do not have."""
-CHUNK = 1 << 20
 
 
 class Manifest(Frozen):
@@ -102,7 +92,7 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
     target = adapters / name
     if not target.exists():
         _write(source, target, manifest, body)
-    _sync(adapters)  # also where another publisher renamed it there and was killed
+    sync(adapters)  # also where another publisher renamed it there and was killed
     verify(target, name, digest=digest)
     return Published(name, digest, target, manifest)
 
@@ -113,10 +103,10 @@ def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
     try:
         for name, expected in sorted(manifest.files.items()):
-            _copy(source / name, temporary / name, expected)
-        _durable(temporary / MANIFEST, body)
+            copy(source / name, temporary / name, expected)
+        durable(temporary / MANIFEST, body)
         temporary.chmod(0o755)
-        _sync(temporary)
+        sync(temporary)
         try:
             temporary.rename(target)
         except OSError:
@@ -148,12 +138,18 @@ def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
     _only_known_files(directory, name)
     manifest = _manifest(directory, name, digest)
     for file, expected in sorted(manifest.files.items()):
-        found = _describe(directory / file)
+        found = describe(directory / file)
         if found != expected:
             what = "size" if found.size != expected.size else "SHA-256"
             raise AdapterRefusedError(f"adapter {name}: {file}: its {what} is not the manifest's")
-    _check_config(directory / ADAPTER_CONFIG, name, manifest)
-    _check_weights(directory / ADAPTER_WEIGHTS, name)
+    check_config(
+        directory / ADAPTER_CONFIG,
+        f"adapter {name}",
+        manifest.served_as or manifest.base_model,
+        revision=manifest.revision,
+        recipe=manifest.recipe,
+    )
+    check_weights(directory / ADAPTER_WEIGHTS, f"adapter {name}")
     return manifest
 
 
@@ -204,104 +200,3 @@ def _manifest(directory: Path, name: str, digest: str | None) -> Manifest:
     if manifest.files.keys() != FILES or name != f"{manifest.policy}-{found[:12]}":
         raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: it is that of another adapter")
     return manifest
-
-
-def _check_config(path: Path, name: str, manifest: Manifest) -> None:
-    """The configuration is one that our trainings write, on our base model."""
-    if path.stat().st_size > MAX_CONFIG:
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: longer than {MAX_CONFIG} bytes")
-    lora = manifest.recipe.get("lora")
-    targets = lora.get("target_modules") if isinstance(lora, dict) else None
-    try:
-        config = loraconfig.parse(path.read_bytes())
-        loraconfig.check(config, revision=manifest.revision, targets=targets)
-    except LoraConfigError as error:
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: {error}") from None
-    if config.get("base_model_name_or_path") != (manifest.served_as or manifest.base_model):
-        raise AdapterRefusedError(f"adapter {name}: {path.name}: made for another base model")
-
-
-def _check_weights(path: Path, name: str) -> None:
-    """The safetensors header is sound: known float types, and offsets that cover the file without a gap."""
-
-    def refuse(why: str) -> AdapterRefusedError:
-        return AdapterRefusedError(f"adapter {name}: {path.name}: {why}")
-
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER, size - 8):
-            raise refuse("no safetensors header")
-        try:
-            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
-            tensors = [entry for key, entry in header.items() if key != "__metadata__"]
-            spans = sorted(map(_span, tensors[: MOST_TENSORS + 1]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise refuse("its safetensors header is not sound") from None
-    if len(spans) > MOST_TENSORS:
-        raise refuse(f"more than {MOST_TENSORS} tensors")
-    end = 0
-    for start, stop in spans:
-        if start != end:
-            raise refuse("its tensors leave a gap or overlap")
-        end = stop
-    if not spans or end != size - 8 - length:
-        raise refuse("its tensors do not cover the file")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is written twice")
-    return found
-
-
-def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
-    """Where a tensor's bytes are, which must be as many as its shape has. Raises ValueError and its like."""
-    start, stop = entry["data_offsets"]
-    numbers = [*entry["shape"], start, stop]
-    if any(type(number) is not int or not 0 <= number < 1 << 63 for number in numbers):
-        raise ValueError("a number is no size")
-    if stop - start != math.prod(entry["shape"]) * DTYPES[entry["dtype"]]:
-        raise ValueError("size")
-    return start, stop
-
-
-def _copy(source: Path, target: Path, expected: AdapterFile) -> None:
-    """Copies durably what has the expected digest. Raises AdapterRefusedError."""
-    total, size = hashlib.sha256(), 0
-    try:
-        with source.open("rb") as reader, target.open("xb") as writer:
-            while block := reader.read(CHUNK):
-                total.update(block)
-                size += len(block)
-                writer.write(block)
-            writer.flush()
-            os.fsync(writer.fileno())
-    except FileNotFoundError:
-        raise AdapterRefusedError(f"{source}: missing") from None
-    if (total.hexdigest(), size) != (expected.sha256, expected.size):
-        raise AdapterRefusedError(f"{source}: its SHA-256 is not what the training reported")
-    target.chmod(0o444)
-
-
-def _durable(path: Path, body: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(0o444)
-
-
-def _describe(path: Path) -> AdapterFile:
-    with path.open("rb") as file:
-        return AdapterFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -31,6 +31,8 @@ from policies.training.jobs import (
     AnyJob,
     CompareJob,
     CompareResult,
+    GradeJob,
+    GradeResult,
     InspectJob,
     InspectResult,
     PlanJob,
@@ -54,7 +56,7 @@ SLACK_S = 2.0
 LOG_LINES = 3
 LOG_BYTES = 8192
 
-R = TypeVar("R", PlanResult, TrainResult, SampleResult, CompareResult, InspectResult)
+R = TypeVar("R", PlanResult, TrainResult, SampleResult, CompareResult, InspectResult, GradeResult)
 log = get("children")
 
 
@@ -112,6 +114,12 @@ class Child(Generic[R]):
     @overload
     def __init__(
         self: "Child[InspectResult]", job: InspectJob, *, stall_s: float = ..., grace_s: float = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        command: Callable[[Path], Sequence[str]] = ...,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self: "Child[GradeResult]", job: GradeJob, *, stall_s: float = ..., grace_s: float = ...,
         on_progress: Callable[[Progress], None] | None = ...,
         command: Callable[[Path], Sequence[str]] = ...,
     ) -> None: ...  # fmt: skip

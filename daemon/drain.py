@@ -8,17 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from connectors.decoders.detect import Decoders
 from connectors.errors import FatalError
+from daemon.course import Course
 from daemon.errors import RefusedError, UsageError
 from daemon.outlook import Outlook
 from daemon.runrows import RunOutcome
 from daemon.schedule import Due, short
 from daemon.stages.logfile import ingest_file
 from daemon.stages.sampling import Batch
-from daemon.store import ledger, outcomes, preferences, rollouts, stops
+from daemon.store import ledger, outcomes, preferences, rewardmodels, rollouts, stops
 from daemon.store import snapshots as frozen
 from daemon.store.adapters import newest
 from daemon.store.evaluations import cut_off, latest
@@ -30,6 +32,7 @@ from daemon.store.traces import Counts
 from daemon.wiring import Wiring
 from policies import answers
 from policies import snapshot as snapshots
+from policies.recipes import Recipe
 from policies.records import Role
 from policies.selection import told
 from policies.training.planning.plan import Plan
@@ -172,39 +175,72 @@ def curate(parts: Wiring) -> Curated:
 
 
 def train(
-    parts: Wiring, *, snapshot: str | None, actor: str, on_plan: Callable[[Plan], None] | None = None
+    parts: Wiring,
+    *,
+    snapshot: str | None,
+    actor: str,
+    method: str | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
 ) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
     on one that is frozen now.
+
+    `method` None: by the policy's (first) recipe; a run that was cut off goes on by whichever it had.
     """
+    recipe = recipe_for(parts, method)
     parts.trainer.recover()
-    snapshot = snapshot or parts.trainer.cut_off()
     if snapshot is None:
-        frozen = parts.occasion.freeze()
-        if isinstance(frozen, Due):
-            raise RefusedError(frozen.reason)
-        snapshot = frozen.id
+        cut_off = parts.trainer.cut_off(recipes=None if method is None else (recipe,))
+        course = cut_off or _frozen(parts, recipe)
+        snapshot, recipe = course.snapshot, course.recipe
     elif Path(snapshot).is_file():
         snapshot = _register(parts, Path(snapshot), note=f"given by {actor}")
-    return parts.trainer.train(snapshot, actor=actor, on_plan=on_plan)
+    return parts.trainer.train(snapshot, actor=actor, recipe=recipe, on_plan=on_plan)
 
 
-def plan(parts: Wiring, *, snapshot: str | None) -> Outlook:
+def _frozen(parts: Wiring, recipe: Recipe) -> Course:
+    frozen = parts.occasion.freeze(recipe)
+    if isinstance(frozen, Due):
+        raise RefusedError(frozen.reason)
+    return Course(frozen.id, recipe)
+
+
+def recipe_for(parts: Wiring, method: str | None) -> Recipe:
+    """The policy's first recipe, or that of the method. Raises UsageError for a method that there is not."""
+    policy = parts.settings.policy
+    try:
+        return policy.recipe if method is None else policy.recipe_of(method)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"method {method}: {problem['msg']}") from None
+
+
+def rewards(parts: Wiring) -> list[dict[str, Any]]:
+    """Decides on every reward model that is held; answers all of them, newest first."""
+    while parts.releases.step():
+        pass
+    found = parts.store.read(rewardmodels.newest)
+    return [{name: getattr(each, name) for name in REWARD_LISTED} for each in found]
+
+
+def plan(parts: Wiring, *, snapshot: str | None, method: str | None = None) -> Outlook:
     """What `train` would do with the same snapshot. Nothing is frozen, stored or halted by it."""
+    recipe = recipe_for(parts, method)
     if snapshot is not None:
         if Path(snapshot).is_file():
-            return parts.planner.plan(_read(Path(snapshot)).id, Path(snapshot).resolve())
+            return parts.planner.plan(_read(Path(snapshot)).id, Path(snapshot).resolve(), recipe=recipe)
         known = parts.store.read(lambda c: frozen.get(c, snapshot))
         if known is None:
             raise UsageError(f"there is no snapshot {snapshot[:12]}")
-        return parts.planner.plan(known.id, parts.settings.state_dir / known.path)
-    draft = parts.occasion.freezing.drafted()
-    waits = short(parts.occasion.material(), parts.occasion.terms)
+        return parts.planner.plan(known.id, parts.settings.state_dir / known.path, recipe=recipe)
+    feed = parts.occasion.feed(recipe)
+    draft = feed.freezing.drafted()
+    waits = short(feed.material(), parts.occasion.terms)
     left_out = f"left out: {told(draft.left_out)}" if draft.left_out else ""
     notes = (left_out,) if waits is None else (waits.reason,)
     with tempfile.TemporaryDirectory(prefix="rlaifd-plan-") as folder:
-        name, path = parts.occasion.freezing.write_file(draft, Path(folder))
-        return parts.planner.plan(name, path, notes=tuple(filter(None, notes)))
+        name, path = feed.freezing.write_file(draft, Path(folder))
+        return parts.planner.plan(name, path, recipe=recipe, notes=tuple(filter(None, notes)))
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
@@ -251,6 +287,9 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
     return list(decided.values())
 
 
+REWARD_LISTED = (
+    *("name", "state", "reasons", "missing", "labels", "base_model", "run_id", "created_at", "decided_at"),
+)
 LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
 
 

@@ -186,6 +186,9 @@ class Metrics:
         self.training_runs = self._counter("training_runs_total", "Finished runs.", "result")
         self.training_step = self._gauge("training_step", "Step of the run under way.")
         self.training_loss = self._gauge("training_loss", "Loss at the last reported step.")
+        self.training_figure = self._gauge(
+            "training_figure", "A figure of the last reported step, as the method names it.", "figure"
+        )
         self.training_kl = self._gauge(
             "training_kl_nats", "Mean KL to the reference per sequence, on fresh samples, in training."
         )

@@ -3,32 +3,24 @@
 The daemon's schedule, `rlaifd train`, and whoever shows why training waits ask here.
 """
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from daemon import rewardsource
 from daemon.clock import Clock
 from daemon.config import Settings, TrainingConfig
+from daemon.course import Course
+from daemon.feed import Feed
 from daemon.latch import Latch
-from daemon.schedule import Due, Facts, Material, Terms, Turn, due, short
-from daemon.stages.freezing import Freezing, FrozenSnapshot, NoPreferencesError
-from daemon.store import evaluations, rollouts, runs, snapshots
-from daemon.store.kinds import Draft
+from daemon.schedule import Due, Facts, Material, Terms, Turn, due, lacking, short
+from daemon.stages.freezing import Freezing, FrozenSnapshot
+from daemon.store import evaluations, rollouts, runs
+from daemon.store.kinds import grouped
 from daemon.store.store import Store
+from policies.recipes import Recipe
 from policies.records import Scope
-from policies.selection import told
-
-HOUR_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Drafted:
-    """A draft, with what it was made from: the newest there was, and the hour, for old ones go by age."""
-
-    newest: Hashable
-    hour: int
-    draft: Draft
 
 
 class Occasion:
@@ -48,78 +40,103 @@ class Occasion:
         self._clock = clock
         self._latch = latch
         self._cut_off = cut_off
-        self._recipe = settings.policy.recipe
+        self._settings = settings
         self.terms = _terms(settings.training)
-        self.freezing = Freezing(
-            store=store,
-            clock=clock,
+        self._feeds = [self._feed(recipes) for recipes in grouped(settings.policy.recipes)]
+
+    def _feed(self, recipes: tuple[Recipe, ...]) -> Feed:
+        settings = self._settings
+        freezing = Freezing(
+            store=self._store,
+            clock=self._clock,
             spec=settings.policy,
             directory=settings.state_dir / "snapshots",
             seed=settings.seed,
+            recipe=recipes[0],
         )
-        self._drafted: _Drafted | None = None
+        return Feed(store=self._store, clock=self._clock, freezing=freezing, recipes=recipes)
+
+    def feed(self, recipe: Recipe | None = None) -> Feed:
+        """What there is for the recipe alone, listed in the policy or not. None: the policy's first."""
+        return self._feed((recipe or self._settings.policy.recipe,))
+
+    @property
+    def freezing(self) -> Freezing:
+        """Of the policy's first recipe."""
+        return self._feeds[0].freezing
 
     def due(self, *, leads: bool = True) -> Due:
         """Whether a run is due, or why not."""
         return due(self.facts(leads=leads), self.terms, now=self._clock.now())
 
     def facts(self, *, leads: bool = True) -> Facts:
-        """What the store says, now."""
+        """What the store says of the first kind of snapshot on which a run is due now, else of the first."""
         halted = any(halt.scope == Scope.TRAINING for halt in self._latch.active())
-        found = self._store.read(lambda c: self._facts(c, halted=halted, leads=leads))
-        free = leads and not halted and not found.running
-        return replace(found, cut_off=free and self._cut_off())
+        found = self._store.read(
+            lambda c: [self._facts(c, feed, halted=halted, leads=leads) for feed in self._feeds]
+        )
+        free = leads and not halted and not found[0].running
+        if free and self._cut_off():
+            return replace(found[0], cut_off=True)
+        if len(found) == 1:
+            return found[0]
+        now = self._clock.now()
+        return next((each for each in found if due(each, self.terms, now=now).yes), found[0])
 
-    def _facts(self, connection: Connection, *, halted: bool, leads: bool) -> Facts:
+    def _facts(
+        self, connection: Connection, feed: Feed, *, halted: bool = False, leads: bool = True
+    ) -> Facts:
+        kind, methods = feed.freezing.kind, [recipe.method for recipe in feed.recipes]
         return Facts(
             last_start=runs.last_start(connection),
-            new_preferences=self.freezing.kind.since(
-                connection, runs.last_learned(connection), most=max(self.terms.min_new, 1)
+            new_preferences=kind.since(
+                connection, runs.last_learned(connection, methods), most=max(self.terms.min_new, 1)
             ),
-            called=self.freezing.kind.made_of,
+            called=kind.made_of,
             halted=halted,
             running=runs.running(connection),
-            material=self.material,
+            material=feed.material,
             turn=_last_turn(connection),
             leads=leads,
+            released=any(rewardsource.unused(connection, recipe) for recipe in feed.recipes),
         )
 
     def material(self) -> Material:
-        """What a run would learn from now."""
-        return self._material(self._draft())
+        """What a run by the policy's first recipe would learn from now."""
+        return self.feed().material()
 
-    def freeze(self) -> FrozenSnapshot | Due:
-        """The snapshot that a run is to learn from, or why none is to start on what is there now."""
-        self._drafted = None
-        draft = self._draft()
-        return short(self._material(draft), self.terms) or self.freezing.write(draft)
+    def freeze(self, recipe: Recipe | None = None) -> FrozenSnapshot | Due:
+        """The snapshot that a run by the recipe is to learn from, or why none is to start on what is there
+        now. None: the policy's first.
+        """
+        feed = self.feed(recipe)
+        return short(feed.material(), self.terms) or feed.freeze()
 
-    def _material(self, draft: Draft) -> Material:
-        rejected = self._store.read(lambda c: self._rejected(c, draft))
-        return Material(len(draft.ids), told(draft.left_out), rejected, self.freezing.kind.unit)
+    def freeze_each(self) -> list[Course] | Due:
+        """What the policy's recipes are to learn from: one snapshot for each kind of which there is enough.
+        Left out are recipes that were rejected on the same data, and those that have learned from it, unless
+        all have. Or why no run is to start.
+        """
+        courses: list[Course] = []
+        waits: Due | None = None
+        for feed in self._feeds:
+            feed.forget()
+            facts = self._store.read(lambda c, feed=feed: self._facts(c, feed))  # type: ignore[misc]
+            lacks = lacking(facts, self.terms)
+            if lacks is None:
+                only_released = facts.new_preferences < self.terms.min_new
+                courses += feed.courses(only_released=only_released)
+            waits = waits or lacks
+        return courses if courses or waits is None else waits
 
-    def _draft(self) -> Draft:
-        """The draft of the newest there is; read once for each of them, since it may be a long look."""
-        newest, hour = self._store.read(self.freezing.kind.newest), int(self._clock.now() // HOUR_S)
-        known = self._drafted
-        if known is not None and (known.newest, known.hour) == (newest, hour):
-            return known.draft
-        try:
-            draft = self.freezing.drafted()
-        except NoPreferencesError:
-            draft = Draft((), {})
-        self._drafted = _Drafted(newest, hour, draft)
-        return draft
-
-    def _rejected(self, connection: Connection, draft: Draft) -> str | None:
-        """The run that the same recipe, from the same start and on the same data, was rejected after."""
-        start = None if self._recipe.start == "base" else rollouts.in_force(connection).stable
-        recipe = self._recipe.model_dump(mode="json")
-        for found in runs.rejections(connection, recipe=recipe, parent=start):
-            had = snapshots.get(connection, found.snapshot_id)
-            if had is not None and self.freezing.kind.same(had, draft):
-                return found.reason
-        return None
+    def going_on(self, cut_off: Course) -> list[Course]:
+        """A run that was cut off, and then what else is to learn from its snapshot."""
+        feed = next((each for each in self._feeds if cut_off.recipe in each.recipes), None)
+        others = [] if feed is None else [each for each in feed.recipes if each != cut_off.recipe]
+        left = self._store.read(
+            lambda c: [each for each in others if not rewardsource.has_learned(c, cut_off.snapshot, each)]
+        )
+        return [cut_off, *(Course(cut_off.snapshot, each) for each in left)]
 
 
 def _terms(training: TrainingConfig) -> Terms:

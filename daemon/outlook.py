@@ -14,6 +14,7 @@ from daemon.errors import RlaifdError
 from daemon.store import candidates, runs
 from daemon.store.candidates import Cut
 from daemon.store.store import Store
+from policies.recipes import Recipe
 from policies.training.jobs import PlanJob, PlanResult
 from policies.training.planning.plan import Plan
 
@@ -58,14 +59,21 @@ class Planner:
         self._stall_s = stall_s
         self._start = start
 
-    def plan(self, snapshot_id: str, file: Path, *, notes: tuple[str, ...] = ()) -> Outlook:
+    def plan(
+        self,
+        snapshot_id: str,
+        file: Path,
+        *,
+        recipe: Recipe | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Outlook:
         """The outlook of a training on the snapshot's file, as the trainer would ask for it.
 
         Raises ChildFailedError where nothing can be planned: no pair is left, the base model is not there.
         """
         out = self._jobs / uuid.uuid4().hex
         try:
-            job = PlanJob(out=out, **self._asked(snapshot=file, snapshot_id=snapshot_id))
+            job = PlanJob(out=out, **self._asked(snapshot=file, snapshot_id=snapshot_id, recipe=recipe))
             plan = self._start(job, stall_s=self._stall_s).run().plan
         finally:
             shutil.rmtree(out, ignore_errors=True)

@@ -23,10 +23,19 @@ from daemon.config import TrainingConfig
 from daemon.errors import AdapterRefusedError
 from daemon.store.candidates import Prompt
 from policies.policy import PolicySpec
-from policies.training.jobs import CompareJob, CompareResult, SampleJob, SampleResult
+from policies.snapshot import Pair
+from policies.training.jobs import (
+    CompareJob,
+    CompareResult,
+    GradeJob,
+    GradeResult,
+    RewardFiles,
+    SampleJob,
+    SampleResult,
+)
 from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn
 
-R = TypeVar("R", SampleResult, CompareResult)
+R = TypeVar("R", SampleResult, CompareResult, GradeResult)
 
 KEPT = 3
 """Directories of failed jobs that are kept."""
@@ -109,6 +118,18 @@ class PolicyWork:
             state: Literal["stopped", "failed"] = "stopped" if self._stopping else "failed"
             return CompareResult(state=state, reason=str(error))
 
+    def grade(self, pairs: Sequence[Pair], reward: RewardFiles) -> GradeResult:
+        """By how many points the reward model puts each pair's chosen answer ahead.
+
+        Raises TransientError where the child failed.
+        """
+        try:
+            with self._directory_of_its_own() as out:
+                job = GradeJob(**self._where(out), reward=reward, pairs=tuple(pairs))
+                return self._run(Child(job, stall_s=self._training.stall_s, command=self._command))
+        except ChildFailedError as error:
+            raise TransientError(f"grading by a reward model: {error}") from error
+
     def waits_for(self) -> str:
         """What has the device that sampling needs, in a line; "" where nothing does."""
         if self._endpoint is not None:
@@ -176,17 +197,22 @@ class PolicyWork:
     def _common(self, out: Path, prompts: Sequence[Prompt], seed: int) -> dict[str, Any]:
         sampling = self._spec.sampling
         return {
+            **self._where(out),
+            "seed": seed,
+            "prompts": tuple(prompt.messages for prompt in prompts),
+            "tools": tuple(prompt.tools for prompt in prompts),
+            "temperature": sampling.temperature,
+            "max_new_tokens": sampling.max_new_tokens,
+        }
+
+    def _where(self, out: Path) -> dict[str, Any]:
+        return {
             "out": out,
             "base_model": self._spec.base_model,
             "revision": self._spec.revision,
-            "seed": seed,
             "threads": self._training.threads,
             "device": self._training.device,
             "bf16": self._training.bf16,
             "turn": self._directory.parent / TURN,
             "turns": self._training.turns,
-            "prompts": tuple(prompt.messages for prompt in prompts),
-            "tools": tuple(prompt.tools for prompt in prompts),
-            "temperature": sampling.temperature,
-            "max_new_tokens": sampling.max_new_tokens,
         }

@@ -124,6 +124,7 @@ def _loops(
         Loop("leader", leader.step, TTL_S / 3),
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
+        Loop("release", leader.only(parts.releases.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("watch", parts.watch.step, poll_s, awaited=True),
     ]
     if parts.settings.rollout.lead:
@@ -181,14 +182,12 @@ def _listener(parts: Wiring, heartbeats: Heartbeats, schedule: Schedule) -> List
 
 
 def _train(parts: Wiring) -> None:
-    """One run that the schedule found due: the one that was cut off, or one on what there is by then."""
-    snapshot = parts.trainer.cut_off()
-    if snapshot is None:
-        frozen = parts.occasion.freeze()
-        if isinstance(frozen, Due):
-            raise RefusedError(frozen.reason)
-        snapshot = frozen.id
-    parts.trainer.train(snapshot, actor="schedule")
+    """What the schedule found due: a run that was cut off, or each recipe on what there is by then."""
+    cut_off = parts.trainer.cut_off()
+    courses = parts.occasion.freeze_each() if cut_off is None else parts.occasion.going_on(cut_off)
+    if isinstance(courses, Due):
+        raise RefusedError(courses.reason)
+    parts.trainer.train_each(courses, actor="schedule")
 
 
 def _stop_children(parts: Wiring) -> None:

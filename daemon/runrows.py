@@ -9,21 +9,26 @@ from sqlalchemy import Connection
 
 from daemon.adapters import Published
 from daemon.errors import HaltedError, RlaifdError
+from daemon.rewardmodels import PublishedReward
 from daemon.store import adapters as adapter_rows
 from daemon.store import halts, ledger, runs
+from daemon.store import rewardmodels as reward_rows
 from policies.records import Scope
 from policies.training.jobs import TrainJob, TrainResult
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How a run ended. `adapter` is the published adapter's name where `state` is done."""
+    """How a run ended. Where `state` is done `adapter` is the published adapter's name, or `reward_model` is
+    the published reward model's.
+    """
 
     run: str
     state: runs.State
     reason: str
     adapter: str | None
     result: TrainResult | None
+    reward_model: str | None = None
 
 
 def write_start(
@@ -68,14 +73,19 @@ def write_start(
 
 
 def write_end(
-    connection: Connection, *, outcome: RunOutcome, published: Published | None, now: float
+    connection: Connection, *, outcome: RunOutcome, published: Published | PublishedReward | None, now: float
 ) -> None:
-    """Ends the run, with the adapter's row where one was published."""
+    """Ends the run, with the row of the adapter or of the reward model where one was published."""
     result = None if outcome.result is None else outcome.result.model_dump(mode="json")
     if outcome.state == "failed":
         before = runs.get(connection, outcome.run)
         result = {"attempts": 1 + ((before.result or {}).get("attempts", 0) if before else 0)}
-    if published is not None:
+    if isinstance(published, PublishedReward):
+        manifest = published.manifest.model_dump(mode="json")
+        reward_rows.record(
+            connection, name=published.name, digest=published.digest, manifest=manifest, now=now
+        )
+    elif published is not None:
         adapter_rows.record(
             connection,
             name=published.name,
@@ -104,5 +114,6 @@ def write_end(
         action=f"training {outcome.state}",
         subject=outcome.run,
         reason=outcome.reason,
-        detail={"adapter": outcome.adapter},
+        detail={"adapter": outcome.adapter}
+        | ({} if outcome.reward_model is None else {"reward_model": outcome.reward_model}),
     )

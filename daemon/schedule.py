@@ -90,7 +90,8 @@ class Material:
 class Facts:
     """What the store says: `last_start` is the newest run's start (seconds since the epoch) or None.
 
-    `material` is read last, where all else is met: it is the dear part.
+    `material` is read last, where all else is met: it is the dear part. `released`: a reward model was
+    released that a recipe asks for, and no run by that recipe began since.
     """
 
     last_start: float | None
@@ -104,6 +105,7 @@ class Facts:
     """What `new_preferences` counts, in the plural."""
     cut_off: bool = False
     """A run was cut off and can go on from its checkpoint."""
+    released: bool = False
 
 
 def due(facts: Facts, terms: Terms, *, now: float) -> Due:
@@ -116,8 +118,9 @@ def due(facts: Facts, terms: Terms, *, now: float) -> Due:
     held = _held(facts, terms)
     if held is None and facts.cut_off:
         return Due(yes=True, reason="a run that was cut off goes on from its checkpoint")
-    held = held or _early(facts, terms, now) or _short(facts, terms)
-    return held or Due(yes=True, reason=f"{facts.new_preferences} new {facts.called}")
+    held = held or _early(facts, terms, now) or lacking(facts, terms)
+    why = "a reward model was released" if facts.released else f"{facts.new_preferences} new {facts.called}"
+    return held or Due(yes=True, reason=why)
 
 
 def _held(facts: Facts, terms: Terms) -> Due | None:
@@ -146,8 +149,9 @@ def _early(facts: Facts, terms: Terms, now: float) -> Due | None:
     return None
 
 
-def _short(facts: Facts, terms: Terms) -> Due | None:
-    if facts.new_preferences < terms.min_new:
+def lacking(facts: Facts, terms: Terms) -> Due | None:
+    """Why what there is gives no run of the schedule anything to learn; None where it does."""
+    if facts.new_preferences < terms.min_new and not facts.released:
         return _not(f"{facts.new_preferences} new {facts.called} of {terms.min_new}", Waits.NEW_PREFERENCES)
     return short(facts.material(), terms)
 

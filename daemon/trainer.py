@@ -8,7 +8,7 @@ same training is asked for again, and ends as the same adapter.
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,40 +16,38 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from daemon import adapters, version
-from daemon.adapters import Manifest, Published
+from daemon import adapters, publication, rewardsource
+from daemon.adapters import Published
 from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.children import Child, ChildFailedError, another_lives
 from daemon.clock import Clock
 from daemon.config import TrainingConfig
-from daemon.errors import AdapterRefusedError, HaltedError, RlaifdError, UsageError
+from daemon.course import Course
+from daemon.errors import AdapterRefusedError, RlaifdError, UsageError
+from daemon.following import Follower
 from daemon.latch import Latch
 from daemon.leavings import Leavings, resumable
 from daemon.log import get
 from daemon.metrics import Metrics
+from daemon.rewardmodels import PublishedReward
 from daemon.runrows import RunOutcome, write_end, write_start
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
+from daemon.store.runs import Run
 from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
 from policies.training.jobs import (
-    ADAPTER,
     JOB,
     JOBS,
-    PLAN,
     Job,
-    Progress,
     TrainJob,
     TrainResult,
 )
 from policies.training.planning.plan import Plan
 from policies.training.turn import TURN
-
-LOOK_S = 2.0
-"""How often a run under way asks whether training was halted, and notes its step."""
 
 log = get("trainer")
 
@@ -91,12 +89,17 @@ class Trainer:
         """Where adapters are published."""
         return self._state_dir / "adapters"
 
+    @property
+    def rewards_dir(self) -> Path:
+        """Where reward models are published."""
+        return self._state_dir / "rewards"
+
     def recover(self) -> list[str]:
         """Sweeps half-published adapters, and marks as stopped the runs of this machine whose process was
         killed. Runs that another process is at are left alone. To be called before this process trains.
         Answers the ids of the stopped runs.
         """
-        swept = adapters.sweep(self.adapters_dir)
+        swept = adapters.sweep(self.adapters_dir) + adapters.sweep(self.rewards_dir)
         now = self._clock.now()
         orphans = self._store.write(
             lambda c: runs.abandon(c, gone=self._gone, reason="its process ended", now=now)
@@ -106,9 +109,9 @@ class Trainer:
             log.warning("training_recovered", runs=orphans, swept=swept, left=left)
         return orphans
 
-    def cut_off(self, *, by_itself: bool = True) -> str | None:
-        """The snapshot of the newest run that was cut off and can go on from a checkpoint, or None.
-        `by_itself`: also where it was its child that failed.
+    def cut_off(self, *, recipes: Sequence[Recipe] | None = None, by_itself: bool = True) -> Course | None:
+        """What the newest run that was cut off was at, where it can go on from a checkpoint by one of the
+        recipes (None: the policy's), or None. `by_itself`: also where it was its child that failed.
 
         It goes on as it was asked, on its own snapshot: by the same recipe, on the same base model, from the
         same adapter as a training now. What came in since then is the next run's.
@@ -119,12 +122,20 @@ class Trainer:
         snapshot = self._store.read(lambda c: snapshots.get(c, run.snapshot_id))
         if snapshot is None or not (self._state_dir / snapshot.path).is_file():
             return None
+        for recipe in self._policy.recipes if recipes is None else recipes:
+            if run.recipe.get("method", recipe.method) == recipe.method and self._was_at(
+                run, snapshot, recipe
+            ):
+                return Course(snapshot.id, recipe)
+        return None
+
+    def _was_at(self, run: Run, snapshot: StoredSnapshot, recipe: Recipe) -> bool:
+        file = self._state_dir / snapshot.path
         try:
-            job = self._job(snapshot, run.id, self.asked(snapshot=self._state_dir / snapshot.path,
-                                                         snapshot_id=snapshot.id))  # fmt: skip
+            asked = self.asked(snapshot=file, snapshot_id=snapshot.id, recipe=recipe)
+            return self._cut_off(self._job(snapshot, run.id, asked)) == run.id
         except RlaifdError:  # what is wrong is told by the training that is then begun
-            return None
-        return snapshot.id if self._cut_off(job) == run.id else None
+            return False
 
     def _gone(self, run: str, pid: int | None, since: float) -> bool:
         """The run is of this machine's state directory, and nobody is at it any more."""
@@ -167,11 +178,35 @@ class Trainer:
             self._asked = False
             job, run = self._begin(snapshot_id, actor, recipe, guards, from_base=from_base)
             self._metrics.training_active.set(1)
+            self._metrics.training_figure.clear()
             self._metrics.training_kl_limit.set(job.guards.kl_nats.limit)
             return self._run(job, run, actor, on_plan)
         finally:
             self._metrics.training_active.set(0)
             self._busy.release()
+
+    def train_each(self, courses: Sequence[Course], *, actor: str) -> list[RunOutcome]:
+        """Follows each course, one after another, until one is stopped or halted. One that cannot be
+        followed yet, such as PPO's before a reward model is released, is told of and costs the others
+        nothing.
+
+        Raises as `train` does where training is halted, and what the last was refused for where none can be
+        followed.
+        """
+        ended: list[RunOutcome] = []
+        refused: RlaifdError | None = None
+        for course in courses:
+            try:
+                ended.append(self.train(course.snapshot, actor=actor, recipe=course.recipe))
+            except (UsageError, AdapterRefusedError) as error:
+                refused = error
+                log.warning("recipe_refused", method=course.recipe.method, reason=str(error))
+                continue
+            if ended[-1].state in {"stopped", "halted"}:
+                break
+        if not ended and refused is not None:
+            raise refused
+        return ended
 
     def asked(
         self,
@@ -183,7 +218,8 @@ class Trainer:
     ) -> dict[str, Any]:
         """What a training on a snapshot, and a plan for one, are asked alike. `recipe` None: the policy's.
 
-        Raises AdapterRefusedError where the adapter in force cannot be gone on from.
+        Raises AdapterRefusedError where the adapter in force cannot be gone on from, and UsageError where the
+        recipe cannot be followed.
         """
         base, recipe = self._base.now(), recipe or self._policy.recipe
         stable = self._store.read(rollouts.in_force).stable
@@ -205,6 +241,9 @@ class Trainer:
             "snapshot": snapshot,
             "snapshot_id": snapshot_id,
             "recipe": recipe,
+            "reward": rewardsource.chosen(
+                recipe, store=self._store, rewards=self.rewards_dir, base=self._base
+            ),
             "guards": self._policy.guards,
             "guard_max_new_tokens": self._policy.sampling.max_new_tokens,
         }
@@ -269,7 +308,7 @@ class Trainer:
 
     def _run(self, job: TrainJob, run: str, actor: str, on_plan: Callable[[Plan], None] | None) -> RunOutcome:
         self._child = self._start(
-            job, stall_s=self._training.stall_s, on_progress=_Follower(self, run, on_plan).follow
+            job, stall_s=self._training.stall_s, on_progress=self._follower(run, on_plan).follow
         )
         log.info("training_started", run=run, snapshot=job.snapshot_id[:12], actor=actor)
         try:
@@ -294,29 +333,23 @@ class Trainer:
                 actor="training",
                 fingerprint=f"run:{run}",
             )
+        if isinstance(published, PublishedReward):
+            told = f"reward model {published.name} is held until labels release it"
+            outcome = RunOutcome(run, result.state, told, None, result, reward_model=published.name)
+            return self._end(run, outcome, published)
         name = None if published is None else published.name
         return self._end(run, RunOutcome(run, result.state, result.reason, name, result), published)
 
-    def _publish(self, job: TrainJob, run: str, result: TrainResult) -> Published:
+    def _publish(self, job: TrainJob, run: str, result: TrainResult) -> Published | PublishedReward:
         """Raises AdapterRefusedError where files or base model are not what they were in the run."""
         self._base.require(job.base_digest)
-        manifest = Manifest(
-            policy=self._policy.name,
-            base_model=job.base_model,
-            revision=job.revision,
-            parent=None if job.parent is None else job.parent.name,
-            snapshot=job.snapshot_id,
-            run=run,
-            recipe=(result.plan.recipe if result.plan else job.recipe).model_dump(mode="json"),
-            code_version=version(),
-            files=result.files,
-            base_digest=job.base_digest,
-            served_as=job.served_as,
-            probe=result.probe,
-        )
-        return adapters.publish(job.out / ADAPTER, adapters=self.adapters_dir, manifest=manifest)
+        if job.recipe.method == "reward":
+            return publication.reward_model(job, run, result, policy=self._policy.name, to=self.rewards_dir)
+        return publication.adapter(job, run, result, policy=self._policy.name, to=self.adapters_dir)
 
-    def _end(self, run: str, outcome: RunOutcome, published: Published | None) -> RunOutcome:
+    def _end(
+        self, run: str, outcome: RunOutcome, published: Published | PublishedReward | None
+    ) -> RunOutcome:
         now = self._clock.now()
         self._store.write(partial(write_end, outcome=outcome, published=published, now=now))
         self._metrics.training_runs.labels(outcome.state).inc()
@@ -327,57 +360,14 @@ class Trainer:
         )
         return outcome
 
+    def _follower(self, run: str, on_plan: Callable[[Plan], None] | None) -> Follower:
+        return Follower(
+            run, self._directory(run), store=self._store, latch=self._latch, metrics=self._metrics,
+            on_plan=on_plan, end=self._ask_to_end,
+        )  # fmt: skip
+
     def _directory(self, run: str) -> Path:
         return self._state_dir / "runs" / run
-
-    def observe(self, progress: Progress) -> None:
-        """Sets the gauges from a line of progress."""
-        figures = progress.metrics
-        if progress.event == "step":
-            self._metrics.training_step.set(progress.step)
-            if "loss" in figures:
-                self._metrics.training_loss.set(figures["loss"])
-        elif progress.event == "guard":
-            self._metrics.training_kl.set(figures["kl_sequence"])
-            self._metrics.entropy.labels("candidate").set(figures["entropy"])
-
-    def planned(self, run: str) -> Plan:
-        """Takes up what the run's child has decided."""
-        plan = Plan.model_validate_json((self._directory(run) / PLAN).read_bytes())
-        recipe = plan.recipe.model_dump(mode="json")
-        self._store.write(lambda c: runs.decide(c, run, recipe=recipe))
-        log.info("training_planned", run=run, plan=str(plan))
-        return plan
-
-    def look(self, run: str, step: int) -> None:
-        """Notes the step, and stops the child when training was halted meanwhile."""
-        self._store.write(lambda c: runs.advance(c, run, step=step))
-        try:
-            self._latch.check(Scope.TRAINING)
-        except HaltedError as error:
-            log.warning("training_halted_under_way", run=run, reason=str(error))
-            self._ask_to_end()
-
-
-class _Follower:
-    """Listens to one run's child."""
-
-    def __init__(self, trainer: Trainer, run: str, on_plan: Callable[[Plan], None] | None) -> None:
-        self._trainer = trainer
-        self._run = run
-        self._on_plan = on_plan
-        self._looked = time.monotonic()
-
-    def follow(self, progress: Progress) -> None:
-        """Takes one line of progress."""
-        if progress.event == "planned":
-            plan = self._trainer.planned(self._run)
-            if self._on_plan is not None:
-                self._on_plan(plan)
-        self._trainer.observe(progress)
-        if time.monotonic() - self._looked > LOOK_S:
-            self._looked = time.monotonic()
-            self._trainer.look(self._run, progress.step)
 
 
 def _reference(recipe: Recipe, parent: str | None) -> Literal["start", "base"]:

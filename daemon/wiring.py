@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from daemon.stages.audit import Plan
     from daemon.stages.judge import JudgeStage
     from daemon.stages.recheck import Recheck
+    from daemon.stages.release import Releases
     from daemon.trainer import Trainer
     from policies.constitution import Constitution
     from policies.rubric import Rubric
@@ -308,6 +309,16 @@ class Wiring:
             halts=self.latch,
             seed=self.settings.seed,
         )
+
+    @cached_property
+    def releases(self) -> "Releases":
+        from daemon.stages.release import Releases
+
+        return Releases(
+            store=self.store, clock=self.clock, spec=self.settings.policy, versions=self.versions,
+            grade=self.policy_work.grade, directory=self.settings.state_dir / "rewards",
+            base=self.base_on_disk,
+        )  # fmt: skip
 
     def _verified_path(self, adapter: str) -> Path:
         """The adapter's directory, verified. Raises AdapterRefusedError."""

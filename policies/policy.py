@@ -6,14 +6,15 @@ values that were vetted; `family` has no default, because a guessed family could
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from policies.basemodel import Base
 from policies.configured import BaseUrl, Configured, Count, Family, Temperature, misfit
 from policies.quantities import AutoInt, Part, Share
-from policies.recipes import DpoRecipe, Recipe
+from policies.recipes import RECIPES, DpoRecipe, Recipe
+from policies.release import ReleaseRule
 
 Mode = Literal["enforce", "dry_run"]
 
@@ -202,9 +203,48 @@ class PolicySpec(Configured):
     sampling: Sampling = ChildSampling()
     curation: CurationRule = CurationRule()
     recipe: Recipe = DpoRecipe()
+    """Or a list: the first, and those of `also`."""
+    also: tuple[Recipe, ...] = ()
+    """Further recipes: a scheduled training follows each, and the gate decides on every adapter."""
     guards: TrainingGuards = TrainingGuards()
     halts: HaltRules = HaltRules()
     gate: GateRule = GateRule()
+    release: ReleaseRule = ReleaseRule()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, raw: Any) -> Any:
+        """A list of recipes is the first one and the others."""
+        listed = raw.get("recipe") if isinstance(raw, dict) else None
+        if not isinstance(listed, list | tuple):
+            return raw
+        if not listed:
+            raise misfit("recipe", "an empty list: name one recipe at least, or leave it out")
+        return {**raw, "recipe": listed[0], "also": [*listed[1:], *raw.get("also", ())]}
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "PolicySpec":
+        methods = [each.method for each in self.recipes]
+        twice = next((name for name in methods if methods.count(name) > 1), None)
+        if twice is not None:
+            raise misfit("recipe", f"method {twice} is listed twice")
+        return self
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """All of them, in the order in which they are followed."""
+        return (self.recipe, *self.also)
+
+    def recipe_of(self, method: str) -> Recipe:
+        """The recipe that has the method, else the method's defaults with the first recipe's adapter shape.
+
+        Raises ValueError for a method that there is not.
+        """
+        for each in self.recipes:
+            if each.method == method:
+                return each
+        asked = {"method": method, "lora": self.recipe.lora.model_dump()}
+        return RECIPES.validate_python(asked)
 
     @property
     def base(self) -> Base:

@@ -11,7 +11,7 @@ in points per nat: the best policy under a coefficient c is the reference times 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from policies.configured import Configured, Count, misfit
 from policies.quantities import (
@@ -296,3 +296,4 @@ Recipe = Annotated[
     BeforeValidator(_named),
 ]
 """What `policy.recipe` may be."""
+RECIPES: TypeAdapter[Recipe] = TypeAdapter(Recipe)

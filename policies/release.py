@@ -2,32 +2,31 @@
 
 It must do better than a rule that only looks at length, which a reward model falls into most easily, and it
 must not lose what the judge knew that it learned from. Both are measured on the same audit labels, which
-nothing was fitted or chosen on and which are younger than the fit; which labels those are is the caller's to
-say.
+nothing was fitted on; which labels those are is the caller's to say.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from policies import paired
 from policies.agreement import Choice, Side, adjudicate
+from policies.configured import Configured
 from policies.intervals import Interval, bounds, clustered
-from policies.records import Frozen
 
 Kind = Literal["release", "hold", "reject"]
 MOST_LABELS = 100_000
 
 
-class ReleaseRule(Frozen):
+class ReleaseRule(Configured):
     """What a reward model must show."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     max_loss: float = Field(default=0.05, ge=0, le=1)
     """Share of agreement by which it may be behind the judge it learned from, by the lower bound."""
-    min_labels: PositiveInt = 50
+    min_labels: int = Field(default=50, ge=1, le=2000)
     """Fewer decide nothing, whatever they say."""
 
 

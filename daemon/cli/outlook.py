@@ -4,6 +4,7 @@ from typing import Any
 
 from daemon.outlook import Outlook
 from policies.recipes import Recipe
+from policies.training.planning.plan import Plan
 from policies.training.planning.resolved import Explicit
 
 
@@ -52,7 +53,7 @@ def text(outlook: Outlook) -> str:
         ("base model", f"{outlook.base_model} ({plan.facts.shape.parameters / 1e6:,.0f} M weights)"),
         ("data", _data(outlook)),
         *recipe.rows(),
-        ("steps", f"{recipe.steps}; guards look {plan.readings} times, at {plan.samples} answers"),
+        ("steps", f"{recipe.steps}; {_looks(plan)}"),
         ("memory", f"{plan.memory} of {_there(outlook)} on the {plan.facts.setting.kind}"),
         ("time", time_of(outlook)),
         ("auto", ", ".join(_left_open(plan.asked)) or "nothing: every number is written"),
@@ -87,6 +88,12 @@ def _data(outlook: Outlook) -> str:
 def _there(outlook: Outlook) -> str:
     there = outlook.plan.facts.there
     return "an unknown amount" if there is None else f"{there / 1e9:.1f} GB"
+
+
+def _looks(plan: Plan) -> str:
+    if not plan.readings:
+        return "it is no policy, and the guards sample nothing"
+    return f"guards look {plan.readings} times, at {plan.samples} answers"
 
 
 def _left_open(asked: Recipe) -> list[str]:

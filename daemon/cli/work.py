@@ -178,36 +178,56 @@ def train(
     snapshot: Annotated[
         str | None, typer.Option(help="A snapshot's id or file; default: freeze one now.")
     ] = None,
+    *,
+    method: Annotated[
+        str | None, typer.Option(help="dpo, reward or ppo; default: the configuration's (first) recipe.")
+    ] = None,
     actor: ActorOption = "operator",
     plan: Annotated[
         bool, typer.Option("--plan", help="Only show what would be done. Exit 1 if it does not fit.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one adapter now. Exit 3 while training is halted."""
+    """Train one adapter, or one reward model, now. Exit 3 while training is halted."""
     from daemon import drain
 
     if plan:
-        _plan(config, snapshot, as_json=as_json)
+        _plan(config, snapshot, method, as_json=as_json)
         return
     say = None if as_json else (lambda decided: print(f"plan: {decided}", flush=True))
     with wired(config, working=True) as parts:
-        outcome = drain.train(parts, snapshot=snapshot, actor=actor, on_plan=say)
+        outcome = drain.train(parts, snapshot=snapshot, actor=actor, method=method, on_plan=say)
     emit(
-        {name: getattr(outcome, name) for name in ("run", "state", "reason", "adapter")},
+        {name: getattr(outcome, name) for name in ("run", "state", "reason", "adapter", "reward_model")},
         as_json=as_json,
         text=lambda ended: f"run {ended['run']} {ended['state']}: {ended['adapter'] or ended['reason']}",
     )
-    if outcome.adapter is None:
+    if outcome.adapter is None and outcome.reward_model is None:
         raise typer.Exit(1)
 
 
-def _plan(config: Path, snapshot: str | None, *, as_json: bool) -> None:
+def rewards(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show the reward models, and decide on those that are held by the labels there are."""
+    from daemon import drain
+
+    with wired(config, working=True) as parts:
+        found = drain.rewards(parts)
+    emit(
+        found,
+        as_json=as_json,
+        text=lambda rows: (
+            "\n".join(f"{row['name']} {row['state']}: {'; '.join(row['reasons'])}" for row in rows)
+            or "no reward model is published: `rlaifd train --method reward`"
+        ),
+    )
+
+
+def _plan(config: Path, snapshot: str | None, method: str | None, *, as_json: bool) -> None:
     from daemon import drain
     from daemon.cli import outlook
 
     with wired(config, working=True) as parts:
-        found = drain.plan(parts, snapshot=snapshot)
+        found = drain.plan(parts, snapshot=snapshot, method=method)
     emit(outlook.state(found), as_json=as_json, text=lambda _: outlook.text(found))
     if found.plan.refusal:
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ from daemon.store import preferences
 from daemon.store.kinds import Draft, kind_of
 from daemon.store.store import Store
 from policies.policy import PolicySpec
+from policies.recipes import Recipe
 from policies.selection import Reason, selected, told
 
 log = get("freezing")
@@ -39,20 +40,28 @@ class FrozenSnapshot:
 
 
 class Freezing:
-    """Drafts and writes snapshots of the kind that the policy's recipe learns from.
+    """Drafts and writes snapshots of the kind that a recipe learns from.
 
     The same content gives the same snapshot.
     """
 
     def __init__(
-        self, *, store: Store, clock: Clock, spec: PolicySpec, directory: Path, seed: int = 0
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        spec: PolicySpec,
+        directory: Path,
+        seed: int = 0,
+        recipe: Recipe | None = None,
     ) -> None:
+        """`recipe` None: the policy's first."""
         self._store = store
         self._clock = clock
         self._spec = spec
         self._directory = directory
         self._seed = seed
-        self.kind = kind_of(spec)
+        self.kind = kind_of(spec, recipe)
 
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
         """Writes the snapshot of what the caps allow, at most `limit` or `max_pairs`, newest first.

@@ -143,6 +143,17 @@ def _labelled(
     }
 
 
+def choices(
+    connection: Connection, role: Role, version: str, pairs: Iterable[Pair], *, min_gap: float
+) -> dict[Pair, Choice | None]:
+    """What the judge's version said of the pairs that it was asked about; None: it did not decide."""
+    if role is Role.SMALL:
+        found = _by_score(connection, role, version, pairs, min_gap)
+    else:
+        found = _by_pair(connection, role, version, pairs)
+    return {pair: verdict.choice for pair, verdict in found.items()}
+
+
 def spread(
     connection: Connection, role: Role, version: str, *, window: int, since: float | None = None
 ) -> Spread:

@@ -17,7 +17,7 @@ from daemon.store.store import Store
 from policies import answers, snapshot
 from policies.answers import Answer
 from policies.policy import PolicySpec
-from policies.recipes import KtoRecipe, SftRecipe
+from policies.recipes import KtoRecipe, Recipe, SftRecipe
 from policies.selection import Reason
 from policies.thumbs import Gathered, offers_of
 
@@ -146,9 +146,20 @@ class Answers:
         return stored.candidate_ids is not None and set(stored.candidate_ids) == set(draft.ids)
 
 
-def kind_of(spec: PolicySpec) -> Kind:
-    """The kind that the policy's recipe learns from."""
-    recipe = spec.recipe
+def grouped(recipes: Sequence[Recipe]) -> list[tuple[Recipe, ...]]:
+    """The recipes by the kind that they learn from, in their order. Pairs are one kind for whoever learns
+    from them; which answers are good or bad is each recipe's own.
+    """
+    groups: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        own = isinstance(recipe, SftRecipe | KtoRecipe)
+        groups.setdefault(recipe.method if own else Pairs.unit, []).append(recipe)
+    return [tuple(group) for group in groups.values()]
+
+
+def kind_of(spec: PolicySpec, recipe: Recipe | None = None) -> Kind:
+    """The kind that the recipe learns from; None: the policy's first."""
+    recipe = recipe or spec.recipe
     return Answers(spec, recipe) if isinstance(recipe, SftRecipe | KtoRecipe) else Pairs(spec)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, func,
 
 from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
-from daemon.store.kinds import kind_of
+from daemon.store.kinds import grouped, kind_of
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
 from policies.policy import PolicySpec
@@ -46,6 +46,7 @@ def stock(
     """All of it, in the caller's transaction. `people`: of the configured judges."""
     most = max(COUNTED, 4 * min_preferences)
     kind = kind_of(policy)
+    methods = [recipe.method for recipe in grouped(policy.recipes)[0]]
     found, selection = _selection(connection, policy, now, most=most)
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
@@ -61,7 +62,7 @@ def stock(
         stored=found.stored,
         kept=len(selection.kept),
         left_out=Counter(found.left_out) + Counter(selection.left_out),
-        fresh=kind.since(connection, runs.last_learned(connection), most=most),
+        fresh=kind.since(connection, runs.last_learned(connection, methods=methods), most=most),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
         unlabelled=len(pairs.keys() - _labelled(connection, audited)),

@@ -1,16 +1,18 @@
 """Training runs: begun, followed, ended once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Table, func, insert, inspect, select, update
+from sqlalchemy import Connection, Row, Select, Table, func, insert, inspect, select, update
 
-from daemon.store.tables import EvaluationRow, RunRow
+from daemon.store.tables import EvaluationRow, RewardModelRow, RunRow
+from policies.recipes import DpoRecipe
 from policies.training.jobs import TrainState
 
 RUN = cast(Table, inspect(RunRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
+REWARD_MODEL = cast(Table, inspect(RewardModelRow).local_table)
 State = TrainState
 LEARNED: tuple[str, ...] = ("running", "done", "unchanged", "halted")
 """The states of a run that saw its preferences to the end, or will: the same ones need no further run."""
@@ -129,6 +131,14 @@ def get(connection: Connection, run: str) -> Run | None:
     return None if found is None else _run(found)
 
 
+def learned(connection: Connection, snapshot_id: str, method: str) -> float | None:
+    """When the newest run by the method started that saw the snapshot to the end; None without one."""
+    query = select(RUN.c.started_at, RUN.c.recipe).where(
+        RUN.c.snapshot_id == snapshot_id, RUN.c.state.in_(LEARNED)
+    )
+    return _last(connection, query, (method,))
+
+
 def unfinished(connection: Connection, snapshot_id: str) -> list[Run]:
     """The snapshot's runs that were stopped or failed, newest first."""
     query = (
@@ -156,17 +166,32 @@ def newest(connection: Connection, *, limit: int = 20) -> list[Run]:
     return [_run(row) for row in connection.execute(query)]
 
 
-def last_start(connection: Connection) -> float | None:
-    """When the newest run started, seconds since the epoch; None before the first."""
-    found: float | None = connection.scalar(select(func.max(RUN.c.started_at)))
-    return found
+def last_start(connection: Connection, methods: Collection[str] | None = None) -> float | None:
+    """When the newest run started, seconds since the epoch; None before the first. `methods`: by one of
+    them.
+    """
+    return _last(connection, select(RUN.c.started_at, RUN.c.recipe), methods)
 
 
-def last_learned(connection: Connection) -> float | None:
-    """When the newest run started that saw its preferences to the end; one that failed has not."""
-    query = select(func.max(RUN.c.started_at)).where(RUN.c.state.in_(LEARNED))
-    found: float | None = connection.scalar(query)
-    return found
+def last_learned(connection: Connection, methods: Collection[str] | None = None) -> float | None:
+    """When the newest run started that saw its preferences to the end; one that failed has not. `methods`: by
+    one of them.
+    """
+    query = select(RUN.c.started_at, RUN.c.recipe).where(RUN.c.state.in_(LEARNED))
+    return _last(connection, query, methods)
+
+
+def _last(
+    connection: Connection, query: Select[tuple[float, Any]], methods: Collection[str] | None
+) -> float | None:
+    for row in connection.execute(query.order_by(RUN.c.started_at.desc())):
+        if methods is None or _method(row.recipe) in methods:
+            return float(row.started_at)
+    return None
+
+
+def _method(recipe: Mapping[str, Any]) -> str:
+    return str(recipe.get("method", DpoRecipe().method))
 
 
 def last_failure(connection: Connection) -> float | None:
@@ -184,25 +209,36 @@ class Rejection:
     run: str
     snapshot_id: str
     reason: str
+    started_at: float
 
 
 def rejections(
     connection: Connection, *, recipe: dict[str, Any], parent: str | None, limit: int = 20
 ) -> list[Rejection]:
     """Of the newest runs, those that the same recipe was asked of, from the same start, and whose adapter the
-    gate rejected, or that changed nothing. What a guard halted is not among them: a person resumes training
-    and knows why.
+    gate rejected, whose reward model labels rejected, or that changed nothing. What a guard halted is not
+    among them: a person resumes training and knows why.
     """
     found = []
     for run in newest(connection, limit=limit):
         if _asked(run) != recipe or run.parent != parent:
             continue
-        if run.state == "unchanged":
-            found.append(Rejection(run.id, run.snapshot_id, f"run {run.id} changed nothing on these pairs"))
-        elif run.adapter is not None and _decision(connection, run.adapter) == "reject":
-            said = f"the gate rejected {run.adapter}, which run {run.id} made of these pairs"
-            found.append(Rejection(run.id, run.snapshot_id, said))
+        why = _rejected(connection, run)
+        if why is not None:
+            found.append(Rejection(run.id, run.snapshot_id, why, run.started_at))
     return found
+
+
+def _rejected(connection: Connection, run: Run) -> str | None:
+    if run.state == "unchanged":
+        return f"run {run.id} changed nothing on these pairs"
+    if run.adapter is not None and _decision(connection, run.adapter) == "reject":
+        return f"the gate rejected {run.adapter}, which run {run.id} made of these pairs"
+    query = select(REWARD_MODEL.c.name).where(
+        REWARD_MODEL.c.run_id == run.id, REWARD_MODEL.c.state == "reject"
+    )
+    name = connection.scalar(query)
+    return None if name is None else f"labels rejected {name}, which run {run.id} made of these pairs"
 
 
 def _asked(run: Run) -> dict[str, Any]:

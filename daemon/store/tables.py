@@ -331,6 +331,27 @@ class AdapterRow(SQLModel, table=True):
     quarantine_reason: str | None = None
 
 
+class RewardModelRow(SQLModel, table=True):
+    """A published reward model, and whether training may learn from it. The directory never changes."""
+
+    __tablename__ = "reward_model"
+    name: str = Field(primary_key=True)
+    digest: str = Field(unique=True)
+    """Digest of its manifest."""
+    base_model: str
+    run_id: str = Field(foreign_key="run.id")
+    manifest: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    state: str = "hold"
+    """hold | release | reject"""
+    reasons: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    missing: int | None = None
+    """About how many more labels would decide a hold; None: no number is known."""
+    labels: int = 0
+    """Labels that the decision rests on."""
+    created_at: float
+    decided_at: float | None = None
+
+
 class EvaluationRow(SQLModel, table=True):
     """One gate attempt: a candidate adapter against the stable one, its evidence and the decision."""
 

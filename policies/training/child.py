@@ -30,6 +30,8 @@ from policies.training.jobs import (
     AnyResult,
     CompareJob,
     CompareResult,
+    GradeJob,
+    GradeResult,
     InspectJob,
     InspectResult,
     PlanJob,
@@ -58,6 +60,7 @@ RESULT_OF = {
     "sample": SampleResult,
     "compare": CompareResult,
     "inspect": InspectResult,
+    "grade": GradeResult,
 }
 M_MMAP_THRESHOLD = -3
 MAPPED_BYTES = 1 << 20
@@ -113,6 +116,7 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
     """Does the job. Raises StoppedError, SnapshotError, JobError and LockedError."""
     # Imported here: the environment must be set before torch is, and a broken job needs no torch to say so.
     from policies.training.compare import run_compare, run_sample
+    from policies.training.grading import run_grade
     from policies.training.inspection import run_inspect
     from policies.training.lesson import run_plan
     from policies.training.run import train
@@ -122,6 +126,8 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
     if isinstance(job, InspectJob):
         return run_inspect(job)
     with _alone(job, reporter):
+        if isinstance(job, GradeJob):
+            return run_grade(job, reporter, stopping)
         if isinstance(job, SampleJob):
             return run_sample(job, reporter, stopping)
         if isinstance(job, TrainJob):
@@ -130,7 +136,7 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
 
 
 @contextmanager
-def _alone(job: TrainJob | SampleJob | CompareJob, reporter: Reporter) -> Iterator[None]:
+def _alone(job: TrainJob | SampleJob | CompareJob | GradeJob, reporter: Reporter) -> Iterator[None]:
     """Holds what this job may not share: a training its lock, and whoever needs it the device. Of several
     processes the first holds both for all. Raises LockedError.
     """

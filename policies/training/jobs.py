@@ -14,6 +14,7 @@ from policies.launch import Launch
 from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
+from policies.snapshot import Pair
 from policies.training.planning.plan import Plan
 
 JOB = "job.json"
@@ -22,6 +23,8 @@ LOG = "log.txt"
 RESULT = "result.json"
 PLAN = "plan.json"
 ADAPTER = "adapter"
+REWARD = "reward"
+"""The directory of a reward model, inside the job's."""
 CHECKPOINTS = "checkpoints"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -145,7 +148,16 @@ class InspectJob(_Job):
     kind: Literal["inspect"] = "inspect"
 
 
-AnyJob = PlanJob | TrainJob | SampleJob | CompareJob | InspectJob
+class GradeJob(_Job):
+    """Say by how many points a reward model puts each pair's chosen answer ahead of its rejected one."""
+
+    kind: Literal["grade"] = "grade"
+    reward: RewardFiles
+    pairs: tuple[Pair, ...]
+    day: date | None = None
+
+
+AnyJob = PlanJob | TrainJob | SampleJob | CompareJob | InspectJob | GradeJob
 Job = Annotated[AnyJob, Field(discriminator="kind")]
 
 
@@ -205,10 +217,10 @@ class Probe(Frozen):
 class TrainResult(Frozen):
     """How a training ended.
 
-    `done`: `files` are the adapter's, in `<out>/adapter`, and all its tensors are finite; read again they
-    are what was trained. `unchanged`: it went to its end and the policy is what it was: there is no adapter.
-    `halted`: a guard stopped it. `stopped`: it was asked to stop and left a checkpoint. `failed`: it can say
-    why.
+    `done`: `files` are the adapter's, in `<out>/adapter`, or the reward model's, by their paths in
+    `<out>/reward`, and all tensors are finite; read again they are what was trained. `unchanged`: it went to
+    its end and the policy is what it was: there is no adapter. `halted`: a guard stopped it. `stopped`: it
+    was asked to stop and left a checkpoint. `failed`: it can say why.
     """
 
     kind: Literal["train"] = "train"
@@ -292,7 +304,19 @@ class InspectResult(Frozen):
     """The most tokens of a sequence; None: the model does not say."""
 
 
-AnyResult = PlanResult | TrainResult | SampleResult | CompareResult | InspectResult
+class GradeResult(Frozen):
+    """`leads` are in points, in the order of the pairs; None for one that cannot be graded, and why is in
+    `refused`, by its index.
+    """
+
+    kind: Literal["grade"] = "grade"
+    state: Literal["done", "failed", "stopped"]
+    reason: str = ""
+    leads: tuple[float | None, ...] = ()
+    refused: dict[int, str] = Field(default_factory=dict)
+
+
+AnyResult = PlanResult | TrainResult | SampleResult | CompareResult | InspectResult | GradeResult
 Result = Annotated[AnyResult, Field(discriminator="kind")]
 
 JOBS: TypeAdapter[AnyJob] = TypeAdapter(Job)

@@ -13,7 +13,7 @@ from pathlib import Path
 TURN = "device.lock"
 """The file under the state directory that the job holds which has the device."""
 SAMPLING, TRAINING = "sampling", "a training"
-DOES = {"train": TRAINING, "sample": SAMPLING, "compare": "a comparison"}
+DOES = {"train": TRAINING, "sample": SAMPLING, "compare": "a comparison", "grade": "a grading"}
 """What those who wait are told of a job, by its kind."""
 POLL_S = 0.05
 TELL_S = 5.0

@@ -12,6 +12,7 @@ import pytest
 
 from daemon import adapters
 from daemon.adapters import MANIFEST
+from daemon.artefacts import MOST_TENSORS
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import canonical
@@ -256,7 +257,7 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path, folder: Path, b
 def test_more_tensors_than_any_adapter_has_are_refused(tmp_path: Path, folder: Path) -> None:
     """A header of millions is not gone through."""
     bad = source(tmp_path / "bad")
-    empty = {f"t{number}": entry([0], 0, 0) for number in range(adapters.MOST_TENSORS + 2)}
+    empty = {f"t{number}": entry([0], 0, 0) for number in range(MOST_TENSORS + 2)}
     (bad / ADAPTER_WEIGHTS).write_bytes(tensors(**empty))
     with pytest.raises(AdapterRefusedError, match="more than 200000 tensors"):
         adapters.publish(bad, adapters=folder, manifest=manifest(bad))

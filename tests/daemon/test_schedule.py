@@ -65,6 +65,8 @@ READY = Facts(last_start=None, new_preferences=300, halted=False, running=False,
         ({"cut_off": True, "new_preferences": 0, "last_start": NOW - 5}, True, CUT_OFF),
         ({"cut_off": True, "halted": True}, False, "training is halted"),
         ({"cut_off": True, "running": True}, False, "a run is under way"),
+        ({"released": True, "new_preferences": 0}, True, "a reward model was released"),
+        ({"released": True, "last_start": NOW - 60}, False, "the last run started less than 3600 s ago"),
     ],
 )
 def test_due(change: dict[str, object], yes: bool, reason: str) -> None:

@@ -123,3 +123,16 @@ def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_well(tmp_path: Path)
         process.terminate()
         _, said = process.communicate(timeout=120)
     assert (process.returncode, said) == (0, b"")
+
+
+def test_a_method_that_cannot_be_followed_is_told_in_one_line(tmp_path: Path) -> None:
+    """An unknown one with those that there are; PPO without a released reward model with the way to one."""
+    write(tmp_path)
+    assert rlaifd("rewards", cwd=tmp_path).out == (
+        "no reward model is published: `rlaifd train --method reward`\n"
+    )
+    _, snapshot = snapshots.write(tmp_path / "given", "support-agent", [pair(1)])
+    train = ("train", "--snapshot", str(snapshot), "--method")
+    assert "'dpo', 'reward', 'ppo', 'sft', 'kto'" in one_line(rlaifd(*train, "rlhf", cwd=tmp_path), 2)
+    said = one_line(rlaifd(*train, "ppo", cwd=tmp_path), 2)
+    assert said.startswith("rlaifd: method ppo needs a released reward model, and there is none: run `rlaifd")

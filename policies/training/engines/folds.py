@@ -20,13 +20,11 @@ from policies.training.engines.passes import Passes
 from policies.training.engines.reward import Finite, RewardTrainer
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, AdapterFile
+from policies.training.jobs import CHECKPOINTS, REWARD, AdapterFile
 from policies.training.model import checkpoints, lora
 from policies.training.model.dataset import Example
 from policies.training.model.lora import Base
 
-REWARD = "reward"
-"""The directory of the whole, inside the job's."""
 CALIBRATED = 10
 """One prompt of so many is calibrated on."""
 PROBES = 16

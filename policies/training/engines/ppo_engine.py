@@ -65,13 +65,14 @@ class PpoEngine:
         if no_room:
             told += f", {no_room} without room for {recipe.max_new_tokens} new tokens in {most}"
         if not kept:
-            raise JobError(f"nothing to learn from: {told}")
+            advice = ": lower policy.recipe.max_new_tokens" if no_room else ""
+            raise JobError(f"nothing to learn from: {told}{advice}")
         return Lesson(
             items=prompts,
             offered=len(found),
             left_out={str(why): count for why, count in prepared.left_out.items()} | {"no_room": no_room},
             told=told,
-            lengths=lengths_of(kept),
+            lengths=lengths_of(kept).model_copy(update={"pairs": len(prompts)}),
             prompts=[each.ids for each in prompts],
             probe=probe.draw(kept, job.seed),
         )

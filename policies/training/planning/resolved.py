@@ -207,7 +207,7 @@ class ResolvedPpo(PpoRecipe):
         """Steps, answers, prompts and rate."""
         return (
             f"{self.steps} steps of {self.prompts} x {self.answers} answers of up to {self.max_new_tokens} "
-            f"tokens, {self.microbatch} at a time, {lengths.pairs} pairs' prompts, learning rate "
+            f"tokens, {self.microbatch} at a time, {lengths.pairs} prompts, learning rate "
             f"{self.learning_rate:g}, KL near {self.kl_target:g} nats"
         )
 

@@ -121,6 +121,7 @@ def test_a_snapshot_holds_the_pairs_and_is_named_by_its_content(world: World) ->
     }
     assert all(len(pair.chosen[0].content) > len(pair.rejected[0].content) for pair in read.pairs)
     assert all(0.5 < pair.soft < 1 for pair in read.pairs)
+    assert {(pair.chosen_reward, pair.rejected_reward) for pair in read.pairs} == {(7.0, 1.0)}
     assert [file.name for file in world.directory.iterdir()] == [first.path.name]
 
 

@@ -98,17 +98,22 @@ class Bench:
         self.latch = Latch(store, clock, self.metrics)
         self.act: Act = succeed
         self.jobs: list[TrainJob] = []
+        self._base_model = base_model
+        self.policy(**policy)
+        self.snapshot = freeze(store, state)
+
+    def policy(self, **policy: Any) -> None:
+        """A trainer for another policy, on the same store."""
         self.trainer = Trainer(
-            store=store,
-            state_dir=state,
-            policy=PolicySpec(name="support", family="tiny", base_model=base_model, **policy),
+            store=self.store,
+            state_dir=self.state,
+            policy=PolicySpec(name="support", family="tiny", base_model=self._base_model, **policy),
             training=TrainingConfig(),
             latch=self.latch,
             metrics=self.metrics,
-            clock=clock,
+            clock=self.clock,
             start=self._start,
         )
-        self.snapshot = freeze(store, state)
 
     def _start(self, job: TrainJob, **options: Any) -> Any:
         self.jobs.append(job)

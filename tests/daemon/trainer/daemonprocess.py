@@ -1,6 +1,6 @@
 """A trainer with real children, and the process that trains with it, to be killed.
 
-Run as `python -m tests.daemon.trainer.daemonprocess STATE BASE_MODEL SNAPSHOT`.
+Run as `python -m tests.daemon.trainer.daemonprocess STATE BASE_MODEL SNAPSHOT [RECIPE]`.
 """
 
 import sys
@@ -15,7 +15,7 @@ from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from daemon.trainer import Trainer
 from policies.policy import Guard, PolicySpec, TrainingGuards
-from policies.recipes import DpoRecipe, Lora
+from policies.recipes import RECIPES, DpoRecipe, Lora
 
 
 def real_trainer(state: Path, base_model: str) -> Trainer:
@@ -35,4 +35,5 @@ def real_trainer(state: Path, base_model: str) -> Trainer:
 
 
 if __name__ == "__main__":
-    real_trainer(Path(sys.argv[1]), sys.argv[2]).train(sys.argv[3], actor="test")
+    recipe = RECIPES.validate_json(sys.argv[4]) if len(sys.argv) > 4 else None
+    real_trainer(Path(sys.argv[1]), sys.argv[2]).train(sys.argv[3], actor="test", recipe=recipe)

@@ -23,6 +23,12 @@ def leaving(act: Act, *, steps: int = 3) -> Act:
     return left
 
 
+def at(bench: Bench) -> str | None:
+    """The snapshot of the run that was cut off and can go on."""
+    found = bench.trainer.cut_off()
+    return None if found is None else found.snapshot
+
+
 def kept(bench: Bench) -> list[str]:
     """The runs whose checkpoints are there."""
     return sorted(path.parent.name for path in bench.state.glob(f"runs/*/{CHECKPOINTS}"))
@@ -34,7 +40,7 @@ def test_a_run_that_was_cut_off_is_asked_for_by_its_snapshot(bench: Bench) -> No
     bench.act = leaving(end_as("stopped", "asked to stop at step 3 of 9"))
     first = bench.train()
     freeze(bench.store, bench.state, pairs=40)
-    assert bench.trainer.cut_off() == bench.snapshot
+    assert at(bench) == bench.snapshot
     assert kept(bench) == [first.run]
     bench.act = succeed
     assert bench.train().run == first.run
@@ -58,14 +64,14 @@ def test_another_training_takes_nothing_up(bench: Bench) -> None:
     assert kept(bench) == [first.run]
     bench.clock.advance(60)
     second = bench.train()
-    assert (bench.trainer.cut_off(), kept(bench)) == (bench.snapshot, [second.run])
+    assert (at(bench), kept(bench)) == (bench.snapshot, [second.run])
 
 
 def test_a_child_that_crashed_waits_for_its_turn(bench: Bench) -> None:
     """It is taken up by the next training that is due, and is no reason for one."""
     bench.act = leaving(crash)
     bench.train()
-    assert bench.trainer.cut_off() == bench.snapshot
+    assert at(bench) == bench.snapshot
     assert bench.trainer.cut_off(by_itself=False) is None
     bench.train()
     bench.train()
@@ -88,7 +94,7 @@ def test_what_kills_its_process_each_time_is_given_up(bench: Bench) -> None:
     bench.train()
     for step in (4, 4, 9, 9):
         killed_at(bench, bench.trainer, step)
-        assert bench.trainer.cut_off() == bench.snapshot
+        assert at(bench) == bench.snapshot
     killed_at(bench, bench.trainer, 9)
     assert (bench.trainer.cut_off(), kept(bench)) == (None, [])
 

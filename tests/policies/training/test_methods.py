@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,16 @@ from policies.training.jobs import (
     ADAPTER,
     ADAPTER_WEIGHTS,
     CHECKPOINTS,
+    JOB,
     PROGRESS,
+    RESULT,
+    GradeJob,
+    GradeResult,
     RewardFiles,
     TrainJob,
     TrainResult,
 )
+from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -189,6 +196,13 @@ def test_ppo_goes_on_from_a_parent_that_is_its_reference(ppo_job: JobFor, train:
     assert lines(child, "step")[0]["metrics"]["kl_sequence"] == pytest.approx(0, abs=1e-5)
 
 
+def test_ppo_without_room_for_an_answer_says_what_to_lower(ppo_job: JobFor, train: Train) -> None:
+    """Before anything is loaded."""
+    recipe = PPO.model_copy(update={"max_new_tokens": 195})
+    with pytest.raises(JobError, match=r"0 prompts of .* in 200: lower policy\.recipe\.max_new_tokens"):
+        train(ppo_job(recipe=recipe))
+
+
 def test_ppo_without_a_reward_model_is_refused_with_the_fix(ppo_job: JobFor, train: Train) -> None:
     """Unless it learns from stored verdicts alone."""
     with pytest.raises(JobError, match=r"the job names none.*verdict_weight to 1"):
@@ -243,3 +257,32 @@ def test_what_does_not_fit_is_begun_again_in_smaller_pieces(
     assert result.plan is not None
     assert result.plan.recipe.at_once == (4 if method == "reward" else 6)
     assert any("out of memory" in line["note"] for line in lines(job, "started"))
+
+
+def test_a_child_grades_pairs_by_a_reward_model(
+    tiny_model: Path, reward_files: RewardFiles, tmp_path: Path
+) -> None:
+    """The lead of chosen over rejected in points, its negative the other way round; what is too long for the
+    model is refused with the reason.
+    """
+    long = PAIRS[0].model_copy(update={"chosen": (said("assistant", "order " * 300),), "preference": 9})
+    job = GradeJob(
+        out=tmp_path,
+        base_model=str(tiny_model),
+        device="cpu",
+        reward=reward_files,
+        pairs=(PAIRS[0], PAIRS[0].flipped, long, *PAIRS[1:9]),
+    )
+    (tmp_path / JOB).write_text(job.model_dump_json(), encoding="utf-8")
+    command = [sys.executable, "-m", "policies.training.child", str(tmp_path / JOB)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.wait(300) == 0
+    result = GradeResult.model_validate_json((tmp_path / RESULT).read_bytes())
+    assert result.state == "done", result.reason
+    there, back, refused, *others = result.leads
+    assert there is not None
+    assert there > 1
+    assert back == pytest.approx(-there, abs=1e-3)
+    assert refused is None
+    assert "and the model takes 256" in result.refused[2]
+    assert sum(lead is not None and lead > 0 for lead in others) >= 7

@@ -112,7 +112,7 @@ def test_ppo_against_a_reward_model_makes_customers_more_content(tmp_path: Path)
     assert ended.state == "done"
     assert 1 < ended.calibrations[0].slope < 4, "scores are about half of rewards, as the labels have it"
     roles = Roles(lora.fresh(shop.base, PPO.lora), shop.rendering.pad)
-    model = reward_model.load(roles, tmp_path / folds.REWARD, shop.base)
+    model = reward_model.load(roles, tmp_path / "reward", shop.base)
     rewards = model.rewards([(each.prompt, each.answer) for each in points], 0)
     assert correlation(rewards, [each.reward for each in points]) > 0.7
     ceiling = resolved_ceiling(PPO, lambda: rewards)

@@ -10,6 +10,7 @@ import pytest
 from policies.recipes import Lora, RewardRecipe
 from policies.snapshot import Pair
 from policies.training.errors import JobError
+from policies.training.jobs import REWARD
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
@@ -150,7 +151,7 @@ def test_it_learns_the_order_of_answers_that_it_has_not_seen(
         for n in range(100, 132)
     ]
     model = reward_model.load(
-        Roles(lora.fresh(settings.base, Lora()), rendering.pad), settings.out / folds.REWARD, settings.base
+        Roles(lora.fresh(settings.base, Lora()), rendering.pad), settings.out / REWARD, settings.base
     )
     (scores,) = model.scores(folds.answers_of(examples_of(fresh)))
     right = sum(good > bad for good, bad in zip(scores[::2], scores[1::2], strict=True))
@@ -180,7 +181,7 @@ def _mean_lead(settings: Any, examples: list[Any]) -> float:
     from policies.training.model import lora
 
     model = lora.fresh(settings.base, Lora())
-    read = reward_model.load(Roles(model, settings.pad), settings.out / folds.REWARD, settings.base)
+    read = reward_model.load(Roles(model, settings.pad), settings.out / REWARD, settings.base)
     (scores,) = read.scores(folds.answers_of(examples))
     model.unload()
     return sum(scores[::2]) / len(examples) - sum(scores[1::2]) / len(examples)
@@ -281,7 +282,7 @@ def test_a_loss_that_is_not_finite_stops_at_once(
     assert ended.state == "halted"
     assert ended.reason == f"step {ended.steps}: the loss is inf"
     assert 1 <= ended.steps <= 4
-    assert not (settings.out / folds.REWARD).exists()
+    assert not (settings.out / REWARD).exists()
     assert not (settings.out / "checkpoints" / "fold-0" / f"checkpoint-{ended.steps}").exists()
 
 
@@ -309,10 +310,10 @@ def test_a_missing_head_is_never_made_anew(
 
     settings = settings_for()
     folds.train(settings, examples_of([separable(n) for n in range(16)]))
-    fold = settings.out / folds.REWARD / "fold-0"
+    fold = settings.out / REWARD / "fold-0"
     with pytest.raises(JobError, match="no head of 33 weights"):
         heads.load(fold, 33, settings.base.device)
     (fold / heads.HEAD).unlink()
     roles = Roles(lora.fresh(settings.base, Lora()), settings.pad)
     with pytest.raises(JobError, match="no head of 32 weights"):
-        reward_model.load(roles, settings.out / folds.REWARD, settings.base)
+        reward_model.load(roles, settings.out / REWARD, settings.base)

@@ -1,0 +1,134 @@
+"""Files that are published once and never change: written durably, known by digest, checked before use.
+
+safetensors has no checksum of its own: flipped bits load without an error.
+"""
+
+import hashlib
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import AdapterRefusedError
+from policies import loraconfig
+from policies.loraconfig import LoraConfigError
+from policies.training.jobs import AdapterFile
+
+DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+MAX_HEADER = 100 << 20
+MAX_CONFIG = 16 << 20
+MOST_TENSORS = 200_000
+CHUNK = 1 << 20
+
+
+def check_config(path: Path, who: str, base: str, *, revision: str | None, recipe: Mapping[str, Any]) -> None:
+    """Raises AdapterRefusedError unless the configuration is one that our trainings write, by that recipe, on
+    the base of that name and commit.
+
+    `who` is what the file belongs to, as errors say it.
+    """
+    if path.stat().st_size > MAX_CONFIG:
+        raise AdapterRefusedError(f"{who}: {path.name}: longer than {MAX_CONFIG} bytes")
+    lora = recipe.get("lora")
+    targets = lora.get("target_modules") if isinstance(lora, dict) else None
+    try:
+        config = loraconfig.parse(path.read_bytes())
+        loraconfig.check(config, revision=revision, targets=targets)
+    except LoraConfigError as error:
+        raise AdapterRefusedError(f"{who}: {path.name}: {error}") from None
+    if config.get("base_model_name_or_path") != base:
+        raise AdapterRefusedError(f"{who}: {path.name}: made for another base model")
+
+
+def check_weights(path: Path, who: str) -> None:
+    """Raises AdapterRefusedError unless the safetensors header is sound: known float types, and offsets that
+    cover the file without a gap.
+    """
+
+    def refuse(why: str) -> AdapterRefusedError:
+        return AdapterRefusedError(f"{who}: {path.name}: {why}")
+
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= length <= min(MAX_HEADER, size - 8):
+            raise refuse("no safetensors header")
+        try:
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+            tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+            spans = sorted(map(_span, tensors[: MOST_TENSORS + 1]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise refuse("its safetensors header is not sound") from None
+    if len(spans) > MOST_TENSORS:
+        raise refuse(f"more than {MOST_TENSORS} tensors")
+    end = 0
+    for start, stop in spans:
+        if start != end:
+            raise refuse("its tensors leave a gap or overlap")
+        end = stop
+    if not spans or end != size - 8 - length:
+        raise refuse("its tensors do not cover the file")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is written twice")
+    return found
+
+
+def _span(entry: Mapping[str, Any]) -> tuple[int, int]:
+    """Where a tensor's bytes are, which must be as many as its shape has. Raises ValueError and its like."""
+    start, stop = entry["data_offsets"]
+    numbers = [*entry["shape"], start, stop]
+    if any(type(number) is not int or not 0 <= number < 1 << 63 for number in numbers):
+        raise ValueError("a number is no size")
+    if stop - start != math.prod(entry["shape"]) * DTYPES[entry["dtype"]]:
+        raise ValueError("size")
+    return start, stop
+
+
+def copy(source: Path, target: Path, expected: AdapterFile) -> None:
+    """Copies durably what has the expected digest. Raises AdapterRefusedError."""
+    total, size = hashlib.sha256(), 0
+    try:
+        with source.open("rb") as reader, target.open("xb") as writer:
+            while block := reader.read(CHUNK):
+                total.update(block)
+                size += len(block)
+                writer.write(block)
+            writer.flush()
+            os.fsync(writer.fileno())
+    except FileNotFoundError:
+        raise AdapterRefusedError(f"{source}: missing") from None
+    if (total.hexdigest(), size) != (expected.sha256, expected.size):
+        raise AdapterRefusedError(f"{source}: its SHA-256 is not what the training reported")
+    target.chmod(0o444)
+
+
+def durable(path: Path, body: bytes) -> None:
+    """Writes a new file that nobody may write to, to the disk itself."""
+    with path.open("xb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o444)
+
+
+def describe(path: Path) -> AdapterFile:
+    """The file's digest and size."""
+    with path.open("rb") as file:
+        return AdapterFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
+
+
+def sync(directory: Path) -> None:
+    """Makes durable which files the directory has."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""What is decided about a reward model and about PPO before a run."""
+
+import pytest
+
+from policies.policy import TrainingGuards
+from policies.recipes import PpoRecipe, RewardRecipe
+from policies.training.planning import ppo, reward
+from policies.training.planning.plan import Plan
+from policies.training.planning.resolved import ResolvedPpo, ResolvedReward
+from tests.policies.training.planning.facts import GB, facts
+
+GUARDS = TrainingGuards()
+
+
+def reward_plan(asked: RewardRecipe, *, there: int | None = None, pairs: int = 200) -> Plan:
+    return reward.decide(asked, GUARDS, facts(pairs, there=there))
+
+
+def ppo_plan(asked: PpoRecipe, *, there: int | None = None) -> Plan:
+    return ppo.decide(asked, GUARDS, facts(200, there=there))
+
+
+def test_a_reward_models_steps_are_those_of_all_its_folds() -> None:
+    """Each of three folds learns from two thirds; nothing is sampled on the way, and nothing read."""
+    asked = RewardRecipe(epochs=2)
+    alone, three = reward_plan(asked), reward_plan(asked.model_copy(update={"folds": 3}))
+    assert (alone.recipe.steps, three.recipe.steps) == (50, 3 * 34)
+    assert (alone.readings, three.memory.readings) == (0, 0)
+    assert three.flops == pytest.approx(alone.flops * 102 / 50)
+    assert reward_plan(asked.model_copy(update={"max_steps": 7, "folds": 2})).recipe.steps == 14
+
+
+def test_what_the_memory_does_not_hold_is_done_in_smaller_pieces() -> None:
+    """The pairs of a step and the answers of a minibatch are the recipe's, however they are cut."""
+    wide = reward_plan(RewardRecipe(), there=1000 * GB)
+    tight = reward_plan(RewardRecipe(), there=wide.memory.total)
+    assert isinstance(wide.recipe, ResolvedReward)
+    assert isinstance(tight.recipe, ResolvedReward)
+    assert (wide.recipe.batch_size, wide.recipe.gradient_accumulation) == (8, 1)
+    assert (tight.recipe.batch_size, tight.recipe.gradient_accumulation) == (4, 2)
+    assert tight.recipe.steps == wide.recipe.steps
+    asked = PpoRecipe()
+    roomy = ppo_plan(asked, there=1000 * GB)
+    small = ppo_plan(asked, there=roomy.memory.total)
+    assert isinstance(small.recipe, ResolvedPpo)
+    assert (small.recipe.microbatch, small.recipe.sampling_batch) == (4, 16)
+    assert small.recipe.minibatch == asked.minibatch
+    assert small.memory.total < roomy.memory.total
+    assert (small.refusal, tight.refusal) == ("", "")
+
+
+def test_what_fits_in_no_piece_is_refused_with_the_keys_to_change() -> None:
+    """In one line."""
+    assert "lower policy.recipe.max_length" in reward_plan(RewardRecipe(), there=GB // 10).refusal
+    said = ppo_plan(PpoRecipe(), there=GB // 10).refusal
+    assert said.startswith("one answer does not fit")
+    assert "max_new_tokens" in said
+
+
+def test_a_ppo_recipe_halves_down_to_one_answer() -> None:
+    """Both in learning and in sampling; then there is nothing left to halve."""
+    recipe = ResolvedPpo(microbatch=2, sampling_batch=5)
+    sizes = []
+    while recipe.at_once > 1:
+        recipe = recipe.smaller()
+        sizes.append((recipe.microbatch, recipe.sampling_batch))
+    assert sizes == [(1, 2), (1, 1)]
+    with pytest.raises(ValueError, match="cannot be halved"):
+        recipe.smaller()
+
+
+def test_plans_survive_their_file() -> None:
+    """A run that is taken up reads its plan back, whatever the method."""
+    for plan in (reward_plan(RewardRecipe(folds=2)), ppo_plan(PpoRecipe(ceiling=8.5))):
+        again = Plan.model_validate_json(plan.model_dump_json())
+        assert again == plan
+        assert type(again.recipe) is type(plan.recipe)
+        assert again.taken_up(plan) == plan
+        assert all(name and value for name, value in again.recipe.rows())
