@@ -18,7 +18,7 @@ def first(path: Path, error: ValidationError, raw: Any, *, known: Iterable[str])
     """The most telling problem as one line: file, key, what is wrong. A typo explains a missing key."""
     problems = error.errors(include_url=False, include_input=False)
     problem = min(problems, key=lambda found: found["type"] != "extra_forbidden")
-    key = _key_of((*problem["loc"], *_inner(problem)), raw) or "configuration"
+    key = _key_of(_listed((*problem["loc"], *_inner(problem)), raw), raw) or "configuration"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         wanted = [str(other["loc"][-1]) for other in problems if other["type"] == "missing"]
@@ -28,6 +28,27 @@ def first(path: Path, error: ValidationError, raw: Any, *, known: Iterable[str])
         message = "is required and missing"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {key}: {' '.join(message.split())}{more}"
+
+
+def _listed(loc: tuple[int | str, ...], raw: Any) -> tuple[int | str, ...]:
+    """The place in `policy.recipe` as it is written, where that is a list: the policy has its first recipe
+    apart, and the others in `also`.
+    """
+    found = raw.get("policy") if isinstance(raw, Mapping) else None
+    policy: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    listed = policy.get("recipe")
+    if not isinstance(listed, list) or not listed:
+        return loc
+    match loc:
+        case ("policy", "recipe", *rest) if rest:
+            return ("policy", "recipe", 0, *rest)
+        case ("policy", "also", int(number), *rest) if number + 1 < len(listed):
+            return ("policy", "recipe", number + 1, *rest)
+        case ("policy", "also", int(number), *rest):
+            return ("policy", "also", number + 1 - len(listed), *rest)
+        case ("policy", "also") if "also" not in policy:
+            return ("policy", "recipe")
+    return loc
 
 
 def _inner(problem: ErrorDetails) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,7 @@ def verify(directory: Path, name: str, *, digest: str | None = None) -> RewardMa
 
 def _verified(directory: Path, name: str, digest: str | None) -> RewardManifest:
     who = f"reward model {name}"
+    _require_files(directory, who)
     body = (directory / MANIFEST).read_bytes()
     found = hashlib.sha256(body).hexdigest()
     if not name.endswith(f"-{found[:12]}") or digest not in {None, found}:
@@ -144,7 +146,7 @@ def _verified(directory: Path, name: str, digest: str | None) -> RewardManifest:
     if odd:
         raise AdapterRefusedError(f"{who}: {odd[0]}: {'missing' if odd[0] not in there else 'unknown'}")
     for file, expected in sorted(manifest.files.items()):
-        if (directory / file).is_symlink() or describe(directory / file) != expected:
+        if describe(directory / file) != expected:
             raise AdapterRefusedError(f"{who}: {file}: its SHA-256 or size is not the manifest's")
     for fold in manifest.folds:
         check_config(
@@ -157,6 +159,13 @@ def _verified(directory: Path, name: str, digest: str | None) -> RewardManifest:
         check_weights(directory / fold / ADAPTER_WEIGHTS, who)
         check_weights(directory / fold / HEAD, who)
     return manifest
+
+
+def _require_files(directory: Path, who: str) -> None:
+    """Directories and regular files: to open anything else may wait for ever, or lead elsewhere."""
+    for path in directory.rglob("*"):
+        if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+            raise AdapterRefusedError(f"{who}: {path.relative_to(directory)}: not a regular file")
 
 
 def _require_shape(manifest: RewardManifest, who: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from policies.policy import PolicySpec
+from policies.recipes import Recipe
 
 Side = Literal["above", "below"]
 
@@ -39,6 +40,9 @@ LAXER: Mapping[str, tuple[Side, str]] = {
     "curation.max_source_pairs": ("above", "one subject may contribute more of what is trained on"),
     "curation.max_source_fair": ("above", "one subject may contribute more of what is trained on"),
     "curation.max_alike": ("above", "more of what is trained on may read alike"),
+    "release.confidence": ("below", "chance releases a reward model more often"),
+    "release.max_loss": ("above", "a reward model that lost more of what its judge knew may be released"),
+    "release.min_labels": ("below", "fewer labels decide whether a reward model is released"),
     "recipe.sft_weight": ("below", "a policy can get worse while its margins grow"),
     "recipe.centring": ("below", "the level of a reward model's scores may drift"),
     "recipe.pessimism": ("below", "rewards on which a reward model's folds disagree count for more"),
@@ -52,6 +56,7 @@ LAXER: Mapping[str, tuple[Side, str]] = {
 }
 """By key below `policy`: on which side of the shipped value a value is laxer, and what that lets through."""
 
+RECIPE = "recipe."
 SPARSE_STEPS = 50
 FEW_SAMPLES = 8
 
@@ -59,6 +64,9 @@ FEW_SAMPLES = 8
 def weaker(policy: PolicySpec) -> tuple[str, ...]:
     """A line for each value that lets more through than the shipped one, by its key."""
     lines = [line for key in LAXER if (line := _compared(policy, key))]
+    for number, recipe in enumerate(policy.also):
+        keys = (key for key in LAXER if key.startswith(RECIPE))
+        lines += [line for key in keys if (line := _asked(recipe, key, f"policy.also.{number}."))]
     for name, guard in policy.guards:
         if getattr(guard, "mode", "enforce") == "dry_run":
             lines.append(f"policy.guards.{name}.mode is dry_run: passing the limit stops no training")
@@ -74,18 +82,26 @@ def weaker(policy: PolicySpec) -> tuple[str, ...]:
 
 
 def _compared(policy: PolicySpec, key: str) -> str | None:
-    side, what = LAXER[key]
+    if key.startswith(RECIPE):
+        return _asked(policy.recipe, key, f"policy.{RECIPE}")
     section, *names = key.split(".")
-    asked = getattr(policy, section)
     default = PolicySpec.model_fields[section].get_default(call_default_factory=True)
-    if section == "recipe":
-        default = type(asked)()  # each method has its own shipped values
-    written, shipped = _value(asked, names), _value(default, names)
+    return _lax(_value(getattr(policy, section), names), _value(default, names), key, f"policy.{key}")
+
+
+def _asked(recipe: Recipe, key: str, place: str) -> str | None:
+    """Each method has its own shipped values; one that has no such key says nothing."""
+    name = key.removeprefix(RECIPE)
+    return _lax(_value(recipe, [name]), _value(type(recipe)(), [name]), key, f"{place}{name}")
+
+
+def _lax(written: Any, shipped: Any, key: str, place: str) -> str | None:
+    side, what = LAXER[key]
     if written is None or shipped is None:
-        return None  # another recipe has no such key
+        return None
     if written <= shipped if side == "above" else written >= shipped:
         return None
-    return f"policy.{key} is {written:g}, {side} the shipped {shipped:g}: {what}"
+    return f"{place} is {written:g}, {side} the shipped {shipped:g}: {what}"
 
 
 def _value(section: Any, names: list[str]) -> Any:

@@ -32,7 +32,7 @@ Start = Literal["stable", "base"]
 Reference = Literal["start", "stable", "base"]
 SftTargets = Literal["best", "corrections", "both"]
 KtoSource = Literal["thumbs", "scores", "both"]
-Ceiling = Annotated[float, Field(ge=0.1, le=10)] | Literal["auto", "none"]
+Ceiling = Annotated[float, Field(ge=1, le=10)] | Literal["auto", "none"]
 """Points that no reward is above; `auto`: a quantile of the rewards that answers seen before have."""
 
 
@@ -154,7 +154,7 @@ class PpoRecipe(Configured):
     critic_warmup_steps: int = Field(default=3, ge=0, le=1_000_000)
     """First steps, in which only the critic learns: advantages of a blind critic are noise."""
     critic_epochs: int = Field(default=2, ge=1, le=16)
-    max_grad_norm: float = Field(default=1.0, ge=1e-4, le=1e6)
+    max_grad_norm: float = Field(default=1.0, ge=0.001, le=1e6)
     clip: float = Field(default=0.2, ge=0.001, lt=1)
     """How far the importance ratio may be from 1 before it no longer pulls."""
     value_clip: float = Field(default=2.0, ge=0.001, le=1e6)
@@ -163,19 +163,19 @@ class PpoRecipe(Configured):
     """Bonus per nat of entropy, beside advantages of variance 1. KL to the reference holds entropy, too."""
     approx_kl_limit: float = Field(default=0.05, ge=1e-5, le=100)
     """Nats per token between the policy that sampled and the one that learns: there a step's passes end."""
-    gamma: float = Field(default=1.0, ge=0.01, le=1)
+    gamma: float = Field(default=1.0, ge=0.5, le=1)
     lam: float = Field(default=1.0, ge=0, le=1)
     """GAE's lambda. With both at 1 an advantage is the return minus the value: right for short answers whose
     one score comes at the end."""
     kl_coefficient: float = Field(default=1.0, ge=1e-4, le=1e6)
     """Where it begins, in points per nat."""
-    kl_target: float = Field(default=4.0, ge=0.01, le=1e6)
+    kl_target: float = Field(default=4.0, ge=0.001, le=1e6)
     """Nats per sequence that the coefficient steers to."""
     kl_gain: float = Field(default=0.5, ge=0, le=4)
     """How fast it steers; 0 leaves it where it is. Ziegler et al. have 0.1 for thousands of steps, a LoRA run
     has tens."""
     ceiling: Ceiling = "auto"
-    ceiling_quantile: float = Field(default=0.9, ge=0.1, le=1)
+    ceiling_quantile: float = Field(default=0.9, ge=0.5, le=1)
     pessimism: float = Field(default=1.0, ge=0, le=100)
     """How many standard deviations over the reward model's folds are taken off their mean."""
     verdict_weight: Share = 0.5

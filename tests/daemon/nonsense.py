@@ -79,8 +79,21 @@ def _keys(model: type[BaseModel], at: Place, document: Document) -> Iterator[Key
                 yield from _keys(judge, (name, role), document)
             continue
         yield Key(place, document, default)
+        if place == ("policy", "also"):
+            for variant in _models(field.annotation):
+                yield from _keys(variant, (*place, 0), _also(document, variant))
+            continue
         for variant in _models(field.annotation):
             yield from _keys(variant, place, _with(document, place, variant))
+
+
+def _also(document: Document, model: type[BaseModel]) -> Document:
+    """The document with a further recipe beside one of another method."""
+    method = model.model_fields["method"].default
+    document = deepcopy(document)
+    document["policy"]["recipe"] = {"method": "sft" if method == "dpo" else "dpo"}
+    document["policy"]["also"] = [{"method": method}]
+    return document
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

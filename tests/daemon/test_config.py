@@ -149,6 +149,12 @@ def test_the_key_is_the_one_that_was_written(tmp_path: Path) -> None:
         tmp_path, TEXT.replace("policy:\n", f"  - {kafka}\npolicy:\n")
     )
     assert "sources.0.type: " in refused(tmp_path, TEXT.replace("type: jsonl", "type: csv"))
+    listed = TEXT.replace("  base_model: base\n", "  base_model: base\n  recipe: [{beta: 0.2}, {}]\n")
+    assert listed != TEXT
+    assert "policy.recipe: method dpo is listed twice" in refused(tmp_path, listed)
+    second = listed.replace("{}]", "{method: ppo, steps: -1}]")
+    assert "policy.recipe.1.steps: " in refused(tmp_path, second)
+    assert "policy.recipe.0.beta: " in refused(tmp_path, second.replace("beta: 0.2", "beta: -1"))
 
 
 def test_claims_shorter_than_a_call_are_refused(tmp_path: Path) -> None:

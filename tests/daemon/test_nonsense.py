@@ -42,6 +42,35 @@ def default(value: Any) -> bool:
     return value is None or value in ({}, [])
 
 
+RECIPE: dict[str, tuple[Harmless, str]] = {
+    "lora.r": (between(1, 1024), "a smaller or larger adapter, which the gate compares"),
+    "lora.alpha": (between(1, 65_536), "as above"),
+    "lora.dropout": (between(0, 0.9), "as above"),
+    "lora.target_modules": (text, "what is in no model ends the training with that line"),
+    "sft_weight": (between(1, 1000), "stricter than shipped"),
+    "learning_rate": (between(1e-9, 1), "what is too high is stopped by the guards"),
+    "gradient_checkpointing": (switch, "memory against time"),
+    "warmup_ratio": (between(0, 1), "a share of the steps"),
+    "max_steps": (between(-1, 10_000_000), "what a person wrote"),
+    "max_length": (between(16), "what is longer is left out, which is told"),
+    "balance": (switch, "which of the two kinds weighs more"),
+    "thumb_up_from": (between(-1e6, 1e6), "which thumbs are up, which the snapshot tells"),
+    **dict.fromkeys(
+        ("centring", "margin", "entropy_coefficient", "kl_gain", "lam"), (between(0, 1000), "0 is without it")
+    ),
+    **dict.fromkeys(
+        ("warmup_steps", "critic_warmup_steps"),
+        (between(0, 1_000_000), "what it learns, the gate decides on"),
+    ),
+    **dict.fromkeys(
+        ("pessimism", "verdict_weight", "truncation_penalty"),
+        (between(0, 100), "another reward, up to the ceiling"),
+    ),
+    **dict.fromkeys(("min_reward", "bad_to"), (between(0, 10), "which answers are learned from")),
+    **dict.fromkeys(("thumb_weight", "score_weight"), (between(0, 1000), "of sources against each other")),
+    "*": (between(1e-4, 1_000_000), "a bad recipe is stopped by the guards"),
+}
+"""The keys of a recipe, wherever it is."""
 HARMLESS: dict[str, tuple[Harmless, str]] = {
     "state_dir": (text, "any directory"),
     "sources.*.name": (text, "any name"),
@@ -85,27 +114,10 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.curation.mix.tag": (text, "a tag that no event has is one topic"),
     "policy.curation.mix.most": (between(0.001, 1), "fewer pairs, which is told"),
     "policy.curation.mix.shares": (lambda value: value == {"a": 1}, "a topic that may have all"),
-    "policy.recipe.lora.r": (between(1, 1024), "a smaller or larger adapter, which the gate compares"),
-    "policy.recipe.lora.alpha": (between(1, 65_536), "as above"),
-    "policy.recipe.lora.dropout": (between(0, 0.9), "as above"),
-    "policy.recipe.lora.target_modules": (text, "what is in no model ends the training with that line"),
-    "policy.recipe.sft_weight": (between(1, 1000), "stricter than shipped"),
-    "policy.recipe.learning_rate": (between(1e-9, 1), "what is too high is stopped by the guards"),
-    "policy.recipe.gradient_checkpointing": (switch, "memory against time"),
-    "policy.recipe.warmup_ratio": (between(0, 1), "a share of the steps"),
-    "policy.recipe.max_steps": (between(-1, 10_000_000), "what a person wrote"),
-    "policy.recipe.max_length": (between(16), "what is longer is left out, which is told"),
-    "policy.recipe.margin": (between(0, 100), "soft labels say the strength already"),
-    "policy.recipe.*warmup_steps": (between(0, 1_000_000), "what is too fast is stopped by the guards"),
-    "policy.recipe.entropy_coefficient": (between(0, 100), "as shipped, or more; the guards look at entropy"),
-    "policy.recipe.lam": (between(0, 1), "less variance for more bias"),
-    "policy.recipe.kl_gain": (between(0, 4), "a coefficient that stays; the guards look at KL"),
-    "policy.recipe.bad_to": (between(0, 3), "stricter than shipped"),
-    "policy.recipe.thumb_up_from": (between(-1e6, 1e6), "where the log's scores turn from down to up"),
-    "policy.recipe.thumb_weight": (between(0, 1000), "what weighs nothing ends the training as unchanged"),
-    "policy.recipe.score_weight": (between(0, 1000), "as above"),
-    "policy.recipe.balance": (switch, "which of good and bad weighs more"),
-    "policy.recipe.*": (between(1e-4, 1_000_000), "a bad recipe is stopped by the guards"),
+    **{f"policy.{at}.{key}": why for at in ("recipe", "also.0") for key, why in RECIPE.items()},
+    "policy.release.max_loss": (between(0, 0.05), "stricter than shipped"),
+    "policy.release.min_labels": (between(50), "stricter than shipped"),
+    "policy.release.confidence": (between(0.95, 0.9999), "stricter than shipped"),
     "policy.guards.every_steps": (between(1, 50), "guards that look more often"),
     "policy.guards.samples": (between(8), "guards that see more"),
     "policy.guards.kl_nats.limit": (between(0.01, 20), "stricter than shipped"),

@@ -11,12 +11,13 @@ from sqlalchemy import update
 from daemon import drain
 from daemon.cli.operate import _status_text
 from daemon.clock import FakeClock
+from daemon.course import Course
 from daemon.errors import RefusedError
 from daemon.schedule import Due, Waits
 from daemon.stages.freezing import FrozenSnapshot
-from daemon.store.tables import EvaluationRow, RolloutRow, RunRow, SnapshotRow, TraceRow
+from daemon.store.tables import EvaluationRow, RewardModelRow, RolloutRow, RunRow, SnapshotRow, TraceRow
 from daemon.wiring import Wiring
-from policies.recipes import DpoRecipe
+from policies.recipes import DpoRecipe, PpoRecipe, RewardRecipe
 from policies.records import Feedback, Scope, Split
 from policies.selection import Reason
 from tests.daemon.configuration import TEXT, settings
@@ -256,4 +257,125 @@ def test_a_rejected_recipe_waits_for_other_answers(tmp_path: Path, clock: FakeCl
     assert parts.occasion.due().yes
     a_run(parts, "run-2", frozen.id, **run)
     assert parts.occasion.due().waits is Waits.OTHER_DATA
+    parts.close()
+
+
+LISTED = COOLING.replace(
+    "  base_model: base\n", "  base_model: base\n  recipe: [{}, {method: reward}, {method: ppo}]\n"
+)
+
+
+@pytest.fixture
+def several(tmp_path: Path, clock: FakeClock) -> Iterator[Wiring]:
+    """Of a policy with three recipes for pairs."""
+    parts = Wiring(settings(tmp_path, LISTED), clock)
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    yield parts
+    parts.close()
+
+
+def followed(parts: Wiring) -> list[str]:
+    """The methods that a scheduled training follows; their snapshot is one."""
+    found = parts.occasion.freeze_each()
+    assert not isinstance(found, Due), found.reason
+    assert len({course.snapshot for course in found}) == 1
+    return [course.recipe.method for course in found]
+
+
+def released(parts: Wiring, run: str, *, at: float) -> None:
+    columns = {"digest": "d", "base_model": "b", "manifest": {}, "reasons": [], "labels": 60}
+    put(
+        parts.store,
+        RewardModelRow,
+        name="m",
+        run_id=run,
+        state="release",
+        created_at=at,
+        decided_at=at,
+        **columns,
+    )
+
+
+def test_one_snapshot_of_a_kind_is_frozen_for_several_recipes(several: Wiring, clock: FakeClock) -> None:
+    """One that was rejected on the same data is left out, and the others go on."""
+    ids = prefer(several.store, NAMES, at=clock.now())
+    freeze(several.store, "same", ids)
+    assert followed(several) == ["dpo", "reward", "ppo"]
+    started = clock.now() - 9000
+    a_run(several, "run-1", "same", state="unchanged", recipe=ASKED, started_at=started)
+    assert several.occasion.due().yes
+    assert followed(several) == ["reward", "ppo"]
+
+
+def test_where_every_recipe_was_rejected_training_waits(several: Wiring, clock: FakeClock) -> None:
+    """PPO cannot be followed before a reward model is released: it alone is no occasion."""
+    ids = prefer(several.store, NAMES, at=clock.now())
+    freeze(several.store, "same", ids)
+    started = clock.now() - 9000
+    a_run(several, "run-1", "same", state="unchanged", recipe=ASKED, started_at=started)
+    reward = RewardRecipe().model_dump(mode="json")
+    a_run(several, "run-2", "same", state="unchanged", recipe=reward, started_at=started)
+    found = several.occasion.due()
+    assert (found.waits, found.reason.split(":")[0]) == (
+        Waits.OTHER_DATA,
+        "run run-1 changed nothing on these pairs",
+    )
+    released(several, "run-2", at=clock.now() - 8000)
+    assert several.occasion.due() == Due(yes=True, reason="a reward model was released")
+    assert followed(several) == ["ppo"]
+
+
+def test_a_released_reward_model_is_an_occasion_for_ppo_alone(several: Wiring, clock: FakeClock) -> None:
+    """Too few preferences are new for the others; and what rejected PPO before was another reward model's."""
+    prefer(several.store, NAMES, at=clock.now() - 9500)
+    started = clock.now() - 9000
+    (snapshot,) = {course.snapshot for course in several.occasion.freeze_each()}  # type: ignore[union-attr]
+    ppo = PpoRecipe().model_dump(mode="json")
+    a_run(several, "run-1", snapshot, recipe=ASKED, started_at=started)
+    a_run(several, "run-2", snapshot, state="unchanged", recipe=ppo, started_at=started)
+    assert several.occasion.due().waits is Waits.NEW_PREFERENCES
+    released(several, "run-1", at=clock.now() - 8000)
+    prefer(several.store, ["another"], at=clock.now())
+    assert several.occasion.due() == Due(yes=True, reason="a reward model was released")
+    assert followed(several) == ["ppo"]
+
+
+def test_a_run_that_was_cut_off_goes_before_what_is_left_of_its_snapshot(several: Wiring) -> None:
+    """What has learned from it already is not asked again."""
+    freeze(several.store, "same", [])
+    dpo, reward, ppo = several.settings.policy.recipes
+    a_run(several, "run-1", "same", recipe=ASKED)
+    assert several.occasion.going_on(Course("same", ppo)) == [Course("same", ppo), Course("same", reward)]
+    elsewhere = Course("same", dpo.model_copy(update={"beta": 0.3}))
+    assert several.occasion.going_on(elsewhere) == [elsewhere]
+
+
+def test_each_kind_of_snapshot_waits_by_itself(tmp_path: Path, clock: FakeClock) -> None:
+    """Pairs are enough, answers with thumbs are none: KTO waits, and keeps nobody."""
+    parts = Wiring(
+        settings(tmp_path, LISTED.replace("{method: reward}, {method: ppo}", "{method: kto}")), clock
+    )
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    prefer(parts.store, NAMES, at=clock.now())
+    assert parts.occasion.due().yes
+    assert followed(parts) == ["dpo"]
+    kto = parts.settings.policy.recipes[1]
+    said = parts.occasion.freeze(kto)
+    assert isinstance(said, Due)
+    assert "0 answers of training.min_preferences" in said.reason
+    parts.close()
+
+
+def test_the_other_kind_is_an_occasion_too(tmp_path: Path, clock: FakeClock) -> None:
+    """KTO is listed first and has nothing: DPO's pairs are found, and reasons are those of the first."""
+    text = LISTED.replace("{}, {method: reward}, {method: ppo}", "{method: kto}, {}")
+    parts = Wiring(settings(tmp_path, text), clock)
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    assert parts.occasion.due().reason == "0 new answers of 70"
+    prefer(parts.store, NAMES, at=clock.now())
+    assert parts.occasion.due() == Due(yes=True, reason="70 new preferences")
+    assert followed(parts) == ["dpo"]
     parts.close()

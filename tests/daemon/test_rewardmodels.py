@@ -1,14 +1,19 @@
 """A published reward model is whole, verified to the last bit, and nothing else."""
 
+import json
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon import rewardmodels
 from daemon.errors import AdapterRefusedError
-from daemon.rewardmodels import PublishedReward, RewardManifest
-from policies.training.jobs import AdapterFile
+from daemon.rewardmodels import HEAD, PublishedReward, RewardManifest
+from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from tests.daemon.adapterfiles import described
 from tests.daemon.rewardfiles import reward_source
 
 
@@ -58,6 +63,12 @@ def add_a_file(directory: Path) -> None:
     (directory / "fold-0" / "evil.py").write_text("boom", encoding="utf-8")
 
 
+def wait_for_ever(directory: Path) -> None:
+    (directory / "fold-0").chmod(0o755)
+    (directory / "fold-0" / "head.safetensors").unlink()
+    os.mkfifo(directory / "fold-0" / "head.safetensors")
+
+
 def change_the_manifest(directory: Path) -> None:
     file = directory / "MANIFEST.json"
     file.chmod(0o644)
@@ -69,6 +80,7 @@ def change_the_manifest(directory: Path) -> None:
     [
         (flip_a_bit, r"fold-1/head\.safetensors: its SHA-256 or size"),
         (lose_the_head, r"fold-0/head\.safetensors: missing"),
+        (wait_for_ever, r"fold-0/head\.safetensors: not a regular file"),
         (add_a_file, r"fold-0/evil\.py: unknown"),
         (change_the_manifest, r"MANIFEST\.json: its SHA-256 .* is not the name's"),
     ],
@@ -80,6 +92,33 @@ def test_what_is_not_as_it_was_published_is_refused(
     damage(published.path)
     with pytest.raises(AdapterRefusedError, match=reason):
         rewardmodels.verify(published.path, published.name)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        (ADAPTER_CONFIG, {"auto_mapping": {"parent_library": "evil"}}, "auto_mapping: no training of ours"),
+        (ADAPTER_CONFIG, {"corda_config": {"cache_file": "/etc/x"}}, "corda_config: no training of ours"),
+        (ADAPTER_CONFIG, {"revision": "f" * 40}, "revision: no training of ours"),
+        (ADAPTER_WEIGHTS, None, "header is not sound"),
+        (HEAD, None, "header is not sound"),
+    ],
+)
+def test_a_fold_is_checked_as_an_adapter_is(
+    tmp_path: Path, file: str, change: dict[str, Any] | None, reason: str
+) -> None:
+    """Keys that a server would load files or code by, and headers with a name twice, are not published."""
+    files = reward_source(tmp_path / "source")
+    path = tmp_path / "source" / "fold-0" / file
+    if change is None:
+        entry = b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+        header = b"{" + entry + b"," + entry + b"}"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8")
+    made = manifest_of(files | {f"fold-0/{file}": described(path)})
+    with pytest.raises(AdapterRefusedError, match=reason):
+        rewardmodels.publish(tmp_path / "source", directory=tmp_path / "rewards", manifest=made)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from policies.recipes import DpoRecipe, PpoRecipe, RewardRecipe
 from policies.release import Release
 from policies.training.jobs import Progress, TrainResult
 from tests.daemon.rewardfiles import leave_reward
-from tests.daemon.trainer.bench import Bench, FakeChild, succeed
+from tests.daemon.trainer.bench import Bench, FakeChild, end_as, succeed
+from tests.daemon.trainer.test_leavings import leaving
 
 
 def trained(bench: Bench) -> str:
@@ -121,6 +122,15 @@ def test_each_recipe_of_the_policy_makes_a_challenger(bench: Bench) -> None:
     assert again.adapter not in {None, ended[1].adapter}
     assert not released(bench)
     assert len(train_each(bench)) == 3, "where all have, all learn anew"
+
+
+def test_a_run_that_is_stopped_ends_the_round(bench: Bench) -> None:
+    """Whoever stops the daemon, or halts training, waits for no further run; it is taken up as it was."""
+    bench.policy(recipe=[RewardRecipe(), DpoRecipe(learning_rate=1e-4)])
+    bench.act = leaving(end_as("stopped", "asked to stop"))
+    assert [each.state for each in train_each(bench)] == ["stopped"]
+    assert bench.trainer.cut_off() == Course(bench.snapshot, RewardRecipe())
+    assert bench.trainer.cut_off(recipes=(DpoRecipe(learning_rate=1e-4),)) is None
 
 
 def test_figures_of_a_method_are_live(bench: Bench) -> None:
