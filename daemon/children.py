@@ -19,7 +19,9 @@ from typing import Generic, TypeVar, cast, overload
 from pydantic import ValidationError
 
 from daemon.errors import RlaifdError
+from daemon.launching import blamed, launched, said
 from daemon.log import get
+from policies.launch import Launch
 from policies.training.jobs import (
     JOB,
     LOG,
@@ -137,6 +139,7 @@ class Child(Generic[R]):
         self._command = command
         self._stop = threading.Event()
         self._read = 0
+        self._launch = job.launch if isinstance(job, TrainJob) else Launch()
         self.pid: int | None = None
 
     def stop(self) -> None:
@@ -155,7 +158,7 @@ class Child(Generic[R]):
         self._read = progress.stat().st_size if progress.exists() else 0
         with (out / LOG).open("ab") as output:
             process = subprocess.Popen(
-                list(self._command(out / JOB)),
+                launched(self._command(out / JOB), self._launch),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -215,29 +218,37 @@ class Child(Generic[R]):
 
     def _result(self, code: int, why: str | None) -> R:
         path = self._job.out / RESULT
-        if why is None and code == 0 and path.exists():
+        told = code == 0 or self._launch.processes > 1  # a launcher that ended the others says 1
+        if why is None and told and path.exists():
             result = RESULTS.validate_json(path.read_bytes())
             if result.kind != self._job.kind:
                 raise ChildFailedError(f"{path}: a result of kind {result.kind} to a {self._job.kind} job")
             if result.state == "failed" or (result.state == "stopped" and result.kind != "train"):
                 raise ChildFailedError(f"{self._job.kind} {result.state}: {result.reason}")
             return cast(R, result)
-        if why is None:
-            why = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
-        tail = last_lines(self._job.out / LOG)
+        log_file = self._job.out / LOG
+        text = _end_of(log_file)
+        first = blamed(text) if self._launch.processes > 1 else None
+        if first is not None:
+            why = why or f"{_ended(first[1])} in process {first[0]}"
+            text = said(text)
+        tail = _one_line(text)
         raise ChildDiedError(
-            f"the {self._job.kind} child {why}{': ' if tail else ''}{tail} (log: {self._job.out / LOG})"
+            f"the {self._job.kind} child {why or _ended(code)}{': ' if tail else ''}{tail} (log: {log_file})"
         )
 
 
-def last_lines(path: Path) -> str:
-    """The log's last lines, on one."""
+def _end_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            text = file.read().decode("utf-8", "replace")
+            return file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+
+
+def _one_line(text: str) -> str:
+    """A log's last lines, on one."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-LOG_LINES:])[-600:]
 
@@ -275,6 +286,10 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
     except (ProcessLookupError, PermissionError):
         log.debug("group_gone", pid=process.pid)
     process.wait()
+
+
+def _ended(code: int) -> str:
+    return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
 
 
 def _signal_name(number: int) -> str:

@@ -39,8 +39,10 @@ from policies.configured import (
     presentable,
 )
 from policies.independence import Asked, Override
+from policies.launch import Launch
 from policies.policy import PolicySpec
 from policies.records import Role
+from policies.training.turn import TURN
 
 PREFIX = "RLAIFD_"
 TESTS = "RLAIFD_TEST_"
@@ -155,7 +157,7 @@ class JudgeConfig(Configured):
 
 
 def _lock(name: str) -> str:
-    taken = name in ("daemon.lock", "rollout.lock")
+    taken = name in ("daemon.lock", "rollout.lock", TURN)
     if taken or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.lock", name):
         raise ValueError(f"{name} is no name for it: write another NAME.lock, without a directory")
     return name
@@ -178,6 +180,9 @@ class TrainingConfig(Configured):
     """auto: on cards that have it in hardware; off: float32 everywhere."""
     memory_gb: float | None = Field(default=None, ge=0.01, le=1e5)
     """What a training may take of the device, in 10^9 bytes; None: what is there."""
+    turns: Literal["auto", "always", "never"] = "auto"
+    """Whether training, sampling and comparing wait for each other; auto: on a card."""
+    launch: Launch = Launch()
     threads: int = Field(default=1, ge=1, le=4096)
     """CPU threads of the child. More than the free cores makes small models many times slower."""
     stall_s: float = Field(default=600.0, ge=0.1, le=YEAR_S)

@@ -10,6 +10,7 @@ from daemon.clock import utc
 from policies.labelling import LABELS
 from policies.records import Scope
 from policies.requirements import Lacks
+from policies.training.turn import TRAINING, waits_for_turn
 
 PREFERENCES = ("preferences", "new preferences")
 
@@ -36,7 +37,8 @@ def waits(state: Mapping[str, Any]) -> list[dict[str, str]]:
         ("sampling", state["sampling"]),
         (
             "training",
-            _training(state["runs"], state["daemon"].get("training") or state["training"]["reason"]),
+            _training(state["runs"], state["daemon"].get("training") or state["training"]["reason"])
+            or waits_for_turn(state["device"], TRAINING),
         ),
         ("snapshot", _left_out(state["draft"])),
         ("gate", _deciding(state["evaluations"])),

@@ -33,6 +33,7 @@ from policies.training.jobs import (
     SampleJob,
     SampleResult,
 )
+from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn
 
 R = TypeVar("R", SampleResult, CompareResult, GradeResult)
 
@@ -49,7 +50,8 @@ class SamplerDiedError(TransientError):
 class PolicyWork:
     """Runs sampling and comparing jobs. `stop` ends the one under way. `command` is how a job is run.
 
-    `adapter_path` answers the directory of an adapter that verifies; it raises AdapterRefusedError.
+    The file of the turns on the device is beside `directory`. `adapter_path` answers the directory of an
+    adapter that verifies; it raises AdapterRefusedError.
     """
 
     def __init__(
@@ -128,6 +130,12 @@ class PolicyWork:
         except ChildFailedError as error:
             raise TransientError(f"grading by a reward model: {error}") from error
 
+    def waits_for(self) -> str:
+        """What has the device that sampling needs, in a line; "" where nothing does."""
+        if self._endpoint is not None:
+            return ""
+        return waits_for_turn(holder(self._directory.parent / TURN), SAMPLING)
+
     def stop(self) -> None:
         """Asks a child under way to end, for good. Returns at once."""
         self._stopping = True
@@ -205,4 +213,6 @@ class PolicyWork:
             "threads": self._training.threads,
             "device": self._training.device,
             "bf16": self._training.bf16,
+            "turn": self._directory.parent / TURN,
+            "turns": self._training.turns,
         }

@@ -22,6 +22,7 @@ from policies.agreement import Labelled
 from policies.records import Role
 from policies.reviewers import Agreement
 from policies.selection import told
+from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn
 
 
 class Status:
@@ -53,7 +54,14 @@ class Status:
         """
         looked = self._store.read(self._look)
         conditions = list(self._conditions())
-        state = {**looked, "training": self._why(), "conditions": conditions, "daemon": dict(daemon or {})}
+        device = self._device()
+        state = {
+            **looked,
+            "device": device,
+            "training": self._why(),
+            "conditions": conditions,
+            "daemon": dict(daemon or {}),
+        }
         first = {
             "needs": needs(state, auto_promote=self._settings.rollout.auto_promote),
             "waits": waits(state),
@@ -101,12 +109,18 @@ class Status:
 
     def _sampling(self, connection: Connection) -> str:
         """Why no prompt is sampled now; "" where one is due."""
-        stages = self._settings.stages
-        if self._settings.policy.sampling.candidates == 0:
+        stages, sampling = self._settings.stages, self._settings.policy.sampling
+        if sampling.candidates == 0:
             return NONE_ASKED_FOR
         waiting = candidates.waiting(connection, most=stages.sample_least)
         patience_s, now = stages.sample_patience_s, self._clock.now()
-        return few(waiting, now=now, least=stages.sample_least, patience_s=patience_s) or ""
+        return few(waiting, now=now, least=stages.sample_least, patience_s=patience_s) or (
+            waits_for_turn(self._device(), SAMPLING) if sampling.type == "child" else ""
+        )
+
+    def _device(self) -> str:
+        """What is done on the device; "" where nothing is, or where it is not taken in turns."""
+        return holder(self._settings.state_dir / TURN)
 
     def _alignment(self, rows: Sequence[Labelled]) -> dict[str, Any]:
         measured = alignment.for_halts(rows, self._settings.policy)

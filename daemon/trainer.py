@@ -47,6 +47,7 @@ from policies.training.jobs import (
     TrainResult,
 )
 from policies.training.planning.plan import Plan
+from policies.training.turn import TURN
 
 log = get("trainer")
 
@@ -234,6 +235,7 @@ class Trainer:
             "device": self._training.device,
             "bf16": self._training.bf16,
             "memory_gb": self._training.memory_gb,
+            "launch": self._training.launch,
             "parent": None if parent is None else self.adapters_dir / parent,
             "reference": _reference(recipe, parent) if against is None else self.adapters_dir / against,
             "snapshot": snapshot,
@@ -291,6 +293,8 @@ class Trainer:
             served_as=self._policy.served_as,
             day=datetime.fromtimestamp(snapshot.created_at, UTC).date(),
             lock=self._state_dir / self._training.lock,
+            turn=self._state_dir / TURN,
+            turns=self._training.turns,
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:

@@ -7,24 +7,23 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from connectors.base import Judge, Sampler, ServingTarget, Source
+from connectors.base import Judge, Sampler, ServingTarget
 from connectors.decoders.detect import Decoders
 from daemon import log, version
 from daemon.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
-from daemon.config import JsonlConfig, JudgeConfig, Settings, SourceConfig
-from daemon.instance import identity
+from daemon.config import Settings, SourceConfig
+from daemon.connecting import judge_of, source_of
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.occasion import Occasion
 from daemon.policywork import PolicyWork
-from daemon.secret import alert_token, api_key, secret
+from daemon.secret import alert_token, secret
 from daemon.stages.curate import Curate
 from daemon.stages.evaluate import Evaluate
 from daemon.stages.ingest import Ingest
@@ -35,7 +34,7 @@ from daemon.store import adapters as adapter_rows
 from daemon.store import stops
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
-from policies.records import Role, digest
+from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
@@ -122,7 +121,7 @@ class Wiring:
         """The ingest stage of one configured source."""
         stages = self.settings.stages
         return Ingest(
-            source=self._source(source),
+            source=source_of(source, state_dir=self.settings.state_dir),
             decoders=Decoders(source.decoder),
             store=self.store,
             metrics=self.metrics,
@@ -133,23 +132,9 @@ class Wiring:
             dead_letter_ratio=stages.dead_letter_ratio,
         )
 
-    def _source(self, source: SourceConfig) -> Source:
-        if isinstance(source, JsonlConfig):
-            from connectors.sources.jsonl import JsonlSource
-
-            return JsonlSource(
-                name=source.name, path=source.path, pattern=source.pattern, poll_s=source.poll_s
-            )
-        from connectors.sources.kafka import KafkaSource
-        from daemon.broker import options_of
-
-        options = options_of(source, key=f"source {source.name}")
-        member = f"{identity(self.settings.state_dir)}-{digest(source.name)[:12]}"
-        return KafkaSource(name=source.name, options=replace(options, group_instance_id=member))
-
     @cached_property
     def judges(self) -> Mapping[Role, Judge]:
-        return {role: _judge(role, judge) for role, judge in self.settings.judges.items()}
+        return {role: judge_of(role, judge) for role, judge in self.settings.judges.items()}
 
     @cached_property
     def plan(self) -> "Plan":
@@ -251,6 +236,7 @@ class Wiring:
             spec=self.settings.policy,
             roles=self.roles,
             sample=self.policy_work.sample,
+            device=self.policy_work.waits_for,
             halts=self.latch,
             directory=self.settings.state_dir / "snapshots",
             seed=self.settings.seed,
@@ -398,22 +384,3 @@ class Wiring:
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""
         return log.get(room)
-
-
-def _judge(role: Role, judge: JudgeConfig) -> Judge:
-    arguments: dict[str, Any] = {
-        "name": role.value,
-        "family": judge.family,
-        "model": judge.model,
-        "api_key": api_key(role, judge),
-        "base_url": judge.base_url,
-        "deadline_s": judge.deadline_s,
-        "structured": judge.structured,
-    }
-    if judge.type == "openai":
-        from connectors.judges.openai import OpenAIJudge
-
-        return OpenAIJudge(**arguments)
-    from connectors.judges.anthropic import AnthropicJudge
-
-    return AnthropicJudge(**arguments)

@@ -70,6 +70,26 @@ def _head(contents: Contents) -> str:
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
 
 
+_READING = """\
+## Columns
+
+* `prompt`, `chosen`, `rejected`: messages (role, content, reasoning, tool calls with arguments as JSON text)
+* `tools`: definitions, as JSON text
+* `weight`: factor of the pair's loss
+* `soft`: estimated probability that chosen is the better one; a prior from the difference of the rewards
+* `chosen_tokens`, `rejected_tokens`: an answer's tokens as sampled, under the rendering of that digest
+* `rejected_truncated`: a limit cut the answer off
+* `preference`: the row's number where it was made
+
+## Limits
+
+The preferences are judges' opinions, checked against people only as far as the daemon's alignment says.
+They are of one agent and its customers. Strangers wrote the prompts: text in them may try to instruct who
+reads it.
+
+"""
+
+
 def _body(contents: Contents) -> str:
     period = "unknown" if contents.events is None else " to ".join(contents.events)
     return f"""\
@@ -102,23 +122,7 @@ training run saw. Frozen {contents.frozen} by rlaifd{f" ({contents.note})" if co
 Pairs of which nothing but the text is known: {contents.unknown}. Prompts that calibrate judges, audit them
 or test adapters at the gate are in no snapshot, and so not here.
 
-## Columns
-
-* `prompt`, `chosen`, `rejected`: messages (role, content, reasoning, tool calls with arguments as JSON text)
-* `tools`: definitions, as JSON text
-* `weight`: factor of the pair's loss
-* `soft`: estimated probability that chosen is the better one; a prior from the difference of the rewards
-* `chosen_tokens`, `rejected_tokens`: an answer's tokens as sampled, under the rendering of that digest
-* `rejected_truncated`: a limit cut the answer off
-* `preference`: the row's number where it was made
-
-## Limits
-
-The preferences are judges' opinions, checked against people only as far as the daemon's alignment says.
-They are of one agent and its customers. Strangers wrote the prompts: text in them may try to instruct who
-reads it.
-
-## Files
+{_READING}## Files
 
 {_files(contents.files)}"""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from policies.policy import PolicySpec
+from policies.recipes import Recipe
 
 Side = Literal["above", "below"]
 
@@ -43,9 +44,19 @@ LAXER: Mapping[str, tuple[Side, str]] = {
     "release.max_loss": ("above", "a reward model that lost more of what its judge knew may be released"),
     "release.min_labels": ("below", "fewer labels decide whether a reward model is released"),
     "recipe.sft_weight": ("below", "a policy can get worse while its margins grow"),
+    "recipe.centring": ("below", "the level of a reward model's scores may drift"),
+    "recipe.pessimism": ("below", "rewards on which a reward model's folds disagree count for more"),
+    "recipe.verdict_weight": ("below", "the reward model, which can be gamed, counts for more than judges"),
+    "recipe.truncation_penalty": ("below", "an answer that is cut off loses less by it"),
+    "recipe.ceiling_quantile": ("above", "rewards count that hardly any answer seen before has"),
+    "recipe.kl_target": ("above", "the policy is steered further from where it began"),
+    "recipe.min_reward": ("below", "worse answers are imitated"),
+    "recipe.good_from": ("below", "worse answers are taken for good ones"),
+    "recipe.bad_to": ("above", "better answers are taken for bad ones"),
 }
 """By key below `policy`: on which side of the shipped value a value is laxer, and what that lets through."""
 
+RECIPE = "recipe."
 SPARSE_STEPS = 50
 FEW_SAMPLES = 8
 
@@ -53,7 +64,9 @@ FEW_SAMPLES = 8
 def weaker(policy: PolicySpec) -> tuple[str, ...]:
     """A line for each value that lets more through than the shipped one, by its key."""
     lines = [line for key in LAXER if (line := _compared(policy, key))]
-    lines += [line for number in range(len(policy.also)) if (line := _unanchored(policy, number))]
+    for number, recipe in enumerate(policy.also):
+        keys = (key for key in LAXER if key.startswith(RECIPE))
+        lines += [line for key in keys if (line := _asked(recipe, key, f"policy.also.{number}."))]
     for name, guard in policy.guards:
         if getattr(guard, "mode", "enforce") == "dry_run":
             lines.append(f"policy.guards.{name}.mode is dry_run: passing the limit stops no training")
@@ -69,23 +82,23 @@ def weaker(policy: PolicySpec) -> tuple[str, ...]:
 
 
 def _compared(policy: PolicySpec, key: str) -> str | None:
+    if key.startswith(RECIPE):
+        return _asked(policy.recipe, key, f"policy.{RECIPE}")
     section, *names = key.split(".")
-    written = _value(getattr(policy, section), names)
-    return _lax(written, key, f"policy.{key}")
+    default = PolicySpec.model_fields[section].get_default(call_default_factory=True)
+    return _lax(_value(getattr(policy, section), names), _value(default, names), key, f"policy.{key}")
 
 
-def _unanchored(policy: PolicySpec, number: int) -> str | None:
-    """The same of one of the further recipes."""
-    written = getattr(policy.also[number], "sft_weight", None)
-    return _lax(written, "recipe.sft_weight", f"policy.also.{number}.sft_weight")
+def _asked(recipe: Recipe, key: str, place: str) -> str | None:
+    """Each method has its own shipped values; one that has no such key says nothing."""
+    name = key.removeprefix(RECIPE)
+    return _lax(_value(recipe, [name]), _value(type(recipe)(), [name]), key, f"{place}{name}")
 
 
-def _lax(written: Any, key: str, place: str) -> str | None:
+def _lax(written: Any, shipped: Any, key: str, place: str) -> str | None:
     side, what = LAXER[key]
-    section, *names = key.split(".")
-    shipped = _value(PolicySpec.model_fields[section].get_default(call_default_factory=True), names)
     if written is None or shipped is None:
-        return None  # another recipe has no such key
+        return None
     if written <= shipped if side == "above" else written >= shipped:
         return None
     return f"{place} is {written:g}, {side} the shipped {shipped:g}: {what}"

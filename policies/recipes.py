@@ -53,32 +53,22 @@ class Lora(Configured):
         return self
 
 
-class DpoRecipe(Configured):
-    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow.
+class _Steps(Configured):
+    """The steps of a recipe on a fixed set of examples.
 
     What is `auto` follows from the size of base and data and from the memory there is; what is written is
     taken as it is.
     """
 
-    method: Literal["dpo"] = "dpo"
     start: Start = "stable"
     """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
     force both are the base."""
-    reference: Reference = "start"
-    """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
-    the base."""
-    trainer: DpoTrainer = "shared"
-    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
-    computation, each answer behind its prompt.
-    """
     lora: Lora = Lora()
-    beta: float = Field(default=0.1, ge=1e-4, le=100)
-    sft_weight: float = Field(default=1.0, ge=0, le=1000)
     learning_rate: AutoRate = "auto"
     """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
     epochs: AutoEpochs = "auto"
     batch_size: AutoInt = "auto"
-    """Pairs in memory at a time; times `gradient_accumulation` they are the pairs of a step."""
+    """Pairs or answers in memory at a time; times `gradient_accumulation` they are those of a step."""
     gradient_accumulation: AutoInt = "auto"
     max_length: int = Field(default=4096, ge=16, le=1 << 20)
     max_steps: Steps = -1
@@ -87,6 +77,21 @@ class DpoRecipe(Configured):
     checkpoint_steps: Count = 50
     warmup_ratio: AutoShare = "auto"
     """Share of the steps in which the learning rate rises."""
+
+
+class DpoRecipe(_Steps):
+    """DPO with an SFT anchor. Without the anchor a policy can get worse while its margins grow."""
+
+    method: Literal["dpo"] = "dpo"
+    reference: Reference = "start"
+    """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
+    the base."""
+    trainer: DpoTrainer = "shared"
+    """`shared`: a pair's prompt is computed once for both answers, where the model can; `trl`: TRL's own
+    computation, each answer behind its prompt.
+    """
+    beta: float = Field(default=0.1, ge=1e-4, le=100)
+    sft_weight: float = Field(default=1.0, ge=0, le=1000)
 
 
 class RewardRecipe(Configured):
@@ -199,28 +204,6 @@ class PpoRecipe(Configured):
                 "the policy"
             )
         return self
-
-
-class _Steps(Configured):
-    """The steps of a recipe on single answers. What is `auto` follows from the size of base and data."""
-
-    start: Start = "stable"
-    """What training goes on from: the adapter in force, or the base with a new adapter. Without an adapter in
-    force both are the base."""
-    lora: Lora = Lora()
-    learning_rate: AutoRate = "auto"
-    """The highest of the run: it rises in the warm-up and falls to nothing as a cosine."""
-    epochs: AutoEpochs = "auto"
-    batch_size: AutoInt = "auto"
-    """Answers in memory at a time; times `gradient_accumulation` they are the answers of a step."""
-    gradient_accumulation: AutoInt = "auto"
-    max_length: int = Field(default=4096, ge=16, le=1 << 20)
-    max_steps: Steps = -1
-    gradient_checkpointing: AutoBool = "auto"
-    """Less memory for activations, for a third more time."""
-    checkpoint_steps: Count = 50
-    warmup_ratio: AutoShare = "auto"
-    """Share of the steps in which the learning rate rises."""
 
 
 class SftRecipe(_Steps):

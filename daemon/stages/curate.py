@@ -4,7 +4,7 @@ Every part can be killed anywhere and run again. A preference is unique on its t
 its content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from daemon.clock import Clock
@@ -45,6 +45,7 @@ class Curate:
         least: int = 32,
         most: int = 512,
         patience_s: float = 300.0,
+        device: Callable[[], str] = str,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -63,6 +64,7 @@ class Curate:
             least=least,
             most=most,
             patience_s=patience_s,
+            device=device,
         )
 
     def step(self, *, at_once: bool = False) -> int:

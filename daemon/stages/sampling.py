@@ -5,7 +5,7 @@ are committed together. No prompt holds up the others: one that is refused is do
 what samples is found and set aside (`trials`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -79,8 +79,9 @@ class Sampling:
     """Samples answers to prompts that lack them, and asks for their judgements.
 
     `roles` are the configured judges. Starting a sampler is dear, so sampling waits until `least` prompts are
-    there or the oldest has waited `patience_s`; it takes at most `most` at a time. `totals` is what this
-    object sampled.
+    there or the oldest has waited `patience_s`; it takes at most `most` at a time. `device` says what else
+    has the device, "" where it is free: a batch that waited there would hold up all that comes after it.
+    `totals` is what this object sampled.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Sampling:
         least: int,
         most: int,
         patience_s: float,
+        device: Callable[[], str] = str,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -109,6 +111,7 @@ class Sampling:
         self._least = least
         self._most = most
         self._patience_s = patience_s
+        self._device = device
         self._trials = Trials(store=store, clock=clock)
         self.totals = Batch()
 
@@ -142,7 +145,7 @@ class Sampling:
             self._halts.check(Scope.JUDGING)
         except HaltedError as error:
             return str(error)
-        return None
+        return self._device() or None
 
     def _sampled(self, prompts: Sequence[Prompt]) -> Batch:
         """Samples the oldest of these prompts, as many at once as may be, and stores what comes of it."""

@@ -6,7 +6,7 @@ All are of the train split, newest first.
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, inspect, select
 
 from daemon.store.hints import unindexed
 from daemon.store.preferences import IDS, contributor
@@ -20,6 +20,8 @@ CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
+LOOKED_AT = 100_000
+"""Newest events that are asked for feedback when what is new is counted: that happens every few seconds."""
 SCORING = (Role.SMALL.value, Role.LARGE.value)
 """Judges whose scores teach. The gate's never do."""
 
@@ -89,11 +91,11 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
     """How many logged answers with feedback were stored after `at` (None: ever), at most `most`."""
-    return _count(connection, _since(_commenting(), TRACE.c.stored_at, at), most)
+    return _count(connection, _commenting(at), most)
 
 
 def last_commented(connection: Connection) -> int | None:
-    """The newest event with feedback."""
+    """The newest event with feedback, of the newest LOOKED_AT."""
     return _last(connection, _commenting(), TRACE.c.id)
 
 
@@ -117,8 +119,13 @@ def last_corrected(connection: Connection) -> int | None:
     return _last(connection, _correcting(), CANDIDATE.c.id)
 
 
-def _commenting() -> Select[Any]:
-    return select(TRACE.c.id).where(_training(), _commented())
+def _commenting(at: float | None = None) -> Select[Any]:
+    """In this order: a payload is read only where its event is among the newest, and new."""
+    every = TRACE.alias()
+    newest = select(func.max(every.c.id)).scalar_subquery()
+    fresh = TRACE.c.stored_at > (-1.0 if at is None else at)
+    commented = case((fresh, case((_commented(), 1), else_=0)), else_=0) == 1
+    return select(TRACE.c.id).where(TRACE.c.id > newest - LOOKED_AT, _training(), commented)
 
 
 def _scoring() -> Select[Any]:

@@ -4,17 +4,18 @@ It reads the job, holds the training lock, works, and writes `result.json` besid
 once when its standard input closes or its parent dies, so that it never outlives a killed daemon; on SIGTERM
 it leaves a checkpoint and says `stopped`. Standard output and error are only a log. Exit code: 0 with a
 result, whatever it says; anything else is a crash, which the log explains.
+
+A training of several processes is this module in each of them, under a launcher. The first alone holds the
+lock, reports and writes; another speaks only where it is the one that cannot go on.
 """
 
 import ctypes
-import fcntl
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from policies.training.jobs import (
     RESULT,
     AnyJob,
     AnyResult,
+    CompareJob,
     CompareResult,
     GradeJob,
     GradeResult,
@@ -39,7 +41,9 @@ from policies.training.jobs import (
     TrainJob,
     TrainResult,
 )
+from policies.training.place import Place, here
 from policies.training.progress import Reporter
+from policies.training.turn import DOES, LockedError, held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 ORPHANED = 75
 """Exit code of a child whose parent is gone."""
+FAILED = 70
+"""Exit code of one of several processes that cannot go on: the launcher then ends the others."""
 
 RESULT_OF = {
     "plan": PlanResult,
@@ -66,17 +72,20 @@ def main(arguments: list[str]) -> int:
     _die_with_parent()
     _give_back_memory()
     job = JOBS.validate_json(Path(arguments[0]).read_bytes())
-    _environment(job)
-    with Reporter(job.out / PROGRESS) as reporter:
-        stop = _stop_on_request(job, reporter)
+    place = here()
+    _environment(job, place)
+    with Reporter(job.out / PROGRESS if place.leads else Path(os.devnull)) as reporter:
+        stop = _stop_on_request(job, reporter, place)
         reporter.report("started", note=job.kind)
         result = _run(job, reporter, stop.is_set)
-        write_whole(job.out / RESULT, result)
+        failed = result.state == "failed"
+        if place.leads or failed:
+            write_whole(job.out / RESULT, result)
         reporter.report("done", note=f"{result.state} {result.reason}".strip())
-    return 0
+    return FAILED if failed and not place.alone else 0
 
 
-def _stop_on_request(job: AnyJob, reporter: Reporter) -> threading.Event:
+def _stop_on_request(job: AnyJob, reporter: Reporter, place: Place) -> threading.Event:
     """On SIGTERM a training that has begun is asked to leave a checkpoint; anything else ends at once."""
     stop = threading.Event()
 
@@ -84,7 +93,8 @@ def _stop_on_request(job: AnyJob, reporter: Reporter) -> threading.Event:
         if isinstance(job, TrainJob) and reporter.ready:
             stop.set()
             return
-        write_whole(job.out / RESULT, RESULT_OF[job.kind](state="stopped", reason="asked to stop"))
+        if place.leads:
+            write_whole(job.out / RESULT, RESULT_OF[job.kind](state="stopped", reason="asked to stop"))
         os._exit(0)
 
     signal.signal(signal.SIGTERM, on_term)
@@ -115,38 +125,39 @@ def _done(job: AnyJob, reporter: Reporter, stopping: "Callable[[], bool]") -> An
         return run_plan(job)
     if isinstance(job, InspectJob):
         return run_inspect(job)
-    if isinstance(job, GradeJob):
-        return run_grade(job, reporter, stopping)
-    if isinstance(job, SampleJob):
-        return run_sample(job, reporter, stopping)
-    if isinstance(job, TrainJob):
-        with _locked(job.lock, job.lock_wait_s):
+    with _alone(job, reporter):
+        if isinstance(job, GradeJob):
+            return run_grade(job, reporter, stopping)
+        if isinstance(job, SampleJob):
+            return run_sample(job, reporter, stopping)
+        if isinstance(job, TrainJob):
             return train(job, reporter, stopping)
-    return run_compare(job, reporter, stopping)
-
-
-class LockedError(Exception):
-    """Another training holds the lock."""
+        return run_compare(job, reporter, stopping)
 
 
 @contextmanager
-def _locked(path: Path, wait_s: float) -> Iterator[None]:
-    """Holds the file's lock. It goes with this process, however that ends. Raises LockedError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_s
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise LockedError(f"another training holds {path}") from None
-                time.sleep(0.05)
+def _alone(job: TrainJob | SampleJob | CompareJob | GradeJob, reporter: Reporter) -> Iterator[None]:
+    """Holds what this job may not share: a training its lock, and whoever needs it the device. Of several
+    processes the first holds both for all. Raises LockedError.
+    """
+    from policies.training.model import device
+
+    with ExitStack() as stack:
+        if here().leads:
+            if isinstance(job, TrainJob):
+                stack.enter_context(held(job.lock, DOES[job.kind], wait_s=job.lock_wait_s))
+            if job.turn is not None and device.taken_in_turns(job.turns, job.device):
+                stack.enter_context(
+                    held(
+                        job.turn,
+                        DOES[job.kind],
+                        waiting=lambda does: reporter.report("waiting", note=f"{does} has the device"),
+                    )
+                )
         yield
 
 
-def _environment(job: AnyJob) -> None:
+def _environment(job: AnyJob, place: Place) -> None:
     """Set before torch and the hub's client are imported: they read these once."""
     threads = str(job.threads)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -159,7 +170,7 @@ def _environment(job: AnyJob) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if job.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    else:
+    elif place.alone:
         # One process drives one device; the trainer refuses to see several.
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 

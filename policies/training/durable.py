@@ -8,7 +8,7 @@ from policies.records import Frozen
 
 def write_whole(path: Path, value: Frozen) -> None:
     """Writes the value as JSON beside its place, makes it durable, and renames it there."""
-    temporary = path.with_name(f".{path.name}")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(value.model_dump_json().encode())
         file.flush()

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, model_validator
 
+from policies.launch import Launch
 from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
@@ -34,6 +35,8 @@ Device = Literal["auto", "cuda", "cpu"]
 TrainState = Literal["done", "unchanged", "halted", "stopped", "failed"]
 """How a training may end."""
 Bf16 = Literal["auto", "off"]
+Turns = Literal["auto", "always", "never"]
+"""Whether only one job at a time works on the device; auto: where that is a card."""
 
 
 class _Job(Frozen):
@@ -46,6 +49,9 @@ class _Job(Frozen):
     threads: PositiveInt = 1
     device: Device = "auto"
     bf16: Bf16 = "auto"
+    turn: Path | None = None
+    """The file that the job holds which has the device; None: it shares the device with any other."""
+    turns: Turns = "auto"
 
 
 class RewardFiles(Frozen):
@@ -72,6 +78,8 @@ class _Learning(_Job):
     """The reward model that PPO learns from."""
     memory_gb: PositiveFloat | None = None
     """What the run may take of the device (10^9 bytes); None: what is there."""
+    launch: Launch = Launch()
+    """In how many processes the run is made."""
 
     @model_validator(mode="after")
     def _one_frozen_adapter(self) -> Self:
@@ -316,7 +324,17 @@ RESULTS: TypeAdapter[AnyResult] = TypeAdapter(Result)
 
 
 Event = Literal[
-    "started", "planned", "ready", "reference", "resumed", "step", "guard", "checkpoint", "sampled", "done"
+    "started",
+    "waiting",
+    "planned",
+    "ready",
+    "reference",
+    "resumed",
+    "step",
+    "guard",
+    "checkpoint",
+    "sampled",
+    "done",
 ]
 
 

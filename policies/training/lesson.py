@@ -54,22 +54,29 @@ def plan_of(job: PlanJob | TrainJob, lesson: Lesson[Any]) -> Plan:
             continued=job.frozen,
             samples=min(samples, lesson.offered),
             max_new_tokens=job.guard_max_new_tokens,
+            processes=job.launch.processes,
         ),
-        there=device.memory(where, job.memory_gb),
+        there=_there(job, where),
     )
     return engine_of(job.recipe).plan(job.recipe, job.guards, facts)
+
+
+def _there(job: PlanJob | TrainJob, where: torch.device) -> int | None:
+    """Bytes for one process: each has a card of its own, but one machine's memory is for all of them."""
+    there = device.memory(where, job.memory_gb)
+    return there if there is None or where.type == "cuda" else there // job.launch.processes
 
 
 def taken_up(job: TrainJob, lesson: Lesson[Any]) -> Plan:
     """The plan of the run in the job's directory where it left a checkpoint, else the plan at this moment."""
     now = plan_of(job, lesson)
+    folders = (job.out / CHECKPOINTS, *(job.out / CHECKPOINTS).glob("*/"))
+    left = [checkpoints.newest(folder) for folder in folders]
     try:
         kept = Plan.model_validate_json((job.out / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return now
-    folders = (job.out / CHECKPOINTS, *(job.out / CHECKPOINTS).glob("*/"))
-    left = any(checkpoints.newest(folder) is not None for folder in folders)
-    goes_on = kept.asked == job.recipe and left
+    goes_on = kept.asked == job.recipe and any(left)
     return kept.taken_up(now) if goes_on else now
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from policies.training import lesson as lessons
+from policies.training import together
 from policies.training.durable import write_whole
 from policies.training.engines.engine import Lesson, Run
 from policies.training.engines.registry import engine_of
@@ -14,6 +15,7 @@ from policies.training.errors import JobError
 from policies.training.jobs import PLAN, TrainJob, TrainResult
 from policies.training.model import loading, lora
 from policies.training.model.rendering import Rendering
+from policies.training.place import here
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
 
@@ -22,19 +24,26 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
     """Runs the job. Raises JobError or SnapshotError where it cannot be done as asked.
 
     A run whose batch does not fit the device's memory after all is begun again with a smaller one and the
-    more accumulation, which is the same training.
+    more accumulation, which is the same training; but not where other processes wait for this one's share.
     """
+    together.meet(job)
     loading.checked(job.base_model)
     lesson = lessons.read(job)
-    plan = lessons.taken_up(job, lesson)
+    plan = together.agreed(lambda: lessons.taken_up(job, lesson))
     while True:
         if plan.refusal:
             raise JobError(plan.refusal)
-        write_whole(job.out / PLAN, plan)
+        if here().leads:
+            write_whole(job.out / PLAN, plan)
         reporter.report("planned", note=str(plan))
         try:
             return _train(job, plan, lesson, reporter, stopping)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            if not here().alone:
+                raise JobError(
+                    f"process {here().rank} ran out of memory with {plan.recipe.at_once} "
+                    f"{plan.recipe.unit} at a time: write a smaller policy.recipe.batch_size"
+                ) from error
             smaller = _smaller(plan)
             if smaller is None:
                 raise

@@ -40,7 +40,9 @@ def prefer(to: Writes, names: Sequence[str], *, at: float = 1.0, **columns: Any)
     return put_many(to, PreferenceRow, made)
 
 
-def freeze(to: Writes, name: str, ids: Sequence[int], *, at: float = 1.0) -> None:
-    """The row of a snapshot of these preferences."""
-    path = f"snapshots/{name}.jsonl"
-    to.write(lambda c: preferences.store_snapshot(c, name, path, Held(ids), note="", now=at))
+def freeze(
+    to: Writes, name: str, ids: Sequence[int], *, at: float = 1.0, answers: Sequence[int] | None = None
+) -> None:
+    """The row of a snapshot of these preferences, or of `answers` by themselves."""
+    path, held = f"snapshots/{name}.jsonl", Held(ids, answers)
+    to.write(lambda c: preferences.store_snapshot(c, name, path, held, note="", now=at))

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from daemon.cli.app import app
+from daemon.cli.lineage import text_of
 from daemon.config import load
 from daemon.store import lineage, runs
 from daemon.store.store import Store
@@ -80,6 +81,33 @@ def test_a_promoted_pair_is_followed_both_ways(store: Store) -> None:
     assert len(up["answers"]) == 3
     assert len(up["verdicts"]) == 2
     assert [each["reviewer"] for each in up["labels"]] == ["ann"]
+
+
+def test_an_answer_by_itself_is_followed_both_ways(store: Store) -> None:
+    """Of a snapshot that holds answers: to its trace, verdict and label, and from that trace back. What has
+    the number of a preference is not taken for one.
+    """
+    chosen, rejected = fill(store)
+    freeze(store, "snapshot-3", [], at=3.0, answers=[rejected, chosen, 99])
+    store.write(lambda c: c.exec_driver_sql("UPDATE run SET snapshot_id = 'snapshot-3' WHERE id = 'run-1'"))
+    down = store.read(lambda c: lineage.of_adapter(c, NAME))
+    assert down is not None
+    assert (down["pairs"], [each["id"] for each in down["answers"]]) == ([], [rejected, chosen, 99])
+    first, second, unknown = down["answers"]
+    assert [(each["event_id"], each["verdicts"][0]["reward"]) for each in (first, second)] == [
+        ("e1", 3.0),
+        ("e1", 8.0),
+    ]
+    assert [each["reviewer"] for each in first["labels"]] == ["ann"]
+    assert unknown == {"id": 99}
+    text = text_of(down)
+    assert "snapshot   snapshot-3, 3 answers" in text
+    assert f"answer     {rejected} of agent/e1: " in text
+
+    (up,) = store.read(lambda c: lineage.of_trace(c, "e1", sources={"agent"}))
+    held = {each["id"]: [found["id"] for found in each["snapshots"]] for each in up["answers"]}
+    assert held[chosen] == held[rejected] == ["snapshot-3"]
+    assert [each["id"] for each in up["preferences"][0]["snapshots"]] == ["snapshot-1"]
 
 
 def test_what_is_not_known_is_left_open(store: Store) -> None:

@@ -39,8 +39,8 @@ def test_everything_that_answers_is_said_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "said"),
     [
-        ("unauthorized", "credentials are refused"),
-        ("unknown_model", "HTTP 404"),
+        ("unauthorized", "HTTP 401: unauthorized"),
+        ("unknown_model", "/chat/completions: 404: "),
         ("garbage", "no verdict can be read"),
         ("error", "HTTP 500"),
     ],

@@ -22,6 +22,7 @@ from daemon.store.tables import (
 )
 from daemon.wiring import Wiring
 from policies.records import Role, Scope, Split
+from policies.training.turn import SAMPLING, TRAINING, TURN, held
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import (
     Within,
@@ -243,3 +244,20 @@ def test_lag_and_prompts_in_hand_are_told(parts: Wiring) -> None:
     assert found["ingest"] == "agent is 120 records behind"
     assert found["sampling"] == "2 of stages.sample_least (32) prompts wait for answers"
     assert "ingest" not in waiting(parts)
+
+
+def test_who_waits_for_the_device_is_told(parts: Wiring) -> None:
+    """Sampling while a training has it, and the other way round; nobody where it is free."""
+    device = parts.settings.state_dir / TURN
+    add_traces(parts.store, [str(number) for number in range(32)], Split.TRAIN, stored_at=NOW)
+    parts.store.write(lambda c: c.execute(update(table(TraceRow)).values(planned_at=NOW)))
+    assert "sampling" not in waiting(parts)
+    with held(device, TRAINING):
+        line = "a training has the device, and they take turns (training.turns)"
+        assert waiting(parts)["sampling"] == line
+        assert parts.curate.sampling.waits_for(at_once=True) == line
+    with held(device, SAMPLING):
+        found = waiting(parts)
+        assert "sampling" not in found
+        assert parts.status()["device"] == SAMPLING
+    assert parts.status()["device"] == ""

@@ -18,11 +18,11 @@ from daemon.stages.freezing import FrozenSnapshot
 from daemon.store.tables import EvaluationRow, RewardModelRow, RolloutRow, RunRow, SnapshotRow, TraceRow
 from daemon.wiring import Wiring
 from policies.recipes import DpoRecipe, PpoRecipe, RewardRecipe
-from policies.records import Scope
+from policies.records import Feedback, Scope, Split
 from policies.selection import Reason
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.preferring import freeze, prefer
-from tests.daemon.stages.seeding import add_adapter, count, put, rows, table
+from tests.daemon.stages.seeding import add_adapter, add_traces, count, put, rows, table
 
 COOLING = TEXT.replace("...\n", "training: {cooldown_s: 600, min_new_preferences: 70}\n...\n")
 ASKED = DpoRecipe().model_dump(mode="json")
@@ -199,6 +199,65 @@ def test_what_counts_as_rejected(
     run = {"recipe": ASKED, "started_at": clock.now() - 9000, **columns}
     a_run(parts, "run-1", "same", **run)
     assert parts.occasion.due().waits is waits
+
+
+def clicked(parts: Wiring, name: str, **said: Any) -> None:
+    """A logged answer with a thumb."""
+    thumb = Feedback(name="thumb", **said)
+    add_traces(parts.store, [name], Split.TRAIN, stored_at=parts.clock.now(), feedback=[thumb])
+
+
+def test_what_a_recipe_learns_from_is_what_is_counted(tmp_path: Path, clock: FakeClock) -> None:
+    """Of thumbs, by the schedule, a person's `train` and the status alike, though no preference is there."""
+    words = COOLING.replace("policy:\n", "policy:\n  recipe: {method: kto}\n").replace(": 70}", ": 12}")
+    parts = Wiring(settings(tmp_path, words.replace("cooldown_s", "min_preferences: 12, cooldown_s")), clock)
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    for number in range(11):
+        clicked(parts, f"t{number}", score=number % 2)
+    assert parts.occasion.due().reason == "11 new answers of 12"
+    clicked(parts, "odd", label="?")
+    said = (
+        "a snapshot would hold 11 answers of training.min_preferences (12); left out: 1 whose thumb has "
+        "neither a score nor a known label"
+    )
+    assert parts.occasion.due() == Due(yes=False, reason=said, waits=Waits.PREFERENCES)
+    with pytest.raises(RefusedError, match="would hold 11 answers"):
+        drain.train(parts, snapshot=None, actor="ann")
+    draft = parts.status()["draft"]
+    assert (draft["stored"], draft["kept"]) == (12, 11)
+    clicked(parts, "t11", score=0)
+    assert parts.occasion.due().reason == "12 new answers"
+    frozen = parts.occasion.freeze()
+    assert isinstance(frozen, FrozenSnapshot)
+    assert (frozen.pairs, frozen.left_out) == (12, {Reason.UNREADABLE: 1})
+    parts.watch.step()
+    value = parts.metrics.registry.get_sample_value
+    assert value("rlaifd_snapshot_left_out_pairs", {"reason": "unreadable"}) == 1
+    parts.close()
+
+
+def test_a_rejected_recipe_waits_for_other_answers(tmp_path: Path, clock: FakeClock) -> None:
+    """Those of a snapshot of pairs under the same numbers are others."""
+    words = COOLING.replace("policy:\n", "policy:\n  recipe: {method: kto}\n")
+    terms = "{min_new_preferences: 1, min_preferences: 1}"
+    words = words.replace("{cooldown_s: 600, min_new_preferences: 70}", terms)
+    parts = Wiring(settings(tmp_path, words), clock)
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    for number in range(3):
+        clicked(parts, f"t{number}", score=1)
+    frozen = parts.occasion.freeze()
+    assert isinstance(frozen, FrozenSnapshot)
+    (row,) = rows(parts.store, SnapshotRow)
+    freeze(parts.store, "pairs", row.candidate_ids)
+    asked = parts.settings.policy.recipe.model_dump(mode="json")
+    run = {"recipe": asked, "state": "unchanged", "started_at": clock.now() - 9000}
+    a_run(parts, "run-1", "pairs", **run)
+    assert parts.occasion.due().yes
+    a_run(parts, "run-2", frozen.id, **run)
+    assert parts.occasion.due().waits is Waits.OTHER_DATA
+    parts.close()
 
 
 LISTED = COOLING.replace(

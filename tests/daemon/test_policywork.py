@@ -16,6 +16,7 @@ from daemon.policywork import KEPT, PolicyWork, SamplerDiedError
 from daemon.store.candidates import Prompt
 from policies.policy import PolicySpec
 from policies.records import Message, Split
+from policies.training.turn import SAMPLING, TRAINING, TURN, held
 from tests.daemon.test_children import script
 
 SPEC = PolicySpec(name="test", family="tiny", base_model="base")
@@ -125,3 +126,13 @@ def test_a_stopped_child_accuses_nobody_and_leaves_nothing(tmp_path: Path) -> No
     assert not isinstance(caught.value, SamplerDiedError)
     assert made.compare(PROMPTS, candidate="a", stable=None, seed=0).state == "stopped"
     assert left(tmp_path) == []
+
+
+def test_sampling_waits_while_a_training_has_the_device(tmp_path: Path) -> None:
+    """Which is seen before a child is started; its own child on the device is nothing to wait for."""
+    made = work(tmp_path, script(ANSWERS))
+    assert made.waits_for() == ""
+    with held(tmp_path / TURN, TRAINING):
+        assert made.waits_for() == "a training has the device, and they take turns (training.turns)"
+    with held(tmp_path / TURN, SAMPLING):
+        assert made.waits_for() == ""

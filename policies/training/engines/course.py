@@ -15,6 +15,7 @@ from typing import Any
 
 from transformers import Trainer, set_seed
 
+from policies.training import together
 from policies.training.ending import end
 from policies.training.engines import savepoints
 from policies.training.engines.engine import Run, Trained
@@ -23,6 +24,7 @@ from policies.training.guarding.monitor import Watch
 from policies.training.guarding.reader import Reader
 from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob
 from policies.training.model import checkpoints, lora
+from policies.training.place import here
 from policies.training.planning.memory import READ_AT_ONCE
 from policies.training.sampling.questions import Question
 
@@ -97,7 +99,7 @@ def begin(run: Run[Any]) -> Pupil:
 
 def taken_up(run: Run[Any], watch: Watch) -> Path | None:
     """The checkpoint to go on from, with what the guards had seen by then taken up; None: from the start."""
-    directory = checkpoints.newest(run.job.out / CHECKPOINTS)
+    directory = together.agreed(lambda: checkpoints.newest(run.job.out / CHECKPOINTS))
     if directory is not None:
         watch.restore(directory / savepoints.EXTRA)
         run.reporter.report("resumed", step=checkpoints.step_of(directory) or 0)
@@ -156,6 +158,8 @@ def conclude(
         return replace(ended, state="halted", reason=halted)
     if step < steps:
         return replace(ended, state="stopped", reason=f"asked to stop at step {step} of {steps}")
+    if not here().leads:
+        return ended
     release()
     return _written(run, pupil, ended, before)
 

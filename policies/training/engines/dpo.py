@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PrinterCallback
 
 from policies import snapshot
+from policies.answers import holds_answers
 from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training.engines import batches, course, pair_trainer
@@ -44,6 +45,10 @@ class Dpo:
         self, job: PlanJob | TrainJob, rendering: Rendering, positions: int | None
     ) -> Lesson[Example]:
         """The pairs as tokens."""
+        if holds_answers(job.snapshot):
+            raise JobError(
+                f"{job.snapshot.name} holds single answers: DPO learns from pairs, sft and kto do not"
+            )
         found = snapshot.read(job.snapshot, job.snapshot_id).pairs
         most = job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)
         prepared = prepare(found, rendering, most)

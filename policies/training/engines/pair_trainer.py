@@ -101,7 +101,8 @@ class PairTrainer(DPOTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         del train_dataset
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        # A bucket is a step of all processes: accelerate deals its batches out to them in turn.
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         lengths = [row[self._scoring.length] for row in self.rows]
         return LengthBuckets(lengths, batch, self.args.seed)
 
@@ -173,7 +174,8 @@ class PairTrainer(DPOTrainer):
             "rejected_logp": rejected.detach().mean(),
             "dataset_entropy": entropy.detach(),
         }
-        values = torch.stack([value.float() for value in figures.values()]).tolist()
+        mine = torch.stack([value.float() for value in figures.values()])
+        values = self.accelerator.reduce(mine, reduction="mean").tolist()
         for name, value in zip(figures, values, strict=True):
             self._metrics["train"][name].append(value)
         margin = values[0]
@@ -188,7 +190,9 @@ class PairTrainer(DPOTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         Trainer._save_checkpoint(self, model, trial)  # noqa: SLF001 - without the model card that TRL writes
         directory = Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}"
-        savepoints.finish(directory, self._extra_state())
+        self.accelerator.wait_for_everyone()  # each process has written its random numbers
+        if self.is_world_process_zero():
+            savepoints.finish(directory, self._extra_state())
 
 
 def arguments(recipe: ResolvedDpo, out: Path, base: Base, seed: int) -> DPOConfig:

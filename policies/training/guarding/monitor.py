@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from policies.policy import TrainingGuards
+from policies.training import together
 from policies.training.guarding import guards as rules
 from policies.training.guarding.reader import Reader
 from policies.training.jobs import GuardReading
@@ -72,7 +73,7 @@ class Watch(TrainerCallback):
         del args
         if self._reader is not None and state.global_step % self._every_steps == 0:
             self.measure(self._reader, kwargs["model"], state.global_step, control)
-        if self._stopping() and self.halted is None:
+        if together.agreed(self._stopping) and self.halted is None:
             control.should_save = True
             control.should_training_stop = True
 
@@ -127,7 +128,8 @@ class Watch(TrainerCallback):
         self, reader: Reader, model: Any, step: int, control: TrainerControl | None = None
     ) -> GuardReading:
         """Samples answers now and reads KL and entropy from them."""
-        means = reader.read(model, begun=step > 0)
+        seen = reader.read(model, begun=step > 0)
+        means = together.agreed(lambda: seen)
         reading = GuardReading(
             step=step,
             kl_sequence=means.kl_sequence,

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from policies.training.errors import JobError
-from policies.training.jobs import Bf16, Device
+from policies.training.jobs import Bf16, Device, Turns
 
 GB = 1_000_000_000
 CGROUP = Path("/sys/fs/cgroup")
@@ -22,6 +22,12 @@ def chosen(device: Device) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise JobError("device is cuda and this machine has none: set training.device to auto or cpu")
     return torch.device(device)
+
+
+def taken_in_turns(turns: Turns, device: Device) -> bool:
+    """Whether a job on the device may not run beside another. Two copies of a model rarely fit on a card."""
+    on_card = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return turns == "always" or (turns == "auto" and on_card)
 
 
 def precision(device: torch.device, bf16: Bf16) -> torch.dtype:

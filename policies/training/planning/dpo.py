@@ -24,7 +24,7 @@ def decide(asked: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
 
 
 def _resolved(asked: DpoRecipe, facts: Facts, fit: Fit) -> ResolvedDpo:
-    pairs, step = facts.lengths.pairs, fit.batch * fit.accumulation
+    pairs, step = facts.lengths.pairs, fit.batch * fit.accumulation * facts.setting.processes
     epochs = rules.epochs_of(pairs, step) if asked.epochs == "auto" else asked.epochs
     steps = asked.max_steps if asked.max_steps > 0 else rules.steps_of(pairs, step, epochs)
     rate = asked.learning_rate
@@ -45,6 +45,7 @@ def _resolved(asked: DpoRecipe, facts: Facts, fit: Fit) -> ResolvedDpo:
         epochs=epochs,
         batch_size=fit.batch,
         gradient_accumulation=fit.accumulation,
+        processes=facts.setting.processes,
         gradient_checkpointing=fit.checkpointing,
         max_length=asked.max_length,
         max_steps=asked.max_steps,

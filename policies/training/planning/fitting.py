@@ -37,7 +37,9 @@ class Batched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A way to make a step: `batch` pairs at a time, `accumulation` times. `refusal` says why none fits."""
+    """A way to make a step: in each process `batch` pairs at a time, `accumulation` times. `refusal` says why
+    none fits.
+    """
 
     batch: int
     accumulation: int
@@ -77,7 +79,8 @@ def fitted(recipe: Batched, room: Room) -> Fit:
         fit = Fit(batch, accumulation, checkpointing, memory)
         if fits(memory, room.there):
             return fit
-    assert fit is not None  # every recipe has one cut at least
+    if fit is None:
+        return _indivisible(recipe, room)
     return Fit(fit.batch, fit.accumulation, fit.checkpointing, fit.memory, _refusal(recipe, room, fit))
 
 
@@ -95,7 +98,26 @@ def _cuts(recipe: Batched, room: Room) -> Iterator[tuple[int, int, bool]]:
             yield batch, accumulation, checkpointing
 
 
+def divided(batch: int, accumulation: int, processes: int) -> tuple[int, int] | None:
+    """What each process makes of a step, in the largest batches up to this one. Where it is the accumulation
+    that is divided all batches are those of one process. None: the shares would not be equal.
+    """
+    share, odd = divmod(batch * accumulation, processes)
+    if odd:
+        return None
+    size = max(part for part in range(1, min(batch, share) + 1) if share % part == 0)
+    return size, share // size
+
+
 def _sizes(recipe: Batched, room: Room) -> Iterator[tuple[int, int]]:
+    for batch, accumulation in _whole(recipe, room):
+        each = divided(batch, accumulation, room.setting.processes)
+        if each is not None:
+            yield each
+
+
+def _whole(recipe: Batched, room: Room) -> Iterator[tuple[int, int]]:
+    """(batch, accumulation) of a step that one process makes alone."""
     batch, accumulation = recipe.batch_size, recipe.gradient_accumulation
     if batch != "auto":
         yield batch, 1 if accumulation == "auto" else accumulation
@@ -107,6 +129,18 @@ def _sizes(recipe: Batched, room: Room) -> Iterator[tuple[int, int]]:
         return
     most = min(step, MOST_AT_ONCE[room.setting.kind] * PAIR // room.lengths.sequences)
     yield from ((size, step // size) for size in range(most, least - 1, -1) if step % size == 0)
+
+
+def _indivisible(recipe: Batched, room: Room) -> Fit:
+    batch, accumulation = next(_whole(recipe, room))
+    wanted = recipe.gradient_checkpointing
+    checkpointing = False if wanted == "auto" else wanted
+    refusal = (
+        f"a step of {batch * accumulation} {room.unit}s cannot be divided among {room.setting.processes} "
+        "processes: set training.launch.processes to a divisor, or policy.recipe.batch_size to a multiple"
+    )
+    memory = room.memory(batch, checkpointing=checkpointing)
+    return Fit(batch, accumulation, checkpointing, memory, refusal)
 
 
 def _refusal(recipe: Batched, room: Room, smallest: Fit) -> str:

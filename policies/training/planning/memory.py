@@ -7,7 +7,7 @@ has the table): within a sixth for a Llama of 135 M weights on a CPU. A card's a
 
 from typing import Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from policies.records import Frozen
 from policies.training.planning.shape import Lengths, Shape
@@ -80,6 +80,8 @@ class Setting(Frozen):
     samples: NonNegativeInt
     """Answers of one reading of the guards."""
     max_new_tokens: NonNegativeInt
+    processes: PositiveInt = 1
+    """They share the pairs of a step; each holds all of the model."""
 
 
 def estimate(shape: Shape, lengths: Lengths, setting: Setting, *, batch: int, checkpointing: bool) -> Memory:

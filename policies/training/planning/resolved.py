@@ -68,6 +68,8 @@ class ResolvedDpo(Frozen):
     epochs: PositiveFloat
     batch_size: PositiveInt
     gradient_accumulation: PositiveInt
+    processes: PositiveInt = 1
+    """Each makes `gradient_accumulation` batches of a step."""
     gradient_checkpointing: bool
     max_length: PositiveInt
     max_steps: int
@@ -87,13 +89,23 @@ class ResolvedDpo(Frozen):
         return self.batch_size
 
     @property
+    def step(self) -> int:
+        """Pairs of an optimiser step."""
+        return self.batch_size * self.gradient_accumulation * self.processes
+
+    @property
+    def _cut(self) -> str:
+        each = f" in each of {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.batch_size} x {self.gradient_accumulation} pairs{each}"
+
+    @property
     def reference_once(self) -> bool:
         """Whether the reference's log-probabilities are computed once, before the first step."""
         return self.epochs > 1 and self.max_steps <= 0
 
     def passes(self, pairs: int) -> float:
         """How often each of so many pairs is seen."""
-        return passes_of(self.epochs, self.max_steps, self.batch_size * self.gradient_accumulation, pairs)
+        return passes_of(self.epochs, self.max_steps, self.step, pairs)
 
     def smaller(self) -> "ResolvedDpo":
         """The same steps in batches of half the size. Raises ValueError for batches of one pair."""
@@ -109,19 +121,17 @@ class ResolvedDpo(Frozen):
         """Steps, batches, epochs and rate."""
         checkpointed = " with checkpointing" if self.gradient_checkpointing else ""
         return (
-            f"{self.steps} steps of {self.batch_size} x {self.gradient_accumulation} "
-            f"pairs{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, learning rate "
-            f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"
+            f"{self.steps} steps of {self._cut}{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, "
+            f"learning rate {self.learning_rate:g}, {self.warmup_steps} warm-up steps"
         )
 
     def rows(self) -> list[tuple[str, str]]:
         """Rate, epochs and batch."""
         checkpointing = "with" if self.gradient_checkpointing else "without"
-        cut = f"{self.batch_size} x {self.gradient_accumulation} pairs, {checkpointing} checkpointing"
         return [
             ("learning rate", f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"),
             ("epochs", f"{self.epochs:g}"),
-            ("batch", cut),
+            ("batch", f"{self._cut}, {checkpointing} checkpointing"),
         ]
 
 

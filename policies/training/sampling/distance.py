@@ -58,34 +58,51 @@ def distances(
     """KL of `policy` against `reference` and entropy of `policy`, per answer and in their order.
 
     Both name adapters on the one model (None: the base). Where they are the same only the entropy is
-    computed.
+    computed. Answers that do not fit the memory together are read in smaller batches.
     """
     order = sorted(
         range(len(answers)), key=lambda index: len(answers[index].prompt) + len(answers[index].tokens)
     )
     found: dict[int, Distance] = {}
-    start = 0
+    start, most = 0, len(order)
     while start < len(order):
-        batch = _batch(order[start:], answers, vocabulary(model))
-        chosen = [answers[index] for index in batch]
-        with using(model, policy):
-            own = log_probabilities(model, pad, chosen)
-        if policy == reference:
-            theirs = own
-        else:
-            with using(model, reference):
-                theirs = log_probabilities(model, pad, chosen)
-        for row, index in enumerate(batch):
-            length = len(answers[index].tokens)
-            ours, other = own[row, -length:], theirs[row, -length:]
-            probabilities = ours.exp()
-            kl = (probabilities * (ours - other)).sum().item()
-            entropy = -(probabilities * ours).sum().item()
-            found[index] = Distance(kl, entropy, length)
+        batch = _batch(order[start : start + most], answers, vocabulary(model))
+        try:
+            measured = _measured(model, pad, [answers[index] for index in batch], policy, reference)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            most, measured = len(batch) // 2, []
+        if not measured:
+            torch.cuda.empty_cache()
+            continue
+        found.update(zip(batch, measured, strict=True))
         start += len(batch)
         if between is not None:
             between(start, len(order))
     return [found[index] for index in range(len(answers))]
+
+
+def _measured(
+    model: Any, pad: int, answers: Sequence[Answer], policy: str | None, reference: str | None
+) -> list[Distance]:
+    """The distances of answers that are read at once."""
+    with using(model, policy):
+        own = log_probabilities(model, pad, answers)
+    if policy == reference:
+        theirs = own
+    else:
+        with using(model, reference):
+            theirs = log_probabilities(model, pad, answers)
+    found: list[Distance] = []
+    for row, answer in enumerate(answers):
+        length = len(answer.tokens)
+        ours, other = own[row, -length:], theirs[row, -length:]
+        probabilities = ours.exp()
+        kl = (probabilities * (ours - other)).sum().item()
+        entropy = -(probabilities * ours).sum().item()
+        found.append(Distance(kl, entropy, length))
+    return found
 
 
 def log_probabilities(model: Any, pad: int, answers: Sequence[Answer]) -> torch.Tensor:

@@ -5,6 +5,7 @@ tokens by the inverse of the cumulative distribution. The distribution is the mo
 temperature: nothing is cut off by top-k or top-p, as KL and entropy of the answers are measured against it.
 
 One prompt never decides over others: a batch on which the model fails is halved until the culprit is alone.
+Too little memory is nobody's fault as long as a smaller batch may fit: this and all further ones are halved.
 """
 
 import hashlib
@@ -53,17 +54,15 @@ def sample(
 
     `between(done, total)` is called after every batch; what it raises ends the sampling. The model must be in
     evaluation mode and is left as it was. Raises JobError where the model answers none of several questions:
-    then it is not the questions.
+    then it is not the questions; and where not one answer fits the memory, however few questions there are.
     """
     asked = [(index, each.ids) for index, each in enumerate(questions) if isinstance(each, Question)]
     rows = [_Row(index, number, ids) for index, ids in asked for number in range(settings.count)]
     rows.sort(key=lambda row: len(row.ids))
     out = _Outcomes()
-    for start in range(0, len(rows), settings.batch_size):
-        batch = rows[start : start + settings.batch_size]
-        _attempt(batch, lambda some: _answers(model, rendering, some, settings), out)
-        if between is not None:
-            between(start + len(batch), len(rows))
+    _work_off(
+        rows, settings.batch_size, lambda some: _answers(model, rendering, some, settings), out, between
+    )
     if len(out.failed) > 1 and len(out.failed) == len(asked):
         raise JobError(f"the model answers none of {len(asked)} prompts: {next(iter(out.failed.values()))}")
 
@@ -86,6 +85,9 @@ class _Row:
     ids: tuple[int, ...]
 
 
+_Answering = Callable[[Sequence[_Row]], list[Answer]]
+
+
 @dataclass(slots=True)
 class _Outcomes:
     """What became of the rows: answers by question and sample, and the questions that failed."""
@@ -94,25 +96,64 @@ class _Outcomes:
     failed: dict[int, str] = field(default_factory=dict)
 
 
-def _attempt(batch: Sequence[_Row], answer: Callable[[Sequence[_Row]], list[Answer]], out: _Outcomes) -> None:
-    """Samples the batch, by halves where it fails as a whole; a row that fails alone fails its question."""
+def _work_off(
+    rows: Sequence[_Row],
+    size: int,
+    answer: _Answering,
+    out: _Outcomes,
+    between: Callable[[int, int], None] | None,
+) -> None:
+    """Samples all rows, at most `size` at a time, and fewer from where the memory did not suffice.
+
+    A row that does not fit alone is tried again when the others are done: another process may have had the
+    memory. Raises JobError where none fits.
+    """
+    start, large = 0, list[_Row]()
+    while start < len(rows):
+        batch = rows[start : start + size]
+        if not _attempt(batch, answer, out):
+            torch.cuda.empty_cache()
+            if len(batch) > 1:
+                size = len(batch) // 2
+                continue
+            large += batch
+        start += len(batch)
+        if between is not None:
+            between(start, len(rows))
+    for row in large:
+        if _attempt([row], answer, out):
+            continue
+        torch.cuda.empty_cache()
+        if not out.answers:
+            raise JobError(f"out of memory with one answer at a time, to a prompt of {len(row.ids)} tokens: "
+                           "free the device's memory, or lower policy.sampling.max_new_tokens")  # fmt: skip
+        out.failed[row.index] = (
+            f"the prompt has {len(row.ids)} tokens, and the memory does not suffice for its answer alone"
+        )
+
+
+def _attempt(batch: Sequence[_Row], answer: _Answering, out: _Outcomes) -> bool:
+    """Samples the batch, by halves where it fails as a whole; a row that fails alone fails its question.
+    False: there is too little memory for so many, and that is no row's fault.
+    """
     batch = [row for row in batch if row.index not in out.failed]
     if not batch:
-        return
+        return True
     try:
         answers = answer(batch)
+    except torch.OutOfMemoryError:
+        return False
     except Exception as error:  # noqa: BLE001 - models raise whatever they like on what they cannot take
         if len(batch) == 1:
             out.failed[batch[0].index] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            return
+            return True
     else:
         out.answers.update({(row.index, row.number): each for row, each in zip(batch, answers, strict=True)})
-        return
+        return True
     # Only out here is the error gone, and with it what holds the failed attempt's tensors.
     torch.cuda.empty_cache()
     half = len(batch) // 2
-    for part in (batch[:half], batch[half:]):
-        _attempt(part, answer, out)
+    return all(_attempt(part, answer, out) for part in (batch[:half], batch[half:]))
 
 
 def _answers(model: Any, rendering: Rendering, batch: Sequence[_Row], settings: Settings) -> list[Answer]:

@@ -1,14 +1,18 @@
-"""Kafka sources that are closed at the end."""
+"""Sources that are closed at the end."""
 
 import gc
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connectors.sources import jsonl
+from connectors.sources.jsonl import JsonlSource
 from connectors.sources.kafka import KafkaSource
 from connectors.sources.kafka_client import KafkaOptions
+from tests.connectors.sources.following import Start
 from tests.connectors.sources.reading import Open
 from tests.contracts.sources import Positions
 from tests.servers.kafka import Broker
@@ -37,3 +41,27 @@ def open_source() -> Iterator[Open]:
     while sources:
         sources.pop().close()
     gc.collect()  # the sockets of refused connections, here and not in another test
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    made = tmp_path / "logs"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def start(logs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts sources over the directory that look at every call; closes them at the end."""
+    monkeypatch.setattr(jsonl, "SHARE", 0)
+    sources: list[JsonlSource] = []
+
+    def started(positions: Positions | None = None, **options: Any) -> JsonlSource:
+        source = JsonlSource(**{"name": "s", "path": logs, "poll_s": 1e-6, **options})
+        sources.append(source)
+        source.start(positions or Positions())
+        return source
+
+    yield started
+    for source in sources:
+        source.close()

@@ -17,7 +17,7 @@ from daemon.store.tables import (
     VerdictRow,
 )
 from policies.policy import CurationRule, GateRule, HaltRules, PolicySpec
-from policies.records import Message, Role, Sampled, Split, Trace
+from policies.records import Feedback, Message, Role, Sampled, Split, Trace
 
 T = TypeVar("T")
 
@@ -100,6 +100,7 @@ def add_traces(
     question: str = "",
     planned: bool = True,
     stored_at: float = 0.0,
+    feedback: Sequence[Feedback] = (),
     **columns: Any,
 ) -> list[int]:
     """Traces with their logged answers, planned unless told otherwise; the cluster is the name."""
@@ -111,6 +112,7 @@ def add_traces(
             ts=0.0,
             messages=(Message(role="user", content=question or f"question {name}"),),
             output=answer(text),
+            feedback=tuple(feedback),
         )
         defaults = {"cluster": name, "subject": f"subject-{name}", "session": None, **columns}
         own = {"event_id": name, "digest": trace.digest, "payload": trace.model_dump(mode="json")}

@@ -117,6 +117,7 @@ def trainer_of(
         extra_state=str,
         pad=base.tokenizer.pad_token_id,
         rows=rows,
+        reference=lora.REFERENCE if parent else None,
         model=model,
         args=pair_trainer.arguments(dpo(decide(recipe, TrainingGuards(), facts(len(rows)))), out, base, 0),
         processing_class=base.tokenizer,

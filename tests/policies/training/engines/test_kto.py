@@ -1,5 +1,6 @@
 """KTO: the loss with weights, the estimate of KL, the batches, and a run that is cut off and goes on."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from policies import answers
 from policies.answers import Answer
 from policies.recipes import KtoRecipe, Lora
-from policies.training.jobs import TrainJob, TrainResult
+from policies.training.jobs import ADAPTER, PROGRESS, TrainJob, TrainResult
 from tests.policies.training.conftest import GUARDS, NOUNS, said
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -197,6 +198,21 @@ def test_a_run_that_was_cut_off_ends_as_the_same_adapter(thumbs_job: JobFor, tra
     )  # fmt: skip
 
 
+def test_an_adapter_is_continued_and_compared_with(thumbs_job: JobFor, train: Train) -> None:
+    """The parent is the reference of loss and guards: drift and KL begin at 0."""
+    first = thumbs_job("first")
+    assert train(first).state == "done"
+    second = train(job := thumbs_job("second", parent=first.out / ADAPTER))
+    assert second.state == "done"
+    assert second.readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
+    lines = map(json.loads, (job.out / PROGRESS).read_text(encoding="utf-8").splitlines())
+    steps = [line["metrics"] for line in lines if line["event"] == "step"]
+    assert steps[0]["chosen_drift"] == pytest.approx(0, abs=1e-4)
+    assert steps[0]["rejected_drift"] == pytest.approx(0, abs=1e-4)
+    assert steps[-1]["chosen_drift"] > 0
+    assert len(second.files) == 2
+
+
 def test_a_step_is_never_cut_to_single_answers() -> None:
     """KL is estimated across the answers of a batch: a plan for no memory at all is refused, not cut."""
     from policies.training.planning.kto import decide
@@ -206,7 +222,27 @@ def test_a_step_is_never_cut_to_single_answers() -> None:
     assert "a batch of 2 answers" in found.refusal
     with pytest.raises(ValueError, match="batches of 2 answers at least"):
         found.recipe.smaller()
-    with pytest.raises(ValueError, match="batch_size must be 2 at least"):
+    with pytest.raises(ValueError, match="KL is estimated across the answers of a batch: write 2"):
         KtoRecipe(batch_size=1)
     with pytest.raises(ValueError, match="must be below good_from"):
         KtoRecipe(good_from=3, bad_to=3)
+    with pytest.raises(ValueError, match=r"nothing of policy\.recipe\.source would be learned from"):
+        KtoRecipe(thumb_weight=0)
+
+
+def test_the_reference_is_the_jobs(thumbs_job: JobFor, train: Train) -> None:
+    """From an adapter KL is read to that, or to the base; from the base to it, or to the adapter."""
+    two = RECIPE.model_copy(update={"max_steps": 2})
+    stable = thumbs_job("stable", recipe=RECIPE)
+    assert train(stable).state == "done"
+    adapter = stable.out / ADAPTER
+    found = {
+        "level": train(thumbs_job("level", recipe=two, parent=adapter)),
+        "away": train(thumbs_job("away", recipe=two, parent=adapter, reference="base")),
+        "back": train(thumbs_job("back", recipe=two, reference=adapter)),
+    }
+    assert {result.state for result in found.values()} == {"done"}
+    assert found["level"].readings[0].kl_sequence == pytest.approx(0, abs=1e-5)
+    for name in ("away", "back"):
+        assert found[name].readings[0].kl_sequence > 1e-3
+    assert found["away"].files != found["level"].files

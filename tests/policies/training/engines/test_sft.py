@@ -9,7 +9,7 @@ import pytest
 from policies import answers
 from policies.answers import Answer
 from policies.policy import Guard
-from policies.recipes import Lora, SftRecipe
+from policies.recipes import DpoRecipe, Lora, SftRecipe
 from policies.snapshot import Pair
 from policies.training.jobs import ADAPTER, TrainJob, TrainResult
 from tests.policies.training.conftest import GUARDS, pair, said
@@ -139,9 +139,32 @@ def test_an_adapter_is_continued_and_compared_with(job_for: JobFor, train: Train
 
 
 def test_nothing_to_learn_from_is_one_line(job_for: JobFor, train: Train, tmp_path: Path) -> None:
-    """A file of bad answers has no target."""
+    """A file of bad answers has no target, and one of single answers no pair."""
     from policies.training.errors import JobError
 
     name, path = answers.write(tmp_path / "bad", "tiny", [written("no", good=False)])
     with pytest.raises(JobError, match="nothing to learn from: 0 answers"):
-        train(job_for(recipe=RECIPE, snapshot=path, snapshot_id=name))
+        train(job_for("sft", recipe=RECIPE, snapshot=path, snapshot_id=name))
+    with pytest.raises(JobError, match=r"holds single answers: DPO learns from pairs, sft and kto do not"):
+        train(job_for("dpo", snapshot=path, snapshot_id=name))
+
+
+def test_an_answer_is_planned_as_one_sequence() -> None:
+    """Half of a pair's memory and work at the same lengths; no reference is counted."""
+    from policies.training.planning.sft import decide
+    from tests.policies.training.planning.facts import facts, plan
+
+    pairs = facts(200)
+    lengths = pairs.lengths.model_copy(update={"sequences": 1, "tokens": pairs.lengths.tokens // 2})
+    asked = {"batch_size": 4, "gradient_accumulation": 2, "epochs": 2.0}
+    single = decide(SftRecipe(**asked), GUARDS, pairs.model_copy(update={"lengths": lengths}))
+    both = plan(200, DpoRecipe(**asked))
+    assert single.memory.activations == both.memory.activations / 2
+    assert single.recipe.steps == both.recipe.steps == 50
+    assert single.recipe.learning_rate == both.recipe.learning_rate
+    assert single.flops < both.flops / 2
+    assert "4 x 2 answers" in str(single)
+    cut = decide(SftRecipe(), GUARDS, pairs.model_copy(update={"lengths": lengths})).recipe
+    assert (cut.method, cut.at_once) == ("sft", 8)
+    refused = decide(SftRecipe(), GUARDS, pairs.model_copy(update={"lengths": lengths, "there": 1}))
+    assert refused.refusal.startswith("one answer of 148 tokens does not fit")

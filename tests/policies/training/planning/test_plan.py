@@ -5,6 +5,7 @@ import pytest
 from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Lora
 from policies.training.planning.dpo import decide
+from policies.training.planning.fitting import divided
 from policies.training.planning.plan import Plan
 from policies.training.planning.resolved import ResolvedDpo
 from tests.policies.training.planning.facts import EIGHT, GB, dpo, facts, plan
@@ -119,4 +120,33 @@ def test_a_plan_is_said_in_one_line() -> None:
     assert str(plan(200)) == (
         "50 steps of 4 x 2 pairs, 2 epochs of 200, learning rate 0.00015, 5 warm-up steps; memory 4.6 GB "
         "(weights 0.5, adapter 0.1, activations 1.6, logits 1.4, readings 0.8, process 0.9)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("whole", "processes", "each"),
+    [((4, 2), 2, (4, 1)), ((8, 1), 2, (4, 1)), ((4, 4), 2, (4, 2)), ((6, 2), 4, (3, 1)), ((3, 1), 2, None)],
+)
+def test_a_step_is_divided_into_equal_shares(
+    whole: tuple[int, int], processes: int, each: tuple[int, int] | None
+) -> None:
+    """The accumulation first, so that the batches stay; what has no equal shares is not divided."""
+    assert divided(*whole, processes) == each
+
+
+def test_processes_change_the_cut_of_a_plan_and_nothing_that_is_learned() -> None:
+    """Pairs of a step, steps and rate are those of one process; the plan says who makes how much."""
+    alone = facts(200)
+    shared = alone.model_copy(update={"setting": alone.setting.model_copy(update={"processes": 2})})
+    one, two = (decide(DpoRecipe(), TrainingGuards(), each) for each in (alone, shared))
+    assert (one.refusal, two.refusal) == ("", "")
+    first, second = dpo(one), dpo(two)
+    assert (first.step, first.steps) == (second.step, second.steps)
+    assert first.learning_rate == second.learning_rate
+    assert second.batch_size * second.gradient_accumulation * 2 == first.step
+    assert "pairs in each of 2 processes" in str(two)
+    odd = decide(DpoRecipe(batch_size=3), TrainingGuards(), shared)
+    assert odd.refusal == (
+        "a step of 3 pairs cannot be divided among 2 processes: set training.launch.processes to a divisor, "
+        "or policy.recipe.batch_size to a multiple"
     )
