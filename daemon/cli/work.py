@@ -180,7 +180,8 @@ def train(
     ] = None,
     *,
     method: Annotated[
-        str | None, typer.Option(help="dpo, reward or ppo; default: the configuration's (first) recipe.")
+        str | None,
+        typer.Option(help="dpo, reward, ppo, sft or kto; default: the configuration's (first) recipe."),
     ] = None,
     actor: ActorOption = "operator",
     plan: Annotated[

@@ -158,7 +158,7 @@ def test_the_example_tells_the_other_methods_keys_with_their_defaults(
 ) -> None:
     """As comments below the recipe's: each key that DPO's has not, as it is where nothing is written."""
     text = EXAMPLE.read_text(encoding="utf-8").partition(f"# method: {method} has")[2]
-    block = text.partition("# method:")[0].partition("\n  guards:")[0]
+    block = text.partition("# method:")[0].partition("\n  also:")[0]
     lines = [line.partition("# ")[2] for line in block.splitlines()[1:]]
     told = yaml.safe_load("\n".join(line for line in lines if line))
     plain = recipe().model_dump(mode="json")

@@ -14,6 +14,7 @@ from safetensors import numpy as safetensors
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import Lora, PpoRecipe, RewardRecipe
 from policies.snapshot import Pair
+from policies.training.engines import reward
 from policies.training.errors import JobError
 from policies.training.jobs import (
     ADAPTER,
@@ -143,10 +144,18 @@ def test_a_reward_model_goes_on_from_its_checkpoint(reward_job: JobFor, train: T
     assert resumed.metrics["held_out"] == whole.metrics["held_out"] > 0.8
 
 
-def test_a_reward_model_that_is_not_finite_has_no_files(reward_job: JobFor, train: Train) -> None:
+def test_a_reward_model_that_is_not_finite_has_no_files(
+    reward_job: JobFor, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loss is no number at the second step: halted there, with the reason, nothing written."""
-    recipe = REWARD.model_copy(update={"learning_rate": 1e30})
-    result = train(job := reward_job(recipe=recipe))
+    sound = reward.arguments
+
+    def beyond(recipe: RewardRecipe, *others: Any) -> Any:
+        """At a rate that no recipe may ask for."""
+        return sound(recipe.model_copy(update={"learning_rate": 1e30}), *others)
+
+    monkeypatch.setattr(reward, "arguments", beyond)
+    result = train(job := reward_job())
     assert (result.state, result.files) == ("halted", {})
     assert result.reason.startswith("step 2: the ")
     assert not (job.out / "reward").exists()
