@@ -21,16 +21,21 @@ REAL_FAMILY: Final = "openai"
 KL_CEILING: Final = 10.0
 MIN_PREFERENCES: Final = 300
 GATE_PROMPTS: Final = 90
+SILENT: Final = 0.05
+"""Most of the customers who get no answer at all."""
 DAILY_BUDGET_USD: Final = 5.0
 
 Document = dict[str, Any]
 
 
 def sampled_prompts(prompts: list[str]) -> int:
-    """How many of these prompts the daemon samples candidates for: those of the train and audit splits."""
+    """For how many of these prompts the daemon begins to sample candidates: nearly all of the train and audit
+    splits. An agent from nothing sometimes says nothing, and silence is no event.
+    """
     splits = Splits()
     found = {cluster_of((Message(role="user", content=prompt),)) for prompt in prompts}
-    return sum(split_of(cluster, splits) in {Split.TRAIN, Split.AUDIT} for cluster in found)
+    sampled = sum(split_of(cluster, splits) in {Split.TRAIN, Split.AUDIT} for cluster in found)
+    return int(sampled * (1 - SILENT))
 
 
 def base(
