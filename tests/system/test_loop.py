@@ -31,7 +31,9 @@ def test_logs_on_kafka_become_a_promoted_adapter(kafka_broker: Broker, tmp_path:
     assert pointer["adapter"] == promoted
     state = json.loads(rlaifd("status", "--json", "-c", directory / "rlaifd.yaml", cwd=tmp_path).out)
     records = state["records"]["agent"]
-    assert BEFORE <= records["stored"] == state["traces"] <= BEFORE + AFTER
+    assert BEFORE <= records["records"] <= BEFORE + AFTER
+    assert records["stored"] + records["skipped"] == records["records"]
+    assert records["stored"] == state["traces"]
     assert records["duplicates"] == records["dead_letters"] == state["dead_letters"] == 0
     assert state["verdicts"]["small"]["verdicts"] >= state["preferences"]
     assert [run["adapter"] for run in state["runs"]] == [promoted]

@@ -34,7 +34,7 @@ def test_a_guard_that_stops_a_run_latches_a_halt(bench: Bench) -> None:
 
 def test_a_halt_during_the_run_stops_the_child(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An alert does not wait for the end of the training."""
-    monkeypatch.setattr("daemon.trainer.LOOK_S", -1.0)
+    monkeypatch.setattr("daemon.following.LOOK_S", -1.0)
     asked: list[bool] = []
 
     def halted_meanwhile(child: FakeChild) -> TrainResult:
