@@ -131,6 +131,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.gate.min_entropy_ratio": (between(0.5, 1), "stricter than shipped"),
     "policy.gate.max_entropy_ratio": (between(1, 2), "stricter than shipped"),
     "policy.gate.max_cut_excess": (between(0, 0.2), "stricter than shipped"),
+    "training.launch.processes": (between(1, 64), "what there are no cards for ends the run"),
     "training.interval_s": (between(0.001), "how often it looks: `min_new_preferences` says when it trains"),
     "training.cooldown_s": (between(0), "a training begins later"),
     "training.bf16": (lambda value: value == "off", "one of its two values"),
