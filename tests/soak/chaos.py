@@ -38,7 +38,7 @@ POLICY: Final = """\
   judging: {samples: 1, audit_rate: 0.1}
 """
 STAGES: Final = """\
-stages: {claim_s: 10, sample_least: 512, sample_patience_s: 100000000}
+stages: {claim_s: 10, sample_least: 512, sample_patience_s: 86400}
 training: {interval_s: null}
 """
 """No policy answers here, and none is trained: the base model is a directory without a model."""
