@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from daemon.artefacts import check_config, check_weights, copy, describe, durable, sync
+from daemon.artefacts import check_config, check_weights, copy, describe, durable, manifest_of, sync
 from daemon.children import another_lives
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
@@ -187,16 +187,7 @@ def _only_known_files(directory: Path, name: str) -> None:
 
 
 def _manifest(directory: Path, name: str, digest: str | None) -> Manifest:
-    body = (directory / MANIFEST).read_bytes()
-    found = hashlib.sha256(body).hexdigest()
-    if not name.endswith(f"-{found[:12]}") or digest not in {None, found}:
-        raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: its SHA-256 {found[:12]}… is not the name's")
-    try:
-        manifest = Manifest.model_validate_json(body)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: {where}: {problem['msg']}") from None
-    if manifest.files.keys() != FILES or name != f"{manifest.policy}-{found[:12]}":
+    manifest = manifest_of(Manifest, directory / MANIFEST, f"adapter {name}", name=name, digest=digest)
+    if manifest.files.keys() != FILES or name != f"{manifest.policy}-{name[-12:]}":
         raise AdapterRefusedError(f"adapter {name}: {MANIFEST}: it is that of another adapter")
     return manifest

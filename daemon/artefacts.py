@@ -10,11 +10,14 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from daemon.errors import AdapterRefusedError
 from policies import loraconfig
 from policies.loraconfig import LoraConfigError
+from policies.records import Frozen
 from policies.training.jobs import AdapterFile
 
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -22,6 +25,8 @@ MAX_HEADER = 100 << 20
 MAX_CONFIG = 16 << 20
 MOST_TENSORS = 200_000
 CHUNK = 1 << 20
+
+M = TypeVar("M", bound=Frozen)
 
 
 def check_config(path: Path, who: str, base: str, *, revision: str | None, recipe: Mapping[str, Any]) -> None:
@@ -132,3 +137,20 @@ def sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def manifest_of(model: type[M], file: Path, who: str, *, name: str, digest: str | None) -> M:
+    """The manifest of what `who` says it is of. The first twelve digits of its SHA-256 end the name.
+
+    Raises OSError, and AdapterRefusedError where they do not, where it is not that of `digest`, or is none.
+    """
+    body = file.read_bytes()
+    found = hashlib.sha256(body).hexdigest()
+    if not name.endswith(f"-{found[:12]}") or digest not in {None, found}:
+        raise AdapterRefusedError(f"{who}: {file.name}: its SHA-256 {found[:12]}… is not the name's")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise AdapterRefusedError(f"{who}: {file.name}: {where}: {problem['msg']}") from None

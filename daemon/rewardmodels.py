@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from daemon.artefacts import check_config, check_weights, copy, describe, durable, sync
+from daemon.artefacts import check_config, check_weights, copy, describe, durable, manifest_of, sync
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
@@ -130,16 +128,7 @@ def verify(directory: Path, name: str, *, digest: str | None = None) -> RewardMa
 def _verified(directory: Path, name: str, digest: str | None) -> RewardManifest:
     who = f"reward model {name}"
     _require_files(directory, who)
-    body = (directory / MANIFEST).read_bytes()
-    found = hashlib.sha256(body).hexdigest()
-    if not name.endswith(f"-{found[:12]}") or digest not in {None, found}:
-        raise AdapterRefusedError(f"{who}: {MANIFEST}: its SHA-256 {found[:12]}… is not the name's")
-    try:
-        manifest = RewardManifest.model_validate_json(body)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise AdapterRefusedError(f"{who}: {MANIFEST}: {where}: {problem['msg']}") from None
+    manifest = manifest_of(RewardManifest, directory / MANIFEST, who, name=name, digest=digest)
     _require_shape(manifest, who)
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
     odd = sorted(there ^ {*manifest.files, MANIFEST})
