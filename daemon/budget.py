@@ -20,6 +20,7 @@ from daemon.metrics import Metrics
 from daemon.store import spend
 from daemon.store.spend import Hold, Spent
 from daemon.store.store import Store
+from policies.judges import NamedJudge
 
 
 class BudgetExhaustedError(RefusedError):
@@ -40,7 +41,7 @@ class Reservation:
     """US dollars set aside for one call, or for several together, on the day they were asked for."""
 
     id: str
-    judge: str
+    judge: NamedJudge
     day: str
     usd: float
 
@@ -60,7 +61,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def reserve(
-        self, judge: str, usd: float, limit: float | None, *, calls: int = 1, lasts_s: float = LASTS_S
+        self, judge: NamedJudge, usd: float, limit: float | None, *, calls: int = 1, lasts_s: float = LASTS_S
     ) -> Reservation:
         """Sets `usd` aside for so many calls, which end within so many seconds.
 
@@ -68,19 +69,19 @@ class Budget:
         a price that is negative or not finite: an unknown price is not zero.
         """
         amount, day, now_s = _money(usd), self.today(), self._clock.now()
-        hold = Hold(uuid.uuid4().hex, day, judge, amount, calls, now_s + lasts_s)
+        hold = Hold(uuid.uuid4().hex, day, judge.name, amount, calls, now_s + lasts_s)
 
         def work(connection: Connection) -> tuple[bool, Spent]:
-            spend.give_up(connection, judge=judge, now=now_s)
+            spend.give_up(connection, judge=judge.name, now=now_s)
             fits = spend.reserve(connection, hold, limit=limit)
-            return fits, spend.spent(connection, day=day, judge=judge)
+            return fits, spend.spent(connection, day=day, judge=judge.name)
 
         fits, now = self._store.write(work)
-        self._metrics.cost_today.labels(judge).set(now.total)
+        self._metrics.cost_today.labels(*judge.labels).set(now.total)
         if not fits:
             raise BudgetExhaustedError(
-                f"judge {judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today (UTC); "
-                f"the next call may cost {amount:.4f}",
+                f"judge {judge.name}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today "
+                f"(UTC); the next call may cost {amount:.4f}",
                 usd=amount,
                 passing=limit is not None and now.settled + amount <= limit,
             )
@@ -103,8 +104,8 @@ class Budget:
         day, judge = reservation.day, reservation.judge
 
         def work(connection: Connection) -> Spent:
-            spend.settle(connection, reservation=reservation.id, day=day, judge=judge, actual=actual)
-            return spend.spent(connection, day=day, judge=judge)
+            spend.settle(connection, reservation=reservation.id, day=day, judge=judge.name, actual=actual)
+            return spend.spent(connection, day=day, judge=judge.name)
 
         try:
             now = self._store.write(work)
@@ -112,17 +113,17 @@ class Budget:
             with self._lock:
                 self._open.add(reservation.id)
             raise
-        self._metrics.cost.labels(judge).inc(actual)
+        self._metrics.cost.labels(*judge.labels).inc(actual)
         if day == self.today():
-            self._metrics.cost_today.labels(judge).set(now.total)
+            self._metrics.cost_today.labels(*judge.labels).set(now.total)
 
-    def spent_today(self, judge: str) -> Spent:
+    def spent_today(self, judge: NamedJudge) -> Spent:
         """What today's calls have reserved and cost; sets the gauge, which else keeps yesterday's figure."""
         day, now_s = self.today(), self._clock.now()
-        if self._store.read(lambda connection: spend.expired(connection, judge=judge, now=now_s)):
-            self._store.write(lambda connection: spend.give_up(connection, judge=judge, now=now_s))
-        now = self._store.read(lambda connection: spend.spent(connection, day=day, judge=judge))
-        self._metrics.cost_today.labels(judge).set(now.total)
+        if self._store.read(lambda connection: spend.expired(connection, judge=judge.name, now=now_s)):
+            self._store.write(lambda connection: spend.give_up(connection, judge=judge.name, now=now_s))
+        now = self._store.read(lambda connection: spend.spent(connection, day=day, judge=judge.name))
+        self._metrics.cost_today.labels(*judge.labels).set(now.total)
         return now
 
     def today(self) -> str:

@@ -24,21 +24,21 @@ from pydantic_settings.exceptions import SettingsError
 from daemon.anchoring import anchored
 from daemon.complaint import first
 from daemon.errors import ConfigError
+from daemon.judgeconfig import JudgeConfig, asked, respelt
 from daemon.yamlfile import read_yaml
 from policies import independence
 from policies.configured import (
     YEAR_S,
-    BaseUrl,
     Configured,
     Count,
-    Family,
     Often,
     Seconds,
     as_meant,
     misfit,
     presentable,
 )
-from policies.independence import Asked, Override
+from policies.independence import Override
+from policies.judges import JudgeName
 from policies.launch import Launch
 from policies.policy import PolicySpec
 from policies.records import Role
@@ -47,7 +47,6 @@ from policies.training.turn import TURN
 PREFIX = "RLAIFD_"
 TESTS = "RLAIFD_TEST_"
 NO_SETTING = "RLAIFD_CONFIG"
-DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 BROKER = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
 BROKERS = f"^{BROKER}(,{BROKER})*$"
@@ -114,46 +113,6 @@ class KafkaConfig(Configured):
 
 
 SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]
-
-
-class Price(Configured):
-    """US dollars per million tokens. A written 0 is a price; an absent price refuses under a budget."""
-
-    input_per_million: float = Field(ge=0, le=1e6)
-    output_per_million: float = Field(ge=0, le=1e6)
-
-
-class JudgeConfig(Configured):
-    """One judge. `family` is never guessed: it decides whether a model would judge itself."""
-
-    type: Literal["openai", "anthropic"]
-    model: str
-    family: Family
-    base_url: BaseUrl | None = None
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-    price: Price | None = None
-    """None: looked up by model name; a model that is in no price list cannot be called under a budget."""
-    daily_budget_usd: float | None = Field(default=None, ge=0, le=1e9)
-    concurrency: int = Field(default=16, ge=1, le=4096)
-    requests_per_minute: float | None = Field(default=None, ge=0.01, le=1e6)
-    deadline_s: float = Field(default=60.0, ge=0.01, le=3600)
-    attempts: int = Field(default=4, ge=1, le=100)
-    """Tries per judgement before it is put back for later."""
-    max_tokens: int = Field(default=1024, ge=32, le=1 << 20)
-    """A verdict of a few words takes more than a handful."""
-    temperature: float | None = Field(default=0.0, ge=0, le=2)
-    """Null leaves it to the provider: reasoning models refuse any other."""
-    structured: bool = True
-    """Send the answer's JSON schema; off for servers that refuse `response_format`."""
-    logprobs: bool = False
-    """The judge offers token log-probabilities: a score is then the expected value from one call."""
-
-    @model_validator(mode="after")
-    def _asks_where_it_is(self) -> "JudgeConfig":
-        if self.type == "anthropic" and (self.base_url or "").rstrip("/").endswith("/v1"):
-            raise misfit("base_url", "ends in /v1, which is put behind it: leave that away")
-        return self
 
 
 def _lock(name: str) -> str:
@@ -283,7 +242,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path(".rlaifd")
     store: StoreConfig = StoreConfig()
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    judges: dict[Role, JudgeConfig]
+    judges: dict[JudgeName, JudgeConfig]
     policy: PolicySpec
     overrides: tuple[Override, ...] = ()
     """Independence rules that are set aside, by name."""
@@ -333,32 +292,32 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _judges_are_independent(self) -> "Settings":
-        if Role.SMALL not in self.judges:
-            raise ValueError("judges.small is missing: nothing would be scored")
-        asked = {
-            role: Asked(judge.family, judge.model, judge.base_url or DEFAULT_URLS[judge.type])
-            for role, judge in self.judges.items()
-        }
-        problem = independence.problem(asked, self.policy, self.overrides)
+        if not any(judge.role is Role.SMALL for judge in self.judges.values()):
+            raise ValueError("judges: none has the role small: nothing would be scored")
+        problem = independence.problem(asked(self.judges), self.policy, self.overrides)
         if problem is not None:
             raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
     def _claims_outlive_calls(self) -> "Settings":
-        for role, judge in self.judges.items():
+        for name, judge in self.judges.items():
             if self.stages.claim_s <= judge.deadline_s:
                 raise ValueError(
-                    f"stages.claim_s ({self.stages.claim_s:g}) must be longer than judges.{role}.deadline_s "
+                    f"stages.claim_s ({self.stages.claim_s:g}) must be longer than judges.{name}.deadline_s "
                     f"({judge.deadline_s:g}): every claim would end before its first answer"
                 )
         return self
 
 
 def load(path: Path) -> Settings:
-    """Reads, checks and resolves the configuration. Raises ConfigError, one line."""
+    """Reads, checks and resolves the configuration. Raises ConfigError: one line, and where judges are
+    named by their roles the lines to write in their place.
+    """
     raw = read_yaml(path)
     _refuse_unknown_variables()
+    if (judges := respelt(raw)) is not None:
+        raise ConfigError(f"{path}: {judges}")
     try:
         settings = Settings(**raw)
     except ValidationError as error:

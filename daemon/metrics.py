@@ -11,7 +11,8 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from connectors.events import SkipReason
-from policies.records import Role, Scope
+from policies.judges import NamedJudge
+from policies.records import Scope
 from policies.selection import Reason
 from policies.training.jobs import TrainState
 
@@ -23,12 +24,14 @@ CALL_OUTCOMES = (
     *("ok", "unparseable", "cut_off", "unreadable"),
     *("timeout", "http_error", "rate_limited", "refused", "reused"),
 )
-ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
+ANSWER_ORIGINS = ("logged", "sampled", "challenger", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 ANSWER_ENDINGS = ("whole", "cut")
 PROMPT_OUTCOMES = ("answered", "refused", "set_aside")
-SLOTS = ("stable", "candidate")
+SLOTS = ("stable", "challenger")
 DECISIONS = ("promote", "hold", "reject")
+JUDGE = ("judge", "role")
+"""A judge's name, and its role beside it."""
 HALT_SOURCES = ("guard", "alert", "operator", "rollback")
 REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted")
 CONDITIONS = (
@@ -131,51 +134,51 @@ class Metrics:
         self.answers.labels(origin, "cut").inc(cut)
 
     def _judging(self) -> None:
-        self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", "judge", "outcome")
+        self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", *JUDGE, "outcome")
         self.judge_latency = self._histogram(
-            "judge_call_duration_seconds", "Duration of judge calls.", "judge", buckets=LATENCY_BUCKETS
+            "judge_call_duration_seconds", "Duration of judge calls.", *JUDGE, buckets=LATENCY_BUCKETS
         )
-        self.judge_tokens = self._counter("judge_tokens_total", "Billable tokens.", "judge", "type")
-        self.judge_inflight = self._gauge("judge_inflight_calls", "Calls under way.", "judge")
-        self.verdicts = self._counter("verdicts_total", "Verdicts stored.", "judge", "kind", "result")
-        self.queue = self._gauge("judgements_open", "Judgements waiting or claimed.", "judge")
+        self.judge_tokens = self._counter("judge_tokens_total", "Billable tokens.", *JUDGE, "type")
+        self.judge_inflight = self._gauge("judge_inflight_calls", "Calls under way.", *JUDGE)
+        self.verdicts = self._counter("verdicts_total", "Verdicts stored.", *JUDGE, "kind", "result")
+        self.queue = self._gauge("judgements_open", "Judgements waiting or claimed.", *JUDGE)
         self.reward = self._histogram(
-            "reward_score", "Rewards after the ceiling, 0-10.", "judge", "slot", buckets=SCORE_BUCKETS
+            "reward_score", "Rewards after the ceiling, 0-10.", *JUDGE, "slot", buckets=SCORE_BUCKETS
         )
         self.reward_sd = self._gauge(
-            "reward_score_window_stddev", "Standard deviation of the last rewards, 0-10.", "judge"
+            "reward_score_window_stddev", "Standard deviation of the last rewards, 0-10.", *JUDGE
         )
         self.reward_sd_limit = self._gauge("reward_score_stddev_limit", "Below it training halts.")
         self.flips = self._gauge(
-            "judge_flip_ratio", "Share of comparisons whose two orders contradict each other.", "judge"
+            "judge_flip_ratio", "Share of comparisons whose two orders contradict each other.", *JUDGE
         )
-        self.cost = self._counter("judge_cost_usd_total", "Money settled.", "judge")
-        self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", "judge")
-        self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", "judge")
+        self.cost = self._counter("judge_cost_usd_total", "Money settled.", *JUDGE)
+        self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", *JUDGE)
+        self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", *JUDGE)
         self.budget_short = self._gauge(
-            "judge_budget_short", "1 while no further call fits into what is left of today.", "judge"
+            "judge_budget_short", "1 while no further call fits into what is left of today.", *JUDGE
         )
 
     def _alignment(self) -> None:
         self.alignment = self._gauge(
-            "human_judge_alignment_ratio", "Share of decided verdicts on which people agree.", "judge"
+            "human_judge_alignment_ratio", "Share of decided verdicts on which people agree.", *JUDGE
         )
         self.alignment_lower = self._gauge(
-            "human_judge_alignment_lower_bound_ratio", "One-sided 95 % lower bound of the alignment.", "judge"
+            "human_judge_alignment_lower_bound_ratio", "One-sided 95 % lower bound of the alignment.", *JUDGE
         )
         self.alignment_upper = self._gauge(
-            "human_judge_alignment_upper_bound_ratio", "One-sided 95 % upper bound of the alignment.", "judge"
+            "human_judge_alignment_upper_bound_ratio", "One-sided 95 % upper bound of the alignment.", *JUDGE
         )
         self.alignment_labels = self._gauge(
-            "human_judge_alignment_labels", "Labelled, decided pairs behind the alignment.", "judge"
+            "human_judge_alignment_labels", "Labelled, decided pairs behind the alignment.", *JUDGE
         )
         self.alignment_coverage = self._gauge(
-            "human_judge_alignment_coverage_ratio", "Decided verdicts among those asked for.", "judge"
+            "human_judge_alignment_coverage_ratio", "Decided verdicts among those asked for.", *JUDGE
         )
         self.version_since = self._gauge(
             "human_judge_version_since_timestamp_seconds",
             "First verdict of the judge's version, whose alignment this is.",
-            "judge",
+            *JUDGE,
         )
         self.alignment_limit = self._gauge(
             "human_judge_alignment_limit_ratio", "Below it training halts, and the bound must be above it."
@@ -196,7 +199,7 @@ class Metrics:
         self.entropy = self._gauge(
             "policy_entropy_nats", "Mean entropy per token on freshly sampled answers.", "slot"
         )
-        self.kl = self._gauge("policy_kl_nats", "Mean KL of candidate to stable per token, fresh samples.")
+        self.kl = self._gauge("policy_kl_nats", "Mean KL of challenger to stable per token, fresh samples.")
         self.preferences = self._gauge("preferences_stored", "Preferences ready to learn from.")
         self.snapshot_pairs = self._gauge("snapshot_pairs", "Pairs of the newest snapshot.")
         self.snapshot_left_out = self._gauge(
@@ -206,7 +209,7 @@ class Metrics:
 
     def _rollout(self) -> None:
         self.gate_decisions = self._counter("gate_decisions_total", "Gate decisions.", "decision")
-        self.win_rate = self._gauge("gate_win_rate_ratio", "Win rate of the last candidate judged.")
+        self.win_rate = self._gauge("gate_win_rate_ratio", "Win rate of the last challenger judged.")
         self.win_rate_lower = self._gauge("gate_win_rate_lower_bound_ratio", "Its lower bound.")
         self.promotions = self._counter("rollouts_total", "Changes of the adapter in force.", "kind")
         self.rollout_epoch = self._gauge("rollout_epoch", "Fencing epoch of the state in force.")
@@ -228,13 +231,11 @@ class Metrics:
         )
         self.errors = self._counter("stage_errors_total", "Failures at the top of a stage.", "stage")
 
-    def prepare(self, *, sources: tuple[str, ...], judges: tuple[Role, ...]) -> None:
+    def prepare(self, *, sources: tuple[str, ...], judges: Iterable[NamedJudge]) -> None:
         """Makes the children of the label sets that are known at the start."""
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
             (self.records, sources, RECORD_OUTCOMES),
             (self.records_skipped, sources, SkipReason),
-            (self.judge_calls, judges, CALL_OUTCOMES),
-            (self.reward, judges, SLOTS),
             (self.halts, Scope, HALT_SOURCES),
             (self.answers, ANSWER_ORIGINS, ANSWER_ENDINGS),
         ]
@@ -245,8 +246,6 @@ class Metrics:
             (self.snapshot_left_out, Reason),
             (self.records_lost, sources),
             (self.source_stopped, sources),
-            (self.cost, judges),
-            (self.budget_short, judges),
             (self.gate_decisions, DECISIONS),
             (self.alerts, ALERT_RESULTS),
             (self.halt_active, Scope),
@@ -259,3 +258,13 @@ class Metrics:
         for metric, values in single:
             for value in values:
                 metric.labels(value)
+        for judge in judges:
+            self._prepare_judge(judge)
+
+    def _prepare_judge(self, judge: NamedJudge) -> None:
+        for outcome in CALL_OUTCOMES:
+            self.judge_calls.labels(*judge.labels, outcome)
+        for slot in SLOTS:
+            self.reward.labels(*judge.labels, slot)
+        for metric in (self.cost, self.budget_short):
+            metric.labels(*judge.labels)

@@ -22,7 +22,6 @@ from daemon.web.app import Web
 from daemon.web.door import Door
 from daemon.web.listener import Listener
 from daemon.wiring import Wiring
-from policies.records import Role
 
 CHILD_BOUND_S = 6 * 3600.0
 """A step that waits for a child process may take long; the child's own stall limit ends it."""
@@ -133,10 +132,10 @@ def _loops(
     if parts.settings.rollout.auto_promote:
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
     bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
-    for role in (role for role in Role if role in parts.roles):
-        judging = partial(parts.judge_stage.step, role)
-        loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
-        closers.append((f"judge:{role}", parts.judges[role].close))
+    for name in (judge.name for judge in parts.named):
+        judging = partial(parts.judge_stage.step, name)
+        loops.append(AsyncLoop(f"judge:{name}", judging, poll_s, bound_s=bound_s))
+        closers.append((f"judge:{name}", parts.judges[name].close))
     closers.append(("leader", leader.release))
     return loops, closers
 

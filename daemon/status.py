@@ -19,7 +19,7 @@ from daemon.store import alignment, candidates, queues, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
 from policies.agreement import Labelled
-from policies.records import Role
+from policies.judges import NamedJudge
 from policies.reviewers import Agreement
 from policies.selection import told
 from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn
@@ -37,14 +37,14 @@ class Status:
         store: Store,
         clock: Clock,
         settings: Settings,
-        versions: Mapping[Role, str],
+        judges: Sequence[NamedJudge],
         training: Callable[[], Due],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._versions = versions
+        self._judges = judges
         self._training = training
         self._conditions = conditions
 
@@ -77,32 +77,33 @@ class Status:
         now = self._clock.now()
         day = datetime.fromtimestamp(now, UTC).date().isoformat()
         min_gap = self._settings.policy.curation.min_margin
-        people = alignment.reviewed(connection, self._versions, min_gap=min_gap)
-        found = stock_of(connection, self._settings, self._versions, now=now, people=people)
+        people = alignment.reviewed(connection, self._judges, min_gap=min_gap)
+        found = stock_of(connection, self._settings, self._judges, now=now, people=people)
         return {
             **overview(connection, day=day),
-            **as_object(found, self._settings),
-            "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
+            **as_object(found, self._settings, self._judges),
+            "judges": {judge.name: self._judge(connection, judge, day) for judge in self._judges},
             "sampling": self._sampling(connection),
             "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
-            "alignment": {role.value: self._alignment(rows) for role, rows in people.judged.items()},
+            "alignment": {judge.name: self._alignment(judge, rows) for judge, rows in people.judged.items()},
         }
 
-    def _judge(self, connection: Connection, role: Role, day: str) -> dict[str, Any]:
+    def _judge(self, connection: Connection, judge: NamedJudge, day: str) -> dict[str, Any]:
         """What waits for a judge, why it was put back, what it cost today, and how often it abstains."""
-        queue = queues.look(connection, role.value, now=self._clock.now())
-        money = spend.spent(connection, day=day, judge=role.value)
-        abstentions, of, why = verdicts.abstained(connection, role.value)
+        queue = queues.look(connection, judge.name, now=self._clock.now())
+        money = spend.spent(connection, day=day, judge=judge.name)
+        abstentions, of, why = verdicts.abstained(connection, judge.name)
         return {
-            "open": tally.read(connection).open().get(role.value, 0),
+            "role": judge.role.value,
+            "open": tally.read(connection).open().get(judge.name, 0),
             "oldest_at": queue.oldest,
             "later": queue.later,
             "due_at": queue.due_at,
             "error": queue.error,
             "spent_usd": money.total,
-            "budget_usd": self._settings.judges[role].daily_budget_usd,
+            "budget_usd": self._settings.judges[judge.name].daily_budget_usd,
             "abstained": f"{abstentions} of the newest {of}" if abstentions else "",
             "abstention": why,
         }
@@ -122,9 +123,10 @@ class Status:
         """What is done on the device; "" where nothing is, or where it is not taken in turns."""
         return holder(self._settings.state_dir / TURN)
 
-    def _alignment(self, rows: Sequence[Labelled]) -> dict[str, Any]:
+    def _alignment(self, judge: NamedJudge, rows: Sequence[Labelled]) -> dict[str, Any]:
         measured = alignment.for_halts(rows, self._settings.policy)
         return {
+            "role": judge.role.value,
             "ratio": measured.ratio,
             "lower": measured.lower,
             "upper": measured.upper,
@@ -138,6 +140,6 @@ class Status:
 
 def _reviewer(found: Agreement) -> dict[str, Any]:
     """Of how many pairs on which both decided a reviewer chose as the others did, and as each judge."""
-    judges = {f"{name} judge": f"{same} of {of}" for name, (same, of) in found.judges.items() if of}
+    judges = {name: f"{same} of {of}" for name, (same, of) in found.judges.items() if of}
     same, of = found.others
     return {"labels": found.labels, "others": f"{same} of {of}" if of else "", **judges}

@@ -19,6 +19,7 @@ from daemon.budget import Budget
 from daemon.clock import Clock, SystemClock
 from daemon.config import Settings, SourceConfig
 from daemon.connecting import judge_of, source_of
+from daemon.judgeconfig import ChatJudgeConfig
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.occasion import Occasion
@@ -34,7 +35,6 @@ from daemon.store import adapters as adapter_rows
 from daemon.store import stops
 from daemon.store.store import Store
 from policies.policy import EndpointSampling
-from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.adapters import Manifest
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from daemon.stages.release import Releases
     from daemon.trainer import Trainer
     from policies.constitution import Constitution
+    from policies.judges import NamedJudge
     from policies.rubric import Rubric
 
 
@@ -58,7 +59,6 @@ class Wiring:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.roles = frozenset(settings.judges)
         self._digests: dict[str, str] = {}
 
     def prepare_store(self) -> None:
@@ -85,12 +85,13 @@ class Wiring:
         metrics = Metrics()
         metrics.prepare(
             sources=tuple(source.name for source in self.settings.sources),
-            judges=tuple(role for role in Role if role in self.roles),
+            judges=self.named,
         )
         metrics.build_info.labels(version(), platform.python_version()).set(1)
-        for role, judge in self.settings.judges.items():
-            if judge.daily_budget_usd is not None:
-                metrics.budget.labels(role).set(judge.daily_budget_usd)
+        for judge in self.named:
+            limit = self.settings.judges[judge.name].daily_budget_usd
+            if limit is not None:
+                metrics.budget.labels(*judge.labels).set(limit)
         metrics.training_kl_limit.set(self.settings.policy.guards.kl_nats.limit)
         return metrics
 
@@ -133,14 +134,18 @@ class Wiring:
         )
 
     @cached_property
-    def judges(self) -> Mapping[Role, Judge]:
-        return {role: judge_of(role, judge) for role, judge in self.settings.judges.items()}
+    def judges(self) -> Mapping[str, Judge]:
+        return {
+            name: judge_of(name, judge)
+            for name, judge in self.settings.judges.items()
+            if isinstance(judge, ChatJudgeConfig)
+        }
 
     @cached_property
     def plan(self) -> "Plan":
         from daemon.stages.audit import Plan
 
-        return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, roles=self.roles)
+        return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, judges=self.named)
 
     @cached_property
     def documents(self) -> "tuple[Constitution, Rubric]":
@@ -149,10 +154,11 @@ class Wiring:
         return documents(self.settings.policy)
 
     @cached_property
-    def versions(self) -> Mapping[Role, str]:
-        from daemon.stages.versions import versions
+    def named(self) -> "tuple[NamedJudge, ...]":
+        """The configured judges, with the versions that they have now."""
+        from daemon.stages.versions import named
 
-        return versions(self.settings.judges, self.settings.policy.judging, *self.documents)
+        return named(self.settings.judges, self.settings.policy.judging, *self.documents)
 
     @cached_property
     def prices(self) -> "Tariffs":
@@ -161,9 +167,9 @@ class Wiring:
 
         judges = self.settings.judges
         found = tariffs(judges)
-        for role in uncounted(judges, found):
-            model = judges[role].model
-            log.get("judge").warning("judge_price_unknown", role=role.value, model=model, counted_as_usd=0)
+        for name in uncounted(judges, found):
+            model = judges[name].model
+            log.get("judge").warning("judge_price_unknown", judge=name, model=model, counted_as_usd=0)
         return found
 
     @cached_property
@@ -176,7 +182,7 @@ class Wiring:
             store=self.store,
             judges=self.judges,
             configs=self.settings.judges,
-            versions=self.versions,
+            named=self.named,
             prices=self.prices,
             policy=policy,
             constitution=constitution,
@@ -198,7 +204,7 @@ class Wiring:
         # A judge that is of use decides a third of the pairs or more.
         most = 3 * max(self.settings.policy.halts.alignment_window, self.settings.policy.gate.min_labels)
         most = min(most, NEWEST_LABELS)
-        return Recheck(store=self.store, clock=self.clock, versions=self.versions, most=most)
+        return Recheck(store=self.store, clock=self.clock, judges=self.named, most=most)
 
     @cached_property
     def policy_work(self) -> PolicyWork:
@@ -234,7 +240,7 @@ class Wiring:
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            roles=self.roles,
+            judges=self.named,
             sample=self.policy_work.sample,
             device=self.policy_work.waits_for,
             halts=self.latch,
@@ -288,7 +294,7 @@ class Wiring:
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            versions=self.versions,
+            judges=self.named,
             compare=self.policy_work.compare,
             verify=self._verified_path,
             halts=self.latch,
@@ -300,7 +306,7 @@ class Wiring:
         from daemon.stages.release import Releases
 
         return Releases(
-            store=self.store, clock=self.clock, spec=self.settings.policy, versions=self.versions,
+            store=self.store, clock=self.clock, spec=self.settings.policy, judges=self.named,
             grade=self.policy_work.grade, directory=self.settings.state_dir / "rewards",
             base=self.base_on_disk,
         )  # fmt: skip
@@ -354,7 +360,7 @@ class Wiring:
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            versions=self.versions,
+            judges=self.named,
             latch=self.latch,
             budget=self.budget,
         )
@@ -371,7 +377,7 @@ class Wiring:
             store=self.store,
             clock=self.clock,
             settings=self.settings,
-            versions=self.versions,
+            judges=self.named,
             training=self.occasion.due,
             conditions=self._conditions,
         )

@@ -13,8 +13,8 @@ from typing import Literal
 
 from policies.agreement import COVERAGE_FLOOR, Alignment, Standing
 from policies.intervals import Interval, needed, win_rate
+from policies.judges import NamedJudge
 from policies.policy import GateRule
-from policies.records import Role
 
 Kind = Literal["promote", "hold", "reject"]
 Result = Literal["win", "tie", "loss", "undecided"]
@@ -50,7 +50,7 @@ class Evidence:
     entropy_candidate: float | None = None
     entropy_stable: float | None = None
     halts: tuple[str, ...] | None = None
-    alignment: Mapping[Role, Alignment | None] = field(default_factory=dict)
+    alignment: Mapping[NamedJudge, Alignment | None] = field(default_factory=dict)
     verified: bool | None = None
     verification: str = ""
     """What does not verify."""
@@ -203,8 +203,8 @@ def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """People surely agree with every judge more often than the limit."""
     if not evidence.alignment:
         yield Finding("hold", "alignment: of no judge is it known")
-    for role, found in evidence.alignment.items():
-        name = f"alignment of the {role.value} judge"
+    for judge, found in evidence.alignment.items():
+        name = f"alignment of the {judge.title}"
         if found is None or found.ratio is None:
             yield Finding("hold", f"{name}: unknown, no labelled pair that it decided")
         elif found.labels < limits.min_labels:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.agreement import Alignment
+from policies.judges import NamedJudge
 from policies.policy import CurationRule, PolicySpec, Splits
-from policies.records import Role, Split
+from policies.records import Split
 from policies.selection import Offer, Reason, selected
 from policies.waits import Rate, known, observed
 
@@ -89,7 +90,7 @@ class Stock:
     settled: int = 0
     rulings: int = 0
     decided: int = 0
-    alignment: Mapping[Role, Alignment] = field(default_factory=dict)
+    alignment: Mapping[NamedJudge, Alignment] = field(default_factory=dict)
 
     def pairs_per_prompt(self, policy: PolicySpec, review_pairs: int) -> float:
         """Answer pairs of one audit event that are put to people: those that differ, at most `review_pairs`.

@@ -55,11 +55,11 @@ def tariff(
         return None
 
 
-def required(role: str, model: str, found: Tariff | None, budget_usd: float | None) -> Tariff | None:
+def required(name: str, model: str, found: Tariff | None, budget_usd: float | None) -> Tariff | None:
     """The tariff, or None where it is unknown and no budget needs it. Raises PriceUnknownError."""
     if found is None and budget_usd is not None:
         raise PriceUnknownError(
-            f"judges.{role}.price: {model} is in no price list; under daily_budget_usd write its price "
+            f"judges.{name}.price: {model} is in no price list; under daily_budget_usd write its price "
             "(input_per_million, output_per_million; 0 for your own machine)"
         )
     return found

@@ -121,6 +121,7 @@ def _judges(port: int, real: str | None) -> Document:
 
     def simulated(role: str, family: str) -> Document:
         return {
+            "role": role,
             "type": "openai",
             "model": f"simulated-{role}",
             "family": family,
@@ -131,8 +132,9 @@ def _judges(port: int, real: str | None) -> Document:
             "logprobs": True,
         }
 
-    def genuine() -> Document:
+    def genuine(role: str) -> Document:
         return {
+            "role": role,
             "type": "openai",
             "model": real,
             "family": REAL_FAMILY,
@@ -143,8 +145,8 @@ def _judges(port: int, real: str | None) -> Document:
         }
 
     return {
-        "small": genuine() if real else simulated("small", TRAINING_FAMILY),
-        "large": genuine() if real else simulated("large", TRAINING_FAMILY),
+        "small": genuine("small") if real else simulated("small", TRAINING_FAMILY),
+        "large": genuine("large") if real else simulated("large", TRAINING_FAMILY),
         "gate": simulated("gate", GATE_FAMILY),
     }
 

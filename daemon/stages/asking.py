@@ -25,7 +25,7 @@ from connectors.errors import (
 from connectors.judges.pacing import Pacing
 from connectors.judges.prices import Tariff
 from daemon.clock import Clock
-from daemon.config import JudgeConfig
+from daemon.judgeconfig import ChatJudgeConfig
 from daemon.log import get
 from daemon.metrics import Metrics
 from daemon.stages.callrows import Answer, answer_of, failed, made
@@ -35,8 +35,9 @@ from daemon.stages.standing import Shape, Standing
 from daemon.store import calls
 from policies import grammar
 from policies.grammar import Invalid, ScoreReply
+from policies.judges import NamedJudge
 from policies.prompts import Case, Turn, case_digest, clean, render
-from policies.records import Message, Role, digest
+from policies.records import Message, digest
 from policies.verdicts import expected_score
 
 BACKOFF_S = 0.5
@@ -60,12 +61,11 @@ class Asker:
     def __init__(
         self,
         *,
-        role: Role,
+        named: NamedJudge,
         judge: Judge,
-        config: JudgeConfig,
+        config: ChatJudgeConfig,
         system: str,
         dimensions: tuple[str, ...],
-        version: str,
         tariff: Tariff | None,
         pacing: Pacing,
         metrics: Metrics,
@@ -73,10 +73,9 @@ class Asker:
         sleep: Callable[[float], Awaitable[None]],
         random: Random,
     ) -> None:
-        self.role = role
+        self.named = named
         self.judge = judge
         self.config = config
-        self.version = version
         self.standing = Standing()
         self._system = system
         self._dimensions = dimensions
@@ -94,7 +93,7 @@ class Asker:
 
     def reuse_key(self, question: Question) -> str:
         """Under which an answer to the question is kept."""
-        return digest([self.version, question.digest, question.sample, question.logprobs])
+        return digest([self.named.version, question.digest, question.sample, question.logprobs])
 
     async def ask(self, question: Question, sitting: Sitting) -> Answer:
         """The answer, or what kept the judge from giving a readable one after one repair question.
@@ -105,7 +104,7 @@ class Asker:
         key = self.reuse_key(question)
         stored = sitting.stored.get(key)
         if stored is not None:
-            self._metrics.judge_calls.labels(self.role, "reused").inc()
+            self._metrics.judge_calls.labels(*self.named.labels, "reused").inc()
             return answer_of(stored["read"])
         task = sitting.under_way.get(key)
         if task is None:
@@ -113,7 +112,7 @@ class Asker:
             sitting.under_way[key] = task
             return await task
         answer = await asyncio.shield(task)
-        self._metrics.judge_calls.labels(self.role, "reused").inc()
+        self._metrics.judge_calls.labels(*self.named.labels, "reused").inc()
         return Answer(answer.reply, answer.spread)
 
     async def _ask(self, question: Question, key: str, sitting: Sitting) -> Answer:
@@ -129,8 +128,8 @@ class Asker:
         )
         _, second = await self._call(question, messages, key, sitting)
         if isinstance(second.reply, Invalid):
-            line = f"judge {self.role}: no judgement can be read ({second.reply.reason})"
-            change = f"another model, or see to judges.{self.role}.structured"
+            line = f"judge {self.named.name}: no judgement can be read ({second.reply.reason})"
+            change = f"another model, or see to judges.{self.named.name}.structured"
             self._stop(self.standing.garbled(f"{line}: {change}", self._clock.monotonic()), sitting)
         return replace(second, cost_usd=answer.cost_usd + second.cost_usd)
 
@@ -146,14 +145,14 @@ class Asker:
                     break
                 await self._sleep(self._backoff(attempt))
             if self._pacing.held_back():
-                raise last or TransientError(f"judge {self.role}: held back while it fails")
+                raise last or TransientError(f"judge {self.named.name}: held back while it fails")
             try:
                 return await self._taught(question, messages, key, sitting)
             except UnreadableError:
                 raise
             except TransientError as error:
                 last = error
-        raise last or TransientError(f"judge {self.role}: no attempt was made")
+        raise last or TransientError(f"judge {self.named.name}: no attempt was made")
 
     async def _taught(
         self, question: Question, messages: tuple[Message, ...], key: str | None, sitting: Sitting
@@ -164,10 +163,10 @@ class Asker:
             try:
                 return await self._once(question, messages, key, sitting)
             except LearntError as error:
-                log.info("judge_asked_otherwise", role=self.role.value, reason=str(error))
+                log.info("judge_asked_otherwise", judge=self.named.name, reason=str(error))
             except DoubtfulError as error:
                 raise await self._settled(question, key, error, sitting, began=began) from error
-        raise TransientError(f"judge {self.role}: it refuses however it is asked")
+        raise TransientError(f"judge {self.named.name}: it refuses however it is asked")
 
     async def _settled(
         self, question: Question, key: str | None, error: DoubtfulError, sitting: Sitting, *, began: float
@@ -184,7 +183,7 @@ class Asker:
                     asked = (Message(role="user", content=plain.text),)
                     await self._taught(plain, asked, None, sitting)
                 except (DoubtfulError, PoisonError) as refused:
-                    stopped = FatalError(f"{refused}: a plain question too: check judges.{self.role}")
+                    stopped = FatalError(f"{refused}: a plain question too: check judges.{self.named.name}")
                     sitting.stopped = stopped
                     self.standing.stop()
                     return stopped
@@ -227,7 +226,7 @@ class Asker:
         started: float,
     ) -> tuple[JudgeReply, Answer]:
         cost = held.usd  # of a call whose bill nobody will see
-        inflight = self._metrics.judge_inflight.labels(self.role)
+        inflight = self._metrics.judge_inflight.labels(*self.named.labels)
         inflight.inc()
         try:
             try:
@@ -241,7 +240,7 @@ class Asker:
                 await self._record(row, question, outcome, sitting, key=None, cost=cost)
                 self._count(usage)
                 if isinstance(error, UnreadableError):
-                    self._unfit(f"{error}: check judges.{self.role}.type and base_url", sitting)
+                    self._unfit(f"{error}: check judges.{self.named.name}.type and base_url", sitting)
                 if isinstance(error, FatalError):
                     sitting.stopped = error
                 raise
@@ -269,7 +268,7 @@ class Asker:
                 self.standing.understood()
             return
         self.standing.accepted(_shape(question), started)
-        line = f"judge {self.role}: {answer.reply.reason}"
+        line = f"judge {self.named.name}: {answer.reply.reason}"
         self._unfit(line, sitting)
         if not self.standing.trusted:
             raise UnreadableError(line)
@@ -303,9 +302,9 @@ class Asker:
         left = sitting.expires_at - self._clock.now() - self.config.deadline_s
         wait = self._pacing.wait_s()
         if wait > max(0.0, left):
-            raise RateLimitedError(f"judge {self.role}: asked to wait {wait:.0f} s", wait)
+            raise RateLimitedError(f"judge {self.named.name}: asked to wait {wait:.0f} s", wait)
         if left < 0:
-            raise TransientError(f"judge {self.role}: the claim ends before an answer could come")
+            raise TransientError(f"judge {self.named.name}: the claim ends before an answer could come")
 
     def _learn(self, error: ConnectorError, started: float) -> str:
         """Tells the pacing and the standing; answers the outcome."""
@@ -335,7 +334,7 @@ class Asker:
         )
         cut_off = grammar.is_cut_off(reply.finish_reason)
         if cut_off:
-            limit = f"judges.{self.role}.max_tokens ({self.config.max_tokens})"
+            limit = f"judges.{self.named.name}.max_tokens ({self.config.max_tokens})"
             read = Invalid(f"the answer was cut off at {limit}: raise it")
         spread = None
         if isinstance(read, ScoreReply) and question.logprobs:
@@ -354,8 +353,8 @@ class Asker:
     ) -> None:
         row |= {
             "judgement_id": question.judgement_id,
-            "judge": self.role.value,
-            "version": self.version,
+            "judge": self.named.name,
+            "version": self.named.version,
             "prompt_digest": question.digest,
             "order": question.order,
             "sample": question.sample,
@@ -364,13 +363,13 @@ class Asker:
             "cost_usd": cost,
             "created_at": self._clock.now(),
         }
-        self._metrics.judge_calls.labels(self.role, outcome).inc()
-        self._metrics.judge_latency.labels(self.role).observe(row["latency_s"])
+        self._metrics.judge_calls.labels(*self.named.labels, outcome).inc()
+        self._metrics.judge_latency.labels(*self.named.labels).observe(row["latency_s"])
         await sitting.commits.write(lambda connection: calls.record(connection, [row]))
 
     def _count(self, usage: Usage) -> None:
-        self._metrics.judge_tokens.labels(self.role, "input").inc(usage.input_tokens)
-        self._metrics.judge_tokens.labels(self.role, "output").inc(usage.output_tokens)
+        self._metrics.judge_tokens.labels(*self.named.labels, "input").inc(usage.input_tokens)
+        self._metrics.judge_tokens.labels(*self.named.labels, "output").inc(usage.output_tokens)
 
     def least_usd(self) -> float:
         """What no call is reserved less than."""

@@ -73,7 +73,7 @@ class Comparing:
         return work
 
     def _count(self, result: CompareResult, prompts: int) -> None:
-        for origin, answers in (("candidate", result.candidate), ("stable", result.stable)):
+        for origin, answers in (("challenger", result.candidate), ("stable", result.stable)):
             found = [answer.cut for answer in answers if answer is not None]
             self._metrics.answered(origin, whole=found.count(False), cut=found.count(True))
         self._metrics.sampling_prompts.labels("refused").inc(len(result.refused))

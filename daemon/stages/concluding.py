@@ -47,7 +47,7 @@ def verdict_row(
     decided = verdict if isinstance(verdict, Scored | Preferred) else None
     return {
         "judgement_id": claim.id,
-        "judge": claim.role.value,
+        "judge": claim.judge,
         "role": claim.role.value,
         "family": family,
         "version": version,
@@ -87,8 +87,9 @@ def result_of(verdict: Verdict) -> str:
 
 
 def counted(metrics: Metrics, verdict: Verdict, row: Mapping[str, Any], *, contender: str | None) -> None:
-    """Counts a stored verdict. Only an adapter under evaluation is the `candidate`; all else is `stable`."""
-    metrics.verdicts.labels(row["judge"], row["kind"], result_of(verdict)).inc()
+    """Counts a stored verdict. Only the adapter under evaluation is the challenger; all else is stable."""
+    metrics.verdicts.labels(row["judge"], row["role"], row["kind"], result_of(verdict)).inc()
     if row["reward"] is not None:
-        candidate = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
-        metrics.reward.labels(row["judge"], "candidate" if candidate else "stable").observe(row["reward"])
+        tested = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
+        slot = "challenger" if tested else "stable"
+        metrics.reward.labels(row["judge"], row["role"], slot).observe(row["reward"])

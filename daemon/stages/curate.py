@@ -15,9 +15,9 @@ from daemon.stages.sampling import Halts, Sample, Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
 from policies.curation import JudgedPrompt, NoPreference, Preference, preference_of
+from policies.judges import NamedJudge
 from policies.likeness import Sketch, sketch_of
 from policies.policy import PolicySpec
-from policies.records import Role
 
 log = get("curate")
 
@@ -37,7 +37,7 @@ class Curate:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        roles: frozenset[Role],
+        judges: Sequence[NamedJudge],
         sample: Sample,
         halts: Halts,
         directory: Path,
@@ -57,7 +57,7 @@ class Curate:
             clock=clock,
             metrics=metrics,
             spec=spec,
-            roles=roles,
+            judges=judges,
             sample=sample,
             halts=halts,
             seed=seed,

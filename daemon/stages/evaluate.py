@@ -9,7 +9,7 @@ An adapter that was held is looked at again as the evidence about it changes: la
 resumed. Its answers and verdicts stay what they were; nobody is asked twice until a comparison is won.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,6 +28,7 @@ from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
 from policies.gates import Decision, Kind, decide
+from policies.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
 from policies.training.jobs import CompareResult
@@ -60,8 +61,8 @@ class Advance:
 class Evaluate:
     """Takes published adapters through the gate.
 
-    `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `versions`
-    are the configured judges; each needs alignment. Without a gate judge every adapter is held.
+    `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `judges`
+    are the configured ones; each needs alignment. Without a gate judge every adapter is held.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Evaluate:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        versions: Mapping[Role, str],
+        judges: Sequence[NamedJudge],
         compare: Compare,
         verify: Callable[[str], object],
         halts: Halts,
@@ -82,7 +83,8 @@ class Evaluate:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._versions = versions
+        self._judges = judges
+        self._gate = of_roles(judges, Role.GATE)
         self._verify = verify
         self._halts = halts
         self._actor = actor
@@ -102,9 +104,7 @@ class Evaluate:
         if evaluation.state == "open":
             return self._sample(self._rebased(evaluation))
         # Without a gate judge nobody will make what is open: the attempt is held, and others have their turn.
-        if Role.GATE in self._versions and self._store.read(
-            lambda c: open_count(c, evaluation_id=evaluation.id)
-        ):
+        if bool(self._gate) and self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return Advance(evaluation.id, evaluation.adapter, "waiting")
         return self._decide(evaluation)
 
@@ -147,7 +147,7 @@ class Evaluate:
 
     def _sample(self, evaluation: Evaluation) -> Advance:
         refused = self._refusal(evaluation.adapter)
-        if refused is not None or Role.GATE not in self._versions:
+        if refused is not None or not self._gate:
             return self._decide(evaluation)
         try:
             self._halts.check(Scope.JUDGING)
@@ -206,7 +206,10 @@ class Evaluate:
         now = self._clock.now()
         evaluations.store_answers(connection, evaluation, rows, now=now)
         arms = evaluations.arms(connection, evaluation.id)
-        return request(connection, [asking(evaluation.id, each) for each in arms if not each.same], now)
+        wanted = [
+            asking(evaluation.id, each, judge) for each in arms if not each.same for judge in self._gate
+        ]
+        return request(connection, wanted, now)
 
     def _decide(self, evaluation: Evaluation) -> Advance:
         refused = self._refusal(evaluation.adapter)
@@ -239,14 +242,14 @@ class Evaluate:
             return False
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later
-        evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._versions, refused=None))
+        evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._judges, refused=None))
         return decide(evidence, self._spec.gate).kind != "hold"
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None
     ) -> Decision | None:
         """Decides on what this transaction sees; None if the attempt is not what it was."""
-        evidence = gather(connection, evaluation, self._spec, self._versions, refused=refused)
+        evidence = gather(connection, evaluation, self._spec, self._judges, refused=refused)
         decision = decide(evidence, self._spec.gate)
         failure = evaluation.evidence.get("failure")
         if failure and evidence.kl_sequence is None:

@@ -17,8 +17,8 @@ from connectors.errors import FatalError, PoisonError, RateLimitedError, Transie
 from connectors.judges.pacing import Pacing
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
-from daemon.config import JudgeConfig
 from daemon.errors import HaltedError
+from daemon.judgeconfig import ChatJudgeConfig
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.loops import line_of
@@ -39,9 +39,10 @@ from daemon.store.judgements import Material
 from daemon.store.store import Store, StoreError
 from policies.constitution import Constitution
 from policies.grammar import Invalid, ScoreReply
+from policies.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.prompts import system_text
-from policies.records import Role, Scope
+from policies.records import Scope
 from policies.rubric import Rubric
 from policies.verdicts import Abstained, Verdict, scored
 
@@ -79,9 +80,9 @@ class _Later:
 
 
 class JudgeStage:
-    """Judges what is open, for the roles it has judges for.
+    """Judges what is open, for the judges it has.
 
-    `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
+    `step(name)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
     finished. 0: nothing was due, judging is halted, the day's money is spent, or nothing could be finished
     now. It raises FatalError after putting its claims back. A judge that has not answered yet is given one
     judgement first: what every call gets costs no more than that one. What a judge without a price costs is
@@ -92,9 +93,9 @@ class JudgeStage:
         self,
         *,
         store: Store,
-        judges: Mapping[Role, Judge],
-        configs: Mapping[Role, JudgeConfig],
-        versions: Mapping[Role, str],
+        judges: Mapping[str, Judge],
+        configs: Mapping[str, ChatJudgeConfig],
+        named: Sequence[NamedJudge],
         prices: Tariffs,
         policy: PolicySpec,
         constitution: Constitution,
@@ -125,20 +126,18 @@ class JudgeStage:
         self._posing = Posing(policy.judging, rubric.names, nonce)
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
-        self._versions = versions
         self._prices = prices
-        self._askers = {role: self._asker(role, judge, configs[role]) for role, judge in judges.items()}
-        self._allowances = {role: self._allowance(asker) for role, asker in self._askers.items()}
+        self._askers = {each.name: self._asker(each, judges[each.name], configs[each.name]) for each in named}
+        self._allowances = {name: self._allowance(asker) for name, asker in self._askers.items()}
 
-    def _asker(self, role: Role, judge: Judge, config: JudgeConfig) -> Asker:
+    def _asker(self, named: NamedJudge, judge: Judge, config: ChatJudgeConfig) -> Asker:
         return Asker(
-            role=role,
+            named=named,
             judge=judge,
             config=config,
             system=self._system,
             dimensions=self._dimensions,
-            version=self._versions[role],
-            tariff=self._prices[role],
+            tariff=self._prices[named.name],
             pacing=Pacing(
                 concurrency=config.concurrency,
                 requests_per_minute=config.requests_per_minute,
@@ -155,26 +154,26 @@ class JudgeStage:
     def _allowance(self, asker: Asker) -> Allowance:
         return Allowance(
             budget=self._budget,
-            role=asker.role,
+            judge=asker.named,
             limit_usd=asker.config.daily_budget_usd,
             least_usd=asker.least_usd(),
             clock=self._clock,
         )
 
-    async def step(self, role: Role) -> int:
-        """One batch of the role's judgements."""
-        asker = self._askers[role]
+    async def step(self, name: str) -> int:
+        """One batch of the judge's judgements."""
+        asker = self._askers[name]
         try:
             await asyncio.to_thread(self._latch.check, Scope.JUDGING)
         except HaltedError as error:
-            self._say_once("judging_halted", role, reason=str(error))
+            self._say_once("judging_halted", name, reason=str(error))
             return 0
-        self._said.discard(("judging_halted", role))
+        self._said.discard(("judging_halted", name))
         asker.standing.check(self._clock.monotonic())
-        shortage = await asyncio.to_thread(self.shortage, role)
-        self._metrics.budget_short.labels(role).set(bool(shortage))
+        shortage = await asyncio.to_thread(self.shortage, name)
+        self._metrics.budget_short.labels(*asker.named.labels).set(bool(shortage))
         if shortage:
-            self._say_once("judge_budget_exhausted", role, reason=shortage, day=self._budget.today())
+            self._say_once("judge_budget_exhausted", name, reason=shortage, day=self._budget.today())
             return 0
         most = self._claimable(asker.config)
         if asker.standing.trusted:
@@ -186,15 +185,15 @@ class JudgeStage:
         others, _ = await self._round(asker, most - 1)
         return done + others
 
-    def shortage(self, role: Role) -> str:
-        """Why nothing is claimed for the role though it may be due: today's money; "" where some is left."""
-        return self._allowances[role].shortage()
+    def shortage(self, name: str) -> str:
+        """Why nothing is claimed for the judge though it may be due: today's money; "" where some is left."""
+        return self._allowances[name].shortage()
 
     async def _round(self, asker: Asker, most: int) -> tuple[int, int]:
         """How many of so many judgements were finished, and how many were claimed."""
         expires_at = self._clock.now() + self._claim_s
-        role = asker.role
-        mine = await asyncio.to_thread(self._store.write, lambda c: self._claim(c, role, expires_at, most))
+        name = asker.named.name
+        mine = await asyncio.to_thread(self._store.write, lambda c: self._claim(c, name, expires_at, most))
         if not mine:
             return 0, 0
         sitting = self._sitting(asker, expires_at)
@@ -212,22 +211,22 @@ class JudgeStage:
         _raise_worst([each for each in finished if isinstance(each, BaseException)])
         done = sum(1 for each in finished if each is True)
         if done:
-            self._said.discard(("judge_unanswered", role))
+            self._said.discard(("judge_unanswered", name))
         elif sitting.failure:
-            self._say_once("judge_unanswered", role, waiting=len(cases), error=sitting.failure)
+            self._say_once("judge_unanswered", name, waiting=len(cases), error=sitting.failure)
         return done, len(mine)
 
-    def _claim(self, connection: Connection, role: Role, expires_at: float, most: int) -> list[Claim]:
+    def _claim(self, connection: Connection, judge: str, expires_at: float, most: int) -> list[Claim]:
         return claims.claim(
             connection,
-            role=role,
+            judge=judge,
             owner=self._owner,
             now=self._clock.now(),
             expires_at=expires_at,
             limit=most,
         )
 
-    def _claimable(self, config: JudgeConfig) -> int:
+    def _claimable(self, config: ChatJudgeConfig) -> int:
         """No more than the configured rate lets through while the claims last."""
         if config.requests_per_minute is None:
             return self._claim_batch
@@ -247,7 +246,7 @@ class JudgeStage:
 
         limit = asker.config.daily_budget_usd
         lasts_s = self._claim_s + asker.config.deadline_s
-        purse = Purse(self._budget, asker.role.value, limit, lasts_s=lasts_s)
+        purse = Purse(self._budget, asker.named, limit, lasts_s=lasts_s)
         sitting = Sitting(GroupCommit(self._store), purse, expires_at, check)
         return sitting
 
@@ -268,7 +267,7 @@ class JudgeStage:
             if isinstance(error, TransientError):
                 sitting.failure = str(error)
             if not (isinstance(error, UnreadableError) and await self._is_enough(case)):
-                await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
+                await self._put_back(sitting, case.claim, self._later(asker.named.name, case.claim, error))
                 return False
             verdict, cost = Abstained(str(error)), 0.0
         except (FatalError, StoreError, asyncio.CancelledError) as error:
@@ -276,7 +275,7 @@ class JudgeStage:
             await self._put_back(sitting, case.claim, _Later(self._clock.now(), str(error)))
             raise
         except Exception as error:
-            ours = await self._broke(sitting, asker.role, case.claim, error)
+            ours = await self._broke(sitting, asker.named.name, case.claim, error)
             if ours and error is not case.broken:
                 raise
             return False
@@ -284,7 +283,7 @@ class JudgeStage:
             verdict,
             claim=case.claim,
             family=asker.judge.family,
-            version=asker.version,
+            version=asker.named.version,
             adapter=case.material.adapter,
             ceiling=self._rule.ceiling,
             cost_usd=cost,
@@ -349,24 +348,24 @@ class JudgeStage:
             lambda c: claims.finish(c, claim, state="failed", now=now, error=why)
         )
 
-    async def _broke(self, sitting: Sitting, role: Role, claim: Claim, error: Exception) -> bool:
+    async def _broke(self, sitting: Sitting, name: str, claim: Claim, error: Exception) -> bool:
         """Puts a judgement back on which this code failed; gives it up after `MOST_CLAIMS`.
 
         False: it is not ours any more. Another took it over, or it was erased with its trace.
         """
-        later, give_up = self._later(role, claim, error), claim.attempts >= MOST_CLAIMS
+        later, give_up = self._later(name, claim, error), claim.attempts >= MOST_CLAIMS
         ending = (
             self._give_up(sitting, claim, later.error) if give_up else self._put_back(sitting, claim, later)
         )
         ours = await ending
         fields = {"judgement": claim.id, "ours": ours, "given_up": give_up and ours}
-        log.warning("judgement_broke", role=role.value, error=line_of(error), **fields)
+        log.warning("judgement_broke", judge=name, error=line_of(error), **fields)
         return ours
 
-    def _later(self, role: Role, claim: Claim, error: Exception) -> _Later:
+    def _later(self, name: str, claim: Claim, error: Exception) -> _Later:
         now = self._clock.now()
         if isinstance(error, BudgetExhaustedError):
-            self._allowances[role].refused(error)
+            self._allowances[name].refused(error)
         if isinstance(error, BudgetExhaustedError | HaltedError):
             return _Later(None, str(error))
         delay = min(MAX_DELAY_S, MIN_DELAY_S * 2.0 ** min(claim.attempts - 1, 10))
@@ -375,12 +374,12 @@ class JudgeStage:
             delay = max(delay, error.retry_after_s)
         return _Later(now + delay, str(error), tried=True)
 
-    def _say_once(self, event: str, role: Role, **fields: object) -> None:
+    def _say_once(self, event: str, name: str, **fields: object) -> None:
         """Logs a condition when it begins, not at each step of it."""
-        key = (event, str(fields.get("day", "")) + role)
+        key = (event, str(fields.get("day", "")) + name)
         if key not in self._said:
             self._said.add(key)
-            log.warning(event, role=role.value, **fields)
+            log.warning(event, judge=name, **fields)
 
 
 def _raise_worst(errors: Sequence[BaseException]) -> None:

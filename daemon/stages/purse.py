@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass
 
 from daemon.budget import LASTS_S, Budget, BudgetExhaustedError, Reservation
+from policies.judges import NamedJudge
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Purse:
     """
 
     def __init__(
-        self, budget: Budget, judge: str, limit_usd: float | None, *, lasts_s: float = LASTS_S
+        self, budget: Budget, judge: NamedJudge, limit_usd: float | None, *, lasts_s: float = LASTS_S
     ) -> None:
         self._lasts_s = lasts_s
         self._budget = budget

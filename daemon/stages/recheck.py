@@ -4,7 +4,7 @@ A new model, prompt or rubric is a new judge, and its alignment starts from noth
 already: what it says of those pairs shows at once whether people agree with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -13,6 +13,7 @@ from daemon.log import get
 from daemon.store.judgements import Wanted, request
 from daemon.store.labels import LabelledPair, labelled_pairs, unjudged_answers, unjudged_pairs
 from daemon.store.store import Store
+from policies.judges import NamedJudge
 from policies.records import Role
 
 log = get("recheck")
@@ -21,14 +22,14 @@ log = get("recheck")
 class Recheck:
     """Puts labelled pairs into the queue of each judge that has no verdict of its present version on them.
 
-    `versions` are the configured judges. `most` is how many labelled pairs, newest first, are looked at.
+    `judges` are the configured ones. `most` is how many labelled pairs, newest first, are looked at.
     `step()` answers how many judgements it asked for; asking twice adds nothing.
     """
 
-    def __init__(self, *, store: Store, clock: Clock, versions: Mapping[Role, str], most: int) -> None:
+    def __init__(self, *, store: Store, clock: Clock, judges: Sequence[NamedJudge], most: int) -> None:
         self._store = store
         self._clock = clock
-        self._versions = versions
+        self._judges = judges
         self._most = most
 
     def step(self) -> int:
@@ -42,30 +43,26 @@ class Recheck:
 
     def _look(self, connection: Connection) -> list[Wanted]:
         pairs = labelled_pairs(connection, limit=self._most)
-        return [
-            wanted
-            for role, version in self._versions.items()
-            for wanted in _wanted(connection, role, version, pairs)
-        ]
+        return [wanted for judge in self._judges for wanted in _wanted(connection, judge, pairs)]
 
 
-def _wanted(connection: Connection, role: Role, version: str, pairs: list[LabelledPair]) -> list[Wanted]:
-    """The small judge is asked for scores, the others for comparisons, as they are about unlabelled ones."""
-    if role is Role.SMALL:
+def _wanted(connection: Connection, judge: NamedJudge, pairs: list[LabelledPair]) -> list[Wanted]:
+    """A small judge is asked for scores, the others for comparisons, as they are about unlabelled ones."""
+    if judge.role is Role.SMALL:
         return [
-            Wanted(role, "score", "audit", pair.trace_id, one, probability=pair.probability, version=version)
-            for one, pair in unjudged_answers(connection, role, version, pairs)
+            Wanted(judge, "score", "audit", pair.trace_id, one, probability=pair.probability, again=True)
+            for one, pair in unjudged_answers(connection, judge, pairs)
         ]
     return [
         Wanted(
-            role,
+            judge,
             "pair",
             "audit",
             pair.trace_id,
             pair.low,
             pair.high,
             probability=pair.probability,
-            version=version,
+            again=True,
         )
-        for pair in unjudged_pairs(connection, role, version, pairs)
+        for pair in unjudged_pairs(connection, judge, pairs)
     ]

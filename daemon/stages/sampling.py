@@ -22,6 +22,7 @@ from daemon.store.candidates import Prompt, Waiting
 from daemon.store.judgements import Wanted, request
 from daemon.store.store import Store
 from policies.curation import review_pairs
+from policies.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, Split, digest
 
@@ -78,7 +79,7 @@ class Batch:
 class Sampling:
     """Samples answers to prompts that lack them, and asks for their judgements.
 
-    `roles` are the configured judges. Starting a sampler is dear, so sampling waits until `least` prompts are
+    `judges` are the configured ones. Starting a sampler is dear, so sampling waits until `least` prompts are
     there or the oldest has waited `patience_s`; it takes at most `most` at a time. `device` says what else
     has the device, "" where it is free: a batch that waited there would hold up all that comes after it.
     `totals` is what this object sampled.
@@ -91,7 +92,7 @@ class Sampling:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        roles: frozenset[Role],
+        judges: Sequence[NamedJudge],
         sample: Sample,
         halts: Halts,
         seed: int,
@@ -104,7 +105,8 @@ class Sampling:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._roles = roles
+        self._scoring = of_roles(judges, Role.SMALL)
+        self._comparing = of_roles(judges, Role.LARGE, Role.GATE)
         self._sample = sample
         self._halts = halts
         self._seed = seed
@@ -217,7 +219,8 @@ class Sampling:
         for prompt in prompts:
             answers = found[prompt.trace_id]
             wanted += [
-                Wanted(Role.SMALL, "score", "curate", prompt.trace_id, answer.id)
+                Wanted(judge, "score", "curate", prompt.trace_id, answer.id)
+                for judge in self._scoring
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
             ]
@@ -230,10 +233,9 @@ class Sampling:
         limit = self._spec.judging.review_pairs
         pairs, probability = review_pairs(texts, salt=prompt.event_id, limit=limit)
         return [
-            Wanted(role, "pair", "audit", prompt.trace_id, a, b, probability=probability)
+            Wanted(judge, "pair", "audit", prompt.trace_id, a, b, probability=probability)
             for a, b in pairs
-            for role in (Role.LARGE, Role.GATE)
-            if role in self._roles
+            for judge in self._comparing
         ]
 
 

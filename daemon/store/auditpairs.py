@@ -10,7 +10,8 @@ from daemon.store import alignment
 from daemon.store.tables import CandidateRow, TraceRow
 from policies import snapshot
 from policies.agreement import Choice
-from policies.records import Message, Role, Tokens, Trace
+from policies.judges import NamedJudge
+from policies.records import Message, Tokens, Trace
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -32,10 +33,10 @@ class AuditPair:
     pair: snapshot.Pair
 
 
-def labelled(connection: Connection, role: Role, version: str, *, min_gap: float) -> list[AuditPair]:
-    """All of them, the newest label first, with what the judge's version said of each."""
+def labelled(connection: Connection, judge: NamedJudge | None, *, min_gap: float) -> list[AuditPair]:
+    """All of them, the newest label first, with what the judge said of each; None: there is none."""
     said, clusters, _ = alignment.humans(connection)
-    judged = alignment.choices(connection, role, version, said, min_gap=min_gap)
+    judged = {} if judge is None else alignment.choices(connection, judge, said, min_gap=min_gap)
     answers = _answers(connection, sorted({one for pair in said for one in pair}))
     return [
         AuditPair(

@@ -1,8 +1,8 @@
 """Judgements: what is to be judged, and what a judge needs to see of it.
 
-A judgement's natural key is its role, purpose, kind, candidates and evaluation: asking again for the same
-adds nothing, and a comparison asked for the other way round is the same comparison. What a judge of a new
-version is asked again has that version in its key.
+A judgement's natural key is its judge's name, purpose, kind, candidates and evaluation: asking again for the
+same adds nothing, and a comparison asked for the other way round is the same comparison. What a judge of a
+new version is asked again has that version in its key.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from daemon.store import queues, tally
 from daemon.store.claims import Claim
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
-from policies.records import Message, Origin, Role, reasoning_of
+from policies.judges import NamedJudge
+from policies.records import Message, Origin, reasoning_of
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -29,11 +30,11 @@ Purpose = Literal["traffic", "curate", "audit", "gate"]
 class Wanted:
     """A judgement to ask for. A pair has `other_id`; its verdict is in the order of the two ids given here.
 
-    `probability` is that with which this one was chosen among its like. `version`: what a judge of that
-    version has to be asked, whatever another one said.
+    `probability` is that with which this one was chosen among its like. `again`: the judge's version has
+    to be asked, whatever another one said.
     """
 
-    role: Role
+    judge: NamedJudge
     kind: Literal["score", "pair"]
     purpose: Purpose
     trace_id: int
@@ -41,15 +42,15 @@ class Wanted:
     other_id: int | None = None
     evaluation_id: int | None = None
     probability: float = 1.0
-    version: str = ""
+    again: bool = False
 
     @property
     def key(self) -> str:
         """The natural key."""
         ids = [self.candidate_id] if self.other_id is None else sorted((self.candidate_id, self.other_id))
         evaluation = "" if self.evaluation_id is None else f":e{self.evaluation_id}"
-        version = f":v{self.version[:12]}" if self.version else ""
-        return f"{self.role.value}:{self.purpose}:{self.kind}:{'-'.join(map(str, ids))}{evaluation}{version}"
+        version = f":v{self.judge.version[:12]}" if self.again else ""
+        return f"{self.judge.name}:{self.purpose}:{self.kind}:{'-'.join(map(str, ids))}{evaluation}{version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int
     rows = [
         {
             "key": key,
-            "role": each.role.value,
+            "judge": each.judge.name,
+            "role": each.judge.role.value,
             "kind": each.kind,
             "purpose": each.purpose,
             "trace_id": each.trace_id,
@@ -104,14 +106,14 @@ def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int
 def open_count(
     connection: Connection,
     *,
-    role: Role | None = None,
+    judge: str | None = None,
     purpose: str | None = None,
     evaluation_id: int | None = None,
 ) -> int:
     """How many judgements wait or are claimed."""
     query = select(func.count()).select_from(JUDGEMENT).where(JUDGEMENT.c.state == "open")
-    if role is not None:
-        query = query.where(JUDGEMENT.c.role == role.value)
+    if judge is not None:
+        query = query.where(JUDGEMENT.c.judge == judge)
     if purpose is not None:
         query = query.where(JUDGEMENT.c.purpose == purpose)
     if evaluation_id is not None:
@@ -120,10 +122,10 @@ def open_count(
 
 
 def waiting(connection: Connection) -> dict[str, tuple[int, str]]:
-    """By role: how many judgements are open, and an error with which those put back longest were, or ""."""
+    """By judge: how many judgements are open, and an error with which those put back longest were, or ""."""
     return {
-        role: (count, queues.look(connection, role).error)
-        for role, count in sorted(tally.read(connection).open().items())
+        judge: (count, queues.look(connection, judge).error)
+        for judge, count in sorted(tally.read(connection).open().items())
     }
 
 

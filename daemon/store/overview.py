@@ -34,7 +34,7 @@ def overview(connection: Connection, *, day: str) -> dict[str, Any]:
         "traces": counts.of("trace"),
         "dead_letters": counts.of("dead_letter"),
         "judgements": counts.judgements,
-        "verdicts": {role: _verdicts(given) for role, given in counts.given().items()},
+        "verdicts": {judge: _verdicts(given) for judge, given in counts.given().items()},
         "labels": counts.of("label"),
         "preferences": counts.of("preference"),
         "spend": _spend(connection, day),

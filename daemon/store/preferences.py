@@ -235,13 +235,13 @@ def store_snapshot(
 def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Judged]]:
     scores: dict[int, list[Score]] = {}
     verdicts = (
-        select(VERDICT.c.id, VERDICT.c.candidate_id, VERDICT.c.role, VERDICT.c.version, VERDICT.c.reward)
+        select(*(VERDICT.c[name] for name in ("id", "candidate_id", "judge", "role", "version", "reward")))
         .where(VERDICT.c.trace_id.in_(trace_ids), VERDICT.c.kind == "score")
         .where(VERDICT.c.reward.is_not(None), VERDICT.c.abstention.is_(None))
         .order_by(VERDICT.c.id)
     )
     for row in connection.execute(verdicts):
-        score = Score(row.id, Role(row.role), row.version, row.reward)
+        score = Score(row.id, row.judge, Role(row.role), row.version, row.reward)
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
         select(*(CANDIDATE.c[name] for name in ("id", "trace_id", "text", "truncated", "unshown")))

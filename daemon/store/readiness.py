@@ -5,7 +5,7 @@ about the same on thirty events as on thirty million.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, func, inspect, select
@@ -15,6 +15,7 @@ from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
 from daemon.store.kinds import grouped, kind_of
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
 from policies.agreement import adjudicate
+from policies.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.records import Role, Split
 from policies.selection import Selection, selected
@@ -52,7 +53,7 @@ def stock(
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in people.said.values()]
     gave = _gave(connection)
-    rulings = _rulings(connection)
+    rulings = _rulings(connection, [judge for judge in people.judged if judge.role is Role.GATE])
     return Stock(
         traffic=_traffic(connection),
         prompts={split: _prompts(connection, split) for split in ASKED_SPLITS},
@@ -70,7 +71,7 @@ def stock(
         settled=sum(each is not None for each in said),
         rulings=len(rulings),
         decided=sum(rulings),
-        alignment={role: for_gate(rows, policy) for role, rows in people.judged.items()},
+        alignment={judge: for_gate(rows, policy) for judge, rows in people.judged.items()},
     )
 
 
@@ -170,12 +171,16 @@ def _labelled(connection: Connection, audited: Collection[int]) -> set[_Pair]:
     return {(row.trace_id, row.candidate_id, row.other_id) for row in connection.execute(query)}
 
 
-def _rulings(connection: Connection) -> list[bool]:
-    """Of the newest comparisons by the gate's judge, whether it decided."""
+def _rulings(connection: Connection, judges: Sequence[NamedJudge]) -> list[bool]:
+    """Of the newest comparisons by the gate's judges, whether they decided."""
     query = (
         select(VERDICT.c.choice.is_not(None) & ~VERDICT.c.flipped)
-        .where(VERDICT.c.role == Role.GATE.value, VERDICT.c.kind == "pair")
+        .where(VERDICT.c.kind == "pair")
         .order_by(*NEWEST_FIRST)
         .limit(RULINGS)
     )
-    return list(connection.scalars(query))
+    return [
+        decided
+        for judge in judges
+        for decided in connection.scalars(query.where(VERDICT.c.judge == judge.name))
+    ]

@@ -147,11 +147,13 @@ class JudgementRow(SQLModel, table=True):
     __tablename__ = "judgement"
     __table_args__ = (
         UniqueConstraint("key"),
-        Index("ix_judgement_queue", "state", "role", "not_before", "id"),
+        Index("ix_judgement_queue", "state", "judge", "not_before", "id"),
     )
     id: int | None = Field(default=None, primary_key=True)
     key: str
-    """The natural key: role, purpose, candidates."""
+    """The natural key: judge, purpose, candidates."""
+    judge: str = Field(sa_column=Column(String, nullable=False, server_default=text("''")))
+    """The name of the judge in the configuration."""
     role: str
     kind: str
     """score | pair"""
@@ -207,7 +209,7 @@ class VerdictRow(SQLModel, table=True):
     """What one judgement concluded, or why it abstained. One per judgement."""
 
     __tablename__ = "verdict"
-    __table_args__ = (Index("ix_verdict_newest", "role", "kind", "created_at"),)
+    __table_args__ = (Index("ix_verdict_newest", "judge", "kind", "created_at"),)
     id: int | None = Field(default=None, primary_key=True)
     judgement_id: int = Field(foreign_key="judgement.id", unique=True)
     judge: str
@@ -473,8 +475,8 @@ class TallyRow(SQLModel, table=True):
     __tablename__ = "tally"
     subject: str = Field(primary_key=True)
     """The table counted."""
-    role: str = Field(primary_key=True)
-    """Of a judgement or verdict, else ''."""
+    judge: str = Field(primary_key=True)
+    """Who is asked for a judgement, or gave a verdict; else ''."""
     state: str = Field(primary_key=True)
     """A judgement's state, a verdict's version, else ''."""
     slot: int = Field(primary_key=True)

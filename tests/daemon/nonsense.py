@@ -74,9 +74,9 @@ def _keys(model: type[BaseModel], at: Place, document: Document) -> Iterator[Key
                 yield from _keys(variant, (name, number), document)
             continue
         if not at and name == "judges":
-            (judge,) = _models(field.annotation)
-            for role in ("small",):
-                yield from _keys(judge, (name, role), document)
+            chat, local = _models(field.annotation)
+            yield from _keys(chat, (name, "small"), document)
+            yield from _keys(local, (name, "small"), _local(document))
             continue
         yield Key(place, document, default)
         if place == ("policy", "also"):
@@ -85,6 +85,13 @@ def _keys(model: type[BaseModel], at: Place, document: Document) -> Iterator[Key
             continue
         for variant in _models(field.annotation):
             yield from _keys(variant, place, _with(document, place, variant))
+
+
+def _local(document: Document) -> Document:
+    """The document with a reward model for its small judge."""
+    document = deepcopy(document)
+    document["judges"]["small"] = {"role": "small", "type": "local", "model": "m", "family": "gpt"}
+    return document
 
 
 def _also(document: Document, model: type[BaseModel]) -> Document:

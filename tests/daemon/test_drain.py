@@ -16,6 +16,7 @@ from policies.answers import Answer
 from policies.records import Message, Role
 from tests.daemon.configuration import settings
 from tests.daemon.stages.seeding import add_adapter, put, put_in_force, rows
+from tests.judges import SMALL
 
 
 @pytest.fixture
@@ -58,9 +59,9 @@ def test_an_adapter_shows_how_often_its_answers_were_cut_off(parts: Wiring) -> N
 
 def test_a_role_without_a_judge_judges_nothing(parts: Wiring) -> None:
     """It is passed over, not an error."""
-    parts.roles = frozenset({Role.SMALL})
+    parts.named = (SMALL,)
 
-    assert drain.judge(parts, (Role.GATE,)) == {}
+    assert drain.judge(parts, Role.GATE) == {}
 
 
 def said(role: str) -> tuple[Message, ...]:

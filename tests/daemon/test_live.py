@@ -6,7 +6,6 @@ import pytest
 
 from daemon.live import Tried, tried
 from daemon.wiring import Wiring
-from policies.records import Role
 from tests.daemon.configuration import TEXT, settings
 from tests.servers.judge import JudgeServer
 
@@ -30,7 +29,7 @@ def test_everything_that_answers_is_said_to(tmp_path: Path) -> None:
     assert "small-judge gave a verdict for 0." in all_of_it["judges.small"].said
     assert "serves the base model" in all_of_it["rollout.directory"].said
     parts = Wiring(settings(tmp_path, text))
-    spent = [parts.budget.spent_today(role.value) for role in Role]
+    spent = [parts.budget.spent_today(judge) for judge in parts.named]
     parts.close()
     assert all(each.settled > 0 for each in spent)
     assert all(each.total == each.settled for each in spent)

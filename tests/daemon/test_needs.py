@@ -21,7 +21,7 @@ from daemon.store.tables import (
     TraceRow,
 )
 from daemon.wiring import Wiring
-from policies.records import Role, Scope, Split
+from policies.records import Scope, Split
 from policies.training.turn import SAMPLING, TRAINING, TURN, held
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import (
@@ -113,7 +113,7 @@ def test_pairs_that_wait_for_people_name_the_command(parts: Wiring) -> None:
         pairs = []
         for one in ids:
             answers = [add_candidate(to, one, f"answer {each}", sample=each, batch="b") for each in range(2)]
-            asked = {"role": "large", "kind": "pair", "purpose": "audit", "trace_id": one}
+            asked = {"judge": "large", "role": "large", "kind": "pair", "purpose": "audit", "trace_id": one}
             pair = {"candidate_id": answers[0], "other_id": answers[1], "key": str(one)}
             fixed = {"state": "done", "attempts": 1, "not_before": 0.0, "created_at": 1.0}
             put(to, JudgementRow, **asked, **pair, **fixed)
@@ -156,7 +156,8 @@ def test_a_run_under_way_waits_for_nothing(parts: Wiring) -> None:
 def queue(parts: Wiring, **columns: Any) -> None:
     """Three judgements that wait for the large judge."""
     ids = at_once_ids(parts)
-    fixed = {"role": "large", "kind": "score", "purpose": "audit", "state": "open", "attempts": 1}
+    what = {"judge": "large", "role": "large", "kind": "score", "purpose": "audit"}
+    fixed = {**what, "state": "open", "attempts": 1}
     rows = [
         {**fixed, "key": f"k{one}", "trace_id": one, "candidate_id": one, "not_before": 0.0, **columns}
         for one in ids
@@ -209,7 +210,7 @@ def test_reviewers_are_shown_with_their_agreement(parts: Wiring) -> None:
     """A reviewer of whom no two others agree has judges alone to agree with."""
     at_once(
         parts.store,
-        lambda to: add_labelled(to, {"one": True, "two": False}, version=parts.versions[Role.GATE]),
+        lambda to: add_labelled(to, {"one": True, "two": False}, version=parts.named[2].version),
     )
     state = parts.status()
     assert state["reviewers"] == {"ann": {"labels": 2, "others": "", "gate judge": "1 of 2"}}

@@ -9,7 +9,7 @@ import pytest
 from policies.agreement import Alignment, Labelled, alignment
 from policies.gates import RULES, Comparison, Evidence, Result, decide
 from policies.policy import GateRule
-from policies.records import Role
+from tests.judges import GATE, SMALL
 
 LIMITS = GateRule()
 
@@ -34,7 +34,7 @@ GOOD = Evidence(
     entropy_candidate=0.529,
     entropy_stable=0.521,
     halts=(),
-    alignment={Role.SMALL: aligned(180, 20), Role.GATE: aligned(190, 10)},
+    alignment={SMALL: aligned(180, 20), GATE: aligned(190, 10)},
     verified=True,
 )
 
@@ -109,9 +109,9 @@ def test_no_evidence_holds_and_names_each_missing_thing() -> None:
             "35 of the candidate's 100 answers ended at the limit of length",
         ),
         ({"alignment": {}}, "hold", "of no judge"),
-        ({"alignment": {Role.SMALL: None}}, "hold", "small judge: unknown"),
-        ({"alignment": {Role.SMALL: aligned(49, 0)}}, "hold", "49 labelled pairs; 50"),
-        ({"alignment": {Role.SMALL: aligned(169, 31)}}, "hold", "is not above 80.0%"),
+        ({"alignment": {SMALL: None}}, "hold", "small judge: unknown"),
+        ({"alignment": {SMALL: aligned(49, 0)}}, "hold", "49 labelled pairs; 50"),
+        ({"alignment": {SMALL: aligned(169, 31)}}, "hold", "is not above 80.0%"),
         ({"comparisons": compared(30, 0, 9)}, "hold", "39 of 39 gate prompts were decided; 40"),
         ({"comparisons": compared(30, 0, 5, 60)}, "hold", "35 of 95 gate prompts"),
         ({"comparisons": compared(60, 0, 10, 300)}, "hold", "decided 70 of 370 gate prompts, fewer than 20%"),

@@ -33,9 +33,10 @@ from policies.selection import Reason
 from tests import airline
 from tests.airline import Contest, Trial
 from tests.daemon.stages.halts import FakeHalts
-from tests.daemon.stages.seeding import ROLES, add_verdicts, count, rows, spec, table
+from tests.daemon.stages.seeding import add_verdicts, count, rows, spec, table
 from tests.dialects import DIALECTS, ends_of, tokenizer_of
 from tests.families import FAMILIES, build
+from tests.judges import BENCH
 from tests.workbench import RECIPE, Workbench
 
 pytestmark = [
@@ -103,7 +104,7 @@ def curating(store: Store, clock: FakeClock, folder: Path) -> Curate:
         clock=clock,
         metrics=Metrics(),
         spec=POLICY,
-        roles=ROLES,
+        judges=BENCH,
         sample=unasked,
         halts=FakeHalts(),
         directory=folder,

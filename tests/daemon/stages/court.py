@@ -11,17 +11,18 @@ from connectors.judges.openai import OpenAIJudge
 from connectors.memory import MemoryJudge
 from daemon.budget import Budget
 from daemon.clock import Clock, FakeClock
-from daemon.config import JudgeConfig, Price
+from daemon.judgeconfig import ChatJudgeConfig, Price
 from daemon.latch import Latch
 from daemon.metrics import Metrics
 from daemon.pricing import tariffs
 from daemon.stages.judge import JudgeStage
-from daemon.stages.versions import versions
+from daemon.stages.versions import named
 from daemon.store import judgements
 from daemon.store.judgements import Wanted
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgeCallRow, JudgementRow, VerdictRow
 from policies import constitution, rubric
+from policies.judges import NamedJudge
 from policies.policy import JudgingRule
 from policies.prompts import ParsedCase, cases_in
 from policies.records import Role, Split
@@ -30,7 +31,7 @@ from tests.daemon.stages import seeding
 Answer = Callable[[JudgeRequest], str | JudgeReply]
 FREE = Price(input_per_million=0, output_per_million=0)
 PRICED = Price(input_per_million=1000.0, output_per_million=1000.0)
-CONFIG = JudgeConfig(type="openai", model="m", family="judges", price=FREE)
+CONFIG = ChatJudgeConfig(role=Role.SMALL, type="openai", model="m", family="judges", price=FREE)
 
 
 def answering(
@@ -66,19 +67,19 @@ def raising(*errors: Exception | None) -> Answer:
     return answer
 
 
-def config(**changes: Any) -> JudgeConfig:
+def config(**changes: Any) -> ChatJudgeConfig:
     """The court's configuration with changes."""
     return CONFIG.model_copy(update=changes)
 
 
 @dataclass
 class Court:
-    """One judge role and everything around it. `stage()` may be called again: that is a restart."""
+    """One judge and everything around it. `stage()` may be called again: that is a restart."""
 
     store: Store
     clock: Clock = field(default_factory=FakeClock)
     judge: Judge = field(default_factory=lambda: MemoryJudge(answering()))
-    config: JudgeConfig = CONFIG
+    config: ChatJudgeConfig = CONFIG
     rule: JudgingRule = field(default_factory=JudgingRule)
     role: Role = Role.SMALL
     claim_s: float = 300.0
@@ -98,13 +99,22 @@ class Court:
             self.clock.advance(seconds)
         await asyncio.sleep(seconds if self.real_time else 0)
 
+    @property
+    def named(self) -> NamedJudge:
+        """The judge, with the version that it has now."""
+        law, scale = constitution.load("helpful"), rubric.load("support")
+        config = self.config.model_copy(update={"role": self.role})
+        (found,) = named({self.role.value: config}, self.rule, law, scale)
+        return found
+
     def stage(self, **changes: Any) -> JudgeStage:
-        configs, law, scale = {self.role: self.config}, constitution.load("helpful"), rubric.load("support")
+        law, scale, name = constitution.load("helpful"), rubric.load("support"), self.role.value
+        configs = {name: self.config}
         return JudgeStage(
             store=self.store,
-            judges={self.role: self.judge},
+            judges={name: self.judge},
             configs=configs,
-            versions=versions(configs, self.rule, law, scale),
+            named=(self.named,),
             prices=tariffs(configs),
             policy=seeding.spec(judging=self.rule),
             constitution=law,
@@ -122,7 +132,7 @@ class Court:
         )
 
     def step(self, stage: JudgeStage | None = None) -> int:
-        return asyncio.run((stage or self.stage()).step(self.role))
+        return asyncio.run((stage or self.stage()).step(self.role.value))
 
     def drain(self, stage: JudgeStage | None = None) -> int:
         """Steps until a step finishes nothing."""
@@ -130,7 +140,7 @@ class Court:
 
         async def run() -> int:
             total = 0
-            while done := await kept.step(self.role):
+            while done := await kept.step(self.role.value):
                 total += done
             return total
 
@@ -146,7 +156,7 @@ class Court:
 
         seeding.at_once(self.store, add)
         made = seeding.rows(self.store, CandidateRow)[known:]
-        wanted = [Wanted(self.role, "score", purpose, row.trace_id, row.id) for row in made]
+        wanted = [Wanted(self.named, "score", purpose, row.trace_id, row.id) for row in made]
         self.store.write(lambda c: judgements.request(c, wanted, self.clock.now()))
         return [row.id for row in made]
 
@@ -156,7 +166,7 @@ class Court:
         a = seeding.rows(self.store, CandidateRow)[-1].id
         b = seeding.add_candidate(self.store, trace_id, second)
         values: Mapping[str, Any] = {"purpose": "audit", **changes}
-        wanted = Wanted(self.role, "pair", trace_id=trace_id, candidate_id=a, other_id=b, **values)
+        wanted = Wanted(self.named, "pair", trace_id=trace_id, candidate_id=a, other_id=b, **values)
         self.store.write(lambda c: judgements.request(c, [wanted], self.clock.now()))
         return a, b
 
@@ -173,6 +183,8 @@ class Court:
         return seeding.rows(self.store, JudgementRow)
 
     def metric(self, name: str, **labels: str) -> float:
+        if "judge" in labels:
+            labels["role"] = self.role.value
         return self.metrics.registry.get_sample_value(f"rlaifd_{name}", labels) or 0.0
 
 

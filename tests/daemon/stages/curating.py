@@ -20,6 +20,7 @@ from tests.daemon.stages.seeding import (
     rows,
     sampled,
 )
+from tests.judges import all_of
 
 
 @dataclass
@@ -61,7 +62,7 @@ class World:
             clock=self.clock,
             metrics=self.metrics,
             spec=policy,
-            roles=roles,
+            judges=all_of(roles),
             sample=self.sampler,
             halts=self.halts,
             directory=self.directory,

@@ -20,10 +20,11 @@ from daemon.store.tables import CandidateRow
 from daemon.store.traces import Arrival, store_batch
 from policies import snapshot
 from policies.policy import CurationRule, PolicySpec, Splits
-from policies.records import Message, Role, Sampled, ToolCall, Trace, text_of
+from policies.records import Message, Sampled, ToolCall, Trace, text_of
 from policies.snapshot import Pair
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import Asked, judge, rows, spec
+from tests.judges import SMALL
 
 TAU = Path(__file__).resolve().parents[4] / "shared" / "data" / "tau_airline" / "gpt-4o-airline.json.gz"
 TOOL = {"name": "find", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
@@ -100,13 +101,13 @@ def frozen(store: Store, traces: Sequence[Trace], directory: Path) -> tuple[Pair
     arrival = Arrival(Partition("t", 0), 0, 1, b"", tuple(traces))
     store.write(lambda c: store_batch(c, source="agent", arrivals=[arrival], splits=POLICY.splits, now=1.0))
     clock = FakeClock()
-    assert Plan(store=store, clock=clock, rule=POLICY.judging, roles={Role.SMALL}).step() == len(traces)
+    assert Plan(store=store, clock=clock, rule=POLICY.judging, judges=[SMALL]).step() == len(traces)
     stage = Curate(
         store=store,
         clock=clock,
         metrics=Metrics(),
         spec=POLICY,
-        roles=frozenset({Role.SMALL}),
+        judges=[SMALL],
         sample=answers,
         halts=FakeHalts(),
         directory=directory,

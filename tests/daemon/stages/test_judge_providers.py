@@ -163,7 +163,7 @@ def check(store: Store, reply: Reply, right: Right) -> None:
 
 
 def _check_money(court: Court, right: Right) -> None:
-    spent = court.budget.spent_today("small")
+    spent = court.budget.spent_today(court.named)
     assert spent.reserved == 0
     assert spent.settled == pytest.approx(sum(row.cost_usd for row in court.calls))
     for row in court.calls:

@@ -22,7 +22,8 @@ from daemon.store.tables import CandidateRow, TraceRow
 from policies.records import Split
 from policies.trials import ALONE_TWICE
 from tests.daemon.stages.halts import FakeHalts
-from tests.daemon.stages.seeding import ROLES, SPEC, add_trace, add_traces, rows, sampled, table
+from tests.daemon.stages.seeding import SPEC, add_trace, add_traces, rows, sampled, table
+from tests.judges import BENCH
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Bench:
             clock=FakeClock(),
             metrics=self.metrics,
             spec=SPEC,
-            roles=ROLES,
+            judges=BENCH,
             sample=self.sampler,
             halts=FakeHalts(),
             directory=self.directory,

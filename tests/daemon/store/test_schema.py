@@ -4,7 +4,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,6 @@ from sqlalchemy import Connection, text
 from daemon.store.migrations.compare import options
 from daemon.store.schema import MIGRATIONS, revisions, upgrade, verify
 from daemon.store.store import Store, StoreError
-from tests.servers.postgres import Postgres
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A database without any schema."""
-    if request.param == "sqlite":
-        store = Store(f"sqlite:///{tmp_path / 'new' / 'rlaifd.db'}")
-        yield store
-        store.close()
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    url = server.create()
-    store = Store(url)
-    yield store
-    store.close()
-    server.drop(url)
 
 
 def test_migrated_schema_equals_the_tables(store: Store) -> None:
@@ -117,17 +99,28 @@ def test_failed_migration_leaves_nothing_behind(empty: Store, monkeypatch: pytes
     verify(empty)
 
 
+OLDER = (
+    "DROP TABLE tally",
+    "DROP INDEX ix_snapshot_created_at",
+    "DROP INDEX ix_judgement_queue",
+    "DROP INDEX ix_verdict_newest",
+    "CREATE INDEX ix_judgement_queue ON judgement (state, role, not_before, id)",
+    "CREATE INDEX ix_verdict_newest ON verdict (role, kind, created_at)",
+)
+"""What makes the first revision of a store, with the columns and tables below."""
+
+
 def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     """The copy holds the rows that were committed, those in the WAL included."""
     triggers = text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
     for name in sqlite_store.read(lambda c: c.scalars(triggers).all()):
         sqlite_store.write(lambda c, name=name: c.execute(text(f"DROP TRIGGER {name}")))  # type: ignore[misc]
-    sqlite_store.write(lambda c: c.execute(text("DROP TABLE tally")))
-    sqlite_store.write(lambda c: c.execute(text("DROP INDEX ix_snapshot_created_at")))
+    for change in OLDER:
+        sqlite_store.write(lambda c, change=change: c.execute(text(change)))  # type: ignore[misc]
     for later in (
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
         *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
-        *("position.skipped", "candidate.unshown", "snapshot.candidate_ids"),
+        *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "judgement.judge"),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]

@@ -33,7 +33,7 @@ def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
     assert bench.actions() == ["training started", "training done"]
     assert bench.value("training_runs_total", result="done") == 1
     assert bench.value("training_loss") == 0.25
-    assert bench.value("policy_entropy_nats", slot="candidate") == 0.5
+    assert bench.value("policy_entropy_nats", slot="challenger") == 0.5
     assert bench.value("training_active") == 0
 
 

@@ -39,7 +39,7 @@ def test_the_decision_is_in_the_ledger_and_in_the_metrics(world: World) -> None:
     assert world.store.read(ledger.verify).broken_at is None
     assert world.gauge("gate_decisions_total", decision="promote") == 1
     assert world.gauge("gate_win_rate_ratio") == 1
-    assert world.gauge("policy_entropy_nats", slot="candidate") == 0.53
+    assert world.gauge("policy_entropy_nats", slot="challenger") == 0.53
     assert world.gauge("policy_entropy_nats", slot="stable") == 0.52
     assert world.gauge("policy_kl_nats") == 0.5
 

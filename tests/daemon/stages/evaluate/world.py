@@ -32,6 +32,7 @@ from tests.daemon.stages.seeding import (
     sampled,
     table,
 )
+from tests.judges import all_of
 
 NAME = "test-aaa"
 
@@ -101,7 +102,7 @@ class World:
             clock=self.clock,
             metrics=self.metrics,
             spec=policy or lenient(),
-            versions=dict.fromkeys(roles, "v1"),
+            judges=all_of(roles),
             compare=self.comparer,
             verify=self.verify,
             halts=self.halts,
