@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, SecretStr, model_validator
 
 from policies.configured import BaseUrl, Configured, Family, misfit
-from policies.independence import Asked
+from policies.judging.independence import Asked
 from policies.records import Role
 
 DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}

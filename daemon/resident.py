@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from connectors.errors import FatalError, PoisonError, TransientError
-from daemon.children import end_of, environment, how_ended, one_line
+from daemon.children.child import end_of, environment, how_ended, one_line
 from daemon.log import get
 from policies.training.resident.protocol import SAID, Answered, Ask, Failed, JudgeJob, Ready, Scores
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon import checks
 from daemon.cli.context import wired
-from daemon.config import load
+from daemon.config.settings import load
 from daemon.errors import ConfigError
 from daemon.judgeconfig import ChatJudgeConfig
+from daemon.wiring import check
 from policies.records import Role
 from tests.daemon.configuration import TEXT, settings, write
 
@@ -55,7 +55,7 @@ def test_judges_by_role_are_refused_with_the_lines_to_write(tmp_path: Path) -> N
     start, _, rest = FIRST.partition("judges:\n")
     pasted = start + "\n".join(lines) + "\n" + rest[rest.index("rollout:") :]
     found = settings(tmp_path, pasted)
-    checks.check(tmp_path / "rlaifd.yaml", inspect=lambda _: [])
+    check.check(tmp_path / "rlaifd.yaml", inspect=lambda _: [])
     was = yaml.safe_load(FIRST)["judges"]
     for name, judge in found.judges.items():
         assert isinstance(judge, ChatJudgeConfig)
@@ -84,7 +84,7 @@ def test_two_judges_of_a_role_are_refused_where_anything_begins(tmp_path: Path) 
     with pytest.raises(
         ConfigError, match=r"judges\.other\.role is small, which is that of judges\.small too: "
     ) as told:
-        checks.check(path, inspect=lambda _: [])
+        check.check(path, inspect=lambda _: [])
     assert "\n" not in str(told.value)
     with pytest.raises(ConfigError, match=r"judges\.other\.role is small"), wired(path, working=True):
         pass

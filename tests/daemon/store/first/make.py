@@ -22,14 +22,14 @@ from connectors.errors import PoisonError
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store import alignment, evaluations
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from policies.records import Role, Scope
 from tests.daemon.stages import seeding
-from tests.daemon.stages.court import PRICED, Court, answering, config, raising
-from tests.daemon.stages.evaluate.world import World, seeded
+from tests.daemon.stages.gate.world import World, seeded
+from tests.daemon.stages.judge.court import PRICED, Court, answering, config, raising
 
 LIMITS = {"limit": 0.8, "min_labels": 4, "window": 200, "min_gap": 1.0}
 PAIRS = 6
