@@ -20,7 +20,7 @@ from daemon.metrics.registry import Metrics
 from daemon.store import spend
 from daemon.store.spend import Hold, Spent
 from daemon.store.store import Store
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 
 
 class BudgetExhaustedError(RefusedError):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from policies.alignment import Alignment, Standing
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.policy import HaltRules
 from policies.records import Halt, Role, Scope
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 
 from policies.alignment import COVERAGE_FLOOR, Alignment
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.policy import GateRule, PolicySpec
 from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Need, Requirement, stated, up

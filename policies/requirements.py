@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policies.alignment import COVERAGE_FLOOR
-from policies.judges import NamedJudge, roles_of
+from policies.judging.judges import NamedJudge, roles_of
 from policies.policy import CurationRule, PolicySpec
 from policies.records import Role, Split
 from policies.selection import told

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.alignment import Alignment
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.policy import CurationRule, PolicySpec, Splits
 from policies.records import Split
 from policies.selection import Reason, contributor_cap

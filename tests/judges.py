@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Role
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import WebConfig, is_loopback
 from daemon.errors import ConfigError
-from daemon.judgeconfig import ChatJudgeConfig
 from policies.configured import presentable
 
 

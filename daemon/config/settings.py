@@ -23,9 +23,9 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
+from daemon.config.judges import JudgeConfig, asked, respelt
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
-from daemon.judgeconfig import JudgeConfig, asked, respelt
 from policies.configured import (
     YEAR_S,
     Configured,
@@ -36,9 +36,9 @@ from policies.configured import (
     misfit,
     presentable,
 )
-from policies.judges import JudgeName
 from policies.judging import independence
 from policies.judging.independence import Override
+from policies.judging.judges import JudgeName
 from policies.launch import Launch
 from policies.policy import PolicySpec
 from policies.records import Role

@@ -11,7 +11,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from connectors.events import SkipReason
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Scope
 from policies.selection import Reason
 from policies.training.jobs import TrainState

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from daemon.config.settings import Settings
 from daemon.store.alignment import Reviewed, reviewed
 from daemon.store.readiness import stock
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.labelling import LABELS, no_pair_yet
 from policies.readiness import Forecast, Suggestion, forecast
 from policies.records import Split

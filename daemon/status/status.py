@@ -19,7 +19,7 @@ from daemon.store import alignment, candidates, queues, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
 from policies.alignment import Labelled
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.reviewers import Agreement
 from policies.selection import told
 from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn

@@ -15,7 +15,7 @@ from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, HaltRow, LabelRow, TraceRow, VerdictRow
 from policies.alignment import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.records import Role, Split
 from policies.reviewers import Agreement, Said, agreements

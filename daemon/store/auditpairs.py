@@ -10,7 +10,7 @@ from daemon.store import alignment
 from daemon.store.tables import CandidateRow, TraceRow
 from policies import snapshot
 from policies.alignment import Choice
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Message, Tokens, Trace
 
 TRACE = cast(Table, inspect(TraceRow).local_table)

@@ -15,7 +15,7 @@ from daemon.store import queues, tally
 from daemon.store.claims import Claim
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Message, Origin, reasoning_of
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)

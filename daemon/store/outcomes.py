@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, func, inspect, or_, select, update
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import JudgeCallRow, JudgementRow, PreferenceRow, TraceRow, VerdictRow
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Split
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)

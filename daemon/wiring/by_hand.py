@@ -32,7 +32,7 @@ from daemon.store.traces import Counts
 from daemon.wiring.parts import Wiring
 from policies import answers
 from policies import snapshot as snapshots
-from policies.judges import NamedJudge, of_roles
+from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
 from policies.selection import told

@@ -8,18 +8,19 @@ from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
 from daemon.children import family
 from daemon.clock import SystemClock
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig, shared_role
 from daemon.config.secret import alert_token, api_key, secret
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, SourceConfig, StagesConfig, load
 from daemon.errors import ConfigError, RlaifdError
-from daemon.judgeconfig import ChatJudgeConfig, LocalJudgeConfig, shared_role
 from daemon.stages.rollout.file import RolloutFile
 from daemon.status.readiness import as_object, stock_of
 from daemon.store.existing import existing
 from daemon.store.store import StoreError, database_url
+from daemon.wiring import local
 from daemon.wiring.judges import documents, named
 from daemon.wiring.pricing import price_of
 from policies import checkpoint
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.laxity import weaker
 from policies.policy import EndpointSampling, PolicySpec
 from policies.records import Role
@@ -74,7 +75,7 @@ def startable(settings: Settings) -> None:
     if (shared := shared_role(settings.judges)) is not None:
         raise ConfigError(shared)
     for name, judge in settings.judges.items():
-        _judge(name, judge)
+        _judge(name, judge, settings)
     for number, source in enumerate(settings.sources):
         _source(f"sources.{number}", source)
     documents(settings.policy)
@@ -136,8 +137,10 @@ def base_model(policy: PolicySpec) -> None:
         raise ConfigError(f"policy.base_model: {error}") from None
 
 
-def _judge(name: str, judge: ChatJudgeConfig | LocalJudgeConfig) -> None:
-    if isinstance(judge, ChatJudgeConfig) and api_key(name, judge) is None and judge.base_url is None:
+def _judge(name: str, judge: ChatJudgeConfig | LocalJudgeConfig, settings: Settings) -> None:
+    if isinstance(judge, LocalJudgeConfig):
+        local.checked(name, judge, settings)
+    elif api_key(name, judge) is None and judge.base_url is None:
         raise ConfigError(f"judges.{name}: no key: set api_key_file")
     price_of(name, judge)
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.errors import ConfigError
-from daemon.judgeconfig import ChatJudgeConfig, LocalJudgeConfig
 from policies import library
-from policies.judges import NamedJudge
 from policies.judging import constitution, rubric
 from policies.judging.constitution import Constitution
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import judge_version
 from policies.judging.rubric import Rubric
 from policies.policy import JudgingRule, PolicySpec

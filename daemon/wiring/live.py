@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from connectors.base import PLAIN_QUESTION, Judge, JudgeRequest, Usage
 from connectors.errors import ConnectorError, FatalError, PoisonError
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, SourceConfig
 from daemon.errors import RlaifdError
-from daemon.judgeconfig import ChatJudgeConfig
 from daemon.store.store import ping
 from daemon.wiring.parts import Wiring
-from policies.judges import NamedJudge
 from policies.judging import grammar, prompts
 from policies.judging.grammar import Invalid
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import Case, Turn
 from policies.records import Message, Scope
 

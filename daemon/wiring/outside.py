@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import Judge, Source
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.secret import api_key
 from daemon.config.settings import JsonlConfig, SourceConfig
-from daemon.judgeconfig import ChatJudgeConfig
 from daemon.service.instance import identity
 from policies.records import digest
 

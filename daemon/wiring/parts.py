@@ -18,9 +18,9 @@ from daemon.adapters.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.children.policy import PolicyWork
 from daemon.clock import Clock, SystemClock
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.secret import alert_token, secret
 from daemon.config.settings import Settings, SourceConfig
-from daemon.judgeconfig import ChatJudgeConfig
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
 from daemon.stages.curate.curate import Curate
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from daemon.stages.train.outlook import Planner
     from daemon.stages.train.trainer import Trainer
     from daemon.wiring.pricing import Tariffs
-    from policies.judges import NamedJudge
     from policies.judging.constitution import Constitution
+    from policies.judging.judges import NamedJudge
     from policies.judging.rubric import Rubric
 
 

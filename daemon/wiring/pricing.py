@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from connectors.judges.prices import PriceUnknownError, Tariff, required, tariff
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.config.settings import is_loopback
 from daemon.errors import ConfigError
-from daemon.judgeconfig import ChatJudgeConfig, LocalJudgeConfig
 
 Tariffs = Mapping[str, Tariff | None]
 """By the judge's name; None: unknown."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from policies.alignment import COVERAGE_FLOOR, Alignment, Standing
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.policy import GateRule
 from policies.statistics.intervals import Interval, needed, win_rate
 

@@ -196,6 +196,11 @@ def _environment(job: AnyJob, place: Place) -> None:
 def _die_with_parent() -> None:
     """Two ropes: standard input closes when the parent is gone, and Linux sends SIGKILL when it dies."""
     threading.Thread(target=_watch_input, daemon=True, name="parent-watch").start()
+    die_with_parent()
+
+
+def die_with_parent() -> None:
+    """Has Linux send SIGKILL when the thread that started this process is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

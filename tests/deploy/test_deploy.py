@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel
 
 from daemon.cli import templates
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.config.yamlfile import read_yaml
-from daemon.judgeconfig import ChatJudgeConfig, LocalJudgeConfig
 from policies.recipes import DpoRecipe, KtoRecipe, SftRecipe
 from policies.records import Frozen
 from policies.rollout import RolloutSpec, parse

@@ -15,7 +15,7 @@ from daemon.stages.curate.sample import Halts, Sample, Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
 from policies.curation import JudgedPrompt, NoPreference, Preference, preference_of
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.likeness import Sketch, sketch_of
 from policies.policy import PolicySpec
 

@@ -22,7 +22,7 @@ from daemon.store.candidates import Prompt, Waiting
 from daemon.store.judgements import Wanted, request
 from daemon.store.store import Store
 from policies.curation import review_pairs
-from policies.judges import NamedJudge, of_roles
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, Split, digest
 

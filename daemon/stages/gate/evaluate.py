@@ -28,7 +28,7 @@ from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
 from policies.gate.decision import Decision, Kind, decide
-from policies.judges import NamedJudge, of_roles
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
 from policies.training.jobs import CompareResult

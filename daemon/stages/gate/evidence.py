@@ -15,7 +15,7 @@ from daemon.store.evaluations import Arms, Cut, Evaluation
 from daemon.store.judgements import Wanted
 from policies.alignment import Alignment
 from policies.gate.decision import Comparison, Decision, Evidence, Result
-from policies.judges import NamedJudge, of_roles
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
 from policies.training.jobs import CompareResult

@@ -17,7 +17,7 @@ from daemon.store.rewardmodels import StoredReward
 from daemon.store.store import Store
 from policies import release
 from policies.alignment import adjudicate
-from policies.judges import NamedJudge, of_roles
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role
 from policies.release import Audited, Release

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
 from daemon.store.spend import ROUNDING_USD
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 
 
 class Allowance:

@@ -25,7 +25,7 @@ from connectors.errors import (
 from connectors.judges.pacing import Pacing
 from connectors.judges.prices import Tariff
 from daemon.clock import Clock
-from daemon.judgeconfig import ChatJudgeConfig
+from daemon.config.judges import ChatJudgeConfig
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.stages.judge.call_rows import Answer, answer_of, failed, made
@@ -33,9 +33,9 @@ from daemon.stages.judge.reservations import Held
 from daemon.stages.judge.round import Question, Sitting
 from daemon.stages.judge.standing import Shape, Standing
 from daemon.store import calls
-from policies.judges import NamedJudge
 from policies.judging import grammar
 from policies.judging.grammar import Invalid, ScoreReply
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import Case, Turn, case_digest, clean, render
 from policies.judging.verdicts import expected_score
 from policies.records import Message, digest

@@ -17,8 +17,8 @@ from connectors.errors import FatalError, PoisonError, RateLimitedError, Transie
 from connectors.judges.pacing import Pacing
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
+from daemon.config.judges import ChatJudgeConfig
 from daemon.errors import HaltedError
-from daemon.judgeconfig import ChatJudgeConfig
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
@@ -37,9 +37,9 @@ from daemon.store.claims import Claim
 from daemon.store.judgements import Material
 from daemon.store.store import Store, StoreError
 from daemon.wiring.pricing import Tariffs
-from policies.judges import NamedJudge
 from policies.judging.constitution import Constitution
 from policies.judging.grammar import Invalid, ScoreReply
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import system_text
 from policies.judging.rubric import Rubric
 from policies.judging.verdicts import Abstained, Verdict, scored

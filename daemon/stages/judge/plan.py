@@ -8,7 +8,7 @@ from daemon.clock import Clock
 from daemon.store import judgements
 from daemon.store.judgements import Purpose, Unplanned, Wanted
 from daemon.store.store import Store
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.policy import JudgingRule
 from policies.records import Role
 from policies.sampling import chosen

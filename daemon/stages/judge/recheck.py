@@ -13,7 +13,7 @@ from daemon.log import get
 from daemon.store.judgements import Wanted, request
 from daemon.store.labels import LabelledPair, labelled_pairs, unjudged_answers, unjudged_pairs
 from daemon.store.store import Store
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Role
 
 log = get("recheck")

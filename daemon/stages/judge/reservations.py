@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass
 
 from daemon.budget import LASTS_S, Budget, BudgetExhaustedError, Reservation
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 
 
 @dataclass

@@ -28,7 +28,7 @@ from daemon.store.store import Store
 from daemon.store.tally import Tally
 from policies.alignment import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
-from policies.judges import NamedJudge, of_roles
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Halt, Role
 from policies.selection import Reason

@@ -38,20 +38,18 @@ class Judge:
 
     def scores(self, ask: Ask) -> Scores:
         """The rewards of the answers. Raises JobError where the model gives no number."""
-        refused: dict[int, str] = {}
-        rewards: list[float | None] = [None] * len(ask.answers)
-        encoded = {place: found for place, each in enumerate(ask.answers) if (found := self._encoded(each))}
         known: dict[int, Encoded] = {}
-        for place, found in encoded.items():
-            if isinstance(found, str):
-                refused[place] = found
+        refused: dict[int, str] = {}
+        for place, each in enumerate(ask.answers):
+            encoded = self._encoded(each)
+            if isinstance(encoded, str):
+                refused[place] = encoded
             else:
-                known[place] = found
-        if known:
-            found_rewards = self._model.rewards(list(known.values()), self._pessimism)
-            for place, reward in zip(known, found_rewards, strict=True):
-                rewards[place] = reward
-        return Scores(id=ask.id, rewards=tuple(rewards), refused=refused)
+                known[place] = encoded
+        found = self._model.rewards(list(known.values()), self._pessimism) if known else []
+        rewards = dict(zip(known, found, strict=True))
+        places = range(len(ask.answers))
+        return Scores(id=ask.id, rewards=tuple(rewards.get(place) for place in places), refused=refused)
 
     def _encoded(self, each: Answered) -> Encoded | str:
         """Prompt and answer up to its last own token; why it cannot be shown to the model otherwise."""

@@ -15,7 +15,7 @@ from daemon.store.outcomes import TRACE
 from daemon.store.tables import CandidateRow, JudgementRow, LedgerRow, TraceRow, VerdictRow
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Role, Split
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import Within, add_trace, at_once, put, rows

@@ -15,7 +15,7 @@ from daemon.store.judgements import Wanted
 from daemon.store.schema import MIGRATIONS, upgrade, verify
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, LabelRow, VerdictRow
-from policies.judges import NamedJudge
+from policies.judging.judges import NamedJudge
 from policies.records import Role
 from tests.daemon.stages.seeding import rows
 

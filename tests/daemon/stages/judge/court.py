@@ -11,7 +11,7 @@ from connectors.judges.openai import OpenAIJudge
 from connectors.memory import MemoryJudge
 from daemon.budget import Budget
 from daemon.clock import Clock, FakeClock
-from daemon.judgeconfig import ChatJudgeConfig, Price
+from daemon.config.judges import ChatJudgeConfig, Price
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
 from daemon.stages.judge.judge import JudgeStage
@@ -21,8 +21,8 @@ from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgeCallRow, JudgementRow, VerdictRow
 from daemon.wiring.judges import named
 from daemon.wiring.pricing import tariffs
-from policies.judges import NamedJudge
 from policies.judging import constitution, rubric
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import ParsedCase, cases_in
 from policies.policy import JudgingRule
 from policies.records import Role, Split

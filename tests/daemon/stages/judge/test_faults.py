@@ -13,7 +13,7 @@ import pytest
 
 from connectors.errors import FatalError
 from daemon.clock import SystemClock
-from daemon.judgeconfig import ChatJudgeConfig
+from daemon.config.judges import ChatJudgeConfig
 from daemon.store.store import Store
 from policies.judging.prompts import ParsedCase
 from policies.policy import JudgingRule

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from daemon.cli.context import wired
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import load
 from daemon.errors import ConfigError
-from daemon.judgeconfig import ChatJudgeConfig
 from daemon.wiring import check
 from policies.records import Role
 from tests.daemon.configuration import TEXT, settings, write

@@ -77,6 +77,8 @@ class LocalJudgeConfig(_JudgeConfig):
     type: Literal["local"]
     pessimism: float = Field(default=0.0, ge=0, le=10)
     """Standard deviations over the folds that are taken from their mean."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cpu leaves the card to training; a resident judge does not take turns on it."""
 
     @model_validator(mode="after")
     def _is_no_gate(self) -> "LocalJudgeConfig":
