@@ -132,10 +132,12 @@ def _loops(
         loops.append(Loop("rollout", step, parts.settings.rollout.poll_s, awaited=True))
     if parts.settings.rollout.auto_promote:
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
-    bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
+    # A turn that finishes nothing ends with the claims in hand, the last of which may be as old as the first.
+    bound_s = 2 * parts.settings.stages.claim_s + parts.settings.stages.poll_s
     for role in (role for role in Role if role in parts.roles):
         judging = partial(parts.judge_stage.step, role)
-        loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
+        finish = partial(parts.judge_stage.finish, role)
+        loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s, finish=finish))
         closers.append((f"judge:{role}", parts.judges[role].close))
     closers.append(("leader", leader.release))
     return loops, closers

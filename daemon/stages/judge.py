@@ -5,10 +5,13 @@ are either wholly there or not at all.
 """
 
 import asyncio
+import math
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -27,15 +30,16 @@ from daemon.pricing import Tariffs
 from daemon.stages.allowance import Allowance
 from daemon.stages.asking import Asker
 from daemon.stages.callrows import Answer
+from daemon.stages.claiming import Case, Claiming
 from daemon.stages.commits import GroupCommit
 from daemon.stages.concluding import compared, counted, mean_score, verdict_row
+from daemon.stages.flow import End, Flow, Turn
 from daemon.stages.posing import Posing
 from daemon.stages.purse import Purse
-from daemon.stages.sitting import Question, Sitting
-from daemon.store import calls, claims, judgements, verdicts
+from daemon.stages.sitting import Docket, Sitting
+from daemon.store import calls, claims, verdicts
 from daemon.store.candidates import storable
 from daemon.store.claims import Claim
-from daemon.store.judgements import Material
 from daemon.store.store import Store, StoreError
 from policies.constitution import Constitution
 from policies.grammar import Invalid, ScoreReply
@@ -59,17 +63,6 @@ log = get("judge")
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """A claimed judgement with what is shown of it, in one order or both."""
-
-    claim: Claim
-    material: Material
-    questions: tuple[Question, ...] = ()
-    broken: Exception | None = None
-    """What kept the questions from being put."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Later:
     """Why a judgement is put back, and until when; None: it is due as it was. `tried`: the claim counts."""
 
@@ -81,11 +74,13 @@ class _Later:
 class JudgeStage:
     """Judges what is open, for the roles it has judges for.
 
-    `step(role)` claims at most `claim_batch` judgements, makes them at once, and answers how many it
-    finished. 0: nothing was due, judging is halted, the day's money is spent, or nothing could be finished
-    now. It raises FatalError after putting its claims back. A judge that has not answered yet is given one
-    judgement first: what every call gets costs no more than that one. What a judge without a price costs is
-    counted as nothing.
+    Claims flow: a place that falls free takes the next judgement while slow calls are still out. `step(role)`
+    is a turn of a second or so, and answers how many judgements it finished; what is out stays out until the
+    next one, or until `finish(role)`, which takes nothing more. 0: nothing was due, judging is halted, the
+    day's money is spent, or nothing could be finished now; nothing is in hand then. It raises FatalError
+    after putting back all that is in hand. A judge that has not answered yet is given one judgement first:
+    what every call gets costs no more than that one. What a judge without a price costs is counted as
+    nothing.
     """
 
     def __init__(
@@ -117,18 +112,23 @@ class JudgeStage:
         self._clock = clock
         self._rule = policy.judging
         self._system = system_text(constitution, rubric, reasoning=policy.judging.show_reasoning)
-        self._owner = owner
-        self._claim_s = claim_s
-        self._claim_batch = claim_batch
         self._sleep = sleep
         self._dimensions = rubric.names
-        self._posing = Posing(policy.judging, rubric.names, nonce)
+        posing = Posing(policy.judging, rubric.names, nonce)
+        self._claiming = Claiming(store, clock, posing, owner, claim_s, claim_batch)
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
+        self._failures: dict[Role, str] = {}
+        """The last passing error that put a judgement back."""
         self._versions = versions
         self._prices = prices
         self._askers = {role: self._asker(role, judge, configs[role]) for role, judge in judges.items()}
         self._allowances = {role: self._allowance(asker) for role, asker in self._askers.items()}
+        self._sittings = {role: self._sitting(asker) for role, asker in self._askers.items()}
+        self._flows = {
+            role: Flow(partial(self._taken, asker), at_once=claim_batch)
+            for role, asker in self._askers.items()
+        }
 
     def _asker(self, role: Role, judge: Judge, config: JudgeConfig) -> Asker:
         return Asker(
@@ -162,114 +162,92 @@ class JudgeStage:
         )
 
     async def step(self, role: Role) -> int:
-        """One batch of the role's judgements."""
-        asker = self._askers[role]
+        """One turn of the role's judgements."""
+        asker, flow = self._askers[role], self._flows[role]
+        most = self._claiming.most(asker.config) if await self._may_claim(asker) else 0
+        if not most or flow.in_hand or asker.standing.trusted:
+            return self._told(asker, await flow.turn(most))
+        probe = await flow.turn(1, once=True)
+        done = self._told(asker, probe)
+        if not probe.claimed or most == 1 or asker.standing.doubted:
+            return done
+        return done + self._told(asker, await flow.turn(most))
+
+    async def finish(self, role: Role) -> int:
+        """Waits for all that is in hand, takes nothing more, and answers how many were finished. Cancelled,
+        it puts back what is still out.
+        """
+        return self._told(self._askers[role], await self._flows[role].turn(0, lasts_s=math.inf))
+
+    async def _may_claim(self, asker: Asker) -> bool:
+        """Whether anything is claimed for the judge now. Raises what stopped it while it rests."""
+        role = asker.role
         try:
             await asyncio.to_thread(self._latch.check, Scope.JUDGING)
         except HaltedError as error:
             self._say_once("judging_halted", role, reason=str(error))
-            return 0
+            return False
         self._said.discard(("judging_halted", role))
-        asker.standing.check(self._clock.monotonic())
+        if not self._flows[role].in_hand:
+            asker.standing.check(self._clock.monotonic())
         shortage = await asyncio.to_thread(self.shortage, role)
         self._metrics.budget_short.labels(role).set(bool(shortage))
         if shortage:
             self._say_once("judge_budget_exhausted", role, reason=shortage, day=self._budget.today())
-            return 0
-        most = self._claimable(asker.config)
-        if asker.standing.trusted:
-            done, _ = await self._round(asker, most)
-            return done
-        done, claimed = await self._round(asker, 1)
-        if not claimed or most == 1 or asker.standing.doubted:
-            return done
-        others, _ = await self._round(asker, most - 1)
-        return done + others
+        return not shortage
+
+    def _told(self, asker: Asker, turn: Turn) -> int:
+        """How many were finished. Raises the worst error of the turn; says once that nothing gets through."""
+        _raise_worst(turn.errors)
+        if turn.done:
+            self._said.discard(("judge_unanswered", asker.role))
+        elif failure := self._failures.pop(asker.role, ""):
+            self._say_once("judge_unanswered", asker.role, waiting=turn.put_back, error=failure)
+        return turn.done
 
     def shortage(self, role: Role) -> str:
         """Why nothing is claimed for the role though it may be due: today's money; "" where some is left."""
         return self._allowances[role].shortage()
 
-    async def _round(self, asker: Asker, most: int) -> tuple[int, int]:
-        """How many of so many judgements were finished, and how many were claimed."""
-        expires_at = self._clock.now() + self._claim_s
-        role = asker.role
-        mine = await asyncio.to_thread(self._store.write, lambda c: self._claim(c, role, expires_at, most))
-        if not mine:
-            return 0, 0
-        sitting = self._sitting(asker, expires_at)
-        thoughts = self._rule.show_reasoning
-        found = await asyncio.to_thread(
-            self._store.read, lambda c: judgements.material(c, mine, reasoning=thoughts)
-        )
-        cases = [self._prepared(asker, claim, found[claim.id]) for claim in mine if claim.id in found]
-        keys = [asker.reuse_key(each) for case in cases for each in case.questions]
-        sitting.stored = await asyncio.to_thread(self._store.read, lambda c: calls.reusable(c, keys))
-        finished = await asyncio.gather(
-            *(self._case(asker, sitting, case) for case in cases),
-            return_exceptions=True,
-        )
-        _raise_worst([each for each in finished if isinstance(each, BaseException)])
-        done = sum(1 for each in finished if each is True)
-        if done:
-            self._said.discard(("judge_unanswered", role))
-        elif sitting.failure:
-            self._say_once("judge_unanswered", role, waiting=len(cases), error=sitting.failure)
-        return done, len(mine)
+    async def _taken(self, asker: Asker, most: int) -> list[Coroutine[Any, Any, End]]:
+        """Claims up to so many judgements, to be made."""
+        if not self._flows[asker.role].in_hand:
+            self._sittings[asker.role] = self._sitting(asker)
+        docket, cases = await self._claiming.claim(asker, self._sittings[asker.role], most)
+        return [self._case(asker, docket, case) for case in cases]
 
-    def _claim(self, connection: Connection, role: Role, expires_at: float, most: int) -> list[Claim]:
-        return claims.claim(
-            connection,
-            role=role,
-            owner=self._owner,
-            now=self._clock.now(),
-            expires_at=expires_at,
-            limit=most,
-        )
-
-    def _claimable(self, config: JudgeConfig) -> int:
-        """No more than the configured rate lets through while the claims last."""
-        if config.requests_per_minute is None:
-            return self._claim_batch
-        calls_possible = config.requests_per_minute * (self._claim_s - config.deadline_s) / 60
-        return max(1, min(self._claim_batch, int(calls_possible / max(2, self._rule.samples))))
-
-    def _sitting(self, asker: Asker, expires_at: float) -> Sitting:
+    def _sitting(self, asker: Asker) -> Sitting:
         checked_at = self._clock.monotonic()
 
         async def check() -> None:
             nonlocal checked_at
-            if self._clock.monotonic() - checked_at > CHECK_S:
-                checked_at = self._clock.monotonic()
+            now = self._clock.monotonic()
+            if now - checked_at > CHECK_S:
                 await asyncio.to_thread(self._latch.check, Scope.JUDGING)
+                checked_at = now
             if sitting.stopped is not None:
                 raise sitting.stopped
 
         limit = asker.config.daily_budget_usd
-        lasts_s = self._claim_s + asker.config.deadline_s
-        purse = Purse(self._budget, asker.role.value, limit, lasts_s=lasts_s)
-        sitting = Sitting(GroupCommit(self._store), purse, expires_at, check)
+        lasts_s = self._claiming.claim_s + asker.config.deadline_s
+        commits = GroupCommit(self._store)
+        purse = Purse(self._budget, commits, asker.role.value, limit, lasts_s=lasts_s)
+        sitting = Sitting(commits, purse, check)
         return sitting
 
-    def _prepared(self, asker: Asker, claim: Claim, material: Material) -> _Case:
-        """What this code cannot show is the fault of one case: the others are judged."""
+    async def _case(self, asker: Asker, docket: Docket, case: Case) -> End:
+        """One judgement from asking to commit."""
+        sitting = docket.sitting
         try:
-            return _Case(claim, material, self._posing.questions(asker, claim, material))
-        except Exception as error:  # noqa: BLE001 - raised where the case is judged
-            return _Case(claim, material, broken=error)
-
-    async def _case(self, asker: Asker, sitting: Sitting, case: _Case) -> bool:
-        """One judgement from asking to commit. True: its verdict is stored."""
-        try:
-            verdict, cost = await self._judge(asker, sitting, case)
+            verdict, cost = await self._judge(asker, docket, case)
         except PoisonError as error:
             verdict, cost = Abstained(str(error)), 0.0
         except (TransientError, BudgetExhaustedError, HaltedError) as error:
             if isinstance(error, TransientError):
-                sitting.failure = str(error)
+                self._failures[asker.role] = str(error)
             if not (isinstance(error, UnreadableError) and await self._is_enough(case)):
                 await self._put_back(sitting, case.claim, self._later(asker.role, case.claim, error))
-                return False
+                return End.PUT_BACK if isinstance(error, TransientError) else End.REFUSED
             verdict, cost = Abstained(str(error)), 0.0
         except (FatalError, StoreError, asyncio.CancelledError) as error:
             # At the end of what is due: if it is this one after all, another has its turn.
@@ -279,7 +257,7 @@ class JudgeStage:
             ours = await self._broke(sitting, asker.role, case.claim, error)
             if ours and error is not case.broken:
                 raise
-            return False
+            return End.PUT_BACK if ours else End.LOST
         row = verdict_row(
             verdict,
             claim=case.claim,
@@ -298,9 +276,9 @@ class JudgeStage:
         stored = await sitting.commits.write(commit)
         if stored:
             counted(self._metrics, verdict, row, contender=case.material.contender)
-        return stored
+        return End.STORED if stored else End.LOST
 
-    async def _is_enough(self, case: _Case) -> bool:
+    async def _is_enough(self, case: Case) -> bool:
         """Whether enough was paid for this judgement without getting one."""
         if case.claim.attempts < MOST_UNFIT:
             return False
@@ -308,23 +286,21 @@ class JudgeStage:
             await asyncio.to_thread(self._store.read, lambda c: calls.unfit(c, case.claim.id)) >= MOST_UNFIT
         )
 
-    async def _judge(self, asker: Asker, sitting: Sitting, case: _Case) -> tuple[Verdict, float]:
+    async def _judge(self, asker: Asker, docket: Docket, case: Case) -> tuple[Verdict, float]:
         """The verdict and what it cost."""
         if case.broken is not None:
             raise case.broken
         questions = case.questions
         first: list[Answer] = []
         if case.claim.kind == "score" and asker.config.logprobs:
-            first = [await asker.ask(questions[0], sitting)]
+            first = [await asker.ask(questions[0], docket)]
             known = first[0]
             if isinstance(known.reply, ScoreReply) and known.spread is not None:
                 return scored([known.reply], known.spread), known.cost_usd
             if isinstance(known.reply, Invalid) and (known.cut_off or len(questions) == 1):
                 return Abstained(known.reply.reason), known.cost_usd
             questions = questions[1:]
-        asked = await asyncio.gather(
-            *(asker.ask(each, sitting) for each in questions), return_exceptions=True
-        )
+        asked = await asyncio.gather(*(asker.ask(each, docket) for each in questions), return_exceptions=True)
         _raise_worst([each for each in asked if isinstance(each, BaseException)])
         answers = [*first, *(each for each in asked if isinstance(each, Answer))]
         cost = sum(answer.cost_usd for answer in answers)

@@ -122,7 +122,13 @@ class Court:
         )
 
     def step(self, stage: JudgeStage | None = None) -> int:
-        return asyncio.run((stage or self.stage()).step(self.role))
+        """One step, and the end of what it left in hand."""
+        kept = stage or self.stage()
+
+        async def run() -> int:
+            return await kept.step(self.role) + await kept.finish(self.role)
+
+        return asyncio.run(run())
 
     def drain(self, stage: JudgeStage | None = None) -> int:
         """Steps until a step finishes nothing."""

@@ -54,7 +54,8 @@ def court_of(store: Store, server: JudgeServer, **changes: object) -> Court:
 def step_and_close(court: Court) -> int:
     async def run() -> int:
         try:
-            return await court.stage().step(Role.SMALL)
+            stage = court.stage()
+            return await stage.step(Role.SMALL) + await stage.finish(Role.SMALL)
         finally:
             await court.judge.close()
 
