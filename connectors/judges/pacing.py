@@ -57,6 +57,7 @@ class Pacing:
         self._next_start = -math.inf
         self._not_before = -math.inf
         self._lowered_at = -math.inf
+        self._line: deque[asyncio.Future[None]] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._attempts: deque[tuple[float, bool]] = deque()
         self._accepted = 0
@@ -64,8 +65,9 @@ class Pacing:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
-        """A place for one call; yields when it started, for `overloaded`."""
-        await self._enter()
+        """A place for one call, in the order of asking; yields when it started, for `overloaded`."""
+        async with self._first_in_line():
+            await self._enter()
         try:
             yield self._monotonic()
         finally:
@@ -113,6 +115,20 @@ class Pacing:
     def first_attempt(self) -> None:
         """Adds a first attempt's share to the retry budget."""
         self._retries = min(RETRY_BURST, self._retries + RETRY_SHARE)
+
+    @asynccontextmanager
+    async def _first_in_line(self) -> AsyncIterator[None]:
+        """Whoever came later waits behind: calls that keep coming let nobody's claim run out."""
+        own: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(own)
+        try:
+            if self._line[0] is not own:
+                await own
+            yield
+        finally:
+            self._line.remove(own)
+            if self._line and not self._line[0].done():
+                self._line[0].set_result(None)
 
     async def _enter(self) -> None:
         while True:

@@ -202,6 +202,9 @@ class StagesConfig(Configured):
     claim_s: float = Field(default=300.0, ge=0.1, le=86_400)
     """How long a claim lasts: a killed worker's work is taken up again after it."""
     claim_batch: int = Field(default=64, ge=1, le=10_000)
+    """Judgements that are held at a time, and most that are claimed at once. At least twice as many are held
+    as the judge is asked about at once: no place in flight waits for a claim.
+    """
     poll_s: Often = 1.0
     sample_least: int = Field(default=32, ge=1, le=100_000)
     """Sampling waits for so many prompts: a child takes seconds to start."""

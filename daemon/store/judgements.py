@@ -16,7 +16,7 @@ from daemon.store.claims import Claim
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
 from policies.judging.judges import NamedJudge
-from policies.records import Message, Origin, reasoning_of
+from policies.records import Message, Origin, Tokens, reasoning_of
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -58,7 +58,8 @@ class Material:
     """What a claimed judgement is about: the conversation and one answer, or two.
 
     `reasoning` is what was thought before each answer, where it was asked for. `adapter` produced the first
-    answer ('' for the base model); `contender` is the adapter under evaluation.
+    answer ('' for the base model); `contender` is the adapter under evaluation. `outputs` are the answers as
+    messages, with their tokens where they are known and the tools there were, where they were asked for.
     """
 
     messages: tuple[Message, ...]
@@ -67,6 +68,9 @@ class Material:
     adapter: str
     contender: str | None
     reasoning: tuple[str, ...] = ()
+    outputs: tuple[tuple[Message, ...], ...] = ()
+    tokens: tuple[Tokens | None, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +134,13 @@ def waiting(connection: Connection) -> dict[str, tuple[int, str]]:
 
 
 def material(
-    connection: Connection, claims: Sequence[Claim], *, reasoning: bool = False
+    connection: Connection, claims: Sequence[Claim], *, reasoning: bool = False, whole: bool = False
 ) -> dict[int, Material]:
     """What the claimed judgements are about, by judgement. One that was erased since is left out."""
     ids = {each for claim in claims for each in (claim.candidate_id, claim.other_id) if each is not None}
     columns = [CANDIDATE.c.id, CANDIDATE.c.text, CANDIDATE.c.adapter]
-    columns += [CANDIDATE.c.output] if reasoning else []
+    columns += [CANDIDATE.c.output] if reasoning or whole else []
+    columns += [CANDIDATE.c.tokens] if whole else []
     answers = {row.id: row for row in connection.execute(select(*columns).where(CANDIDATE.c.id.in_(ids)))}
     of_trace = select(TRACE.c.id, TRACE.c.payload).where(TRACE.c.id.in_({claim.trace_id for claim in claims}))
     payloads = {row.id: row.payload for row in connection.execute(of_trace)}
@@ -153,6 +158,7 @@ def material(
             adapter=answers[claim.candidate_id].adapter,
             contender=contenders.get(claim.evaluation_id) if claim.evaluation_id is not None else None,
             reasoning=tuple(_thought(answers[each].output) for each in wanted) if reasoning else (),
+            **(_whole(payloads[claim.trace_id], [answers[each] for each in wanted]) if whole else {}),
         )
     return found
 
@@ -175,6 +181,17 @@ def mark_planned(connection: Connection, trace_ids: Sequence[int], now: float) -
 
 def _messages(payload: dict[str, Any]) -> tuple[Message, ...]:
     return tuple(Message.model_validate(each) for each in payload["messages"])
+
+
+def _whole(payload: dict[str, Any], answers: Sequence[Any]) -> dict[str, Any]:
+    """The fields of `Material` that hold answers as messages."""
+    return {
+        "outputs": tuple(tuple(Message.model_validate(part) for part in each.output) for each in answers),
+        "tokens": tuple(
+            None if each.tokens is None else Tokens.model_validate(each.tokens) for each in answers
+        ),
+        "tools": tuple(payload.get("tools") or ()),
+    }
 
 
 def _thought(output: list[dict[str, Any]]) -> str:

@@ -103,9 +103,10 @@ async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
             else:
                 why[name] = await asyncio.to_thread(parts.judge_stage.shortage, name)
     finally:
-        for built in parts.judges.values():
+        for built in parts.assessors:
             await built.close()
-        del parts.judge_stage, parts.judges  # their connections belong to the loop that ends here
+        # Their connections belong to the loop that ends here.
+        del parts.judge_stage, parts.assessors, parts.judges
     return why
 
 

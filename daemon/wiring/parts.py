@@ -18,7 +18,7 @@ from daemon.adapters.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.children.policy import PolicyWork
 from daemon.clock import Clock, SystemClock
-from daemon.config.judges import ChatJudgeConfig
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.config.secret import alert_token, secret
 from daemon.config.settings import Settings, SourceConfig
 from daemon.latch import Latch
@@ -39,6 +39,7 @@ from policies.policy import EndpointSampling
 if TYPE_CHECKING:
     from daemon.adapters.adapters import Manifest
     from daemon.stages.gate.release import Releases
+    from daemon.stages.judge.assessor import Assessor
     from daemon.stages.judge.judge import JudgeStage
     from daemon.stages.judge.plan import Plan
     from daemon.stages.judge.recheck import Recheck
@@ -173,27 +174,46 @@ class Wiring:
         return found
 
     @cached_property
-    def judge_stage(self) -> "JudgeStage":
-        from daemon.stages.judge.judge import JudgeStage
+    def assessors(self) -> "tuple[Assessor, ...]":
+        """The configured judges, ready to be asked. Connections and children belong to one event loop."""
+        from daemon.stages.judge.judge import Claims
+        from daemon.wiring import local
+        from daemon.wiring.assessors import Court
 
-        policy, stages = self.settings.policy, self.settings.stages
+        settings, stages = self.settings, self.settings.stages
         constitution, rubric = self.documents
-        return JudgeStage(
-            store=self.store,
-            judges=self.judges,
-            configs=self.settings.judges,
-            named=self.named,
-            prices=self.prices,
-            policy=policy,
+        court = Court(
+            rule=settings.policy.judging,
             constitution=constitution,
             rubric=rubric,
+            metrics=self.metrics,
+            clock=self.clock,
+            claims=Claims(stages.claim_s, stages.claim_batch),
+        )
+        found: list[Assessor] = []
+        for named in self.named:
+            config = settings.judges[named.name]
+            if isinstance(config, LocalJudgeConfig):
+                found.append(court.local(named, local.resident(named.name, config, settings), config))
+            else:
+                found.append(court.chat(named, self.judges[named.name], config, self.prices[named.name]))
+        return tuple(found)
+
+    @cached_property
+    def judge_stage(self) -> "JudgeStage":
+        from daemon.stages.judge.judge import Claims, JudgeStage
+
+        stages = self.settings.stages
+        return JudgeStage(
+            store=self.store,
+            assessors=self.assessors,
+            rule=self.settings.policy.judging,
             budget=self.budget,
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
             owner=self.owner,
-            claim_s=stages.claim_s,
-            claim_batch=stages.claim_batch,
+            lasting=Claims(stages.claim_s, stages.claim_batch),
         )
 
     @cached_property

@@ -131,11 +131,14 @@ def _loops(
         loops.append(Loop("rollout", step, parts.settings.rollout.poll_s, awaited=True))
     if parts.settings.rollout.auto_promote:
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
-    bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
-    for name in (judge.name for judge in parts.named):
+    # A turn that finishes nothing ends with the claims in hand, the last of which may be as old as the first.
+    bound_s = 2 * parts.settings.stages.claim_s + parts.settings.stages.poll_s
+    for assessor in parts.assessors:
+        name = assessor.named.name
         judging = partial(parts.judge_stage.step, name)
-        loops.append(AsyncLoop(f"judge:{name}", judging, poll_s, bound_s=bound_s))
-        closers.append((f"judge:{name}", parts.judges[name].close))
+        finish = partial(parts.judge_stage.finish, name)
+        loops.append(AsyncLoop(f"judge:{name}", judging, poll_s, bound_s=bound_s, finish=finish))
+        closers.append((f"judge:{name}", assessor.close))
     closers.append(("leader", leader.release))
     return loops, closers
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connectors.errors import FatalError, PoisonError, TransientError
+from daemon.budget import BudgetExhaustedError
+from daemon.errors import HaltedError
 from daemon.metrics.registry import Metrics
 from daemon.store.candidates import storable
 from daemon.store.claims import Claim
@@ -93,3 +96,14 @@ def counted(metrics: Metrics, verdict: Verdict, row: Mapping[str, Any], *, conte
         tested = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
         slot = "challenger" if tested else "stable"
         metrics.reward.labels(row["judge"], row["role"], slot).observe(row["reward"])
+
+
+def raise_worst(errors: Sequence[BaseException]) -> None:
+    """Raises the error that says most: what stops everything before what passes."""
+
+    def weight(error: BaseException) -> int:
+        order = (TransientError, BudgetExhaustedError, HaltedError, PoisonError, FatalError)
+        return next((at for at, kind in enumerate(order) if isinstance(error, kind)), len(order))
+
+    if errors:
+        raise max(errors, key=weight)

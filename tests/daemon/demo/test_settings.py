@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
 from policies.recipes import DpoRecipe
@@ -83,6 +84,7 @@ def test_a_real_judge_takes_small_and_large_and_the_gate_stays_simulated(
     )
     found = loaded(tmp_path, document)
     small, gate = found.judges["small"], found.judges["gate"]
+    assert isinstance(small, ChatJudgeConfig)
     assert isinstance(found.sources[0], KafkaConfig)
     assert small.model == found.judges["large"].model == "gpt-x"
     assert small.base_url is None

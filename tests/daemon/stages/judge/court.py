@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +15,15 @@ from daemon.clock import Clock, FakeClock
 from daemon.config.judges import ChatJudgeConfig, Price
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
-from daemon.stages.judge.judge import JudgeStage
+from daemon.stages.judge.chat import ChatAssessor
+from daemon.stages.judge.judge import Claims, JudgeStage
 from daemon.store import judgements
 from daemon.store.judgements import Wanted
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgeCallRow, JudgementRow, VerdictRow
+from daemon.wiring.assessors import Court as SharedCourt
 from daemon.wiring.judges import named
-from daemon.wiring.pricing import tariffs
+from daemon.wiring.pricing import price_of
 from policies.judging import constitution, rubric
 from policies.judging.judges import NamedJudge
 from policies.judging.prompts import ParsedCase, cases_in
@@ -108,31 +111,47 @@ class Court:
         return found
 
     def stage(self, **changes: Any) -> JudgeStage:
-        law, scale, name = constitution.load("helpful"), rubric.load("support"), self.role.value
-        configs = {name: self.config}
         return JudgeStage(
             store=self.store,
-            judges={name: self.judge},
-            configs=configs,
-            named=(self.named,),
-            prices=tariffs(configs),
-            policy=seeding.spec(judging=self.rule),
-            constitution=law,
-            rubric=scale,
+            assessors=[self.assessor()],
+            rule=self.rule,
             budget=self.budget,
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
             owner=self.owner,
-            claim_s=self.claim_s,
-            claim_batch=self.claim_batch,
-            sleep=self._sleep,
+            lasting=self._lasting,
             seed=7,
             **changes,
         )
 
+    @property
+    def _lasting(self) -> Claims:
+        return Claims(self.claim_s, self.claim_batch)
+
+    def assessor(self) -> ChatAssessor:
+        """The judge, ready to be asked."""
+        shared = SharedCourt(
+            rule=self.rule,
+            constitution=constitution.load("helpful"),
+            rubric=rubric.load("support"),
+            metrics=self.metrics,
+            clock=self.clock,
+            claims=self._lasting,
+            sleep=self._sleep,
+            random=random.Random(7),
+        )
+        price = price_of(self.role.value, self.config)
+        return shared.chat(self.named, self.judge, self.config, price)
+
     def step(self, stage: JudgeStage | None = None) -> int:
-        return asyncio.run((stage or self.stage()).step(self.role.value))
+        """One step, and the end of what it left in hand."""
+        kept = stage or self.stage()
+
+        async def run() -> int:
+            return await kept.step(self.role.value) + await kept.finish(self.role.value)
+
+        return asyncio.run(run())
 
     def drain(self, stage: JudgeStage | None = None) -> int:
         """Steps until a step finishes nothing."""

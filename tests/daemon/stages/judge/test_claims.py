@@ -75,8 +75,17 @@ def test_no_call_is_started_that_could_outlive_the_claim(store: Store) -> None:
 
 
 def test_no_more_is_claimed_than_the_rate_lets_through(store: Store) -> None:
-    """Six calls a minute are eight judgements of three samples in the four minutes that a claim leaves."""
-    court = Court(store, config=config(requests_per_minute=6))
-    court.want_scores(*(f"answer {at}" for at in range(12)))
-    assert court.step() == 8
-    assert [row.attempts for row in court.judgements].count(1) == 8
+    """Six calls a minute are seven judgements of three samples in the four minutes that a claim leaves: so
+    many are held at a time, and none has to be put back.
+    """
+    held = []
+
+    def looking(request: JudgeRequest) -> str:
+        held.append(len([row for row in court.judgements if row.token is not None]))
+        return answering()(request)
+
+    court = Court(store, config=config(requests_per_minute=6), judge=MemoryJudge(looking))
+    court.want_scores(*(f"answer {at}" for at in range(20)))
+    assert court.drain() == 20
+    assert max(held) == 7
+    assert {row.attempts for row in court.judgements} == {1}

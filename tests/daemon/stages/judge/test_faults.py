@@ -53,7 +53,8 @@ def court_of(store: Store, server: JudgeServer, **changes: object) -> Court:
 def step_and_close(court: Court) -> int:
     async def run() -> int:
         try:
-            return await court.stage().step("small")
+            stage = court.stage()
+            return await stage.step("small") + await stage.finish("small")
         finally:
             await court.judge.close()
 
