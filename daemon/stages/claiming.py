@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
-from daemon.config import JudgeConfig
-from daemon.stages.asking import Asker
-from daemon.stages.posing import Posing
-from daemon.stages.sitting import Docket, Question, Sitting
+from daemon.config.settings import JudgeConfig
+from daemon.stages.judge.asker import Asker
+from daemon.stages.judge.questions import Posing
+from daemon.stages.judge.round import Docket, Question, Sitting
 from daemon.store import calls, claims, judgements
 from daemon.store.claims import Claim
 from daemon.store.judgements import Material

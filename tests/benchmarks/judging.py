@@ -16,7 +16,7 @@ from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from policies.policy import JudgingRule
 from policies.records import Role
-from tests.daemon.stages.court import PRICED, Court, config, over_http
+from tests.daemon.stages.judge.court import PRICED, Court, config, over_http
 from tests.servers.paced import paced, text
 
 CALLS = 640

@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 
-from policies.prompts import ParsedCase
+from policies.judging.prompts import ParsedCase
 from tests.servers.judge import JudgeServer
 
 
