@@ -26,12 +26,12 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.service.loops import line_of
-from daemon.stages.claiming import Case, Claiming
-from daemon.stages.flow import End, Flow, Turn
 from daemon.stages.judge.allowance import Allowance
 from daemon.stages.judge.asker import Asker
 from daemon.stages.judge.call_rows import Answer
+from daemon.stages.judge.claiming import Case, Claiming
 from daemon.stages.judge.conclude import compared, counted, mean_score, verdict_row
+from daemon.stages.judge.flow import End, Flow, Turn
 from daemon.stages.judge.group_commit import GroupCommit
 from daemon.stages.judge.questions import Posing
 from daemon.stages.judge.reservations import Purse
