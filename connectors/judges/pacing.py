@@ -64,10 +64,16 @@ class Pacing:
         self._retries = RETRY_BURST
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """A place for one call, in the order of asking; yields when it started, for `overloaded`."""
-        async with self._first_in_line():
-            await self._enter()
+    async def slot(self, *, ahead: bool = False) -> AsyncIterator[float]:
+        """A place for one call, in the order of asking; yields when it started, for `overloaded`.
+
+        `ahead`: it ends what was begun, and goes before all that is not.
+        """
+        if ahead and self._is_free():
+            self._begin()
+        else:
+            async with self._first_in_line(ahead):
+                await self._enter()
         try:
             yield self._monotonic()
         finally:
@@ -117,10 +123,10 @@ class Pacing:
         self._retries = min(RETRY_BURST, self._retries + RETRY_SHARE)
 
     @asynccontextmanager
-    async def _first_in_line(self) -> AsyncIterator[None]:
+    async def _first_in_line(self, ahead: bool) -> AsyncIterator[None]:
         """Whoever came later waits behind: calls that keep coming let nobody's claim run out."""
         own: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(own)
+        self._line.insert(1 if ahead else len(self._line), own)
         try:
             if self._line[0] is not own:
                 await own
@@ -135,10 +141,16 @@ class Pacing:
             wait = self.wait_s()
             if wait > 0:
                 await self._sleep(wait)
-            elif self.in_flight < int(self.limit):
+            elif self._is_free():
                 break
             else:
                 await self._wait()
+        self._begin()
+
+    def _is_free(self) -> bool:
+        return self.wait_s() <= 0 and self.in_flight < int(self.limit)
+
+    def _begin(self) -> None:
         self.in_flight += 1
         self._next_start = max(self._monotonic(), self._next_start) + self._gap_s
 

@@ -207,7 +207,7 @@ class Asker:
         )
         sitting = docket.sitting
         self._in_time(docket)
-        async with self._pacing.slot() as started:
+        async with self._pacing.slot(ahead=len(messages) > 1 or key is None) as started:
             self._in_time(docket)
             await sitting.check()
             held = await sitting.purse.reserve(self._estimate(request))
