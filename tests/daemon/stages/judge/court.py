@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,10 +111,10 @@ class Court:
         (found,) = named({self.role.value: config}, self.rule, law, scale)
         return found
 
-    def stage(self, **changes: Any) -> JudgeStage:
+    def stage(self, *, nonce: Callable[[], str] | None = None, **changes: Any) -> JudgeStage:
         return JudgeStage(
             store=self.store,
-            assessors=[self.assessor()],
+            assessors=[self.assessor(nonce)],
             rule=self.rule,
             budget=self.budget,
             latch=self.latch,
@@ -129,7 +130,7 @@ class Court:
     def _lasting(self) -> Claims:
         return Claims(self.claim_s, self.claim_batch)
 
-    def assessor(self) -> ChatAssessor:
+    def assessor(self, nonce: Callable[[], str] | None = None) -> ChatAssessor:
         """The judge, ready to be asked."""
         shared = SharedCourt(
             rule=self.rule,
@@ -139,6 +140,7 @@ class Court:
             clock=self.clock,
             claims=self._lasting,
             sleep=self._sleep,
+            nonce=nonce or (lambda: secrets.token_hex(8)),
             random=random.Random(7),
         )
         price = price_of(self.role.value, self.config)
