@@ -1,7 +1,8 @@
 """Rechecking: a judge of a new version is asked again about the pairs that people labelled.
 
 A new model, prompt or rubric is a new judge, and its alignment starts from nothing. The labels are there
-already: what it says of those pairs shows at once whether people agree with it.
+already: what it says of those pairs shows at once whether people agree with it. What waits for a judge of
+another name, which is configured no more, goes to the one that has its role.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.log import get
+from daemon.store import successors
 from daemon.store.judgements import Wanted, request
 from daemon.store.labels import LabelledPair, labelled_pairs, unjudged_answers, unjudged_pairs
 from daemon.store.store import Store
@@ -23,7 +25,7 @@ class Recheck:
     """Puts labelled pairs into the queue of each judge that has no verdict of its present version on them.
 
     `judges` are the configured ones. `most` is how many labelled pairs, newest first, are looked at.
-    `step()` answers how many judgements it asked for; asking twice adds nothing.
+    `step()` answers how many judgements it asked for or passed on; asking twice adds nothing.
     """
 
     def __init__(self, *, store: Store, clock: Clock, judges: Sequence[NamedJudge], most: int) -> None:
@@ -33,6 +35,20 @@ class Recheck:
         self._most = most
 
     def step(self) -> int:
+        return self._inherit() + self._recheck()
+
+    def _inherit(self) -> int:
+        """Passes on what waits for judges that are configured no more."""
+        if not self._store.read(lambda connection: successors.left_behind(connection, self._judges)):
+            return 0
+        count, now = 0, self._clock.now()
+        while some := self._store.write(lambda c: successors.inherit(c, self._judges, now=now)):
+            count += some
+        if count:
+            log.info("judgements_inherited", judgements=count)
+        return count
+
+    def _recheck(self) -> int:
         wanted = self._store.read(self._look)
         if not wanted:
             return 0
