@@ -319,6 +319,7 @@ class Wiring:
             verify=self._verified_path,
             halts=self.latch,
             seed=self.settings.seed,
+            overrides=self.settings.overrides,
         )
 
     @cached_property
@@ -403,9 +404,10 @@ class Wiring:
         )
 
     def _conditions(self) -> list[str]:
-        """What the rollout says, and where a source waits for a person."""
+        """What the rollout says, which rules are set aside, and where a source waits for a person."""
         stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
-        return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]
+        aside = [f"{name} is set aside: a model may judge its like" for name in self.settings.overrides]
+        return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped]
 
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""

@@ -62,7 +62,8 @@ class Evaluate:
     """Takes published adapters through the gate.
 
     `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `judges`
-    are the configured ones; each needs alignment. Without a gate judge every adapter is held.
+    are the configured ones; each needs alignment. Without a gate judge every adapter is held. `overrides`
+    are the rules of independence that are set aside: the report names them.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Evaluate:
         halts: Halts,
         seed: int = 0,
         actor: str = "gate",
+        overrides: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._clock = clock
@@ -88,6 +90,7 @@ class Evaluate:
         self._verify = verify
         self._halts = halts
         self._actor = actor
+        self._overrides = list(overrides)
         self._looked_at: float | None = None
         self._comparing = Comparing(store=store, clock=clock, metrics=metrics, compare=compare, seed=seed)
 
@@ -261,7 +264,11 @@ class Evaluate:
             evaluation,
             decision=decision.kind,
             reasons=decision.reasons,
-            evidence={**evaluation.evidence, **summary(evidence, decision)},
+            evidence={
+                **evaluation.evidence,
+                **summary(evidence, decision),
+                "overrides": self._overrides,
+            },
             now=now,
         )
         if not written:

@@ -90,6 +90,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "judges.small.deadline_s": (between(0.01, 300), "shorter gives up sooner, and shows as timeouts"),
     "judges.small.attempts": (between(1, 100), "fewer puts back sooner"),
     "judges.small.temperature": (between(0, 2), "another judge"),
+    "judges.small.pessimism": (between(0, 10), "another judge"),
     "judges.small.structured": (switch, "another judge"),
     "judges.small.logprobs": (switch, "another judge"),
     "policy.name": (text, "any name"),

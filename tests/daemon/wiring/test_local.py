@@ -71,7 +71,12 @@ def test_a_model_on_the_policys_base_is_of_its_family(tmp_path: Path) -> None:
         check(write(tmp_path, local(model.name, "mistral")))
     with pytest.raises(ConfigError, match=r"judges\.small\.family \(llama\) is the policy's own"):
         check(write(tmp_path, local(model.name, "llama")))
-    check(write(tmp_path, local(model.name, "llama", more=OVERRIDE)))
+    path = write(tmp_path, local(model.name, "llama", more=OVERRIDE))
+    check(path)
+    parts = Wiring(settings(tmp_path, path.read_text(encoding="utf-8")))
+    parts.prepare_store()
+    assert "judge-of-own-family is set aside: a model may judge its like" in parts.status()["conditions"]
+    parts.close()
 
 
 def test_a_model_that_is_not_there_or_was_changed_is_refused(tmp_path: Path) -> None:

@@ -44,6 +44,19 @@ def test_the_decision_is_in_the_ledger_and_in_the_metrics(world: World) -> None:
     assert world.gauge("policy_kl_nats") == 0.5
 
 
+def test_the_report_names_what_is_set_aside(world: World) -> None:
+    """And who had which role beside each judge's alignment."""
+    world.overrides = ("judge-of-own-family",)
+    world.run()
+    (attempt,) = rows(world.store, EvaluationRow)
+    assert attempt.evidence["overrides"] == ["judge-of-own-family"]
+    assert {name: each["role"] for name, each in attempt.evidence["alignment"].items()} == {
+        "small": "small",
+        "large": "large",
+        "gate": "gate",
+    }
+
+
 def test_quarantined_adapters_and_the_one_in_force_are_passed_over(world: World) -> None:
     """Neither is opened, by itself or by hand."""
     add_adapter(world.store, "test-bad", created_at=-2.0, quarantined="rolled back")

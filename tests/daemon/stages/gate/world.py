@@ -95,6 +95,7 @@ class World:
     halts: FakeHalts = field(default_factory=FakeHalts)
     metrics: Metrics = field(default_factory=Metrics)
     refused: dict[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
 
     def stage(self, policy: PolicySpec | None = None, *, roles: frozenset[Role] = ROLES) -> Evaluate:
         return Evaluate(
@@ -106,6 +107,7 @@ class World:
             compare=self.comparer,
             verify=self.verify,
             halts=self.halts,
+            overrides=self.overrides,
         )
 
     def verify(self, name: str) -> None:
