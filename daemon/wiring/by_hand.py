@@ -105,8 +105,7 @@ async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
     finally:
         for built in parts.assessors:
             await built.close()
-        # Their connections belong to the loop that ends here.
-        del parts.judge_stage, parts.assessors, parts.judges
+        parts.forget_judges()
     return why
 
 

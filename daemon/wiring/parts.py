@@ -199,6 +199,11 @@ class Wiring:
                 found.append(court.chat(named, self.judges[named.name], config, self.prices[named.name]))
         return tuple(found)
 
+    def forget_judges(self) -> None:
+        """Has the judges built anew when they are wanted again: on the event loop of then."""
+        for name in ("judge_stage", "assessors", "judges"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def judge_stage(self) -> "JudgeStage":
         from daemon.stages.judge.judge import Claims, JudgeStage

@@ -52,7 +52,7 @@ class LocalAssessor:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._scorer = scorer
+        self.scorer = scorer
         self._named = named
         self._model = model
         self._family = family
@@ -113,7 +113,7 @@ class LocalAssessor:
         inflight.inc()
         row: dict[str, Any] = {"judgement_id": judgement, "order": order, "prompt_digest": of}
         try:
-            reward = await self._scorer.score(answered)
+            reward = await self.scorer.score(answered)
         except ConnectorError as error:
             outcome = "refused" if isinstance(error, PoisonError) else "http_error"
             if isinstance(error, FatalError):
@@ -156,7 +156,7 @@ class LocalAssessor:
 
     async def close(self) -> None:
         """Ends the child."""
-        await self._scorer.close()
+        await self.scorer.close()
 
 
 def _answered(material: Material) -> list[Answered]:

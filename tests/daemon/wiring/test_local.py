@@ -1,5 +1,6 @@
 """A judge of type local: its model is verified before anything begins, and its family is its base's."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from daemon.cli.context import wired
 from daemon.config.judges import LocalJudgeConfig
 from daemon.errors import ConfigError, RlaifdError
 from daemon.stages.judge.local import LocalAssessor
+from daemon.wiring import by_hand
 from daemon.wiring import check as checks
 from daemon.wiring.parts import Wiring
 from tests.daemon.adapters.basefiles import write_base
@@ -109,3 +111,15 @@ def test_its_version_is_the_model_and_how_it_is_read(tmp_path: Path) -> None:
     versions = [parts.named[0].version for parts in found]
     assert len(set(versions[:3])) == 3
     assert versions[3] == versions[0]
+
+
+def test_a_command_judges_where_every_judge_is_local(tmp_path: Path) -> None:
+    """There is no client of a chat model to build or to close; without work no child is started."""
+    model = published(tmp_path, write_base(tmp_path / "other", seed=5))
+    text = re.sub(r"  (large|gate): \{[^}]*\}\n", "", local(model.name, "mistral"))
+    parts = Wiring(settings(tmp_path, text))
+    parts.prepare_store()
+    for _ in range(2):
+        assert {name: found.ended for name, found in by_hand.judge(parts).items()} == {"small": 0}
+    assert not (tmp_path / "state" / "judges").exists()
+    parts.close()

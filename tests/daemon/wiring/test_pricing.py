@@ -45,7 +45,7 @@ def test_it_is_said_once_a_process(tmp_path: Path) -> None:
     with capture_logs() as logged:
         for _ in range(3):
             assert parts.judge_stage
-            del parts.judge_stage
+            parts.forget_judges()
     said = [each for each in logged if each["event"] == "judge_price_unknown"]
     assert [(each["judge"], each["counted_as_usd"]) for each in said] == [("small", 0)]
     parts.close()
