@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -12,13 +12,16 @@ from connectors.judges.prices import Tariff
 from daemon.children.resident import Resident
 from daemon.clock import Clock
 from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
+from daemon.config.settings import Settings
 from daemon.metrics.registry import Metrics
 from daemon.stages.judge.asker import Asker
-from daemon.stages.judge.assessor import Terms
+from daemon.stages.judge.assessor import Assessor, Terms
 from daemon.stages.judge.chat import ChatAssessor
 from daemon.stages.judge.judge import Claims
 from daemon.stages.judge.local import LocalAssessor
 from daemon.stages.judge.questions import Posing
+from daemon.wiring import local
+from daemon.wiring.pricing import Tariffs
 from policies.judging.constitution import Constitution
 from policies.judging.judges import NamedJudge
 from policies.judging.prompts import system_text
@@ -39,6 +42,15 @@ class Court:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     nonce: Callable[[], str] = lambda: secrets.token_hex(8)
     random: Random = field(default_factory=Random)
+
+    def assessor(
+        self, named: NamedJudge, settings: Settings, clients: Mapping[str, Judge], prices: Tariffs
+    ) -> Assessor:
+        """The configured judge of that name. Raises ConfigError as `local.checked`."""
+        config = settings.judges[named.name]
+        if isinstance(config, LocalJudgeConfig):
+            return self.local(named, local.resident(named.name, config, settings), config)
+        return self.chat(named, clients[named.name], config, prices[named.name])
 
     def chat(
         self, named: NamedJudge, judge: Judge, config: ChatJudgeConfig, tariff: Tariff | None

@@ -18,7 +18,7 @@ from daemon.adapters.basedigest import CACHE, BaseOnDisk
 from daemon.budget import Budget
 from daemon.children.policy import PolicyWork
 from daemon.clock import Clock, SystemClock
-from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.secret import alert_token, secret
 from daemon.config.settings import Settings, SourceConfig
 from daemon.latch import Latch
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from daemon.adapters.adapters import Manifest
     from daemon.stages.gate.release import Releases
     from daemon.stages.judge.assessor import Assessor
-    from daemon.stages.judge.judge import JudgeStage
+    from daemon.stages.judge.judge import Claims, JudgeStage
     from daemon.stages.judge.plan import Plan
     from daemon.stages.judge.recheck import Recheck
     from daemon.stages.review.exchange import Review
@@ -164,40 +164,24 @@ class Wiring:
     @cached_property
     def prices(self) -> "Tariffs":
         """What the judges' calls cost. Says once of which that is not known and may be money."""
-        from daemon.wiring.pricing import tariffs, uncounted
+        from daemon.wiring.pricing import told
 
-        judges = self.settings.judges
-        found = tariffs(judges)
-        for name in uncounted(judges, found):
-            model = judges[name].model
-            log.get("judge").warning("judge_price_unknown", judge=name, model=model, counted_as_usd=0)
-        return found
+        return told(self.settings.judges)
 
     @cached_property
     def assessors(self) -> "tuple[Assessor, ...]":
         """The configured judges, ready to be asked. Connections and children belong to one event loop."""
-        from daemon.stages.judge.judge import Claims
-        from daemon.wiring import local
         from daemon.wiring.assessors import Court
 
-        settings, stages = self.settings, self.settings.stages
-        constitution, rubric = self.documents
-        court = Court(
-            rule=settings.policy.judging,
-            constitution=constitution,
-            rubric=rubric,
-            metrics=self.metrics,
-            clock=self.clock,
-            claims=Claims(stages.claim_s, stages.claim_batch),
-        )
-        found: list[Assessor] = []
-        for named in self.named:
-            config = settings.judges[named.name]
-            if isinstance(config, LocalJudgeConfig):
-                found.append(court.local(named, local.resident(named.name, config, settings), config))
-            else:
-                found.append(court.chat(named, self.judges[named.name], config, self.prices[named.name]))
-        return tuple(found)
+        settings = self.settings
+        court = Court(settings.policy.judging, *self.documents, self.metrics, self.clock, self._claims)
+        return tuple(court.assessor(each, settings, self.judges, self.prices) for each in self.named)
+
+    @property
+    def _claims(self) -> "Claims":
+        from daemon.stages.judge.judge import Claims
+
+        return Claims(self.settings.stages.claim_s, self.settings.stages.claim_batch)
 
     def forget_judges(self) -> None:
         """Has the judges built anew when they are wanted again: on the event loop of then."""
@@ -206,9 +190,8 @@ class Wiring:
 
     @cached_property
     def judge_stage(self) -> "JudgeStage":
-        from daemon.stages.judge.judge import Claims, JudgeStage
+        from daemon.stages.judge.judge import JudgeStage
 
-        stages = self.settings.stages
         return JudgeStage(
             store=self.store,
             assessors=self.assessors,
@@ -218,7 +201,7 @@ class Wiring:
             metrics=self.metrics,
             clock=self.clock,
             owner=self.owner,
-            lasting=Claims(stages.claim_s, stages.claim_batch),
+            lasting=self._claims,
         )
 
     @cached_property

@@ -7,6 +7,9 @@ from connectors.judges.prices import PriceUnknownError, Tariff, required, tariff
 from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.config.settings import is_loopback
 from daemon.errors import ConfigError
+from daemon.log import get
+
+log = get("judge")
 
 Tariffs = Mapping[str, Tariff | None]
 """By the judge's name; None: unknown."""
@@ -39,6 +42,14 @@ def uncounted(judges: Mapping[str, ChatJudgeConfig | LocalJudgeConfig], prices: 
     them. What answers on this machine's loopback sends no bill.
     """
     return tuple(name for name, judge in judges.items() if prices[name] is None and not _is_here(judge.url))
+
+
+def told(judges: Mapping[str, ChatJudgeConfig | LocalJudgeConfig]) -> Tariffs:
+    """The price of each judge; of those that are uncounted the log says so. Raises ConfigError."""
+    found = tariffs(judges)
+    for name in uncounted(judges, found):
+        log.warning("judge_price_unknown", judge=name, model=judges[name].model, counted_as_usd=0)
+    return found
 
 
 def _is_here(url: str) -> bool:
