@@ -84,10 +84,7 @@ class Wiring:
     @cached_property
     def metrics(self) -> Metrics:
         metrics = Metrics()
-        metrics.prepare(
-            sources=tuple(source.name for source in self.settings.sources),
-            judges=self.named,
-        )
+        metrics.prepare(sources=tuple(each.name for each in self.settings.sources), judges=self.named)
         metrics.build_info.labels(version(), platform.python_version()).set(1)
         for judge in self.named:
             limit = self.settings.judges[judge.name].daily_budget_usd
