@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from connectors.events import Event
+from connectors.events import Found
 from policies.records import Message, Sampled
 
 
@@ -24,9 +24,10 @@ class Record:
     """Bytes as they were consumed. `offset` is this record's; `next_offset` is where to go on after it.
 
     `timestamp` is seconds since the epoch (the broker's or the file's), or None. `principal` is who the
-    transport authenticated as the sender, or None. `fault` says why the source could not hand over the whole
-    value; `value` is then only its head, and the record can but be dead-lettered. `lost` counts the offsets
-    right before this record that were never read and that the source no longer has.
+    transport authenticated as the sender, or None; `content_type` is what it says of the bytes, or None.
+    `fault` says why the source could not hand over the whole value; `value` is then only its head, and the
+    record can but be dead-lettered. `lost` counts the offsets right before this record that were never read
+    and that the source no longer has.
     """
 
     partition: Partition
@@ -37,6 +38,7 @@ class Record:
     principal: str | None = None
     fault: str | None = None
     lost: int = 0
+    content_type: str | None = None
 
 
 Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]
@@ -72,18 +74,36 @@ class Source(Protocol):
 
 
 class Decoder(Protocol):
-    """Bytes to events. One record may hold many.
+    """Bytes to events. Whoever parses the bytes is a decoder; one record may hold many events.
+
+    `takes(record, content_type)` says whether the bytes are of this kind (cheap, never raises). The content
+    type is what the transport says of them, or None; it may be wrong.
+    `decode(record, content_type, source, timestamp)` answers its events: each a trace, feedback, a span, a
+    reason to skip it, or what is wrong with it. It raises DecodeError where all of it is wrong. The same
+    bytes give the same events, at any time.
+    """
+
+    name: str
+
+    def takes(self, record: bytes, content_type: str | None) -> bool: ...
+
+    def decode(
+        self, record: bytes, content_type: str | None, *, source: str, timestamp: float | None
+    ) -> Sequence[Found]: ...
+
+
+class Format(Protocol):
+    """What events look like in JSON. All formats share one decoder, which parses a record once.
 
     `matches(payload)` says whether parsed JSON looks like this format (cheap, never raises);
-    `decode(payload, source, timestamp)` answers its events, each a trace, a reason to skip it, or what is
-    wrong with it, or raises DecodeError where all of it is wrong.
+    `decode(payload, source, timestamp)` is that of a `Decoder`, of one event's parsed JSON.
     """
 
     name: str
 
     def matches(self, payload: Any) -> bool: ...
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> Sequence[Event]: ...
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> Sequence[Found]: ...
 
 
 @dataclass(frozen=True, slots=True)

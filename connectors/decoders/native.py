@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from connectors.decoders.chat import answer_of, cut_off, first_problem, hides, messages_of, silence
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from policies.records import Message, Trace, digest
 
 KEYS = frozenset(Trace.model_fields)
@@ -33,7 +33,7 @@ class Native:
         """Whether both required keys are there."""
         return isinstance(payload, dict) and "messages" in payload and "output" in payload
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Event]:
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Found]:
         """One trace, or why it is skipped. Raises DecodeError naming the key that is wrong."""
         if not isinstance(payload, dict):
             raise DecodeError("an event must be an object")

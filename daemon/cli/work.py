@@ -49,6 +49,8 @@ def ingest(
             print(
                 f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
                 f"{counts.revisions} revisions, {counts.dead_letters} dead letters, {counts.skipped} skipped"
+                + (f", {counts.feedback} feedback" if counts.feedback else "")
+                + (f", {counts.spans} spans" if counts.spans else "")
             )
 
 
@@ -72,7 +74,7 @@ def decode(
         raise UsageError(str(error)) from None
     bad = 0
     for found in explain(file, decoders):
-        bad += found.trace is None and not found.skipped
+        bad += found.reason is not None and not found.skipped
         print(json.dumps(_explained(found)) if as_json else _explained_text(found))
     if bad:
         raise typer.Exit(1)
@@ -265,11 +267,14 @@ def _explained(found: "Explanation") -> dict[str, Any]:
         "trace": trace,
         "reason": found.reason,
         "skipped": found.skipped,
+        **({} if found.other is None else {found.other.kind: found.other.model_dump(mode="json")}),
     }
 
 
 def _explained_text(found: "Explanation") -> str:
     where = f"line {found.line}" + (f", event {found.index}" if found.index else "")
+    if found.other is not None:
+        return f"{where}: {found.decoder}: {found.other.kind} {found.other.id}"
     if found.trace is None:
         return f"{where}: {'skipped' if found.skipped else 'not decoded'}: {found.reason}"
     trace = found.trace

@@ -19,7 +19,8 @@ from policies.training.jobs import TrainState
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped")
+RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped", "feedback", "span")
+JOINED_OUTCOMES = ("stored", "duplicate", "revision")
 CALL_OUTCOMES = (
     *("ok", "unparseable", "cut_off", "unreadable"),
     *("timeout", "http_error", "rate_limited", "refused", "reused"),
@@ -87,6 +88,12 @@ class Metrics:
         )
         self.records_skipped = self._counter(
             "records_skipped_total", "Events without an answer of the agent, by why.", "source", "reason"
+        )
+        self.traces_joined = self._counter(
+            "traces_joined_total",
+            "Traces joined from parts, by what became of them.",
+            "source",
+            "outcome",
         )
         self.records_lost = self._counter(
             "records_lost_total", "Records that the source removed before they were read.", "source"
@@ -236,6 +243,7 @@ class Metrics:
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
             (self.records, sources, RECORD_OUTCOMES),
             (self.records_skipped, sources, SkipReason),
+            (self.traces_joined, sources, JOINED_OUTCOMES),
             (self.halts, Scope, HALT_SOURCES),
             (self.answers, ANSWER_ORIGINS, ANSWER_ENDINGS),
         ]

@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 JSON = _JSON().with_variant(JSONB(), "postgresql")
+_JSON_OR_NULL = _JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class TraceRow(SQLModel, table=True):
@@ -94,7 +95,60 @@ class PositionRow(SQLModel, table=True):
     revisions: int = 0
     dead_letters: int = 0
     skipped: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
+    feedback: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
+    spans: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
     updated_at: float
+
+
+class FeedbackRow(SQLModel, table=True):
+    """What was said of an answer in an event of its own, with its history: of one thing, name and author the
+    last in time counts.
+    """
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("source", "event_id", "digest"),
+        Index("ix_feedback_target", "about", "target"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    event_id: str
+    digest: str
+    about: str
+    """event | span | trace | session"""
+    target: str
+    ts: float
+    """When it was said; of one that was delivered again without a time of its own, the last delivery."""
+    payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """The whole event, as `FeedbackEvent.model_dump(mode="json")`."""
+    stored_at: float
+
+
+class SpanRow(SQLModel, table=True):
+    """A part of a trace that came by itself. It is open until it is joined, and kept for a while after: a
+    part that comes late is joined with it anew. That of a model's call stays, as the name of its answer.
+    """
+
+    __tablename__ = "span"
+    __table_args__ = (
+        UniqueConstraint("source", "trace_id", "span_id"),
+        Index("ix_span_open", "source", "joined_at", "trace_id"),
+        Index("ix_span_event", "event_id"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    trace_id: str
+    span_id: str
+    event_id: str | None = None
+    """The event that it becomes; None: it is no call of a model."""
+    digest: str
+    ends_trace: bool
+    payload: dict[str, Any] | None = Field(default=None, sa_column=Column(_JSON_OR_NULL, nullable=True))
+    """The whole span, as `Span.model_dump(mode="json")`; None: it is too old to be joined anew."""
+    stored_at: float
+    joined_at: float | None = None
+    refused: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """Why what it is joined to could not be stored."""
 
 
 class SourceStopRow(SQLModel, table=True):

@@ -7,13 +7,15 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from connectors.errors import DecodeError
-from connectors.events import Event
+from connectors.events import Found
 from daemon.store.store import Store, StoreError
 from daemon.store.traces import Arrival, Counts, store_batch
+from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace, canonical
+from policies.spans import Span
 
-Refused = Callable[[Event, Arrival], str | None]
+Refused = Callable[[Found, Arrival], str | None]
 """Why the database refuses an event when it comes alone; None: it does not."""
 
 
@@ -44,7 +46,7 @@ def store_isolated(
         middle = len(part) // 2
         return isolate(part[:middle]) + isolate(part[middle:])
 
-    def refused(outcome: Event, whole: Arrival) -> str | None:
+    def refused(outcome: Found, whole: Arrival) -> str | None:
         alone = replace(whole, outcomes=(outcome,))
         return _trial(
             store, lambda c: store_batch(c, source=source, arrivals=[alone], splits=splits, now=now)
@@ -107,7 +109,7 @@ def reason(error: Exception) -> str:
     return (str(cause).splitlines() or [type(cause).__name__])[0][:300]
 
 
-def _body(outcome: Event) -> bytes | None:
-    if isinstance(outcome, Trace):
+def _body(outcome: Found) -> bytes | None:
+    if isinstance(outcome, Trace | FeedbackEvent | Span):
         return canonical(outcome.model_dump(mode="json"))
     return outcome.body if isinstance(outcome, DecodeError) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from connectors.base import Record, Source
 from connectors.decoders.detect import Decoders
-from connectors.errors import FatalError
+from connectors.errors import DecodeError, FatalError
 from connectors.events import Skipped
 from connectors.sources.document import DocumentSource, is_document
 from connectors.sources.jsonl import JsonlSource
@@ -18,8 +18,10 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
 from daemon.store.store import Store
 from daemon.store.traces import Counts
+from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace
+from policies.spans import Span
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 """How files of gzip, bzip2, xz and Zstandard begin."""
@@ -56,6 +58,7 @@ def ingest_file(
     try:
         while stage.step(0.0):
             pass
+        stage.join_rest()
     finally:
         stage.close()
     return stage.totals
@@ -81,7 +84,7 @@ def _source(path: Path, name: str) -> Source:
 class Explanation:
     """What one event of a file is taken for. `line` is the line at which its record begins, from 1.
 
-    `reason` says why it is no trace, and `skipped` that it need not be one.
+    `other` is feedback or a span; `reason` says why it is no event, and `skipped` that it need not be one.
     """
 
     line: int
@@ -90,6 +93,7 @@ class Explanation:
     trace: Trace | None
     reason: str | None
     skipped: bool = False
+    other: FeedbackEvent | Span | None = None
 
 
 def explain(path: Path, decoders: Decoders, *, source: str = FILE) -> Iterator[Explanation]:
@@ -118,9 +122,12 @@ def _explained(record: Record, line: int, decoders: Decoders, source: str) -> It
     if record.fault is not None:
         yield Explanation(line, 0, None, None, record.fault)
         return
-    found = decoders.outcomes(record.value, source=source, timestamp=record.timestamp)
+    found = decoders.outcomes(
+        record.value, source=source, timestamp=record.timestamp, content_type=record.content_type
+    )
     for index, outcome in enumerate(found):
-        trace = outcome.result if isinstance(outcome.result, Trace) else None
-        reason = None if trace else str(outcome.result)
-        skipped = isinstance(outcome.result, Skipped)
-        yield Explanation(line, index, outcome.decoder, trace, reason, skipped)
+        result = outcome.result
+        trace = result if isinstance(result, Trace) else None
+        other = result if isinstance(result, FeedbackEvent | Span) else None
+        reason = str(result) if isinstance(result, Skipped | DecodeError) else None
+        yield Explanation(line, index, outcome.decoder, trace, reason, isinstance(result, Skipped), other)

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.decoders.detect import Decoders
 from connectors.errors import DecodeError, UnknownFormatError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from daemon.stages.ingest.files import explain
 from policies.records import Trace
 from tests.conftest import ROOT
@@ -18,7 +18,7 @@ FIELD = ROOT.parent / "shared" / "data" / "field"
 pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"no {FIELD}: the written cases beside it stay")
 
 
-def events(name: str) -> list[Event]:
+def events(name: str) -> list[Found]:
     """Every event of a file, in order."""
     lines = (FIELD / "logs" / name).read_bytes().splitlines()
     return [each for line in lines for each in Decoders().decode(line, source="s", timestamp=5.0)]

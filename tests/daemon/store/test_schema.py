@@ -121,10 +121,11 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
         *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
         *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "judgement.judge"),
+        *("position.feedback", "position.spans"),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
-    for table in ("source_stop", "reservation", "reward_model"):
+    for table in ("source_stop", "reservation", "reward_model", "feedback", "span"):
         sqlite_store.write(lambda c, table=table: c.execute(text(f"DROP TABLE {table}")))  # type: ignore[misc]
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
     sqlite_store.write(lambda c: c.execute(text("INSERT INTO lease VALUES ('a', 'me', 3, 1.0)")))
