@@ -11,48 +11,20 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from connectors.events import SkipReason
+from policies.gates import Kind
 from policies.records import Role, Scope
+from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.selection import Reason
+from policies.states import AlertResult, CallOutcome, Ending, HaltSource, PromptOutcome, RecordOutcome
 from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped")
-CALL_OUTCOMES = (
-    *("ok", "unparseable", "cut_off", "unreadable"),
-    *("timeout", "http_error", "rate_limited", "refused", "reused"),
-)
 ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
-ANSWER_ENDINGS = ("whole", "cut")
-PROMPT_OUTCOMES = ("answered", "refused", "set_aside")
 SLOTS = ("stable", "candidate")
-DECISIONS = ("promote", "hold", "reject")
-HALT_SOURCES = ("guard", "alert", "operator", "rollback")
-REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted")
-CONDITIONS = (
-    "file_invalid",
-    "refused",
-    "contradicted",
-    "quarantined",
-    "corrupted",
-    "foreign",
-    "unserved",
-    "fenced",
-    "store_lost",
-)
 RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
-ALERT_RESULTS = (
-    "halted",
-    "repeated",
-    "resolved",
-    "heartbeat",
-    "ignored",
-    "unauthorized",
-    "malformed",
-    "unavailable",
-)
 
 
 class Metrics:
@@ -127,8 +99,8 @@ class Metrics:
 
     def answered(self, origin: str, *, whole: int, cut: int) -> None:
         """Counts answers of one of `ANSWER_ORIGINS`."""
-        self.answers.labels(origin, "whole").inc(whole)
-        self.answers.labels(origin, "cut").inc(cut)
+        self.answers.labels(origin, Ending.WHOLE).inc(whole)
+        self.answers.labels(origin, Ending.CUT).inc(cut)
 
     def _judging(self) -> None:
         self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", "judge", "outcome")
@@ -231,12 +203,12 @@ class Metrics:
     def prepare(self, *, sources: tuple[str, ...], judges: tuple[Role, ...]) -> None:
         """Makes the children of the label sets that are known at the start."""
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
-            (self.records, sources, RECORD_OUTCOMES),
+            (self.records, sources, RecordOutcome),
             (self.records_skipped, sources, SkipReason),
-            (self.judge_calls, judges, CALL_OUTCOMES),
+            (self.judge_calls, judges, CallOutcome),
             (self.reward, judges, SLOTS),
-            (self.halts, Scope, HALT_SOURCES),
-            (self.answers, ANSWER_ORIGINS, ANSWER_ENDINGS),
+            (self.halts, Scope, HaltSource),
+            (self.answers, ANSWER_ORIGINS, Ending),
         ]
         for metric, firsts, seconds in fixed:
             for first, second in product(firsts, seconds):
@@ -247,14 +219,14 @@ class Metrics:
             (self.source_stopped, sources),
             (self.cost, judges),
             (self.budget_short, judges),
-            (self.gate_decisions, DECISIONS),
-            (self.alerts, ALERT_RESULTS),
+            (self.gate_decisions, Kind),
+            (self.alerts, AlertResult),
             (self.halt_active, Scope),
-            (self.promotions, ("promote", "rollback")),
-            (self.rollout_refused, REFUSALS),
-            (self.rollout_condition, CONDITIONS),
+            (self.promotions, ChangeKind),
+            (self.rollout_refused, RefusalKind),
+            (self.rollout_condition, ConditionKind),
             (self.training_runs, RUN_RESULTS),
-            (self.sampling_prompts, PROMPT_OUTCOMES),
+            (self.sampling_prompts, PromptOutcome),
         ]
         for metric, values in single:
             for value in values:

@@ -9,6 +9,7 @@ evaluated and none found anything.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from policies.agreement import COVERAGE_FLOOR, Alignment, Standing
@@ -16,9 +17,16 @@ from policies.intervals import Interval, needed, win_rate
 from policies.policy import GateRule
 from policies.records import Role
 
-Kind = Literal["promote", "hold", "reject"]
 Result = Literal["win", "tie", "loss", "undecided"]
 VALUES: Mapping[str, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+
+
+class Kind(StrEnum):
+    """What the gate says of an adapter."""
+
+    PROMOTE = "promote"
+    HOLD = "hold"
+    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class Evidence:
 class Finding:
     """One thing that speaks against promotion."""
 
-    kind: Literal["hold", "reject"]
+    kind: Literal[Kind.HOLD, Kind.REJECT]
     reason: str
 
 
@@ -85,13 +93,13 @@ def decide(evidence: Evidence, limits: GateRule, rules: Sequence[Rule] | None = 
     evaluated = RULES if rules is None else tuple(rules)
     found = [finding for rule in evaluated for finding in rule(evidence, limits)]
     interval = rate_of(evidence.comparisons, limits)
-    rejecting = tuple(finding.reason for finding in found if finding.kind == "reject")
-    holding = tuple(finding.reason for finding in found if finding.kind == "hold")
+    rejecting = tuple(finding.reason for finding in found if finding.kind is Kind.REJECT)
+    holding = tuple(finding.reason for finding in found if finding.kind is Kind.HOLD)
     if not evaluated:
-        return Decision("hold", ("no rule was evaluated",), interval)
+        return Decision(Kind.HOLD, ("no rule was evaluated",), interval)
     if found:
-        return Decision("reject" if rejecting else "hold", rejecting + holding, interval)
-    return Decision("promote", (_case(evidence, limits, interval),), interval)
+        return Decision(Kind.REJECT if rejecting else Kind.HOLD, rejecting + holding, interval)
+    return Decision(Kind.PROMOTE, (_case(evidence, limits, interval),), interval)
 
 
 def rate_of(comparisons: Sequence[Comparison], limits: GateRule) -> Interval | None:
@@ -103,20 +111,20 @@ def rate_of(comparisons: Sequence[Comparison], limits: GateRule) -> Interval | N
 def verified(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
     """The adapter's files are what its manifest says, and nobody quarantined it."""
     if evidence.verified is None:
-        yield Finding("hold", "adapter: not verified")
+        yield Finding(Kind.HOLD, "adapter: not verified")
     elif not evidence.verified:
-        yield Finding("reject", f"adapter: does not verify: {evidence.verification or 'no reason given'}")
+        yield Finding(Kind.REJECT, f"adapter: does not verify: {evidence.verification or 'no reason given'}")
     if evidence.quarantined is not None:
-        yield Finding("reject", f"adapter: quarantined: {evidence.quarantined}")
+        yield Finding(Kind.REJECT, f"adapter: quarantined: {evidence.quarantined}")
 
 
 def unhalted(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
     """Promotion is not halted. A halt state that could not be read counts as halted."""
     if evidence.halts is None:
-        yield Finding("hold", "halt: the halts could not be read")
+        yield Finding(Kind.HOLD, "halt: the halts could not be read")
         return
     for reason in evidence.halts:
-        yield Finding("hold", f"halt: promotion is halted: {reason}")
+        yield Finding(Kind.HOLD, f"halt: promotion is halted: {reason}")
 
 
 def same_stable(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
@@ -128,27 +136,29 @@ def same_stable(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
 def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate wins more often than the limit, surely, on enough prompts and not just the easy ones."""
     if not evidence.gate_judge:
-        yield Finding("hold", "win rate: no gate judge is configured (judges.gate)")
+        yield Finding(Kind.HOLD, "win rate: no gate judge is configured (judges.gate)")
     asked = len(evidence.comparisons)
     decided = sum(one.result != "undecided" for one in evidence.comparisons)
     interval = rate_of(evidence.comparisons, limits)
     if interval is not None and decided >= limits.min_prompts and interval.upper < limits.min_win_rate:
-        yield Finding("reject", f"win rate: {_figures(evidence, interval)} is below {limits.min_win_rate:g}")
+        yield Finding(
+            Kind.REJECT, f"win rate: {_figures(evidence, interval)} is below {limits.min_win_rate:g}"
+        )
         return
     if decided < limits.min_prompts:
         yield Finding(
-            "hold",
+            Kind.HOLD,
             f"win rate: {decided} of {asked} gate prompts were decided; {limits.min_prompts} are needed",
         )
     elif decided < COVERAGE_FLOOR * asked:
         yield Finding(
-            "hold",
+            Kind.HOLD,
             f"win rate: the judge decided {decided} of {asked} gate prompts, fewer than "
             f"{COVERAGE_FLOOR:.0%}: what it decides is what is easy for it",
         )
     if interval is not None and interval.lower <= limits.min_win_rate <= interval.upper:
         yield Finding(
-            "hold", f"win rate undecided: {_figures(evidence, interval)}, {_more(interval, limits)}"
+            Kind.HOLD, f"win rate undecided: {_figures(evidence, interval)}, {_more(interval, limits)}"
         )
 
 
@@ -156,12 +166,12 @@ def near(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate is not further from the stable policy than the KL ceiling."""
     kl = evidence.kl_sequence
     if kl is None:
-        yield Finding("hold", "KL: not measured")
+        yield Finding(Kind.HOLD, "KL: not measured")
     elif not math.isfinite(kl):
-        yield Finding("reject", f"KL: {kl} nats per sequence is not finite")
+        yield Finding(Kind.REJECT, f"KL: {kl} nats per sequence is not finite")
     elif kl > limits.max_kl_nats:
         yield Finding(
-            "reject", f"KL: {kl:.1f} nats per sequence is above the ceiling of {limits.max_kl_nats:g}"
+            Kind.REJECT, f"KL: {kl:.1f} nats per sequence is above the ceiling of {limits.max_kl_nats:g}"
         )
 
 
@@ -169,18 +179,20 @@ def diverse(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate's entropy lies within the band around the stable one's."""
     candidate, stable = evidence.entropy_candidate, evidence.entropy_stable
     if candidate is None or stable is None:
-        yield Finding("hold", "entropy: not measured on both arms")
+        yield Finding(Kind.HOLD, "entropy: not measured on both arms")
         return
     if not math.isfinite(candidate) or candidate < 0:
-        yield Finding("reject", f"entropy: {candidate} nats per token is no entropy")
+        yield Finding(Kind.REJECT, f"entropy: {candidate} nats per token is no entropy")
         return
     if not math.isfinite(stable) or stable <= 0:
-        yield Finding("hold", f"entropy: the stable policy's is {stable} nats per token, which gives no band")
+        yield Finding(
+            Kind.HOLD, f"entropy: the stable policy's is {stable} nats per token, which gives no band"
+        )
         return
     ratio = candidate / stable
     if not limits.min_entropy_ratio <= ratio <= limits.max_entropy_ratio:
         yield Finding(
-            "reject",
+            Kind.REJECT,
             f"entropy: {candidate:.3f} nats per token is {ratio:.2f} times the stable policy's "
             f"{stable:.3f}; the band is {limits.min_entropy_ratio:g} to {limits.max_entropy_ratio:g}",
         )
@@ -193,7 +205,7 @@ def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     more = evidence.cut_candidate - evidence.cut_stable
     if more > limits.max_cut_excess * evidence.answered:
         yield Finding(
-            "hold",
+            Kind.HOLD,
             f"cut off: {_cut(evidence)}; more than {limits.max_cut_excess:.0%} apart: raise "
             "policy.sampling.max_new_tokens and evaluate again",
         )
@@ -202,16 +214,16 @@ def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
 def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """People surely agree with every judge more often than the limit."""
     if not evidence.alignment:
-        yield Finding("hold", "alignment: of no judge is it known")
+        yield Finding(Kind.HOLD, "alignment: of no judge is it known")
     for role, found in evidence.alignment.items():
         name = f"alignment of the {role.value} judge"
         if found is None or found.ratio is None:
-            yield Finding("hold", f"{name}: unknown, no labelled pair that it decided")
+            yield Finding(Kind.HOLD, f"{name}: unknown, no labelled pair that it decided")
         elif found.labels < limits.min_labels:
-            yield Finding("hold", f"{name}: {found.labels} labelled pairs; {limits.min_labels} are needed")
+            yield Finding(Kind.HOLD, f"{name}: {found.labels} labelled pairs; {limits.min_labels} are needed")
         elif found.lower <= limits.min_alignment:
             yield Finding(
-                "hold",
+                Kind.HOLD,
                 f"{name}: {found.ratio:.1%} of {found.labels} pairs, lower bound {found.lower:.1%} "
                 f"is not above {limits.min_alignment:.1%}",
             )

@@ -12,6 +12,7 @@ spec:
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
@@ -23,6 +24,40 @@ HEADER = (
     "# Which adapter is wanted. Edit it, or use `rlaifd promote` and `rlaifd rollback`.\n"
     "# The last line of three dots must stay: a file without it was cut off, and is refused.\n"
 )
+
+
+class ConditionKind(StrEnum):
+    """What keeps a wish from being served, or would."""
+
+    FILE_INVALID = "file_invalid"
+    REFUSED = "refused"
+    CONTRADICTED = "contradicted"
+    QUARANTINED = "quarantined"
+    CORRUPTED = "corrupted"
+    FOREIGN = "foreign"
+    UNSERVED = "unserved"
+    FENCED = "fenced"
+    STORE_LOST = "store_lost"
+
+
+class RefusalKind(StrEnum):
+    """Why an adapter may not come into force."""
+
+    UNKNOWN = "unknown"
+    QUARANTINED = "quarantined"
+    UNDECIDED = "undecided"
+    REJECTED = "rejected"
+    STALE = "stale"
+    FOREIGN = "foreign"
+    HALTED = "halted"
+    CORRUPTED = "corrupted"
+
+
+class ChangeKind(StrEnum):
+    """Which way the adapter in force changed."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
 
 
 class RolloutSpec(Frozen):

@@ -1,24 +1,12 @@
 """Makes the target serve what is in force, and says what keeps it from doing so."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from connectors.base import ServingTarget
 from connectors.errors import FatalError, TransientError
 from daemon.rollout.admission import Admission
 from daemon.store.rollouts import InForce
-
-ConditionKind = Literal[
-    "file_invalid",
-    "refused",
-    "contradicted",
-    "quarantined",
-    "corrupted",
-    "foreign",
-    "unserved",
-    "fenced",
-    "store_lost",
-]
+from policies.rollout import ConditionKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +33,7 @@ class Mirror:
         found = self._intact(state)
         if not self._serves(state):
             message = f"the {self._target.name} target does not serve {state.stable or 'the base model'}"
-            found.append(Condition("unserved", message))
+            found.append(Condition(ConditionKind.UNSERVED, message))
         return found
 
     def converge(self, state: InForce) -> list[Condition]:
@@ -63,12 +51,15 @@ class Mirror:
             self._target.serve(stable, directory, state.epoch)
             served = self._target.served().adapter
         except TransientError as error:
-            return [Condition("unserved", str(error))]
+            return [Condition(ConditionKind.UNSERVED, str(error))]
         except FatalError as error:
-            return [Condition("fenced", str(error))]
+            return [Condition(ConditionKind.FENCED, str(error))]
         if served != stable:
             return [
-                Condition("unserved", f"the {self._target.name} target serves {served or 'the base model'}")
+                Condition(
+                    ConditionKind.UNSERVED,
+                    f"the {self._target.name} target serves {served or 'the base model'}",
+                )
             ]
         self._asserted = state
         return []
@@ -77,7 +68,7 @@ class Mirror:
         refusal = None if state.stable is None else self._admission.intact(state.stable)
         if refusal is None:
             return []
-        return [Condition("corrupted", f"the adapter in force is damaged: {refusal.message}")]
+        return [Condition(ConditionKind.CORRUPTED, f"the adapter in force is damaged: {refusal.message}")]
 
     def _serves(self, state: InForce) -> bool:
         try:

@@ -32,7 +32,8 @@ from daemon.store.rollouts import Change, InForce
 from daemon.store.store import Store, StoreError
 from policies.basemodel import Base
 from policies.records import Scope
-from policies.rollout import RolloutSpec, Wanted, last_good, state_in_force
+from policies.rollout import ConditionKind, RefusalKind, RolloutSpec, Wanted, last_good, state_in_force
+from policies.states import HaltSource
 
 __all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
 
@@ -112,7 +113,7 @@ class Rollout:
         wanted = self._uncontradicted(wish, seen, wanted, conditions, True)
         if wanted.problem is None and wanted.stable != seen.state.stable:
             refusal = self._refusal(wanted.stable, seen.state)
-            conditions += [Condition("refused", refusal.message)] if refusal else []
+            conditions += [Condition(ConditionKind.REFUSED, refusal.message)] if refusal else []
         trouble = self._mirror.look(seen.state)
         return Reconciliation(not trouble, seen.state.stable, seen.state.epoch, (*conditions, *trouble))
 
@@ -163,7 +164,7 @@ class Rollout:
             lambda: self._latch.halt(
                 Scope.PROMOTION,
                 reason=f"rollback of {_name(state.stable)}: {reason}",
-                source="rollback",
+                source=HaltSource.ROLLBACK,
                 actor=actor,
                 fingerprint=f"rollback-{state.epoch}",
             )
@@ -206,7 +207,7 @@ class Rollout:
             try:
                 state = self._settle(seen, wanted, conditions) if leads else seen.state
             except RefusedError as error:  # another machine was faster: its change is the state now
-                conditions.append(Condition("refused", str(error)))
+                conditions.append(Condition(ConditionKind.REFUSED, str(error)))
                 state = self._store.read(rollouts.in_force)
             self._told.changed(state, self._store.read(rollouts.changes))
             self._remembered = state
@@ -223,18 +224,20 @@ class Rollout:
         try:
             return self._file.read()
         except ConfigError as error:
-            conditions.append(Condition("file_invalid", str(error)))
+            conditions.append(Condition(ConditionKind.FILE_INVALID, str(error)))
             return None
 
     def _wanted(self, wish: RolloutSpec | None, seen: _Seen, conditions: list[Condition]) -> Wanted:
         wanted = state_in_force(wish, seen.quarantined, seen.last_good)
         if wish is not None and wish.stable is not None and wish.stable in seen.quarantined:
             why = seen.quarantined[wish.stable]
-            conditions.append(Condition("quarantined", f"{self._file.path}: {wanted.problem}: {why}"))
+            conditions.append(
+                Condition(ConditionKind.QUARANTINED, f"{self._file.path}: {wanted.problem}: {why}")
+            )
         foreign = seen.foreign.get(seen.state.stable or BASE)
         if foreign is not None:
             fix = "`rlaifd rollback --to base`, or the configuration as it was"
-            conditions.append(Condition("foreign", f"in force: {foreign}: {fix}"))
+            conditions.append(Condition(ConditionKind.FOREIGN, f"in force: {foreign}: {fix}"))
         return wanted
 
     def _uncontradicted(
@@ -267,8 +270,10 @@ class Rollout:
     def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
         for condition in conditions:
-            if condition.kind == "quarantined":
-                self._told.refused(Refusal("quarantined", condition.message), content=self._file.digest())
+            if condition.kind is ConditionKind.QUARANTINED:
+                self._told.refused(
+                    Refusal(RefusalKind.QUARANTINED, condition.message), content=self._file.digest()
+                )
         if wanted.stable == seen.state.stable:
             return seen.state
         reason = wanted.problem or "the file names it"
@@ -281,7 +286,7 @@ class Rollout:
                 self._told.refused(refusal, content=self._file.digest())
             except RefusedError as error:
                 message = str(error)
-            conditions.append(Condition("refused", f"{self._file.path}: {message}"))
+            conditions.append(Condition(ConditionKind.REFUSED, f"{self._file.path}: {message}"))
             wanted = Wanted(seen.last_good, "the adapter in force was quarantined")
             if wanted.stable == seen.state.stable:
                 return seen.state
@@ -368,7 +373,7 @@ class Rollout:
         """Without the store nothing new comes into force, but the way back to the base model stays open: a
         process that knows its epoch obeys `stable: null` in the file.
         """
-        conditions.append(Condition("store_lost", " ".join(str(error).split())[:300]))
+        conditions.append(Condition(ConditionKind.STORE_LOST, " ".join(str(error).split())[:300]))
         state = self._remembered or InForce(None, 0)
         obeyed = wish is not None and wish.stable is None and not self._wishes.has_lost(wish, state)
         if obeyed and self._remembered is not None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daemon import log
-from daemon.metrics import CONDITIONS, Metrics
+from daemon.metrics import Metrics
 from daemon.rollout.admission import Refusal
 from daemon.rollout.mirror import Condition
 from daemon.store.rollouts import Change, InForce
+from policies.rollout import ChangeKind, ConditionKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class Told:
         formerly: set[str | None] = {None}
         for change in reversed(changes):
             if change.epoch > self._counted:
-                kind = "rollback" if change.stable in formerly else "promote"
-                self._metrics.promotions.labels(kind).inc()
+                way = ChangeKind.ROLLBACK if change.stable in formerly else ChangeKind.PROMOTE
+                self._metrics.promotions.labels(way).inc()
                 self._log.info(
                     "rollout_changed",
-                    kind=kind,
+                    kind=way.value,
                     epoch=change.epoch,
                     stable=change.stable,
                     previous=change.previous,
@@ -69,10 +70,12 @@ class Told:
         self._metrics.adapter_info.labels("stable", stable).set(1)
         self._shown = stable
         holding = {condition.kind for condition in found.conditions}
-        for kind in CONDITIONS:
+        for kind in ConditionKind:
             self._metrics.rollout_condition.labels(kind).set(kind in holding)
         for condition in found.conditions:
             if condition not in self.conditions:
-                self._log.warning("rollout_condition", condition=condition.kind, reason=condition.message)
+                self._log.warning(
+                    "rollout_condition", condition=condition.kind.value, reason=condition.message
+                )
         self.conditions = found.conditions
         return found

@@ -6,7 +6,6 @@ decided, or is merely old.
 """
 
 import json
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from daemon import log
 from daemon.rollout.file import RolloutFile
 from daemon.rollout.mirror import Condition
 from daemon.store.rollouts import InForce
-from policies.rollout import Noted, RolloutSpec, has_lost
+from policies import durable
+from policies.rollout import ConditionKind, Noted, RolloutSpec, has_lost
 
 NEVER = -1
 """The epoch of a content that had lost when it was seen first."""
@@ -41,7 +41,7 @@ class Wishes:
             fix = "while another daemon leads: change the leader's file, or share one"
         else:
             return None
-        return Condition("contradicted", f"{named} {fix}")
+        return Condition(ConditionKind.CONTRADICTED, f"{named} {fix}")
 
     def has_lost(self, wish: RolloutSpec, state: InForce, decided: Collection[str] = ()) -> bool:
         """Whether the file is an old wish (`policies.rollout.has_lost`)."""
@@ -68,13 +68,8 @@ class Wishes:
         """Keeps a note. One that cannot be kept is logged: it matters only once another daemon leads."""
         if self._noted() == noted:
             return
-        temporary = self._path.with_name(f".{self._path.name}.new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump({"digest": noted.digest, "epoch": noted.epoch}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
+            durable.write(self._path, json.dumps({"digest": noted.digest, "epoch": noted.epoch}).encode())
         except OSError as error:
             self._log.warning("rollout_wish_not_noted", path=str(self._path), error=error.strerror)

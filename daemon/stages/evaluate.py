@@ -98,7 +98,7 @@ class Evaluate:
         """Takes the oldest undecided attempt, else a new adapter, else a held one, one state further."""
         evaluation = self._store.read(evaluations.undecided)
         if evaluation is None:
-            return self._begin() or self._reconsider()
+            return self._begin() or self._renew() or self._reconsider()
         if evaluation.state == "open":
             return self._sample(self._rebased(evaluation))
         # Without a gate judge nobody will make what is open: the attempt is held, and others have their turn.
@@ -240,7 +240,7 @@ class Evaluate:
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later
         evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._versions, refused=None))
-        return decide(evidence, self._spec.gate).kind != "hold"
+        return decide(evidence, self._spec.gate).kind is not Kind.HOLD
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None
@@ -292,6 +292,6 @@ class Evaluate:
             "gate_decided",
             evaluation=evaluation.id,
             adapter=evaluation.adapter,
-            decision=decision.kind,
+            decision=decision.kind.value,
             reasons=list(decision.reasons),
         )

@@ -22,6 +22,7 @@ from daemon.store.traces import Arrival, Counts, positions
 from policies.policy import Splits
 from policies.records import Trace
 from policies.unknowns import Unknowns
+from policies.states import RecordOutcome
 
 MAX_BODY = 10 << 20
 HEAD = 64 << 10
@@ -202,6 +203,7 @@ class Ingest:
         )
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
+            versions=self._versions,
         self._count(counts, arrivals)
         if self._standing is not None and self._stop is None and not all(each.unknown for each in arrivals):
             self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
@@ -211,11 +213,11 @@ class Ingest:
         self.totals += counts
         records, name = self._metrics.records, self._source.name
         for outcome, count in (
-            ("stored", counts.stored),
-            ("duplicate", counts.duplicates),
-            ("revision", counts.revisions),
-            ("dead_letter", counts.dead_letters),
-            ("skipped", counts.skipped),
+            (RecordOutcome.STORED, counts.stored),
+            (RecordOutcome.DUPLICATE, counts.duplicates),
+            (RecordOutcome.REVISION, counts.revisions),
+            (RecordOutcome.DEAD_LETTER, counts.dead_letters),
+            (RecordOutcome.SKIPPED, counts.skipped),
         ):
             records.labels(name, outcome).inc(count)
         events = [event for arrival in arrivals for event in arrival.outcomes]

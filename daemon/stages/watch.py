@@ -32,6 +32,7 @@ from policies.policy import PolicySpec
 from policies.records import Halt, Role
 from policies.selection import Reason
 
+from policies.states import HaltSource
 log = get("watch")
 
 RECENT_EVALUATIONS = 20
@@ -103,7 +104,11 @@ class Watch:
 
     def _latched(self, halt: Halt) -> bool:
         return self._latch.halt(
-            halt.scope, reason=halt.reason, source="guard", actor="watch", fingerprint=fingerprint(halt.rule)
+            halt.scope,
+            reason=halt.reason,
+            source=HaltSource.GUARD,
+            actor="watch",
+            fingerprint=fingerprint(halt.rule),
         )
 
     def _look(self, connection: Connection) -> _Seen:

@@ -10,6 +10,7 @@ from daemon.rollout.rollout import InForce
 from daemon.store import ledger
 from daemon.store.store import Store
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.rollout.world import WHO, A, World, wished
 
 
@@ -54,7 +55,9 @@ def test_a_halt_between_check_and_change_wins(world: World, monkeypatch: pytest.
     intact = rollout._admission.intact
 
     def halt_meanwhile(adapter: str) -> object:
-        world.latch.halt(Scope.PROMOTION, reason="just now", source="alert", actor="am", fingerprint="f")
+        world.latch.halt(
+            Scope.PROMOTION, reason="just now", source=HaltSource.ALERT, actor="am", fingerprint="f"
+        )
         return intact(adapter)
 
     monkeypatch.setattr(rollout._admission, "intact", halt_meanwhile)

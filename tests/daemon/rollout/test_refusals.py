@@ -8,6 +8,7 @@ from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.rollout.rollout import InForce
 from daemon.store import rollouts
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.rollout.world import WHO, A, B, World, kinds
 
 
@@ -59,7 +60,7 @@ def refused_for_another_base_model(world: World) -> None:
 
 def refused_for_a_halt(world: World) -> None:
     world.publish(A)
-    world.latch.halt(Scope.PROMOTION, reason="people disagree", source="operator", actor="bob")
+    world.latch.halt(Scope.PROMOTION, reason="people disagree", source=HaltSource.OPERATOR, actor="bob")
 
 
 REFUSALS = [
