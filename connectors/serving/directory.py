@@ -28,6 +28,7 @@ from pathlib import Path
 
 from connectors.base import Served
 from connectors.errors import FatalError, TransientError
+from policies import durable
 
 MANIFEST = "MANIFEST.json"
 LIVE = ".live"
@@ -168,23 +169,20 @@ class DirectoryTarget:
         self._at_step("make the state")
         fresh.mkdir()
         self._at_step("write current.json")
-        with (fresh / "current.json").open("x", encoding="utf-8") as file:
-            json.dump(asdict(pointer), file, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        text = json.dumps(asdict(pointer), sort_keys=True)
+        durable.create(fresh / "current.json", f"{text}\n".encode())
         if goal is not None:
             self._at_step("link the adapter")
             (fresh / "adapter").symlink_to(goal)
         self._at_step("sync the state")
-        _sync(fresh)
-        _sync(states)
+        durable.sync(fresh)
+        durable.sync(states)
         return fresh
 
     def _switch(self, fresh: Path) -> None:
         self._link(LIVE, f"{STATES}/{fresh.name}")
         self._at_step("sync the switch")
-        _sync(self._directory)
+        durable.sync(self._directory)
 
     def _entry_links(self) -> None:
         """`current` and `current.json` through `.live`. Before the first switch both lead nowhere."""
@@ -240,11 +238,3 @@ def _digest(directory: Path) -> str | None:
         return hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
     except OSError:
         return None
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
