@@ -26,6 +26,7 @@ from daemon.complaint import first
 from daemon.errors import ConfigError
 from daemon.yamlfile import read_yaml
 from policies import independence
+from policies.agentversion import Rule
 from policies.configured import (
     YEAR_S,
     BaseUrl,
@@ -78,6 +79,8 @@ class JsonlConfig(Configured):
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
+    agent_version: Rule = "auto"
+    """By what versions of the agent are told apart (`policies.agentversion`)."""
     poll_s: Often = 0.5
 
 
@@ -90,6 +93,7 @@ class KafkaConfig(Configured):
     topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
+    agent_version: Rule = "auto"
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None

@@ -76,6 +76,14 @@ class Metrics:
         self.newest_event = self._gauge(
             "data_newest_event_timestamp_seconds", "Time of the newest event stored.", "source"
         )
+        self.agent_versions = self._gauge(
+            "agent_version_traces",
+            "The newest traces, by version of the agent: newest five, other.",
+            "version",
+        )
+        self.agent_versions_lost = self._gauge(
+            "agent_versions_untold", "1 while tools alone tell a source's agent versions: too many.", "source"
+        )
         self.refresh_timestamp = self._gauge(
             "metrics_refresh_timestamp_seconds", "When the gauges read from the store were last refreshed."
         )

@@ -130,6 +130,7 @@ class Wiring:
             batch_records=stages.batch_records,
             batch_s=stages.batch_s,
             dead_letter_ratio=stages.dead_letter_ratio,
+            versions=source.agent_version,
         )
 
     @cached_property

@@ -41,6 +41,29 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """Versions of the agent: which has the most of the traffic, and which one's prompts were answered.
+
+    There are `prompts` gate prompts of the one in the traffic, and `others` of other versions. `compared` is
+    `current` as long as nothing was sampled.
+    """
+
+    current: str
+    compared: str | None
+    prompts: int
+    others: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether the comparison was made with another version than the one in the traffic."""
+        return self.compared is not None and self.compared != self.current
+
+    def lacks(self, least: int) -> bool:
+        """Whether another version has left the one in the traffic too few prompts."""
+        return self.prompts < least and self.others > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of a candidate adapter. None is "unknown" and never counts for the candidate.
 
@@ -66,6 +89,8 @@ class Evidence:
     """Why the adapter is quarantined."""
     stable_moved: str | None = None
     """What became of the stable adapter while the candidate was evaluated against it."""
+    agent: Agent | None = None
+    """None: no version of the agent is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +155,26 @@ def unhalted(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
 def same_stable(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
     """The stable adapter is still the one that the candidate was compared with."""
     if evidence.stable_moved is not None:
-        yield Finding("hold", f"stable: {evidence.stable_moved}")
+        yield Finding(Kind.HOLD, f"stable: {evidence.stable_moved}")
+
+
+def same_agent(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+    """What is known is known of the version of the agent that has the most of the traffic."""
+    agent = evidence.agent
+    if agent is None:
+        return
+    if agent.changed:
+        yield Finding(
+            Kind.HOLD,
+            f"agent version: the comparison was made with prompts of {agent.compared}, and {agent.current} "
+            "has the most of the traffic now",
+        )
+    if agent.lacks(limits.min_prompts):
+        yield Finding(
+            Kind.HOLD,
+            f"agent version: {agent.current} has {agent.prompts} gate prompts so far; {limits.min_prompts} "
+            "are needed",
+        )
 
 
 def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
@@ -228,10 +272,20 @@ def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
                 f"is not above {limits.min_alignment:.1%}",
             )
         elif found.standing is not Standing.OK:
-            yield Finding("hold", f"{name}: {found.standing.value}, it decided {_percent(found.coverage)}")
+            yield Finding(Kind.HOLD, f"{name}: {found.standing.value}, it decided {_percent(found.coverage)}")
 
 
-RULES: tuple[Rule, ...] = (verified, wins, near, diverse, finished, aligned, unhalted, same_stable)
+RULES: tuple[Rule, ...] = (
+    verified,
+    wins,
+    near,
+    diverse,
+    finished,
+    aligned,
+    unhalted,
+    same_stable,
+    same_agent,
+)
 
 
 def _figures(evidence: Evidence, interval: Interval) -> str:

@@ -23,6 +23,7 @@ from daemon.stages.comparing import Compare, Comparing
 from daemon.stages.evidence import asking, figures, gather, show_figures, summary
 from daemon.stages.sampling import Halts
 from daemon.store import evaluations, ledger, rollouts
+from daemon.store.agentevidence import AWAITED, agent_of, outlived
 from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
@@ -136,6 +137,17 @@ class Evaluate:
         adapter = self._store.read(lambda c: evaluations.unevaluated(c, stable=stable))
         return None if adapter is None else self.open(adapter)
 
+    def _renew(self) -> Advance | None:
+        """A new attempt on an adapter that was held while the agent changed, once there are enough prompts of
+        the version that has the most of the traffic: one attempt a version.
+        """
+        agent = self._store.read(agent_of)
+        if agent is None or agent.prompts < self._spec.gate.min_prompts:
+            return None
+        stable = self._store.read(rollouts.in_force).stable
+        found = self._store.read(lambda c: outlived(c, stable=stable, current=agent.current, limit=MOST_HELD))
+        return None if found is None else self.open(found)
+
     def _rebased(self, evaluation: Evaluation) -> Evaluation:
         """The attempt against what is in force now: before sampling, a newer stable adapter costs nothing."""
         force = self._store.read(rollouts.in_force)
@@ -154,9 +166,17 @@ class Evaluate:
         except HaltedError as error:
             log.info("evaluation_waits", evaluation=evaluation.id, reason=str(error))
             return Advance(evaluation.id, evaluation.adapter, "waiting")
-        limit = self._spec.gate.max_prompts
-        salt = f"gate:{evaluation.adapter}"
-        prompts = self._store.read(lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit))
+        agent = self._store.read(lambda c: agent_of(c, evaluation))
+        if agent is not None and agent.lacks(self._spec.gate.min_prompts):
+            # Answers to the few prompts of the new version would cost money and decide nothing.
+            awaited = {**evaluation.evidence, AWAITED: agent.current}
+            return self._decide(replace(evaluation, evidence=awaited))
+        version = None if agent is None else agent.current
+        return self._compared(replace(evaluation, agent_version=version))
+
+    def _compared(self, evaluation: Evaluation) -> Advance:
+        """Samples both arms on prompts of the attempt's version of the agent, and asks the gate's judge."""
+        prompts = self._prompts(evaluation)
         if not prompts:
             return self._decide(evaluation)
         result = self._comparing.compared(evaluation, prompts)
@@ -165,6 +185,13 @@ class Evaluate:
         if result.state != "done":
             return self._failed(evaluation, result)
         return self._sampled(evaluation, prompts, result)
+
+    def _prompts(self, evaluation: Evaluation) -> list[Prompt]:
+        salt, limit = f"gate:{evaluation.adapter}", self._spec.gate.max_prompts
+        version = evaluation.agent_version
+        return self._store.read(
+            lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit, agent_version=version)
+        )
 
     def _sampled(self, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult) -> Advance:
         asked = self._store.write(lambda c: self._ask(c, evaluation, prompts, result))
@@ -201,7 +228,12 @@ class Evaluate:
             if candidate is not None and stable is not None
         ]
         measured = {"prompts": len(prompts), "answered": len(rows), **figures(result)}
-        if not evaluations.start_judging(connection, evaluation.id, {**evaluation.evidence, **measured}):
+        if not evaluations.start_judging(
+            connection,
+            evaluation.id,
+            {**evaluation.evidence, **measured},
+            agent_version=evaluation.agent_version,
+        ):
             return 0
         now = self._clock.now()
         evaluations.store_answers(connection, evaluation, rows, now=now)

@@ -19,10 +19,11 @@ from daemon.stages.isolation import store_isolated
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
+from policies.agentversion import Rule
 from policies.policy import Splits
 from policies.records import Trace
-from policies.unknowns import Unknowns
 from policies.states import RecordOutcome
+from policies.unknowns import Unknowns
 
 MAX_BODY = 10 << 20
 HEAD = 64 << 10
@@ -49,11 +50,13 @@ class Ingest:
         batch_records: int = 500,
         batch_s: float = 0.1,
         dead_letter_ratio: float = 0.05,
+        versions: Rule = "auto",
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
         self._batch_records, self._batch_s = batch_records, batch_s
         self._unknowns = Unknowns(dead_letter_ratio)
+        self._versions: Rule = versions
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
@@ -200,10 +203,10 @@ class Ingest:
             arrivals=self._pending,
             splits=self._splits,
             now=self._clock.now(),
+            versions=self._versions,
         )
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
-            versions=self._versions,
         self._count(counts, arrivals)
         if self._standing is not None and self._stop is None and not all(each.unknown for each in arrivals):
             self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
