@@ -8,7 +8,7 @@ from daemon.store import agentversions
 from daemon.store.agentversions import of_version
 from daemon.store.evaluations import Evaluation, held
 from daemon.store.tables import AdapterRow, EvaluationRow, TraceRow
-from policies.gates import Agent
+from policies.gate.decision import Agent
 from policies.records import Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)

@@ -6,8 +6,8 @@ from enum import StrEnum
 import pytest
 from prometheus_client import Counter, Gauge
 
-from daemon.metrics import Metrics
-from policies.gates import Kind
+from daemon.metrics.registry import Metrics
+from policies.gate.decision import Kind
 from policies.records import Scope
 from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.states import AlertResult, CallOutcome, Ending, HaltSource, PromptOutcome, RecordOutcome
