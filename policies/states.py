@@ -1,7 +1,8 @@
 """The words that rows, metrics and rules share: each said here once.
 
 A metric makes one series for every member: what can happen is shown before it does, and a member that is
-added is shown at once. What belongs to one decision is beside it: `policies.gate.decision`, `policies.rollout`.
+added is shown at once. What belongs to one decision is said beside it, as in `policies.gate.decision` and
+`policies.rollout`.
 """
 
 from enum import StrEnum

@@ -45,7 +45,9 @@ judges:
 
 rollout:
   file: rollout.yaml
-  directory: serving
+
+targets:
+  - {type: directory, path: serving}
 ...
 """
 

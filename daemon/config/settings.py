@@ -23,6 +23,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
+from daemon.config.targets import with_targets
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
 from policies.agentversion import Rule
@@ -196,17 +197,29 @@ class TrainingConfig(Configured):
 
 
 class RolloutConfig(Configured):
-    """Where the wanted and the served adapter are named."""
+    """Where the wanted adapter is named, and who brings it into force."""
 
     file: Path = Path("rollout.yaml")
-    directory: Path = Path("serving")
-    """The target: `current` is a link to the served adapter, `current.json` names it with the epoch."""
     auto_promote: bool = True
     """An adapter the gate passed is written into the rollout file by the daemon itself."""
     poll_s: Often = 5.0
     lead: bool = True
     """False: one of several daemons on a database that only ingests and judges. It never trains, decides or
     serves, and needs neither the adapters nor the rollout file."""
+
+
+class DirectoryTargetConfig(Configured):
+    """A directory that a server follows: `current` is a link to the served adapter, `current.json` names it
+    with the epoch.
+    """
+
+    type: Literal["directory"]
+    name: SourceName = "directory"
+    path: Path
+
+
+TargetConfig = DirectoryTargetConfig
+"""One of the types of targets, told by `type`."""
 
 
 class WebConfig(Configured):
@@ -293,6 +306,10 @@ class Settings(BaseSettings):
     """Independence rules that are set aside, by name."""
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
+    targets: tuple[TargetConfig, ...] = Field(
+        default=(DirectoryTargetConfig(type="directory", path=Path("serving")),), min_length=1
+    )
+    """Where adapters are served. Each is brought to what is in force by itself."""
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
@@ -302,7 +319,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _as_meant(cls, written: Any) -> Any:
-        return as_meant(cls, written)
+        return as_meant(cls, with_targets(written))
 
     @classmethod
     def settings_customise_sources(
@@ -333,6 +350,16 @@ class Settings(BaseSettings):
                     f"sources.{number}.name is that of sources.{first} ({source.name}): only one of them "
                     "would be read: give each its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_are_apart(self) -> "Settings":
+        for key in ("name", "path"):
+            seen: dict[Any, int] = {}
+            for number, target in enumerate(self.targets):
+                first = seen.setdefault(getattr(target, key), number)
+                if first != number:
+                    raise ValueError(f"targets.{number}.{key} is that of targets.{first}: give each its own")
         return self
 
     @model_validator(mode="after")

@@ -193,7 +193,10 @@ class Metrics:
         self.rollout_changed = self._gauge(
             "rollout_changed_timestamp_seconds", "When the adapter in force last changed."
         )
-        self.rollout_ok = self._gauge("rollout_in_sync", "1 when the target serves what is wanted.")
+        self.rollout_ok = self._gauge("rollout_in_sync", "1 when every target serves what is in force.")
+        self.target_ok = self._gauge(
+            "rollout_target_in_sync", "1 when the target serves what is in force.", "target"
+        )
         self.adapter_info = self._gauge("adapter_info", "1, with the adapter in force.", "slot", "adapter")
         self.rollout_refused = self._counter("rollout_refused_total", "Adapters refused, by why.", "reason")
         self.rollout_condition = self._gauge("rollout_condition", "1 while the condition holds.", "condition")

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -434,12 +435,18 @@ class HaltRow(SQLModel, table=True):
 
 
 class RolloutRow(SQLModel, table=True):
-    """One change of the adapter in force. The last row is the state in force."""
+    """One change of the assignment (`policies.rollout.Assignment`). The last row is the one in force."""
 
     __tablename__ = "rollout"
     epoch: int = Field(primary_key=True)
     stable: str | None = None
+    canary: str | None = None
+    share: float = Field(
+        default=0.0, sa_column=Column(Float, nullable=False, default=0.0, server_default=text("0"))
+    )
+    """The canary's share of the traffic."""
     previous: str | None = None
+    """The stable adapter before."""
     actor: str
     reason: str
     wish: str = Field(

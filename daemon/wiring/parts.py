@@ -323,10 +323,12 @@ class Wiring:
         return verify(directory, adapter, digest=digest)
 
     @cached_property
-    def target(self) -> ServingTarget:
+    def targets(self) -> tuple[ServingTarget, ...]:
         from connectors.serving.directory import DirectoryTarget
 
-        return DirectoryTarget(self.settings.rollout.directory, now=self.clock.now)
+        return tuple(
+            DirectoryTarget(each.path, name=each.name, now=self.clock.now) for each in self.settings.targets
+        )
 
     @cached_property
     def rollout(self) -> "Rollout":
@@ -335,7 +337,7 @@ class Wiring:
         return Rollout(
             store=self.store,
             file=self.settings.rollout.file,
-            target=self.target,
+            targets=self.targets,
             adapters_dir=self.adapters_dir,
             base=self.base_on_disk.now,
             latch=self.latch,

@@ -10,11 +10,10 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError, RlaifdError
 from daemon.store import halts, rollouts
-from daemon.store.rollouts import InForce
 from policies.basemodel import Base
 from policies.gate.decision import Kind
 from policies.records import Scope
-from policies.rollout import RefusalKind
+from policies.rollout import Assignment, RefusalKind
 
 Verify = Callable[[Path, str], object]
 """`verify(directory, name)` raises AdapterRefusedError naming the file and what is wrong with it."""
@@ -72,7 +71,7 @@ class Admission:
                 "rollout.lead: false for one that only ingests and judges"
             )
 
-    def allowed(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
+    def allowed(self, connection: Connection, adapter: str, state: Assignment) -> Refusal | None:
         """Known, not quarantined, of our base model, passed by the gate against what is in force, and
         promotion not halted.
 
@@ -113,7 +112,7 @@ class Admission:
         why = self._ours.refusal(adapter, base)
         return None if why is None else Refusal(RefusalKind.FOREIGN, why)
 
-    def _judged(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
+    def _judged(self, connection: Connection, adapter: str, state: Assignment) -> Refusal | None:
         judged = rollouts.judged(connection, adapter)
         if judged is None:
             return Refusal(

@@ -7,14 +7,15 @@ that is, so that a kill between decision and promotion loses nothing and an old 
 from typing import Protocol
 
 from daemon.store.evaluations import newest_passed
-from daemon.store.rollouts import InForce, changes
+from daemon.store.rollouts import changes
 from daemon.store.store import Store
+from policies.rollout import Assignment
 
 
 class Promoter(Protocol):
     """The part of `daemon.stages.rollout.Rollout` that this stage uses."""
 
-    def in_force(self) -> InForce: ...
+    def in_force(self) -> Assignment: ...
 
     def promote(self, adapter: str, *, actor: str, reason: str) -> object: ...
 

@@ -5,7 +5,7 @@ The state in force is the file minus the quarantine, and the target mirrors it w
 looks at levels, not at events: it can be called at any time, by several processes, and after any kill.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,14 +28,22 @@ from daemon.stages.rollout.quarantine import take_back
 from daemon.stages.rollout.reporting import Reconciliation, Told
 from daemon.stages.rollout.wishes import Wishes
 from daemon.store import ledger, rollouts
-from daemon.store.rollouts import Change, InForce
+from daemon.store.rollouts import Change
 from daemon.store.store import Store, StoreError
 from policies.basemodel import Base
 from policies.records import Scope
-from policies.rollout import ConditionKind, RefusalKind, RolloutSpec, Wanted, last_good, state_in_force
+from policies.rollout import (
+    Assignment,
+    ConditionKind,
+    RefusalKind,
+    RolloutSpec,
+    Wanted,
+    last_good,
+    state_in_force,
+)
 from policies.states import HaltSource
 
-__all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
+__all__ = ["BASE", "Condition", "Reconciliation", "Rollout"]
 
 FILE_ACTOR = "rollout.yaml"
 QUARANTINE_ACTOR = "quarantine"
@@ -47,7 +55,7 @@ T = TypeVar("T")
 class _Seen:
     """One look at the store: the last change, the newest adapter that may still serve, the quarantine."""
 
-    state: InForce
+    state: Assignment
     last_good: str | None
     quarantined: Mapping[str, str]
     foreign: Mapping[str, str]
@@ -66,7 +74,7 @@ class Rollout:
         *,
         store: Store,
         file: Path,
-        target: ServingTarget,
+        targets: Sequence[ServingTarget],
         adapters_dir: Path,
         base: Callable[[], Base],
         latch: Latch,
@@ -79,13 +87,13 @@ class Rollout:
         self._wishes = Wishes(self._file, seen=adapters_dir.parent / "rollout.seen.json")
         self._latch = latch
         self._clock = clock
-        self._told = Told(metrics)
+        self._told = Told(metrics, targets=[target.name for target in targets])
         self._admission = Admission(adapters_dir=adapters_dir, base=base, verify=verify, clock=clock)
-        self._mirror = Mirror(target=target, admission=self._admission)
-        self._remembered: InForce | None = None
+        self._mirror = Mirror(targets=targets, admission=self._admission)
+        self._remembered: Assignment | None = None
         self._log = log.get("rollout")
 
-    def in_force(self) -> InForce:
+    def in_force(self) -> Assignment:
         """What was decided last. Raises StoreError when the store cannot be read."""
         return self._reading(rollouts.in_force)
 
@@ -157,7 +165,7 @@ class Rollout:
                 return self._reconcile()
             return self._roll_back(state, None, actor=actor, reason=reason)
 
-    def _roll_back(self, state: InForce, to: str | None, *, actor: str, reason: str) -> Reconciliation:
+    def _roll_back(self, state: Assignment, to: str | None, *, actor: str, reason: str) -> Reconciliation:
         goal = self._goal(state, to)
         # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
         self._with_store(
@@ -267,7 +275,7 @@ class Rollout:
         decided = frozenset(change.wish for change in changes if change.wish)
         return _Seen(state, good, quarantined, foreign, decided)
 
-    def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
+    def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> Assignment:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
         for condition in conditions:
             if condition.kind is ConditionKind.QUARANTINED:
@@ -293,16 +301,16 @@ class Rollout:
         actor = FILE_ACTOR if wanted.problem is None else QUARANTINE_ACTOR
         return self._move(seen.state, wanted.stable, actor=actor, reason=reason, action="repoint")
 
-    def _refusal(self, adapter: str | None, state: InForce) -> Refusal | None:
+    def _refusal(self, adapter: str | None, state: Assignment) -> Refusal | None:
         if adapter is None:
             return None
         allowed = self._reading(lambda connection: self._admission.allowed(connection, adapter, state))
         return allowed or self._admission.intact(adapter)
 
-    def _admit(self, adapter: str, *, actor: str, reason: str) -> InForce:
+    def _admit(self, adapter: str, *, actor: str, reason: str) -> Assignment:
         """Checks and changes in one transaction. Raises the refusal."""
 
-        def work(connection: Connection) -> InForce:
+        def work(connection: Connection) -> Assignment:
             rollouts.serialise(connection)
             state = rollouts.in_force(connection)
             if state.stable == adapter:
@@ -314,10 +322,12 @@ class Rollout:
 
         return self._store.write(work)
 
-    def _move(self, state: InForce, goal: str | None, *, actor: str, reason: str, action: str) -> InForce:
+    def _move(
+        self, state: Assignment, goal: str | None, *, actor: str, reason: str, action: str
+    ) -> Assignment:
         """Re-points to what was in force before. A rollback quarantines what it goes back from."""
 
-        def work(connection: Connection) -> InForce:
+        def work(connection: Connection) -> Assignment:
             rollouts.serialise(connection)
             if action == "rollback" and state.stable is not None:
                 rollouts.quarantine(connection, state.stable, reason=reason, at=self._clock.now())
@@ -328,13 +338,13 @@ class Rollout:
     def _advance(
         self,
         connection: Connection,
-        state: InForce,
+        state: Assignment,
         stable: str | None,
         *,
         actor: str,
         reason: str,
         action: str,
-    ) -> InForce:
+    ) -> Assignment:
         now = self._clock.now()
         wish = self._file.digest() if action == "promote" or actor == FILE_ACTOR else ""
         moved = rollouts.advance(
@@ -356,7 +366,7 @@ class Rollout:
         )
         return moved
 
-    def _goal(self, state: InForce, to: str | None) -> str | None:
+    def _goal(self, state: Assignment, to: str | None) -> str | None:
         """Where a rollback goes. Raises RefusedError when there is nowhere."""
         if to is not None and to != BASE:
             return self._reading(lambda connection: goals.named(self._admission, connection, state, to))
@@ -374,10 +384,10 @@ class Rollout:
         process that knows its epoch obeys `stable: null` in the file.
         """
         conditions.append(Condition(ConditionKind.STORE_LOST, " ".join(str(error).split())[:300]))
-        state = self._remembered or InForce(None, 0)
+        state = self._remembered or Assignment(None, 0)
         obeyed = wish is not None and wish.stable is None and not self._wishes.has_lost(wish, state)
         if obeyed and self._remembered is not None:
-            state = InForce(None, state.epoch)
+            state = Assignment(None, state.epoch)
             conditions += self._mirror.tell(state)
         return self._told.reconciled(Reconciliation(False, state.stable, state.epoch, tuple(conditions)))
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from daemon import log
 from daemon.stages.rollout.file import RolloutFile
 from daemon.stages.rollout.mirror import Condition
-from daemon.store.rollouts import InForce
 from policies import durable
-from policies.rollout import ConditionKind, Noted, RolloutSpec, has_lost
+from policies.rollout import Assignment, ConditionKind, Noted, RolloutSpec, has_lost
 
 NEVER = -1
 """The epoch of a content that had lost when it was seen first."""
@@ -29,7 +28,7 @@ class Wishes:
         self._log = log.get("rollout")
 
     def contradiction(
-        self, wish: RolloutSpec, state: InForce, decided: Collection[str], *, leads: bool
+        self, wish: RolloutSpec, state: Assignment, decided: Collection[str], *, leads: bool
     ) -> Condition | None:
         """Why a wish for something else than what is in force is not carried out; None: it may be."""
         wished, served = wish.stable or "the base model", state.stable or "the base model"
@@ -43,11 +42,13 @@ class Wishes:
             return None
         return Condition(ConditionKind.CONTRADICTED, f"{named} {fix}")
 
-    def has_lost(self, wish: RolloutSpec, state: InForce, decided: Collection[str] = ()) -> bool:
+    def has_lost(self, wish: RolloutSpec, state: Assignment, decided: Collection[str] = ()) -> bool:
         """Whether the file is an old wish (`policies.rollout.has_lost`)."""
         return has_lost(wish, self._file.digest(), noted=self._noted(), epoch=state.epoch, decided=decided)
 
-    def note(self, wish: RolloutSpec, before: InForce, state: InForce, decided: Collection[str]) -> None:
+    def note(
+        self, wish: RolloutSpec, before: Assignment, state: Assignment, decided: Collection[str]
+    ) -> None:
         """Notes the file's content when it agrees with what is in force, and when it is new."""
         noted, digest = self._noted(), self._file.digest()
         if wish.stable == state.stable:

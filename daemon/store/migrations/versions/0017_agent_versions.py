@@ -1,4 +1,4 @@
-"""Keep which version of the agent answered, and what a version is told by."""
+"""Keep which version of the agent answered, what a version is told by, and the whole assignment in force."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,3 +37,5 @@ def upgrade() -> None:
     for table in ("trace", "preference", "evaluation"):
         op.add_column(table, sa.Column("agent_version", sa.String(), nullable=True))
     op.add_column("snapshot", sa.Column("agent_versions", JSON, nullable=True))
+    op.add_column("rollout", sa.Column("canary", sa.String(), nullable=True))
+    op.add_column("rollout", sa.Column("share", sa.Float(), nullable=False, server_default=sa.text("0")))

@@ -5,9 +5,9 @@ import structlog
 from sqlalchemy import text
 
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
-from daemon.stages.rollout.rollout import InForce
 from daemon.store import rollouts
 from policies.records import Scope
+from policies.rollout import Assignment
 from policies.states import HaltSource
 from tests.daemon.stages.rollout.world import WHO, A, B, World, kinds
 
@@ -93,7 +93,7 @@ def test_a_command_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 3
     assert small.file.read_bytes() == before
-    assert small.rollout().in_force() == InForce(None, 0)
+    assert small.rollout().in_force() == Assignment(None, 0)
     assert small.memory.serves == []
     assert small.value("rollout_refused_total", reason=why) == 1
 
