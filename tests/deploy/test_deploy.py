@@ -84,7 +84,7 @@ def same(default: Any, written: Any) -> bool:
     if isinstance(default, Path):
         return str(default) == str(written)
     if isinstance(default, tuple) and default and isinstance(default[0], BaseModel):
-        return [each.model_dump(mode="json") for each in default] == written
+        return bool([each.model_dump(mode="json") for each in default] == written)
     return bool(default == (tuple(written) if isinstance(written, list) else written))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from daemon.config.settings import DirectoryTargetConfig
-from tests.daemon.config.test_settings import refused, settings
-from tests.daemon.configuration import TEXT
+from tests.daemon.config.test_settings import refused
+from tests.daemon.configuration import TEXT, settings
 
 OLD = "rollout: {file: rollout.yaml, directory: serving}"
 
