@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Table, exists, func, inspect, or_, select
 
 from daemon.store import agentversions
 from daemon.store.agentversions import of_version
-from daemon.store.evaluations import Evaluation, held
+from daemon.store.evaluations import held
 from daemon.store.tables import AdapterRow, EvaluationRow, TraceRow
 from policies.gate.decision import Agent
 from policies.records import Split
@@ -19,16 +19,22 @@ AWAITED = "awaited_agent_version"
 """In the evidence of an attempt that was held before it sampled: the version that lacked prompts."""
 
 
-def agent_of(connection: Connection, evaluation: Evaluation | None = None) -> Agent | None:
-    """What the traffic and the gate's prompts say of the agent's version; None: none is known."""
+def agent_of(connection: Connection, *, least: int, compared: str | None = None) -> Agent | None:
+    """What the traffic and the gate's prompts say of the agent's version; None: none is known. `compared` is
+    the version whose prompts an attempt answered.
+
+    Prompts are counted up to `least`, and of others it is looked whether there is one, where they matter:
+    that is soon known but for the time after a change, in which the gate waits anyway.
+    """
     current = agentversions.current(connection)
     if current is None:
         return None
     usable = (TRACE.c.split == Split.GATE.value, TRACE.c.refused.is_(None))
-    count = select(func.count(TRACE.c.cluster.distinct())).where(*usable)
-    prompts = int(connection.scalar(count.where(of_version(current))) or 0)
-    others = int(connection.scalar(count.where(~of_version(current))) or 0)
-    return Agent(current, None if evaluation is None else evaluation.agent_version, prompts, others)
+    some = select(TRACE.c.cluster).where(*usable, of_version(current)).distinct().limit(least).subquery()
+    prompts = int(connection.scalar(select(func.count()).select_from(some)) or 0)
+    other = select(TRACE.c.id).where(*usable, ~of_version(current)).limit(1)
+    others = prompts < least and connection.execute(other).first() is not None
+    return Agent(current, compared, prompts, others=others)
 
 
 def outlived(connection: Connection, *, stable: str | None, current: str, limit: int) -> str | None:

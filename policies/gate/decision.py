@@ -44,14 +44,14 @@ class Comparison:
 class Agent:
     """Versions of the agent: which has the most of the traffic, and which one's prompts were answered.
 
-    There are `prompts` gate prompts of the one in the traffic, and `others` of other versions. `compared` is
-    `current` as long as nothing was sampled.
+    There are `prompts` gate prompts of the one in the traffic, counted as far as they are needed; `others`:
+    they are too few, and there are some of other versions. `compared` is None as long as nothing was sampled.
     """
 
     current: str
     compared: str | None
     prompts: int
-    others: int = 0
+    others: bool = False
 
     @property
     def changed(self) -> bool:
@@ -60,7 +60,7 @@ class Agent:
 
     def lacks(self, least: int) -> bool:
         """Whether another version has left the one in the traffic too few prompts."""
-        return self.prompts < least and self.others > 0
+        return self.prompts < least and self.others
 
 
 @dataclass(frozen=True, slots=True)

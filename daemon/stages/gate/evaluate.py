@@ -22,7 +22,7 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.curate.sample import Halts
 from daemon.stages.gate.compare import Compare, Comparing
 from daemon.stages.gate.evidence import asking, figures, gather, show_figures, summary
-from daemon.store import evaluations, ledger, rollouts
+from daemon.store import agentversions, evaluations, ledger, rollouts
 from daemon.store.agentevidence import AWAITED, agent_of, outlived
 from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
@@ -99,7 +99,7 @@ class Evaluate:
         """Takes the oldest undecided attempt, else a new adapter, else a held one, one state further."""
         evaluation = self._store.read(evaluations.undecided)
         if evaluation is None:
-            return self._begin() or self._renew() or self._reconsider()
+            return self._begin() or self._reconsider()
         if evaluation.state == "open":
             return self._sample(self._rebased(evaluation))
         # Without a gate judge nobody will make what is open: the attempt is held, and others have their turn.
@@ -137,17 +137,6 @@ class Evaluate:
         adapter = self._store.read(lambda c: evaluations.unevaluated(c, stable=stable))
         return None if adapter is None else self.open(adapter)
 
-    def _renew(self) -> Advance | None:
-        """A new attempt on an adapter that was held while the agent changed, once there are enough prompts of
-        the version that has the most of the traffic: one attempt a version.
-        """
-        agent = self._store.read(agent_of)
-        if agent is None or agent.prompts < self._spec.gate.min_prompts:
-            return None
-        stable = self._store.read(rollouts.in_force).stable
-        found = self._store.read(lambda c: outlived(c, stable=stable, current=agent.current, limit=MOST_HELD))
-        return None if found is None else self.open(found)
-
     def _rebased(self, evaluation: Evaluation) -> Evaluation:
         """The attempt against what is in force now: before sampling, a newer stable adapter costs nothing."""
         force = self._store.read(rollouts.in_force)
@@ -166,7 +155,7 @@ class Evaluate:
         except HaltedError as error:
             log.info("evaluation_waits", evaluation=evaluation.id, reason=str(error))
             return Advance(evaluation.id, evaluation.adapter, "waiting")
-        agent = self._store.read(lambda c: agent_of(c, evaluation))
+        agent = self._store.read(lambda c: agent_of(c, least=self._spec.gate.min_prompts))
         if agent is not None and agent.lacks(self._spec.gate.min_prompts):
             # Answers to the few prompts of the new version would cost money and decide nothing.
             awaited = {**evaluation.evidence, AWAITED: agent.current}
@@ -263,11 +252,27 @@ class Evaluate:
         stable = self._store.read(rollouts.in_force).stable
         waiting = self._store.read(lambda c: evaluations.held(c, stable=stable, limit=MOST_HELD))
         ready = next((evaluation for evaluation in waiting if self._releasable(evaluation)), None)
-        return None if ready is None else self._decide(ready)
+        return self._renew(stable) if ready is None else self._decide(ready)
+
+    def _renew(self, stable: str | None) -> Advance | None:
+        """A new attempt on an adapter that was held while the agent changed, once there are enough prompts of
+        the version that has the most of the traffic: one attempt a version.
+        """
+        current = self._store.read(agentversions.current)
+        if current is None:
+            return None
+        found = self._store.read(lambda c: outlived(c, stable=stable, current=current, limit=MOST_HELD))
+        if found is None:
+            return None
+        agent = self._store.read(lambda c: agent_of(c, least=self._spec.gate.min_prompts))
+        enough = agent is not None and agent.prompts >= self._spec.gate.min_prompts
+        return self.open(found) if enough else None
 
     def _releasable(self, evaluation: Evaluation) -> bool:
         """Whether the gate would now decide on a held attempt; a sampled one whose comparisons are all in."""
         if not evaluation.evidence.get("prompts"):
+            return False
+        if evaluation.agent_version not in {None, self._store.read(agentversions.current)}:
             return False
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later

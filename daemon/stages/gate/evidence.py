@@ -47,7 +47,7 @@ def gather(
         verification=refused or "",
         quarantined=None if known is None else known.quarantine,
         stable_moved=_moved(connection, evaluation),
-        agent=agent_of(connection, evaluation),
+        agent=agent_of(connection, least=spec.gate.min_prompts, compared=evaluation.agent_version),
     )
 
 
