@@ -8,13 +8,14 @@ from daemon.store import agentversions
 from daemon.store.agentversions import of_version
 from daemon.store.evaluations import held
 from daemon.store.tables import AdapterRow, EvaluationRow, TraceRow
-from policies.gate.decision import Agent
+from policies.gate.decision import Agent, Kind
 from policies.records import Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 ADAPTER = cast(Table, inspect(AdapterRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 
+UNREJECTED = (Kind.HOLD.value, Kind.PROMOTE.value)
 AWAITED = "awaited_agent_version"
 """In the evidence of an attempt that was held before it sampled: the version that lacked prompts."""
 
@@ -38,11 +39,11 @@ def agent_of(connection: Connection, *, least: int, compared: str | None = None)
 
 
 def outlived(connection: Connection, *, stable: str | None, current: str, limit: int) -> str | None:
-    """The adapter of the oldest of the newest held attempts that was made with another version of the agent,
-    or awaited prompts of this one. None where it was compared with this version's prompts before: one attempt
-    a version, whichever way the traffic goes.
+    """The adapter of the oldest of the newest attempts that was held or passed with another version of the
+    agent, or awaited prompts of this one. None where it was compared with this version's prompts before: one
+    attempt a version, whichever way the traffic goes.
     """
-    for attempt in reversed(held(connection, stable=stable, limit=limit)):
+    for attempt in reversed(held(connection, stable=stable, limit=limit, decisions=UNREJECTED)):
         made = attempt.agent_version
         if made == current or (made is None and AWAITED not in attempt.evidence):
             continue

@@ -120,12 +120,16 @@ def newest_passed(connection: Connection) -> Evaluation | None:
     return None
 
 
-def held(connection: Connection, *, stable: str | None, limit: int) -> list[Evaluation]:
-    """Attempts against `stable` that were held and are their adapter's last, newest first."""
+def held(
+    connection: Connection, *, stable: str | None, limit: int, decisions: Sequence[str] = ("hold",)
+) -> list[Evaluation]:
+    """Attempts against `stable` that were held (or decided otherwise) and are their adapter's last, newest
+    first.
+    """
     newest = select(func.max(_E.id)).group_by(_E.adapter)
     query = (
         _evaluations()
-        .where(_E.id.in_(newest), _E.state == "decided", _E.decision == "hold")
+        .where(_E.id.in_(newest), _E.state == "decided", _E.decision.in_(decisions))
         .where(_E.stable.is_(None) if stable is None else _E.stable == stable)
         .order_by(_E.id.desc())
         .limit(limit)

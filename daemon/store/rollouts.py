@@ -51,6 +51,8 @@ class Judged:
     decision: str | None
     reasons: tuple[str, ...]
     stable: str | None
+    agent_version: str | None = None
+    """The version of the agent whose prompts were answered."""
 
 
 def serialise(connection: Connection) -> None:
@@ -153,13 +155,18 @@ def readmit(connection: Connection, name: str) -> bool:
 
 def judged(connection: Connection, adapter: str) -> Judged | None:
     """The gate's last attempt on the adapter; None if there was none."""
-    columns = (EVALUATION.c.state, EVALUATION.c.decision, EVALUATION.c.reasons, EVALUATION.c.stable)
-    query = select(*columns).where(EVALUATION.c.adapter == adapter).order_by(EVALUATION.c.id.desc()).limit(1)
+    names = ("state", "decision", "reasons", "stable", "agent_version")
+    query = (
+        select(*(EVALUATION.c[name] for name in names))
+        .where(EVALUATION.c.adapter == adapter)
+        .order_by(EVALUATION.c.id.desc())
+        .limit(1)
+    )
     found: Any = connection.execute(query).one_or_none()
     if found is None:
         return None
     decision = found.decision if found.state == "decided" else None
-    return Judged(decision, tuple(found.reasons), found.stable)
+    return Judged(decision, tuple(found.reasons), found.stable, found.agent_version)
 
 
 def was_in_force(connection: Connection, name: str) -> bool:

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError, RlaifdError
-from daemon.store import halts, rollouts
+from daemon.store import agentversions, halts, rollouts
+from daemon.store.rollouts import Judged
 from policies.basemodel import Base
 from policies.gate.decision import Kind
 from policies.records import Scope
@@ -127,13 +128,9 @@ class Admission:
             return Refusal(RefusalKind.UNDECIDED, f"{adapter} is held by the gate: {why}")
         if judged.decision != Kind.PROMOTE:
             return Refusal(RefusalKind.REJECTED, f"{adapter} was rejected by the gate: {why}")
-        if judged.stable != state.stable and not rollouts.was_in_force(connection, adapter):
-            return Refusal(
-                RefusalKind.STALE,
-                f"{adapter} was compared with {_named(judged.stable)}, and {_named(state.stable)} is in "
-                f"force now: run `rlaifd evaluate {adapter}`",
-            )
-        return None
+        return (
+            None if rollouts.was_in_force(connection, adapter) else _stale(connection, adapter, judged, state)
+        )
 
     def intact(self, adapter: str) -> Refusal | None:
         """Whether the files are what was published. Hashed again when they look changed, and now and then."""
@@ -149,6 +146,24 @@ class Admission:
             refusal = Refusal(RefusalKind.CORRUPTED, str(error))
         self._verified[adapter] = (seen, now, refusal)
         return refusal
+
+
+def _stale(connection: Connection, adapter: str, judged: Judged, state: Assignment) -> Refusal | None:
+    """Whether what the gate compared it with, and for whom, is what there is now."""
+    if judged.stable != state.stable:
+        return Refusal(
+            RefusalKind.STALE,
+            f"{adapter} was compared with {_named(judged.stable)}, and {_named(state.stable)} is in "
+            f"force now: run `rlaifd evaluate {adapter}`",
+        )
+    current = agentversions.current(connection)
+    if None not in {judged.agent_version, current} and judged.agent_version != current:
+        return Refusal(
+            RefusalKind.STALE,
+            f"{adapter} was compared on prompts of the agent's version {judged.agent_version}, and {current} "
+            f"has the most of the traffic now: run `rlaifd evaluate {adapter}`",
+        )
+    return None
 
 
 def _named(adapter: str | None) -> str:

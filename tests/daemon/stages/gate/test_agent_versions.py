@@ -2,6 +2,7 @@
 
 from sqlalchemy import update
 
+from daemon.store import agentevidence
 from daemon.store.store import Store
 from daemon.store.tables import EvaluationRow, TraceRow
 from policies.gate.decision import Kind
@@ -71,6 +72,17 @@ def test_a_comparison_with_the_old_version_decides_nothing_for_the_new_one(bare:
         "agent version: the comparison was made with prompts of v1, and v2 has the most of the traffic now"
         in held.reasons
     )
+    assert bare.run().decision is Kind.PROMOTE
+    assert [row.agent_version for row in rows(bare.store, EvaluationRow)] == ["v1", "v2"]
+
+
+def test_what_passed_with_the_old_version_is_compared_again(bare: World) -> None:
+    """It is not promoted: a pass that did not come into force in time is none for another agent."""
+    labelled(bare)
+    traffic(bare.store, "v1", gate=20, other=20)
+    assert bare.run().decision is Kind.PROMOTE
+    assert bare.store.read(lambda c: agentevidence.outlived(c, stable=None, current="v1", limit=5)) is None
+    traffic(bare.store, "v2", gate=10, other=60)
     assert bare.run().decision is Kind.PROMOTE
     assert [row.agent_version for row in rows(bare.store, EvaluationRow)] == ["v1", "v2"]
 

@@ -2,14 +2,16 @@
 
 import pytest
 import structlog
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.store import rollouts
-from policies.records import Scope
+from daemon.store.tables import EvaluationRow
+from policies.records import Scope, Split
 from policies.rollout import Assignment
 from policies.states import HaltSource
 from tests.daemon.stages.rollout.world import WHO, A, B, World, kinds
+from tests.daemon.stages.seeding import add_traces, table
 
 
 def refused_for_unknown(_: World) -> None:
@@ -53,6 +55,13 @@ def refused_for_another_comparison(world: World) -> None:
     world.publish(A, against=B)
 
 
+def refused_for_another_agent(world: World) -> None:
+    world.publish(A)
+    made = table(EvaluationRow)
+    world.store.write(lambda c: c.execute(update(made).values(agent_version="v1")))
+    add_traces(world.store, ["new"], Split.TRAIN, agent_version="v2")
+
+
 def refused_for_another_base_model(world: World) -> None:
     world.publish(A)
     world.base_model = "another"
@@ -73,6 +82,7 @@ REFUSALS = [
     (refused_for_a_hold, "undecided", AdapterRefusedError, "held by the gate: only 12 prompts"),
     (refused_for_quarantine, "quarantined", AdapterRefusedError, "quarantined: poisoned"),
     (refused_for_another_comparison, "stale", AdapterRefusedError, f"compared with {B}, and the base model"),
+    (refused_for_another_agent, "stale", AdapterRefusedError, "the agent's version v1, and v2 has the most"),
     (refused_for_another_base_model, "foreign", AdapterRefusedError, "was trained on base, and the policy"),
     (refused_for_a_halt, "halted", HaltedError, "promotion is halted (people disagree)"),
 ]
