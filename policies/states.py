@@ -41,7 +41,7 @@ class CallOutcome(StrEnum):
     """No call was made: a stored answer served. Rows of calls do not have it."""
 
 
-class Ending(StrEnum):
+class AnswerEnding(StrEnum):
     """Whether a limit of length cut an answer off."""
 
     WHOLE = "whole"

@@ -23,7 +23,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
-from daemon.config.targets import with_targets
+from daemon.config.targets import SERVING, TargetConfig, require_apart, with_targets
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
 from policies.agentversion import Rule
@@ -208,20 +208,6 @@ class RolloutConfig(Configured):
     serves, and needs neither the adapters nor the rollout file."""
 
 
-class DirectoryTargetConfig(Configured):
-    """A directory that a server follows: `current` is a link to the served adapter, `current.json` names it
-    with the epoch.
-    """
-
-    type: Literal["directory"]
-    name: SourceName = "directory"
-    path: Path
-
-
-TargetConfig = DirectoryTargetConfig
-"""One of the types of targets, told by `type`."""
-
-
 class WebConfig(Configured):
     """The HTTP listener."""
 
@@ -306,9 +292,7 @@ class Settings(BaseSettings):
     """Independence rules that are set aside, by name."""
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
-    targets: tuple[TargetConfig, ...] = Field(
-        default=(DirectoryTargetConfig(type="directory", path=Path("serving")),), min_length=1
-    )
+    targets: tuple[TargetConfig, ...] = Field(default=SERVING, min_length=1)
     """Where adapters are served. Each is brought to what is in force by itself."""
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
@@ -354,12 +338,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _targets_are_apart(self) -> "Settings":
-        for key in ("name", "path"):
-            seen: dict[Any, int] = {}
-            for number, target in enumerate(self.targets):
-                first = seen.setdefault(getattr(target, key), number)
-                if first != number:
-                    raise ValueError(f"targets.{number}.{key} is that of targets.{first}: give each its own")
+        require_apart(self.targets)
         return self
 
     @model_validator(mode="after")

@@ -1,9 +1,39 @@
-"""How the first version wrote its one target: `rollout.directory`."""
+"""Where adapters are served, as it is configured, and how the first version wrote its one target."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from policies.configured import misfit
+from pydantic import Field
+
+from policies.configured import Configured, misfit
+
+TargetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class DirectoryTargetConfig(Configured):
+    """A directory that a server follows: `current` is a link to the served adapter, `current.json` names it
+    with the epoch.
+    """
+
+    type: Literal["directory"]
+    name: TargetName = "directory"
+    path: Path
+
+
+TargetConfig = DirectoryTargetConfig
+"""One of the types of targets, told by `type`."""
+SERVING = (DirectoryTargetConfig(type="directory", path=Path("serving")),)
+
+
+def require_apart(targets: Sequence[TargetConfig]) -> None:
+    """Raises ValueError where two targets have one name or one place."""
+    for key in ("name", "path"):
+        seen: dict[Any, int] = {}
+        for number, target in enumerate(targets):
+            first = seen.setdefault(getattr(target, key), number)
+            if first != number:
+                raise ValueError(f"targets.{number}.{key} is that of targets.{first}: give each its own")
 
 
 def with_targets(written: Any) -> Any:

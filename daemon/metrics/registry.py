@@ -11,11 +11,11 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from connectors.events import SkipReason
-from policies.gate.decision import Kind
+from policies.gate.decision import DecisionKind
 from policies.records import Role, Scope
 from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.selection import Reason
-from policies.states import AlertResult, CallOutcome, Ending, HaltSource, PromptOutcome, RecordOutcome
+from policies.states import AlertResult, AnswerEnding, CallOutcome, HaltSource, PromptOutcome, RecordOutcome
 from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
@@ -107,8 +107,8 @@ class Metrics:
 
     def answered(self, origin: str, *, whole: int, cut: int) -> None:
         """Counts answers of one of `ANSWER_ORIGINS`."""
-        self.answers.labels(origin, Ending.WHOLE).inc(whole)
-        self.answers.labels(origin, Ending.CUT).inc(cut)
+        self.answers.labels(origin, AnswerEnding.WHOLE).inc(whole)
+        self.answers.labels(origin, AnswerEnding.CUT).inc(cut)
 
     def _judging(self) -> None:
         self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", "judge", "outcome")
@@ -219,7 +219,7 @@ class Metrics:
             (self.judge_calls, judges, CallOutcome),
             (self.reward, judges, SLOTS),
             (self.halts, Scope, HaltSource),
-            (self.answers, ANSWER_ORIGINS, Ending),
+            (self.answers, ANSWER_ORIGINS, AnswerEnding),
         ]
         for metric, firsts, seconds in fixed:
             for first, second in product(firsts, seconds):
@@ -230,7 +230,7 @@ class Metrics:
             (self.source_stopped, sources),
             (self.cost, judges),
             (self.budget_short, judges),
-            (self.gate_decisions, Kind),
+            (self.gate_decisions, DecisionKind),
             (self.alerts, AlertResult),
             (self.halt_active, Scope),
             (self.promotions, ChangeKind),

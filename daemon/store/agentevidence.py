@@ -8,19 +8,19 @@ from daemon.store import agentversions
 from daemon.store.agentversions import of_version
 from daemon.store.evaluations import held
 from daemon.store.tables import AdapterRow, EvaluationRow, TraceRow
-from policies.gate.decision import Agent, Kind
+from policies.gate.decision import AgentEvidence, DecisionKind
 from policies.records import Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 ADAPTER = cast(Table, inspect(AdapterRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 
-UNREJECTED = (Kind.HOLD.value, Kind.PROMOTE.value)
+UNREJECTED = (DecisionKind.HOLD.value, DecisionKind.PROMOTE.value)
 AWAITED = "awaited_agent_version"
 """In the evidence of an attempt that was held before it sampled: the version that lacked prompts."""
 
 
-def agent_of(connection: Connection, *, least: int, compared: str | None = None) -> Agent | None:
+def agent_of(connection: Connection, *, least: int, compared: str | None = None) -> AgentEvidence | None:
     """What the traffic and the gate's prompts say of the agent's version; None: none is known. `compared` is
     the version whose prompts an attempt answered.
 
@@ -35,7 +35,7 @@ def agent_of(connection: Connection, *, least: int, compared: str | None = None)
     prompts = int(connection.scalar(select(func.count()).select_from(some)) or 0)
     other = select(TRACE.c.id).where(*usable, ~of_version(current)).limit(1)
     others = prompts < least and connection.execute(other).first() is not None
-    return Agent(current, compared, prompts, others=others)
+    return AgentEvidence(current, compared, prompts, others=others)
 
 
 def outlived(connection: Connection, *, stable: str | None, current: str, limit: int) -> str | None:

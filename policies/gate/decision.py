@@ -21,7 +21,7 @@ Result = Literal["win", "tie", "loss", "undecided"]
 VALUES: Mapping[str, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
 
-class Kind(StrEnum):
+class DecisionKind(StrEnum):
     """What the gate says of an adapter."""
 
     PROMOTE = "promote"
@@ -41,7 +41,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentEvidence:
     """Versions of the agent: which has the most of the traffic, and which one's prompts were answered.
 
     There are `prompts` gate prompts of the one in the traffic, counted as far as they are needed; `others`:
@@ -89,7 +89,7 @@ class Evidence:
     """Why the adapter is quarantined."""
     stable_moved: str | None = None
     """What became of the stable adapter while the candidate was evaluated against it."""
-    agent: Agent | None = None
+    agent: AgentEvidence | None = None
     """None: no version of the agent is known."""
 
 
@@ -97,7 +97,7 @@ class Evidence:
 class Finding:
     """One thing that speaks against promotion."""
 
-    kind: Literal[Kind.HOLD, Kind.REJECT]
+    kind: Literal[DecisionKind.HOLD, DecisionKind.REJECT]
     reason: str
 
 
@@ -105,7 +105,7 @@ class Finding:
 class Decision:
     """What the gate concluded, with every reason, rejecting ones first."""
 
-    kind: Kind
+    kind: DecisionKind
     reasons: tuple[str, ...]
     win_rate: Interval | None = None
 
@@ -118,13 +118,15 @@ def decide(evidence: Evidence, limits: GateRule, rules: Sequence[Rule] | None = 
     evaluated = RULES if rules is None else tuple(rules)
     found = [finding for rule in evaluated for finding in rule(evidence, limits)]
     interval = rate_of(evidence.comparisons, limits)
-    rejecting = tuple(finding.reason for finding in found if finding.kind is Kind.REJECT)
-    holding = tuple(finding.reason for finding in found if finding.kind is Kind.HOLD)
+    rejecting = tuple(finding.reason for finding in found if finding.kind is DecisionKind.REJECT)
+    holding = tuple(finding.reason for finding in found if finding.kind is DecisionKind.HOLD)
     if not evaluated:
-        return Decision(Kind.HOLD, ("no rule was evaluated",), interval)
+        return Decision(DecisionKind.HOLD, ("no rule was evaluated",), interval)
     if found:
-        return Decision(Kind.REJECT if rejecting else Kind.HOLD, rejecting + holding, interval)
-    return Decision(Kind.PROMOTE, (_case(evidence, limits, interval),), interval)
+        return Decision(
+            DecisionKind.REJECT if rejecting else DecisionKind.HOLD, rejecting + holding, interval
+        )
+    return Decision(DecisionKind.PROMOTE, (_case(evidence, limits, interval),), interval)
 
 
 def rate_of(comparisons: Sequence[Comparison], limits: GateRule) -> Interval | None:
@@ -136,26 +138,28 @@ def rate_of(comparisons: Sequence[Comparison], limits: GateRule) -> Interval | N
 def verified(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
     """The adapter's files are what its manifest says, and nobody quarantined it."""
     if evidence.verified is None:
-        yield Finding(Kind.HOLD, "adapter: not verified")
+        yield Finding(DecisionKind.HOLD, "adapter: not verified")
     elif not evidence.verified:
-        yield Finding(Kind.REJECT, f"adapter: does not verify: {evidence.verification or 'no reason given'}")
+        yield Finding(
+            DecisionKind.REJECT, f"adapter: does not verify: {evidence.verification or 'no reason given'}"
+        )
     if evidence.quarantined is not None:
-        yield Finding(Kind.REJECT, f"adapter: quarantined: {evidence.quarantined}")
+        yield Finding(DecisionKind.REJECT, f"adapter: quarantined: {evidence.quarantined}")
 
 
 def unhalted(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
     """Promotion is not halted. A halt state that could not be read counts as halted."""
     if evidence.halts is None:
-        yield Finding(Kind.HOLD, "halt: the halts could not be read")
+        yield Finding(DecisionKind.HOLD, "halt: the halts could not be read")
         return
     for reason in evidence.halts:
-        yield Finding(Kind.HOLD, f"halt: promotion is halted: {reason}")
+        yield Finding(DecisionKind.HOLD, f"halt: promotion is halted: {reason}")
 
 
 def same_stable(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
     """The stable adapter is still the one that the candidate was compared with."""
     if evidence.stable_moved is not None:
-        yield Finding(Kind.HOLD, f"stable: {evidence.stable_moved}")
+        yield Finding(DecisionKind.HOLD, f"stable: {evidence.stable_moved}")
 
 
 def same_agent(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
@@ -165,13 +169,13 @@ def same_agent(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         return
     if agent.changed:
         yield Finding(
-            Kind.HOLD,
+            DecisionKind.HOLD,
             f"agent version: the comparison was made with prompts of {agent.compared}, and {agent.current} "
             "has the most of the traffic now",
         )
     if agent.lacks(limits.min_prompts):
         yield Finding(
-            Kind.HOLD,
+            DecisionKind.HOLD,
             f"agent version: {agent.current} has {agent.prompts} gate prompts so far; {limits.min_prompts} "
             "are needed",
         )
@@ -180,29 +184,30 @@ def same_agent(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
 def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate wins more often than the limit, surely, on enough prompts and not just the easy ones."""
     if not evidence.gate_judge:
-        yield Finding(Kind.HOLD, "win rate: no gate judge is configured (judges.gate)")
+        yield Finding(DecisionKind.HOLD, "win rate: no gate judge is configured (judges.gate)")
     asked = len(evidence.comparisons)
     decided = sum(one.result != "undecided" for one in evidence.comparisons)
     interval = rate_of(evidence.comparisons, limits)
     if interval is not None and decided >= limits.min_prompts and interval.upper < limits.min_win_rate:
         yield Finding(
-            Kind.REJECT, f"win rate: {_figures(evidence, interval)} is below {limits.min_win_rate:g}"
+            DecisionKind.REJECT, f"win rate: {_figures(evidence, interval)} is below {limits.min_win_rate:g}"
         )
         return
     if decided < limits.min_prompts:
         yield Finding(
-            Kind.HOLD,
+            DecisionKind.HOLD,
             f"win rate: {decided} of {asked} gate prompts were decided; {limits.min_prompts} are needed",
         )
     elif decided < COVERAGE_FLOOR * asked:
         yield Finding(
-            Kind.HOLD,
+            DecisionKind.HOLD,
             f"win rate: the judge decided {decided} of {asked} gate prompts, fewer than "
             f"{COVERAGE_FLOOR:.0%}: what it decides is what is easy for it",
         )
     if interval is not None and interval.lower <= limits.min_win_rate <= interval.upper:
         yield Finding(
-            Kind.HOLD, f"win rate undecided: {_figures(evidence, interval)}, {_more(interval, limits)}"
+            DecisionKind.HOLD,
+            f"win rate undecided: {_figures(evidence, interval)}, {_more(interval, limits)}",
         )
 
 
@@ -210,12 +215,13 @@ def near(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate is not further from the stable policy than the KL ceiling."""
     kl = evidence.kl_sequence
     if kl is None:
-        yield Finding(Kind.HOLD, "KL: not measured")
+        yield Finding(DecisionKind.HOLD, "KL: not measured")
     elif not math.isfinite(kl):
-        yield Finding(Kind.REJECT, f"KL: {kl} nats per sequence is not finite")
+        yield Finding(DecisionKind.REJECT, f"KL: {kl} nats per sequence is not finite")
     elif kl > limits.max_kl_nats:
         yield Finding(
-            Kind.REJECT, f"KL: {kl:.1f} nats per sequence is above the ceiling of {limits.max_kl_nats:g}"
+            DecisionKind.REJECT,
+            f"KL: {kl:.1f} nats per sequence is above the ceiling of {limits.max_kl_nats:g}",
         )
 
 
@@ -223,20 +229,20 @@ def diverse(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate's entropy lies within the band around the stable one's."""
     candidate, stable = evidence.entropy_candidate, evidence.entropy_stable
     if candidate is None or stable is None:
-        yield Finding(Kind.HOLD, "entropy: not measured on both arms")
+        yield Finding(DecisionKind.HOLD, "entropy: not measured on both arms")
         return
     if not math.isfinite(candidate) or candidate < 0:
-        yield Finding(Kind.REJECT, f"entropy: {candidate} nats per token is no entropy")
+        yield Finding(DecisionKind.REJECT, f"entropy: {candidate} nats per token is no entropy")
         return
     if not math.isfinite(stable) or stable <= 0:
         yield Finding(
-            Kind.HOLD, f"entropy: the stable policy's is {stable} nats per token, which gives no band"
+            DecisionKind.HOLD, f"entropy: the stable policy's is {stable} nats per token, which gives no band"
         )
         return
     ratio = candidate / stable
     if not limits.min_entropy_ratio <= ratio <= limits.max_entropy_ratio:
         yield Finding(
-            Kind.REJECT,
+            DecisionKind.REJECT,
             f"entropy: {candidate:.3f} nats per token is {ratio:.2f} times the stable policy's "
             f"{stable:.3f}; the band is {limits.min_entropy_ratio:g} to {limits.max_entropy_ratio:g}",
         )
@@ -249,7 +255,7 @@ def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     more = evidence.cut_candidate - evidence.cut_stable
     if more > limits.max_cut_excess * evidence.answered:
         yield Finding(
-            Kind.HOLD,
+            DecisionKind.HOLD,
             f"cut off: {_cut(evidence)}; more than {limits.max_cut_excess:.0%} apart: raise "
             "policy.sampling.max_new_tokens and evaluate again",
         )
@@ -258,21 +264,25 @@ def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
 def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
     """People surely agree with every judge more often than the limit."""
     if not evidence.alignment:
-        yield Finding(Kind.HOLD, "alignment: of no judge is it known")
+        yield Finding(DecisionKind.HOLD, "alignment: of no judge is it known")
     for role, found in evidence.alignment.items():
         name = f"alignment of the {role.value} judge"
         if found is None or found.ratio is None:
-            yield Finding(Kind.HOLD, f"{name}: unknown, no labelled pair that it decided")
+            yield Finding(DecisionKind.HOLD, f"{name}: unknown, no labelled pair that it decided")
         elif found.labels < limits.min_labels:
-            yield Finding(Kind.HOLD, f"{name}: {found.labels} labelled pairs; {limits.min_labels} are needed")
+            yield Finding(
+                DecisionKind.HOLD, f"{name}: {found.labels} labelled pairs; {limits.min_labels} are needed"
+            )
         elif found.lower <= limits.min_alignment:
             yield Finding(
-                Kind.HOLD,
+                DecisionKind.HOLD,
                 f"{name}: {found.ratio:.1%} of {found.labels} pairs, lower bound {found.lower:.1%} "
                 f"is not above {limits.min_alignment:.1%}",
             )
         elif found.standing is not Standing.OK:
-            yield Finding(Kind.HOLD, f"{name}: {found.standing.value}, it decided {_percent(found.coverage)}")
+            yield Finding(
+                DecisionKind.HOLD, f"{name}: {found.standing.value}, it decided {_percent(found.coverage)}"
+            )
 
 
 RULES: tuple[Rule, ...] = (

@@ -7,22 +7,22 @@ import pytest
 from prometheus_client import Counter, Gauge
 
 from daemon.metrics.registry import Metrics
-from policies.gate.decision import Kind
+from policies.gate.decision import DecisionKind
 from policies.records import Scope
 from policies.rollout import ChangeKind, ConditionKind, RefusalKind
-from policies.states import AlertResult, CallOutcome, Ending, HaltSource, PromptOutcome, RecordOutcome
+from policies.states import AlertResult, AnswerEnding, CallOutcome, HaltSource, PromptOutcome, RecordOutcome
 from tests.deploy.test_observability import dashboard_queries, rules
 
 SHOWN: dict[tuple[str, str], type[StrEnum]] = {
     ("records", "outcome"): RecordOutcome,
     ("judge_calls", "outcome"): CallOutcome,
-    ("answers", "ending"): Ending,
+    ("answers", "ending"): AnswerEnding,
     ("sampling_prompts", "outcome"): PromptOutcome,
     ("halts", "source"): HaltSource,
     ("halts", "scope"): Scope,
     ("halt_active", "scope"): Scope,
     ("alerts", "result"): AlertResult,
-    ("gate_decisions", "decision"): Kind,
+    ("gate_decisions", "decision"): DecisionKind,
     ("promotions", "kind"): ChangeKind,
     ("rollout_refused", "reason"): RefusalKind,
     ("rollout_condition", "condition"): ConditionKind,

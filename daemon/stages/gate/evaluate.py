@@ -28,7 +28,7 @@ from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
-from policies.gate.decision import Decision, Kind, decide
+from policies.gate.decision import Decision, DecisionKind, decide
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
 from policies.training.jobs import CompareResult
@@ -54,7 +54,7 @@ class Advance:
     evaluation_id: int
     adapter: str
     did: Literal["opened", "searched", "sampled", "failed", "waiting", "decided", "reconsidered"]
-    decision: Kind | None = None
+    decision: DecisionKind | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -277,7 +277,7 @@ class Evaluate:
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later
         evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._versions, refused=None))
-        return decide(evidence, self._spec.gate).kind is not Kind.HOLD
+        return decide(evidence, self._spec.gate).kind is not DecisionKind.HOLD
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None

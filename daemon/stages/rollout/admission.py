@@ -12,7 +12,7 @@ from daemon.errors import AdapterRefusedError, HaltedError, RefusedError, Rlaifd
 from daemon.store import agentversions, halts, rollouts
 from daemon.store.rollouts import Judged
 from policies.basemodel import Base
-from policies.gate.decision import Kind
+from policies.gate.decision import DecisionKind
 from policies.records import Scope
 from policies.rollout import Assignment, RefusalKind
 
@@ -124,9 +124,9 @@ class Admission:
                 RefusalKind.UNDECIDED, f"{adapter} is still being evaluated: wait for the gate's decision"
             )
         why = "; ".join(judged.reasons) or "no reason recorded"
-        if judged.decision == Kind.HOLD:
+        if judged.decision == DecisionKind.HOLD:
             return Refusal(RefusalKind.UNDECIDED, f"{adapter} is held by the gate: {why}")
-        if judged.decision != Kind.PROMOTE:
+        if judged.decision != DecisionKind.PROMOTE:
             return Refusal(RefusalKind.REJECTED, f"{adapter} was rejected by the gate: {why}")
         return (
             None if rollouts.was_in_force(connection, adapter) else _stale(connection, adapter, judged, state)

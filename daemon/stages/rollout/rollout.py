@@ -5,8 +5,7 @@ The state in force is the file minus the quarantine, and the target mirrors it w
 looks at levels, not at events: it can be called at any time, by several processes, and after any kill.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ from daemon.stages.rollout.goal import BASE
 from daemon.stages.rollout.mirror import Condition, Mirror
 from daemon.stages.rollout.quarantine import take_back
 from daemon.stages.rollout.reporting import Reconciliation, Told
+from daemon.stages.rollout.storelook import StoreLook, look
 from daemon.stages.rollout.wishes import Wishes
 from daemon.store import ledger, rollouts
 from daemon.store.rollouts import Change
@@ -38,7 +38,6 @@ from policies.rollout import (
     RefusalKind,
     RolloutSpec,
     Wanted,
-    last_good,
     state_in_force,
 )
 from policies.states import HaltSource
@@ -49,19 +48,6 @@ FILE_ACTOR = "rollout.yaml"
 QUARANTINE_ACTOR = "quarantine"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One look at the store: the last change, the newest adapter that may still serve, the quarantine."""
-
-    state: Assignment
-    last_good: str | None
-    quarantined: Mapping[str, str]
-    foreign: Mapping[str, str]
-    """Adapters of another base model than the policy's, each with what that says."""
-    decided: frozenset[str]
-    """Digests of the files that were brought into force."""
 
 
 class Rollout:
@@ -235,7 +221,7 @@ class Rollout:
             conditions.append(Condition(ConditionKind.FILE_INVALID, str(error)))
             return None
 
-    def _wanted(self, wish: RolloutSpec | None, seen: _Seen, conditions: list[Condition]) -> Wanted:
+    def _wanted(self, wish: RolloutSpec | None, seen: StoreLook, conditions: list[Condition]) -> Wanted:
         wanted = state_in_force(wish, seen.quarantined, seen.last_good)
         if wish is not None and wish.stable is not None and wish.stable in seen.quarantined:
             why = seen.quarantined[wish.stable]
@@ -249,7 +235,12 @@ class Rollout:
         return wanted
 
     def _uncontradicted(
-        self, wish: RolloutSpec | None, seen: _Seen, wanted: Wanted, conditions: list[Condition], leads: bool
+        self,
+        wish: RolloutSpec | None,
+        seen: StoreLook,
+        wanted: Wanted,
+        conditions: list[Condition],
+        leads: bool,
     ) -> Wanted:
         """What is wanted, but for a wish that has lost to another or is not this daemon's to carry out."""
         if wish is None or wanted.problem is not None or wish.stable == seen.state.stable:
@@ -260,22 +251,10 @@ class Rollout:
         conditions.append(found)
         return Wanted(seen.last_good, "the file is contradicted")
 
-    def _look(self, connection: Connection) -> _Seen:
-        """What is in force stays when the policy's base model changes; nothing goes back to another one's."""
-        quarantined = rollouts.quarantined(connection)
-        state = rollouts.in_force(connection)
-        foreign = {
-            name: refusal.message
-            for name, base in rollouts.bases(connection).items()
-            if (refusal := self._admission.foreign(name, base)) is not None
-        }
-        changes = rollouts.changes(connection)
-        history = (change.stable for change in changes)
-        good = last_good(history, in_force=state.stable, quarantined=quarantined, foreign=foreign)
-        decided = frozenset(change.wish for change in changes if change.wish)
-        return _Seen(state, good, quarantined, foreign, decided)
+    def _look(self, connection: Connection) -> StoreLook:
+        return look(self._admission, connection)
 
-    def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> Assignment:
+    def _settle(self, seen: StoreLook, wanted: Wanted, conditions: list[Condition]) -> Assignment:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
         for condition in conditions:
             if condition.kind is ConditionKind.QUARANTINED:

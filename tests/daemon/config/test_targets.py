@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config.settings import DirectoryTargetConfig
+from daemon.config.targets import DirectoryTargetConfig
 from tests.daemon.config.test_settings import refused
 from tests.daemon.configuration import TEXT, settings
 

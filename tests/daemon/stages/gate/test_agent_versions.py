@@ -5,7 +5,7 @@ from sqlalchemy import update
 from daemon.store import agentevidence
 from daemon.store.store import Store
 from daemon.store.tables import EvaluationRow, TraceRow
-from policies.gate.decision import Kind
+from policies.gate.decision import DecisionKind
 from policies.records import Split
 from tests.daemon.stages.gate.world import NAME, World
 from tests.daemon.stages.seeding import Within, add_labelled, add_traces, at_once, rows, table
@@ -36,7 +36,7 @@ def test_the_gate_asks_about_the_version_with_the_most_traffic(bare: World) -> N
     traffic(bare.store, None, gate=5)
     traffic(bare.store, "v1", gate=10)
     traffic(bare.store, "v2", gate=20, other=40)
-    assert bare.run().decision is Kind.PROMOTE
+    assert bare.run().decision is DecisionKind.PROMOTE
     ((names, *_),) = bare.comparer.calls
     assert {name.split("-")[0] for name in names} == {"v2", "None"}
     assert len(names) == 25
@@ -49,11 +49,11 @@ def test_a_new_version_holds_until_it_has_enough_prompts(bare: World) -> None:
     traffic(bare.store, "v1", gate=20)
     traffic(bare.store, "v2", gate=9, other=60)
     held = bare.run()
-    assert (held.decision, bare.comparer.calls) == (Kind.HOLD, [])
+    assert (held.decision, bare.comparer.calls) == (DecisionKind.HOLD, [])
     assert "agent version: v2 has 9 gate prompts so far; 10 are needed" in held.reasons
     assert bare.stage().advance() is None
     add_traces(bare.store, ["v2-more"], Split.GATE, agent_version="v2")
-    assert bare.run().decision is Kind.PROMOTE
+    assert bare.run().decision is DecisionKind.PROMOTE
     ((names, *_),) = bare.comparer.calls
     assert len(names) == 10
     assert bare.stage().advance() is None
@@ -67,12 +67,12 @@ def test_a_comparison_with_the_old_version_decides_nothing_for_the_new_one(bare:
         bare.stage().advance()
     traffic(bare.store, "v2", gate=10, other=60)
     held = bare.run()
-    assert held.decision is Kind.HOLD
+    assert held.decision is DecisionKind.HOLD
     assert (
         "agent version: the comparison was made with prompts of v1, and v2 has the most of the traffic now"
         in held.reasons
     )
-    assert bare.run().decision is Kind.PROMOTE
+    assert bare.run().decision is DecisionKind.PROMOTE
     assert [row.agent_version for row in rows(bare.store, EvaluationRow)] == ["v1", "v2"]
 
 
@@ -80,10 +80,10 @@ def test_what_passed_with_the_old_version_is_compared_again(bare: World) -> None
     """It is not promoted: a pass that did not come into force in time is none for another agent."""
     labelled(bare)
     traffic(bare.store, "v1", gate=20, other=20)
-    assert bare.run().decision is Kind.PROMOTE
+    assert bare.run().decision is DecisionKind.PROMOTE
     assert bare.store.read(lambda c: agentevidence.outlived(c, stable=None, current="v1", limit=5)) is None
     traffic(bare.store, "v2", gate=10, other=60)
-    assert bare.run().decision is Kind.PROMOTE
+    assert bare.run().decision is DecisionKind.PROMOTE
     assert [row.agent_version for row in rows(bare.store, EvaluationRow)] == ["v1", "v2"]
 
 
@@ -93,7 +93,7 @@ def test_a_version_is_tried_once_however_the_traffic_turns(bare: World) -> None:
     traffic(bare.store, "v1", gate=20)
     traffic(bare.store, "v2", gate=20, other=40)
     bare.comparer.candidate = bare.comparer.stable  # ties: held
-    assert bare.run().decision is Kind.HOLD
+    assert bare.run().decision is DecisionKind.HOLD
     for _ in range(3):
         for version in ("v1", "v2"):
             made = table(TraceRow)
