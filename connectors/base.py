@@ -5,10 +5,12 @@ Every Protocol has a shipped fake in `memory.py` and at least one real implement
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from connectors.events import Found
 from policies.records import Message, Sampled
+from policies.rollout import Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,24 +178,33 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a target serves now: adapter name (None for the base model), and when that was seen."""
+    """What a target serves now, and when that was seen. The epoch is that of the last switch, as far as the
+    target knows it.
+    """
 
-    adapter: str | None
+    assignment: Assignment
     checked_at: float
+
+    @property
+    def adapter(self) -> str | None:
+        """The stable adapter; None: the base model."""
+        return self.assignment.stable
 
 
 class ServingTarget(Protocol):
     """Where adapters are served.
 
-    `serve(adapter, directory, epoch)` makes the target serve exactly that adapter (None: the base model) and
-    returns when it does; it is idempotent, and refuses an epoch lower than one it has seen with FatalError.
-    At every instant, also across a kill, the target names one complete adapter. `served()` asks the target
-    itself. Both raise TransientError when it cannot be reached.
+    `serve(assignment, directories)` makes the target serve exactly that and returns when it does;
+    `directories` has the files of each adapter that the assignment names, by the adapter's name. It is
+    idempotent, and refuses an epoch lower than one it has seen, and an adapter without a directory, with
+    FatalError. At every instant, also across a kill, the target names one complete adapter. `served()` asks
+    the target itself. Both raise TransientError when it cannot be reached. `name` is the user's, and unique.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    def serve(self, adapter: str | None, directory: str | None, epoch: int) -> None: ...
+    def serve(self, assignment: Assignment, directories: Mapping[str, Path]) -> None: ...
 
     def served(self) -> Served: ...
 

@@ -6,13 +6,13 @@ take single answers take a snapshot of pairs as well: `of_pairs` says what it is
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
+from policies import durable
 from policies.records import Frozen, Message, Tokens, canonical, digest
 from policies.snapshot import FORMAT as PAIRS_FORMAT
 from policies.snapshot import Pair, SnapshotError
@@ -74,25 +74,11 @@ class Answers(Frozen):
 
 
 def write(directory: Path, policy: str, answers: Sequence[Answer]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same answers give the same file."""
+    """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same answers give the same file."""
     header = AnswersHeader(answers=len(answers), policy=policy)
     lines = [header.model_dump(mode="json"), *(answer.model_dump(mode="json") for answer in answers)]
     body = b"".join(canonical(line) + b"\n" for line in lines)
-    name = hashlib.sha256(body).hexdigest()
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.jsonl"
-    temporary = directory / f".tmp-{os.getpid()}-{name}"
-    with temporary.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return name, path
+    return durable.write_named(directory, body, suffix=".jsonl")
 
 
 def read(path: Path, expected: str | None = None) -> Answers:

@@ -6,13 +6,13 @@ digest identifies what a run learned from.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
+from policies import durable
 from policies.records import Frozen, Message, Tokens, canonical
 
 FORMAT: Literal["rlaifd-snapshot-1"] = "rlaifd-snapshot-1"
@@ -86,19 +86,8 @@ def encoded(policy: str, pairs: Sequence[Pair]) -> bytes:
 
 
 def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
-    body = encoded(policy, pairs)
-    name = hashlib.sha256(body).hexdigest()
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.jsonl"
-    temporary = directory / f".tmp-{os.getpid()}-{name}"
-    with temporary.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync(directory)
-    return name, path
+    """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same pairs give the same file."""
+    return durable.write_named(directory, encoded(policy, pairs), suffix=".jsonl")
 
 
 def read(path: Path, expected: str | None = None) -> Snapshot:
@@ -127,11 +116,3 @@ def _parse(model: type[T], path: Path, number: int, line: bytes) -> T:
         raise SnapshotError(f"{path}: line {number}: {where}: {problem['msg']}") from None
     except ValueError as error:
         raise SnapshotError(f"{path}: line {number}: {error}") from None
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,6 +36,13 @@ def test_help_loads_no_database_and_no_sdk() -> None:
     )
 
 
+def test_files_are_made_durable_in_one_place() -> None:
+    """Only `policies/durable` syncs: a copy of it would be a second chance to forget a step."""
+    rooms = [path for room in ("policies", "connectors", "daemon") for path in (ROOT / room).rglob("*.py")]
+    syncing = [path for path in rooms if "fsync(" in path.read_text(encoding="utf-8")]
+    assert syncing == [ROOT / "policies" / "durable.py"]
+
+
 def test_imports_point_one_way() -> None:
     """Daemon → connectors → policies, and torch only in policies.training."""
     linter = Path(sys.executable).with_name("lint-imports")

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from daemon.children.launch import blamed, launched, said
 from daemon.errors import RlaifdError
 from daemon.log import get
+from policies import durable
 from policies.launch import Launch
 from policies.training.jobs import (
     JOB,
@@ -153,7 +154,7 @@ class Child(Generic[R]):
         out = self._job.out
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT).unlink(missing_ok=True)
-        (out / JOB).write_text(self._job.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        durable.write(out / JOB, f"{self._job.model_dump_json(indent=1)}\n".encode())
         progress = out / PROGRESS
         self._read = progress.stat().st_size if progress.exists() else 0
         with (out / LOG).open("ab") as output:

@@ -70,6 +70,9 @@ def _adapter(found: Mapping[str, Any]) -> Iterator[str]:
         return
     unit = "answers" if found["answers"] else "pairs"
     yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} {unit}, {_at(snapshot['created_at'])}"
+    if snapshot["agent_versions"]:
+        versions = (f"{count} {name or 'unknown'}" for name, count in snapshot["agent_versions"].items())
+        yield f"agent      {', '.join(versions)}"
     yield from _answers(found["answers"]) if found["answers"] else _pairs(found["pairs"])
 
 

@@ -48,7 +48,9 @@ judges:
 
 rollout:
   file: rollout.yaml
-  directory: serving
+
+targets:
+  - {type: directory, path: serving}
 ...
 """
 

@@ -24,8 +24,10 @@ from pydantic_settings.exceptions import SettingsError
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
 from daemon.config.judges import JudgeConfig, asked, respelt
+from daemon.config.targets import SERVING, TargetConfig, require_apart, with_targets
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
+from policies.agentversion import Rule
 from policies.configured import (
     YEAR_S,
     Configured,
@@ -77,6 +79,8 @@ class JsonlConfig(Configured):
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
+    agent_version: Rule = "auto"
+    """By what versions of the agent are told apart (`policies.agentversion`)."""
     poll_s: Often = 0.5
 
 
@@ -89,6 +93,7 @@ class KafkaConfig(Configured):
     topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
+    agent_version: Rule = "auto"
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
@@ -151,11 +156,9 @@ class TrainingConfig(Configured):
 
 
 class RolloutConfig(Configured):
-    """Where the wanted and the served adapter are named."""
+    """Where the wanted adapter is named, and who brings it into force."""
 
     file: Path = Path("rollout.yaml")
-    directory: Path = Path("serving")
-    """The target: `current` is a link to the served adapter, `current.json` names it with the epoch."""
     auto_promote: bool = True
     """An adapter the gate passed is written into the rollout file by the daemon itself."""
     poll_s: Often = 5.0
@@ -251,6 +254,8 @@ class Settings(BaseSettings):
     """Independence rules that are set aside, by name."""
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
+    targets: tuple[TargetConfig, ...] = Field(default=SERVING, min_length=1)
+    """Where adapters are served. Each is brought to what is in force by itself."""
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
@@ -260,7 +265,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _as_meant(cls, written: Any) -> Any:
-        return as_meant(cls, written)
+        return as_meant(cls, with_targets(written))
 
     @classmethod
     def settings_customise_sources(
@@ -291,6 +296,11 @@ class Settings(BaseSettings):
                     f"sources.{number}.name is that of sources.{first} ({source.name}): only one of them "
                     "would be read: give each its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_are_apart(self) -> "Settings":
+        require_apart(self.targets)
         return self
 
     @model_validator(mode="after")

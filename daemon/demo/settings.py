@@ -56,7 +56,8 @@ def base(
             "device": "cpu",
             "threads": 1,
         },
-        "rollout": {"file": "rollout.yaml", "directory": "serving", "poll_s": 0.5},
+        "rollout": {"file": "rollout.yaml", "poll_s": 0.5},
+        "targets": [{"type": "directory", "path": "serving"}],
         "web": {"host": "127.0.0.1", "port": web_port},
         "stages": {
             "poll_s": 0.5,

@@ -11,52 +11,24 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from connectors.events import SkipReason
+from policies.gate.decision import DecisionKind
 from policies.judging.judges import NamedJudge
 from policies.records import Scope
+from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.selection import Reason
+from policies.states import AlertResult, AnswerEnding, CallOutcome, HaltSource, PromptOutcome, RecordOutcome
 from policies.training.jobs import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped", "feedback", "span")
-JOINED_OUTCOMES = ("stored", "duplicate", "revision")
-CALL_OUTCOMES = (
-    *("ok", "unparseable", "cut_off", "unreadable"),
-    *("timeout", "http_error", "rate_limited", "refused", "reused"),
-)
+JOINED_OUTCOMES = (RecordOutcome.STORED, RecordOutcome.DUPLICATE, RecordOutcome.REVISION)
 ANSWER_ORIGINS = ("logged", "sampled", "challenger", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
-ANSWER_ENDINGS = ("whole", "cut")
-PROMPT_OUTCOMES = ("answered", "refused", "set_aside")
 SLOTS = ("stable", "challenger")
-DECISIONS = ("promote", "hold", "reject")
 JUDGE = ("judge", "role")
 """A judge's name, and its role beside it."""
-HALT_SOURCES = ("guard", "alert", "operator", "rollback")
-REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted")
-CONDITIONS = (
-    "file_invalid",
-    "refused",
-    "contradicted",
-    "quarantined",
-    "corrupted",
-    "foreign",
-    "unserved",
-    "fenced",
-    "store_lost",
-)
 RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
-ALERT_RESULTS = (
-    "halted",
-    "repeated",
-    "resolved",
-    "heartbeat",
-    "ignored",
-    "unauthorized",
-    "malformed",
-    "unavailable",
-)
 
 
 class Metrics:
@@ -114,6 +86,14 @@ class Metrics:
         self.newest_event = self._gauge(
             "data_newest_event_timestamp_seconds", "Time of the newest event stored.", "source"
         )
+        self.agent_versions = self._gauge(
+            "agent_version_traces",
+            "The newest traces, by version of the agent: newest five, other.",
+            "version",
+        )
+        self.agent_versions_lost = self._gauge(
+            "agent_versions_untold", "1 while tools alone tell a source's agent versions: too many.", "source"
+        )
         self.refresh_timestamp = self._gauge(
             "metrics_refresh_timestamp_seconds", "When the gauges read from the store were last refreshed."
         )
@@ -137,8 +117,8 @@ class Metrics:
 
     def answered(self, origin: str, *, whole: int, cut: int) -> None:
         """Counts answers of one of `ANSWER_ORIGINS`."""
-        self.answers.labels(origin, "whole").inc(whole)
-        self.answers.labels(origin, "cut").inc(cut)
+        self.answers.labels(origin, AnswerEnding.WHOLE).inc(whole)
+        self.answers.labels(origin, AnswerEnding.CUT).inc(cut)
 
     def _judging(self) -> None:
         self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", *JUDGE, "outcome")
@@ -223,7 +203,10 @@ class Metrics:
         self.rollout_changed = self._gauge(
             "rollout_changed_timestamp_seconds", "When the adapter in force last changed."
         )
-        self.rollout_ok = self._gauge("rollout_in_sync", "1 when the target serves what is wanted.")
+        self.rollout_ok = self._gauge("rollout_in_sync", "1 when every target serves what is in force.")
+        self.target_ok = self._gauge(
+            "rollout_target_in_sync", "1 when the target serves what is in force.", "target"
+        )
         self.adapter_info = self._gauge("adapter_info", "1, with the adapter in force.", "slot", "adapter")
         self.rollout_refused = self._counter("rollout_refused_total", "Adapters refused, by why.", "reason")
         self.rollout_condition = self._gauge("rollout_condition", "1 while the condition holds.", "condition")
@@ -241,11 +224,11 @@ class Metrics:
     def prepare(self, *, sources: tuple[str, ...], judges: Iterable[NamedJudge]) -> None:
         """Makes the children of the label sets that are known at the start."""
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
-            (self.records, sources, RECORD_OUTCOMES),
+            (self.records, sources, RecordOutcome),
             (self.records_skipped, sources, SkipReason),
             (self.traces_joined, sources, JOINED_OUTCOMES),
-            (self.halts, Scope, HALT_SOURCES),
-            (self.answers, ANSWER_ORIGINS, ANSWER_ENDINGS),
+            (self.halts, Scope, HaltSource),
+            (self.answers, ANSWER_ORIGINS, AnswerEnding),
         ]
         for metric, firsts, seconds in fixed:
             for first, second in product(firsts, seconds):
@@ -254,14 +237,14 @@ class Metrics:
             (self.snapshot_left_out, Reason),
             (self.records_lost, sources),
             (self.source_stopped, sources),
-            (self.gate_decisions, DECISIONS),
-            (self.alerts, ALERT_RESULTS),
+            (self.gate_decisions, DecisionKind),
+            (self.alerts, AlertResult),
             (self.halt_active, Scope),
-            (self.promotions, ("promote", "rollback")),
-            (self.rollout_refused, REFUSALS),
-            (self.rollout_condition, CONDITIONS),
+            (self.promotions, ChangeKind),
+            (self.rollout_refused, RefusalKind),
+            (self.rollout_condition, ConditionKind),
             (self.training_runs, RUN_RESULTS),
-            (self.sampling_prompts, PROMPT_OUTCOMES),
+            (self.sampling_prompts, PromptOutcome),
         ]
         for metric, values in single:
             for value in values:
@@ -270,7 +253,7 @@ class Metrics:
             self._prepare_judge(judge)
 
     def _prepare_judge(self, judge: NamedJudge) -> None:
-        for outcome in CALL_OUTCOMES:
+        for outcome in CallOutcome:
             self.judge_calls.labels(*judge.labels, outcome)
         for slot in SLOTS:
             self.reward.labels(*judge.labels, slot)

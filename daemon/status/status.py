@@ -15,9 +15,10 @@ from daemon.stages.curate.sample import NONE_ASKED_FOR, few
 from daemon.stages.train.schedule import Due
 from daemon.status.needs import needs, waits
 from daemon.status.readiness import as_object, stock_of
-from daemon.store import alignment, candidates, queues, spend, tally, verdicts
+from daemon.store import agentversions, alignment, candidates, queues, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
+from policies.agentversion import UNKNOWN, too_many
 from policies.alignment import Labelled
 from policies.judging.judges import NamedJudge
 from policies.reviewers import Agreement
@@ -53,7 +54,7 @@ class Status:
         `lag` by source, and with what `training` waits.
         """
         looked = self._store.read(self._look)
-        conditions = list(self._conditions())
+        conditions = [*self._conditions(), *looked.pop("untold")]
         device = self._device()
         state = {
             **looked,
@@ -88,6 +89,10 @@ class Status:
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
             "alignment": {judge.name: self._alignment(judge, rows) for judge, rows in people.judged.items()},
+            "agent_versions": {
+                each.version or UNKNOWN: each.traces for each in agentversions.shares(connection)
+            },
+            "untold": [too_many(source) for source, now in agentversions.untold(connection).items() if now],
         }
 
     def _judge(self, connection: Connection, judge: NamedJudge, day: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Preferences: judged prompts in, pairs kept once, and the pairs of a snapshot out."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
@@ -89,6 +90,7 @@ def store_preferences(
 ) -> int:
     """Stores new preferences and marks the prompts; answers how many were new. `sketches` are by trace."""
     known = sketches or {}
+    versions = _versions(connection, [each.trace_id for each in preferences])
     rows = [
         {
             "trace_id": each.trace_id,
@@ -101,6 +103,7 @@ def store_preferences(
             "weight": 1.0,
             "soft": each.soft,
             "verdict_ids": list(each.verdict_ids),
+            "agent_version": versions[each.trace_id],
             "sketch": " ".join(known[each.trace_id]) if each.trace_id in known else None,
             "created_at": now,
         }
@@ -220,12 +223,39 @@ def store_snapshot(
         "pairs": len(held),
         "preference_ids": list(held.preference_ids),
         "candidate_ids": None if held.candidate_ids is None else list(held.candidate_ids),
+        "agent_versions": _held_versions(connection, held),
         "note": note,
         "created_at": now,
     }
     insert_new(connection, SNAPSHOT, [row])
     if left_out is not None:
         connection.execute(update(SNAPSHOT).where(SNAPSHOT.c.id == name).values(left_out=dict(left_out)))
+
+
+def _versions(connection: Connection, trace_ids: Sequence[int]) -> dict[int, str | None]:
+    """The version of the agent of each trace."""
+    found: dict[int, str | None] = {}
+    for start in range(0, len(trace_ids), IDS):
+        query = select(TRACE.c.id, TRACE.c.agent_version)
+        rows = connection.execute(query.where(TRACE.c.id.in_(trace_ids[start : start + IDS])))
+        found |= {row.id: row.agent_version for row in rows}
+    return found
+
+
+def _held_versions(connection: Connection, held: Held) -> dict[str, int]:
+    """How many of what a snapshot holds come from each version of the agent."""
+    if held.candidate_ids is None:
+        ids, of = held.preference_ids, select(PREFERENCE.c.agent_version)
+        column = PREFERENCE.c.id
+    else:
+        of = select(TRACE.c.agent_version).join(CANDIDATE, CANDIDATE.c.trace_id == TRACE.c.id)
+        ids, column = held.candidate_ids, CANDIDATE.c.id
+    counts: Counter[str] = Counter()
+    for start in range(0, len(ids), IDS):
+        counts.update(
+            each or "" for each in connection.scalars(of.where(column.in_(ids[start : start + IDS])))
+        )
+    return dict(counts)
 
 
 def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Judged]]:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -63,6 +64,35 @@ class TraceRow(SQLModel, table=True):
     """
     refused: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """Why its prompt was given to the policy and has no answers; None: it has, or it was not given."""
+    agent_version: str | None = None
+    """Which version of the agent answered (`policies.agentversion`); None: older than that is told, or the
+    source's versions go by name and it has none.
+    """
+
+
+class AgentVersionRow(SQLModel, table=True):
+    """A version of a source's agent, as `policies.agentversion.Version` has it."""
+
+    __tablename__ = "agent_version"
+    __table_args__ = (UniqueConstraint("source", "name"),)
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    name: str
+    tools: str
+    template: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    traces: int = 0
+    last: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, default=0))
+    first_at: float
+    last_at: float
+
+
+class AgentSourceRow(SQLModel, table=True):
+    """A source that had more versions of its agent than can be: until a trace its tools alone tell them."""
+
+    __tablename__ = "agent_source"
+    source: str = Field(primary_key=True)
+    fallen_until: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fallen_at: float
 
 
 class DeadLetterRow(SQLModel, table=True):
@@ -329,6 +359,8 @@ class PreferenceRow(SQLModel, table=True):
     soft: float = 1.0
     """Estimated probability that chosen is the better one."""
     verdict_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    agent_version: str | None = None
+    """That of its trace."""
     sketch: str | None = None
     """Numbers of which pairs that read nearly alike share one; None: it is older than they are."""
     created_at: float = Field(index=True)
@@ -346,6 +378,8 @@ class SnapshotRow(SQLModel, table=True):
     """Preferences that are not in it, by why."""
     candidate_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """The answers that it holds by themselves; None: it holds pairs."""
+    agent_versions: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """How many of what it holds come from each version of the agent ('' where it is not known)."""
     note: str = ""
     created_at: float = Field(index=True)
 
@@ -415,6 +449,8 @@ class EvaluationRow(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     adapter: str = Field(foreign_key="adapter.name", index=True)
     stable: str | None = None
+    agent_version: str | None = None
+    """The version of the agent whose prompts were answered; None: not sampled yet, or not known."""
     state: str = "open"
     """open | judging | decided"""
     epoch: int = 0
@@ -455,12 +491,18 @@ class HaltRow(SQLModel, table=True):
 
 
 class RolloutRow(SQLModel, table=True):
-    """One change of the adapter in force. The last row is the state in force."""
+    """One change of the assignment (`policies.rollout.Assignment`). The last row is the one in force."""
 
     __tablename__ = "rollout"
     epoch: int = Field(primary_key=True)
     stable: str | None = None
+    canary: str | None = None
+    share: float = Field(
+        default=0.0, sa_column=Column(Float, nullable=False, default=0.0, server_default=text("0"))
+    )
+    """The canary's share of the traffic."""
     previous: str | None = None
+    """The stable adapter before."""
     actor: str
     reason: str
     wish: str = Field(

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_,
 from connectors.base import Partition
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Skipped
-from daemon.store import feedback, spans
+from daemon.store import agentversions, feedback, spans
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
+from policies.agentversion import Rule
 from policies.clusters import cluster_of, split_of
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
@@ -96,9 +97,16 @@ def sources(connection: Connection) -> set[str]:
 
 
 def store_batch(
-    connection: Connection, *, source: str, arrivals: Sequence[Arrival], splits: Splits, now: float
+    connection: Connection,
+    *,
+    source: str,
+    arrivals: Sequence[Arrival],
+    splits: Splits,
+    now: float,
+    versions: Rule = "auto",
 ) -> Counts:
-    """Writes a batch and answers what became of it. `now` is seconds since the epoch.
+    """Writes a batch and returns what became of it. `now` is seconds since the epoch; `versions` is by what
+    the agent's versions are told apart.
 
     Two writers of one event on PostgreSQL collide on its natural key: the whole work is then done again
     (`Store.write`), and the later one finds a duplicate.
@@ -106,6 +114,7 @@ def store_batch(
     fresh = _fresh(connection, source, arrivals, now)
     batch = _sort(connection, source, fresh, now)
     _place(connection, batch, splits)
+    _tell(connection, source, batch, versions, now)
     _insert_traces(connection, source, batch, now)
     insert_new(connection, DEAD_LETTER, batch.dead)
     _put_others(connection, source, batch, now)
@@ -114,7 +123,13 @@ def store_batch(
 
 
 def store_traces(
-    connection: Connection, *, source: str, traces: Sequence[Trace], splits: Splits, now: float
+    connection: Connection,
+    *,
+    source: str,
+    traces: Sequence[Trace],
+    splits: Splits,
+    now: float,
+    versions: Rule = "auto",
 ) -> Counts:
     """Writes traces of one source that are of no record by themselves: those joined from parts."""
     batch, counts = _Batch(), Counts()
@@ -122,6 +137,7 @@ def store_traces(
     for trace in traces:
         _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
     _place(connection, batch, splits)
+    _tell(connection, source, batch, versions, now)
     _insert_traces(connection, source, batch, now)
     return counts
 
@@ -249,6 +265,16 @@ def _place(connection: Connection, batch: _Batch, splits: Splits) -> None:
         settled.update((cluster, split) for cluster, split in connection.execute(query))
     for row in batch.traces:
         row["split"] = settled.setdefault(row["cluster"], split_of(row["cluster"], splits).value)
+
+
+def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: float) -> None:
+    """Gives each row the version of the agent that answered."""
+    if not batch.traces:
+        return
+    telling = agentversions.telling(connection, source, rule)
+    for row, trace in zip(batch.traces, batch.outputs, strict=True):
+        row["agent_version"] = telling.tell(trace)
+    agentversions.keep(connection, source, telling, now=now)
 
 
 def _insert_traces(connection: Connection, source: str, batch: _Batch, now: float) -> None:

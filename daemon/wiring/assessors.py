@@ -38,7 +38,7 @@ class Court:
     rubric: Rubric
     metrics: Metrics
     clock: Clock
-    claims: Claims = field(default_factory=Claims)
+    claims: Claims
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     nonce: Callable[[], str] = lambda: secrets.token_hex(8)
     random: Random = field(default_factory=Random)

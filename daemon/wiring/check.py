@@ -68,7 +68,7 @@ def startable(settings: Settings) -> None:
     _trains(settings)
     for key, directory in (
         ("state_dir", settings.state_dir),
-        ("rollout.directory", settings.rollout.directory),
+        *((f"targets.{number}.path", target.path) for number, target in enumerate(settings.targets)),
     ):
         if directory.exists() and not directory.is_dir():
             raise ConfigError(f"{key}: {directory} is not a directory")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from connectors.base import PLAIN_QUESTION, Judge, JudgeRequest, Usage
+from connectors.base import PLAIN_QUESTION, Judge, JudgeRequest, ServingTarget, Usage
 from connectors.errors import ConnectorError, FatalError, PoisonError
 from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, SourceConfig
@@ -53,7 +53,10 @@ def tried(settings: Settings) -> list[Tried]:
         if parts.endpoint is not None:
             found.append(_attempt("policy.sampling", lambda: _sampler(parts)))
         if settings.rollout.lead:
-            found.append(_attempt("rollout.directory", lambda: _target(parts)))
+            found += [
+                _attempt(f"targets.{number}", lambda target=target: _target(target))  # type: ignore[misc]
+                for number, target in enumerate(parts.targets)
+            ]
     finally:
         parts.close()
     return found
@@ -162,6 +165,5 @@ def _sampler(parts: Wiring) -> str:
     return "the policy answers"
 
 
-def _target(parts: Wiring) -> str:
-    served = parts.target.served()
-    return f"{parts.settings.rollout.directory} serves {served.adapter or 'the base model'}"
+def _target(target: ServingTarget) -> str:
+    return f"{target.name} serves {target.served().adapter or 'the base model'}"

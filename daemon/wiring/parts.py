@@ -129,6 +129,7 @@ class Wiring:
             batch_records=stages.batch_records,
             batch_s=stages.batch_s,
             dead_letter_ratio=stages.dead_letter_ratio,
+            versions=source.agent_version,
         )
 
     @cached_property
@@ -178,7 +179,7 @@ class Wiring:
     def _claims(self) -> "Claims":
         from daemon.stages.judge.judge import Claims
 
-        return Claims(self.settings.stages.claim_s, self.settings.stages.claim_batch)
+        return Claims(self.owner, self.settings.stages.claim_s, self.settings.stages.claim_batch)
 
     def forget_judges(self) -> None:
         """Has the judges built anew when they are wanted again: on the event loop of then."""
@@ -197,8 +198,7 @@ class Wiring:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            owner=self.owner,
-            lasting=self._claims,
+            claims=self._claims,
         )
 
     @cached_property
@@ -334,10 +334,12 @@ class Wiring:
         return verify(directory, adapter, digest=digest)
 
     @cached_property
-    def target(self) -> ServingTarget:
+    def targets(self) -> tuple[ServingTarget, ...]:
         from connectors.serving.directory import DirectoryTarget
 
-        return DirectoryTarget(self.settings.rollout.directory, now=self.clock.now)
+        return tuple(
+            DirectoryTarget(each.path, name=each.name, now=self.clock.now) for each in self.settings.targets
+        )
 
     @cached_property
     def rollout(self) -> "Rollout":
@@ -346,7 +348,7 @@ class Wiring:
         return Rollout(
             store=self.store,
             file=self.settings.rollout.file,
-            target=self.target,
+            targets=self.targets,
             adapters_dir=self.adapters_dir,
             base=self.base_on_disk.now,
             latch=self.latch,

@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policies import durable
 from policies.snapshot import SnapshotError
-from policies.training.durable import write_whole
 from policies.training.errors import JobError, StoppedError
 from policies.training.jobs import (
     JOBS,
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
         result = _run(job, reporter, stop.is_set)
         failed = result.state == "failed"
         if place.leads or failed:
-            write_whole(job.out / RESULT, result)
+            durable.write(job.out / RESULT, result.model_dump_json().encode())
         reporter.report("done", note=f"{result.state} {result.reason}".strip())
     return FAILED if failed and not place.alone else 0
 
@@ -97,7 +97,10 @@ def _stop_on_request(job: AnyJob, reporter: Reporter, place: Place) -> threading
             stop.set()
             return
         if place.leads:
-            write_whole(job.out / RESULT, RESULT_OF[job.kind](state="stopped", reason="asked to stop"))
+            durable.write(
+                job.out / RESULT,
+                RESULT_OF[job.kind](state="stopped", reason="asked to stop").model_dump_json().encode(),
+            )
         os._exit(0)
 
     signal.signal(signal.SIGTERM, on_term)

@@ -84,6 +84,8 @@ def differences(
 def same(default: Any, written: Any) -> bool:
     if isinstance(default, Path):
         return str(default) == str(written)
+    if isinstance(default, tuple) and default and isinstance(default[0], BaseModel):
+        return bool([each.model_dump(mode="json") for each in default] == written)
     return bool(default == (tuple(written) if isinstance(written, list) else written))
 
 

@@ -25,6 +25,7 @@ from policies.curation import review_pairs
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, Split, digest
+from policies.states import PromptOutcome
 
 log = get("sampling")
 
@@ -129,7 +130,11 @@ class Sampling:
             return 0
         batch = self._sampled(prompts)
         self.totals += batch
-        outcomes = (("answered", batch.prompts), ("refused", batch.refused), ("set_aside", batch.set_aside))
+        outcomes = (
+            (PromptOutcome.ANSWERED, batch.prompts),
+            (PromptOutcome.REFUSED, batch.refused),
+            (PromptOutcome.SET_ASIDE, batch.set_aside),
+        )
         for outcome, number in outcomes:
             self._metrics.sampling_prompts.labels(outcome).inc(number)
         return batch.did

@@ -22,12 +22,13 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.curate.sample import Halts
 from daemon.stages.gate.compare import Compare, Comparing
 from daemon.stages.gate.evidence import asking, figures, gather, show_figures, summary
-from daemon.store import evaluations, ledger, rollouts
+from daemon.store import agentversions, evaluations, ledger, rollouts
+from daemon.store.agentevidence import AWAITED, agent_of, outlived
 from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
-from policies.gate.decision import Decision, Kind, decide
+from policies.gate.decision import Decision, DecisionKind, decide
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
@@ -54,7 +55,7 @@ class Advance:
     evaluation_id: int
     adapter: str
     did: Literal["opened", "searched", "sampled", "failed", "waiting", "decided", "reconsidered"]
-    decision: Kind | None = None
+    decision: DecisionKind | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -157,9 +158,17 @@ class Evaluate:
         except HaltedError as error:
             log.info("evaluation_waits", evaluation=evaluation.id, reason=str(error))
             return Advance(evaluation.id, evaluation.adapter, "waiting")
-        limit = self._spec.gate.max_prompts
-        salt = f"gate:{evaluation.adapter}"
-        prompts = self._store.read(lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit))
+        agent = self._store.read(lambda c: agent_of(c, least=self._spec.gate.min_prompts))
+        if agent is not None and agent.lacks(self._spec.gate.min_prompts):
+            # Answers to the few prompts of the new version would cost money and decide nothing.
+            awaited = {**evaluation.evidence, AWAITED: agent.current}
+            return self._decide(replace(evaluation, evidence=awaited))
+        version = None if agent is None else agent.current
+        return self._compared(replace(evaluation, agent_version=version))
+
+    def _compared(self, evaluation: Evaluation) -> Advance:
+        """Samples both arms on prompts of the attempt's version of the agent, and asks the gate's judge."""
+        prompts = self._prompts(evaluation)
         if not prompts:
             return self._decide(evaluation)
         result = self._comparing.compared(evaluation, prompts)
@@ -168,6 +177,13 @@ class Evaluate:
         if result.state != "done":
             return self._failed(evaluation, result)
         return self._sampled(evaluation, prompts, result)
+
+    def _prompts(self, evaluation: Evaluation) -> list[Prompt]:
+        salt, limit = f"gate:{evaluation.adapter}", self._spec.gate.max_prompts
+        version = evaluation.agent_version
+        return self._store.read(
+            lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit, agent_version=version)
+        )
 
     def _sampled(self, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult) -> Advance:
         asked = self._store.write(lambda c: self._ask(c, evaluation, prompts, result))
@@ -204,7 +220,12 @@ class Evaluate:
             if candidate is not None and stable is not None
         ]
         measured = {"prompts": len(prompts), "answered": len(rows), **figures(result)}
-        if not evaluations.start_judging(connection, evaluation.id, {**evaluation.evidence, **measured}):
+        if not evaluations.start_judging(
+            connection,
+            evaluation.id,
+            {**evaluation.evidence, **measured},
+            agent_version=evaluation.agent_version,
+        ):
             return 0
         now = self._clock.now()
         evaluations.store_answers(connection, evaluation, rows, now=now)
@@ -237,16 +258,32 @@ class Evaluate:
         stable = self._store.read(rollouts.in_force).stable
         waiting = self._store.read(lambda c: evaluations.held(c, stable=stable, limit=MOST_HELD))
         ready = next((evaluation for evaluation in waiting if self._releasable(evaluation)), None)
-        return None if ready is None else self._decide(ready)
+        return self._renew(stable) if ready is None else self._decide(ready)
+
+    def _renew(self, stable: str | None) -> Advance | None:
+        """A new attempt on an adapter that was held while the agent changed, once there are enough prompts of
+        the version that has the most of the traffic: one attempt a version.
+        """
+        current = self._store.read(agentversions.current)
+        if current is None:
+            return None
+        found = self._store.read(lambda c: outlived(c, stable=stable, current=current, limit=MOST_HELD))
+        if found is None:
+            return None
+        agent = self._store.read(lambda c: agent_of(c, least=self._spec.gate.min_prompts))
+        enough = agent is not None and agent.prompts >= self._spec.gate.min_prompts
+        return self.open(found) if enough else None
 
     def _releasable(self, evaluation: Evaluation) -> bool:
         """Whether the gate would now decide on a held attempt; a sampled one whose comparisons are all in."""
         if not evaluation.evidence.get("prompts"):
             return False
+        if evaluation.agent_version not in {None, self._store.read(agentversions.current)}:
+            return False
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later
         evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._judges, refused=None))
-        return decide(evidence, self._spec.gate).kind != "hold"
+        return decide(evidence, self._spec.gate).kind is not DecisionKind.HOLD
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None
@@ -302,6 +339,6 @@ class Evaluate:
             "gate_decided",
             evaluation=evaluation.id,
             adapter=evaluation.adapter,
-            decision=decision.kind,
+            decision=decision.kind.value,
             reasons=list(decision.reasons),
         )

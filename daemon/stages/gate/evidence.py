@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from daemon.metrics.registry import Metrics
 from daemon.store import evaluations, halts, rollouts
+from daemon.store.agentevidence import agent_of
 from daemon.store.alignment import at_gate
 from daemon.store.evaluations import Arms, Cut, Evaluation
 from daemon.store.judgements import Wanted
@@ -47,6 +48,7 @@ def gather(
         verification=refused or "",
         quarantined=None if known is None else known.quarantine,
         stable_moved=_moved(connection, evaluation),
+        agent=agent_of(connection, least=spec.gate.min_prompts, compared=evaluation.agent_version),
     )
 
 

@@ -10,6 +10,7 @@ from connectors.errors import DecodeError
 from connectors.events import Found
 from daemon.store.store import Store, StoreError
 from daemon.store.traces import Arrival, Counts, store_batch
+from policies.agentversion import Rule
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace, canonical
@@ -24,7 +25,13 @@ class _Undo(Exception):  # noqa: N818 - carries no error: it ends a trial withou
 
 
 def store_isolated(
-    store: Store, *, source: str, arrivals: Sequence[Arrival], splits: Splits, now: float
+    store: Store,
+    *,
+    source: str,
+    arrivals: Sequence[Arrival],
+    splits: Splits,
+    now: float,
+    versions: Rule = "auto",
 ) -> Counts:
     """Stores a batch; what the database refuses becomes a dead letter with the database's reason.
 
@@ -32,8 +39,13 @@ def store_isolated(
     halves that are stored stay stored, and storing them again changes nothing.
     """
 
+    def work(connection: Connection, part: Sequence[Arrival]) -> Counts:
+        return store_batch(
+            connection, source=source, arrivals=part, splits=splits, now=now, versions=versions
+        )
+
     def attempt(part: Sequence[Arrival]) -> Counts:
-        return store.write(lambda c: store_batch(c, source=source, arrivals=part, splits=splits, now=now))
+        return store.write(lambda c: work(c, part))
 
     def isolate(part: Sequence[Arrival]) -> Counts:
         try:
@@ -48,9 +60,7 @@ def store_isolated(
 
     def refused(outcome: Found, whole: Arrival) -> str | None:
         alone = replace(whole, outcomes=(outcome,))
-        return _trial(
-            store, lambda c: store_batch(c, source=source, arrivals=[alone], splits=splits, now=now)
-        )
+        return _trial(store, lambda c: work(c, [alone]))
 
     return isolate(arrivals)
 

@@ -20,9 +20,11 @@ from daemon.stages.ingest.joining import Joining
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
+from policies.agentversion import Rule
 from policies.policy import Splits
 from policies.records import Trace
 from policies.spans import JoinRule
+from policies.states import RecordOutcome
 from policies.unknowns import Unknowns
 
 MAX_BODY = 10 << 20
@@ -51,11 +53,13 @@ class Ingest:
         batch_s: float = 0.1,
         dead_letter_ratio: float = 0.05,
         join_rule: JoinRule | None = None,
+        versions: Rule = "auto",
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
         self._batch_records, self._batch_s = batch_records, batch_s
         self._unknowns = Unknowns(dead_letter_ratio)
+        self._versions: Rule = versions
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
@@ -71,7 +75,9 @@ class Ingest:
         self._lag_at = float("-inf")
         self._lag: dict[Partition, int] = {}
         self._log = log.get("ingest").bind(source=source.name)
-        self._joining = Joining(source=source.name, store=store, clock=clock, splits=splits, rule=join_rule)
+        self._joining = Joining(
+            source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions
+        )
         self.totals = Counts()
         self.joined = Counts()
 
@@ -210,6 +216,7 @@ class Ingest:
             arrivals=self._pending,
             splits=self._splits,
             now=self._clock.now(),
+            versions=self._versions,
         )
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
@@ -230,13 +237,13 @@ class Ingest:
         self.totals += counts
         records, name = self._metrics.records, self._source.name
         for outcome, count in (
-            ("stored", counts.stored),
-            ("duplicate", counts.duplicates),
-            ("revision", counts.revisions),
-            ("dead_letter", counts.dead_letters),
-            ("skipped", counts.skipped),
-            ("feedback", counts.feedback),
-            ("span", counts.spans),
+            (RecordOutcome.STORED, counts.stored),
+            (RecordOutcome.DUPLICATE, counts.duplicates),
+            (RecordOutcome.REVISION, counts.revisions),
+            (RecordOutcome.DEAD_LETTER, counts.dead_letters),
+            (RecordOutcome.SKIPPED, counts.skipped),
+            (RecordOutcome.FEEDBACK, counts.feedback),
+            (RecordOutcome.SPAN, counts.spans),
         ):
             records.labels(name, outcome).inc(count)
         events = [event for arrival in arrivals for event in arrival.outcomes]

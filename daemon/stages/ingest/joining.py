@@ -10,6 +10,7 @@ from daemon.stages.ingest.bad_rows import of_the_data, reason
 from daemon.store import spans
 from daemon.store.store import Store
 from daemon.store.traces import Counts, store_traces
+from policies.agentversion import Rule
 from policies.policy import Splits
 from policies.spans import JoinRule, joined
 
@@ -29,10 +30,18 @@ class Joining:
     """
 
     def __init__(
-        self, *, source: str, store: Store, clock: Clock, splits: Splits, rule: JoinRule | None = None
+        self,
+        *,
+        source: str,
+        store: Store,
+        clock: Clock,
+        splits: Splits,
+        rule: JoinRule | None = None,
+        versions: Rule = "auto",
     ) -> None:
         self._source, self._store, self._clock, self._splits = source, store, clock, splits
         self._rule = rule or JoinRule()
+        self._versions: Rule = versions
         self._look_at = float("-inf")
         self._forget_at = clock.monotonic() + FORGET_S
         self._log = log.get("ingest").bind(source=source)
@@ -94,7 +103,14 @@ class Joining:
         now = self._clock.now()
         parts = spans.complete(connection, self._source, rule, now, limit=limit)
         traces = [trace for each in parts for trace in joined(each.spans)]
-        counts = store_traces(connection, source=self._source, traces=traces, splits=self._splits, now=now)
+        counts = store_traces(
+            connection,
+            source=self._source,
+            traces=traces,
+            splits=self._splits,
+            now=now,
+            versions=self._versions,
+        )
         spans.close(connection, parts, now)
         return counts, len(parts)
 

@@ -53,8 +53,9 @@ log = get("judge")
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """How judgements are claimed: for so many seconds, and at most so many in one transaction."""
+    """How judgements are claimed: by whom, for so many seconds, and at most so many in one transaction."""
 
+    owner: str
     last_s: float = 300.0
     at_once: int = 64
 
@@ -90,8 +91,7 @@ class JudgeStage:
         latch: Latch,
         metrics: Metrics,
         clock: Clock,
-        owner: str,
-        lasting: Claims = Claims(),
+        claims: Claims,
         seed: int | None = None,
     ) -> None:
         self._store = store
@@ -100,7 +100,7 @@ class JudgeStage:
         self._metrics = metrics
         self._clock = clock
         self._ceiling = rule.ceiling
-        self._claiming = Claiming(store, clock, owner, lasting.last_s, rule.show_reasoning)
+        self._claiming = Claiming(store, clock, claims.owner, claims.last_s, rule.show_reasoning)
         self._random = random.Random(seed)
         self._said: set[tuple[str, str]] = set()
         self._failures: dict[str, str] = {}
@@ -109,7 +109,7 @@ class JudgeStage:
         self._allowances = {name: self._allowance(each) for name, each in self._assessors.items()}
         self._sittings = {name: self._sitting(each) for name, each in self._assessors.items()}
         self._flows = {
-            name: Flow(partial(self._taken, each), at_once=lasting.at_once)
+            name: Flow(partial(self._taken, each), at_once=claims.at_once)
             for name, each in self._assessors.items()
         }
 

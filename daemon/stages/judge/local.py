@@ -22,6 +22,7 @@ from daemon.store.judgements import Material
 from policies.judging.judges import NamedJudge
 from policies.judging.verdicts import Verdict, by_rewards, rewarded
 from policies.records import digest
+from policies.states import CallOutcome
 from policies.training.resident.protocol import Answered
 
 ORDERS = {"score": ("",), "pair": ("A", "B")}
@@ -105,7 +106,7 @@ class LocalAssessor:
         of = _digest(answered)
         stored = docket.stored.get(self._key(of))
         if stored is not None:
-            self._metrics.judge_calls.labels(*self._named.labels, "reused").inc()
+            self._metrics.judge_calls.labels(*self._named.labels, CallOutcome.REUSED).inc()
             return float(stored["read"]["reward"])
         await docket.sitting.check()
         started = self._clock.monotonic()
@@ -115,7 +116,7 @@ class LocalAssessor:
         try:
             reward = await self.scorer.score(answered)
         except ConnectorError as error:
-            outcome = "refused" if isinstance(error, PoisonError) else "http_error"
+            outcome = CallOutcome.REFUSED if isinstance(error, PoisonError) else CallOutcome.HTTP_ERROR
             if isinstance(error, FatalError):
                 docket.sitting.stopped = error
                 self._standing.stop()
@@ -126,7 +127,7 @@ class LocalAssessor:
             inflight.dec()
         self._standing.answered(("score", False), started)
         self._standing.understood()
-        row |= {"outcome": "ok", "response": {"read": {"reward": reward}}}
+        row |= {"outcome": CallOutcome.OK, "response": {"read": {"reward": reward}}}
         await self._record(row, answered, docket, started=started)
         return reward
 

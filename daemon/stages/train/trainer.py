@@ -40,6 +40,7 @@ from daemon.store.store import Store
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
+from policies.states import HaltSource
 from policies.training.jobs import (
     JOB,
     JOBS,
@@ -330,7 +331,7 @@ class Trainer:
             self._latch.halt(
                 Scope.TRAINING,
                 reason=f"run {run}: {result.reason}",
-                source="guard",
+                source=HaltSource.GUARD,
                 actor="training",
                 fingerprint=f"run:{run}",
             )

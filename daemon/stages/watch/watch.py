@@ -21,17 +21,19 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.stages.gate.evidence import show_figures
-from daemon.store import alignment, evaluations, ledger, rollouts, snapshots, tally
+from daemon.store import agentversions, alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
 from daemon.store.store import Store
 from daemon.store.tally import Tally
+from policies.agentversion import newest_five
 from policies.alignment import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Halt, Role
 from policies.selection import Reason
+from policies.states import HaltSource
 
 log = get("watch")
 
@@ -62,6 +64,8 @@ class _Seen:
     evaluations: list[Evaluation]
     changed_at: float | None
     head: Head
+    agents: dict[str, int]
+    untold: dict[str, bool]
 
 
 class Watch:
@@ -91,6 +95,7 @@ class Watch:
         self._rules = rules_for(spec.halts, judges)
         self._measured: _Measured | None = None
         self._head_logged_at: float | None = None
+        self._agents: set[str] = set()
 
     def step(self) -> int:
         """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
@@ -104,7 +109,11 @@ class Watch:
 
     def _latched(self, halt: Halt) -> bool:
         return self._latch.halt(
-            halt.scope, reason=halt.reason, source="guard", actor="watch", fingerprint=fingerprint(halt.rule)
+            halt.scope,
+            reason=halt.reason,
+            source=HaltSource.GUARD,
+            actor="watch",
+            fingerprint=fingerprint(halt.rule),
         )
 
     def _look(self, connection: Connection) -> _Seen:
@@ -117,6 +126,8 @@ class Watch:
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
             changed_at=next((change.at for change in rollouts.changes(connection, limit=1)), None),
             head=ledger.head(connection),
+            agents=newest_five(agentversions.shares(connection)),
+            untold=agentversions.untold(connection),
         )
 
     def _log_head(self, head: Head) -> None:
@@ -201,7 +212,18 @@ class Watch:
             metrics.flips.labels(*judge.labels).set(_or_nan(flips))
         if seen.changed_at is not None:
             metrics.rollout_changed.set(seen.changed_at)
+        self._show_agents(seen)
         self._show_evaluations(seen.evaluations)
+
+    def _show_agents(self, seen: _Seen) -> None:
+        """The versions in the traffic; a version that has left it has no series any more."""
+        for gone in self._agents - seen.agents.keys():
+            self._metrics.agent_versions.remove(gone)
+        self._agents = set(seen.agents)
+        for version, traces in seen.agents.items():
+            self._metrics.agent_versions.labels(version).set(traces)
+        for source, lost in seen.untold.items():
+            self._metrics.agent_versions_lost.labels(source).set(lost)
 
     def _show_alignment(self, judge: NamedJudge, found: Alignment) -> None:
         """Nothing measured is NaN, never 0: an alert on a low ratio must not fire on an unknown one."""

@@ -67,6 +67,7 @@ def every_key() -> list[Key]:
     start["sources"].append(
         {"type": "kafka", "name": "topic", "bootstrap_servers": "b:9092", "topics": ["t"]}
     )
+    start["targets"] = [{"type": "directory", "path": start["rollout"].pop("directory")}]
     start["judges"]["small"]["price"] = {"input_per_million": 1.0, "output_per_million": 1.0}
     return list(_keys(Settings, (), start))
 
@@ -75,7 +76,7 @@ def _keys(model: type[BaseModel], at: Place, document: Document) -> Iterator[Key
     for name, field in model.model_fields.items():
         place = (*at, name)
         default = field.get_default(call_default_factory=True)
-        if not at and name == "sources":
+        if not at and name in {"sources", "targets"}:
             for number, variant in enumerate(_models(field.annotation)):
                 yield from _keys(variant, (name, number), document)
             continue

@@ -22,6 +22,7 @@ from daemon.store.tables import (
 from daemon.wiring.parts import Wiring
 from daemon.wiring.service import training_schedule
 from policies.records import Scope, Split
+from policies.states import HaltSource
 from policies.training.turn import SAMPLING, TRAINING, TURN, held
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import (
@@ -98,7 +99,7 @@ def test_an_empty_store_names_what_a_newcomer_lacks(parts: Wiring) -> None:
 
 def test_a_halt_comes_first_with_the_command(parts: Wiring) -> None:
     """Its scope, since when, and why."""
-    parts.latch.halt(Scope.PROMOTION, reason="the win rate fell", source="alert", actor="am")
+    parts.latch.halt(Scope.PROMOTION, reason="the win rate fell", source=HaltSource.ALERT, actor="am")
     assert needed(parts)[0] == (
         "promotion is halted since 2026-11-27 17:20 UTC: the win rate fell: "
         "`rlaifd resume promotion --reason …` lets it go on"
@@ -192,7 +193,7 @@ def test_an_empty_purse_is_why_judging_stands(parts: Wiring) -> None:
 def test_a_halt_is_why_judging_stands(parts: Wiring) -> None:
     """Whatever else is wrong."""
     queue(parts)
-    parts.latch.halt(Scope.JUDGING, reason="too dear", source="operator", actor="ann")
+    parts.latch.halt(Scope.JUDGING, reason="too dear", source=HaltSource.OPERATOR, actor="ann")
     assert waiting(parts)["judge large"].endswith(": judging is halted")
 
 

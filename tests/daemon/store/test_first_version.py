@@ -100,6 +100,7 @@ def test_what_the_gate_decided_is_what_it_was(upgraded: Store, first: dict[str, 
     """With its evidence and reasons; an attempt that waits goes on waiting for the same comparisons."""
     found = upgraded.read(lambda c: evaluations.recent(c, limit=10))
     now = [json.loads(json.dumps(asdict(each))) for each in found]
+    assert {each.pop("agent_version") for each in now} == {None}, "nothing says for which version it was"
     assert now == first["says"]["attempts"]
     assert Counter(each.decision for each in found) == {"promote": 1, None: 1}
     waiting = next(each.id for each in found if each.state == "judging")

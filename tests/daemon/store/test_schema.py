@@ -9,9 +9,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
+from daemon.store import agentversions, rollouts
+from daemon.store.evaluations import gate_prompts
 from daemon.store.migrations.compare import options
 from daemon.store.schema import MIGRATIONS, revisions, upgrade, verify
 from daemon.store.store import Store, StoreError
+from policies.records import Split
+from policies.rollout import Assignment
+from tests.daemon.stages.seeding import add_trace, put_in_force
+
+VERSIONED = (
+    *("trace.agent_version", "preference.agent_version", "evaluation.agent_version"),
+    *("snapshot.agent_versions", "rollout.canary", "rollout.share"),
+)
+"""Columns of revision 0017."""
 
 
 def test_migrated_schema_equals_the_tables(store: Store) -> None:
@@ -122,10 +133,14 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
         *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "judgement.judge"),
         *("position.feedback", "position.spans"),
+        *VERSIONED,
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
-    for table in ("source_stop", "reservation", "reward_model", "feedback", "span"):
+    for table in (
+        *("source_stop", "reservation", "reward_model", "feedback", "span"),
+        *("agent_version", "agent_source"),
+    ):
         sqlite_store.write(lambda c, table=table: c.execute(text(f"DROP TABLE {table}")))  # type: ignore[misc]
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
     sqlite_store.write(lambda c: c.execute(text("INSERT INTO lease VALUES ('a', 'me', 3, 1.0)")))
@@ -135,6 +150,25 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         assert copy.execute("SELECT owner, epoch FROM lease").fetchall() == [("me", 3)]
         assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
     copy.close()
+
+
+def test_what_was_in_force_stays_when_the_agent_s_versions_come(store: Store) -> None:
+    """The assignment reads as before, and traces and attempts have no version yet."""
+    from alembic.script import ScriptDirectory
+
+    before = ScriptDirectory(str(MIGRATIONS)).get_revision("0017").down_revision
+    put_in_force(store, "agent-a", 1)
+    trace = add_trace(store, "e", Split.GATE)
+    later = [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in VERSIONED]
+    later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source")]
+    later.append(text("UPDATE alembic_version SET version_num = :v").bindparams(v=before))
+    for change in later:
+        store.write(lambda c, change=change: c.execute(change))  # type: ignore[misc]
+    upgrade(store)
+    verify(store)
+    assert store.read(rollouts.in_force) == Assignment("agent-a", 1)
+    assert store.read(agentversions.current) is None
+    assert [prompt.trace_id for prompt in store.read(lambda c: gate_prompts(c, salt="", limit=9))] == [trace]
 
 
 def test_a_new_sqlite_file_is_not_copied(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_missing_judge_is_told_with_what_it_means(tmp_path: Path, role: str, e
         (
             "directory: serving",
             "directory: rlaifd.yaml",
-            "rollout.directory: .*rlaifd.yaml is not a directory",
+            "targets.0.path: .*rlaifd.yaml is not a directory",
         ),
         (
             "base_model: base",

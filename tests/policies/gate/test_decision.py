@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from policies.alignment import Alignment, Labelled, alignment
-from policies.gate.decision import RULES, Comparison, Evidence, Result, decide
+from policies.gate.decision import RULES, AgentEvidence, Comparison, Evidence, Result, decide
 from policies.policy import GateRule
 from tests.judges import GATE, SMALL
 
@@ -93,6 +93,12 @@ def test_no_evidence_holds_and_names_each_missing_thing() -> None:
         ({"halts": ("alignment low",)}, "hold", "alignment low"),
         ({"halts": None}, "hold", "could not be read"),
         ({"stable_moved": "is b, was a"}, "hold", "is b, was a"),
+        ({"agent": AgentEvidence("v2", "v1", 40)}, "hold", "made with prompts of v1, and v2 has the most"),
+        (
+            {"agent": AgentEvidence("v2", "v2", 39, others=True)},
+            "hold",
+            "v2 has 39 gate prompts so far; 40 are",
+        ),
         ({"gate_judge": False}, "hold", "no gate judge"),
         ({"kl_sequence": None}, "hold", "KL: not measured"),
         ({"kl_sequence": 10.1}, "reject", "above the ceiling of 10"),
@@ -125,6 +131,20 @@ def test_each_flaw_alone_keeps_the_gate_shut(change: dict[str, object], kind: st
     decision = decide(replace(GOOD, **change), LIMITS)  # type: ignore[arg-type]
     assert (decision.kind, len(decision.reasons)) == (kind, 1)
     assert reason in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        None,
+        AgentEvidence("v1", "v1", 40),
+        AgentEvidence("v1", "v1", 3),
+        AgentEvidence("v1", None, 40, others=True),
+    ],
+)
+def test_one_version_of_the_agent_holds_nothing(agent: AgentEvidence | None) -> None:
+    """Where there is no other, too few prompts are too few decided comparisons, which is told as such."""
+    assert decide(replace(GOOD, agent=agent), LIMITS).kind == "promote"
 
 
 def test_few_prompts_hold_even_when_all_are_lost() -> None:

@@ -120,15 +120,14 @@ class Court:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            owner=self.owner,
-            lasting=self._lasting,
+            claims=self._claims,
             seed=7,
             **changes,
         )
 
     @property
-    def _lasting(self) -> Claims:
-        return Claims(self.claim_s, self.claim_batch)
+    def _claims(self) -> Claims:
+        return Claims(self.owner, self.claim_s, self.claim_batch)
 
     def assessor(self, nonce: Callable[[], str] | None = None) -> ChatAssessor:
         """The judge, ready to be asked."""
@@ -138,7 +137,7 @@ class Court:
             rubric=rubric.load("support"),
             metrics=self.metrics,
             clock=self.clock,
-            claims=self._lasting,
+            claims=self._claims,
             sleep=self._sleep,
             nonce=nonce or (lambda: secrets.token_hex(8)),
             random=random.Random(7),

@@ -9,6 +9,7 @@ from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
 from policies.policy import JudgingRule
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, answering, asked, config
 
@@ -33,7 +34,7 @@ def test_a_halt_stops_judging_until_it_is_resumed(store: Store) -> None:
     """Nothing is claimed, nothing is asked."""
     court = Court(store)
     court.want_scores("four")
-    court.latch.halt(Scope.JUDGING, reason="drift", source="guard", actor="test")
+    court.latch.halt(Scope.JUDGING, reason="drift", source=HaltSource.GUARD, actor="test")
     stage = court.stage()
     assert court.step(stage) == 0
     assert asked(court.judge) == []

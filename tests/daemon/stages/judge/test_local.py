@@ -65,7 +65,7 @@ class Bench:
             rubric=rubric.load("support"),
             metrics=self.metrics,
             clock=self.clock,
-            claims=Claims(300.0, 16),
+            claims=Claims("test", 300.0, 16),
         )
         return court.local(self.named, self.child, self.config)
 
@@ -78,8 +78,7 @@ class Bench:
             latch=Latch(self.store, self.clock, self.metrics),
             metrics=self.metrics,
             clock=self.clock,
-            owner="test",
-            lasting=Claims(300.0, 16),
+            claims=Claims("test", 300.0, 16),
             seed=7,
         )
 

@@ -16,6 +16,7 @@ from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
 from policies.policy import JudgingRule
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, answering, config
 
@@ -93,7 +94,7 @@ def test_a_halt_stops_the_flow(store: Store) -> None:
         nonlocal asked
         asked += 1
         if asked == 3:
-            court.latch.halt(Scope.JUDGING, reason="drift", source="guard", actor="test")
+            court.latch.halt(Scope.JUDGING, reason="drift", source=HaltSource.GUARD, actor="test")
             clock.advance(2.0)
         return good(request)
 

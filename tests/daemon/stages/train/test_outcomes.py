@@ -12,6 +12,7 @@ from daemon.stages.train.trainer import Trainer
 from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from policies.recipes import DpoRecipe
+from policies.rollout import Assignment
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
 from policies.training.planning.plan import Plan
 from tests.daemon.adapters.adapterfiles import source
@@ -63,7 +64,7 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
 
     def promote(connection: Any) -> None:
         rollouts.advance(
-            connection, after=rollouts.InForce(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
+            connection, after=Assignment(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
         )
 
     bench.store.write(promote)
@@ -101,7 +102,7 @@ def test_the_reference_is_the_recipes(bench: Bench) -> None:
     assert asked() == [(False, "start")] * 6
     bench.store.write(
         lambda c: rollouts.advance(
-            c, after=rollouts.InForce(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
+            c, after=Assignment(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
         )
     )
     assert asked() == [

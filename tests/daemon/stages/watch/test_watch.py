@@ -16,6 +16,7 @@ from daemon.store import ledger
 from daemon.store.store import Store
 from daemon.store.tables import EvaluationRow, HaltRow
 from policies.records import Role, Scope, Split
+from policies.states import HaltSource
 from tests.daemon.stages.seeding import (
     ROLES,
     add_adapter,
@@ -286,7 +287,7 @@ def test_the_ledgers_head_is_logged_every_hour(world: World) -> None:
     stage = world.stage()
     with capture_logs() as logged:
         stage.step()
-        world.latch.halt(Scope.TRAINING, reason="a test", source="operator", actor="ann")
+        world.latch.halt(Scope.TRAINING, reason="a test", source=HaltSource.OPERATOR, actor="ann")
         stage.step()
         world.clock.advance(3601)
         stage.step()
