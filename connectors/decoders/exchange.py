@@ -42,7 +42,8 @@ class Exchange:
     id: str
     ts: float
     asked: str = "request.messages"
-    answered: str = "response.choices"
+    answered: str = "response.choices[{}]"
+    ending: str = "finish_reason"
     model: str | None = None
     adapter: str | None = None
     session: str | None = None
@@ -74,7 +75,7 @@ def events(exchange: Exchange, *, source: str) -> list[Found]:
             exchange,
             prompt,
             choice,
-            f"{exchange.answered}[{at}]",
+            exchange.answered.format(at),
             common | {"id": f"{exchange.id}#{name}" if name else exchange.id},
         )
         for at, (choice, name) in enumerate(zip(choices, _names(choices), strict=True))
@@ -90,7 +91,7 @@ def _event(
 ) -> Found:
     """What one choice is: a trace, or why it is none."""
     try:
-        found = _answered(prompt, choice, where, exchange.stream)
+        found = _answered(exchange, prompt, choice, where)
         if isinstance(found, Skipped):
             return found
         joined = {**common, **found, "tags": {**exchange.tags, **found["tags"]}}
@@ -103,7 +104,7 @@ def _event(
 
 
 def _answered(
-    prompt: tuple[Message, ...], choice: Any, where: str, stream: str | None
+    exchange: Exchange, prompt: tuple[Message, ...], choice: Any, where: str
 ) -> dict[str, Any] | Skipped:
     """The conversation, whether it is whole, and how it ended as a tag."""
     if not isinstance(choice, Mapping):
@@ -115,8 +116,10 @@ def _answered(
         raise DecodeError(
             f"`{where}` holds a stream's `delta` and no `message`: log the assembled completion"
         )
-    if stream is not None and not finish:
-        raise DecodeError(f"`{where}` is of {stream} that {BROKE_OFF}: its `finish_reason` never came")
+    if exchange.stream is not None and not finish:
+        raise DecodeError(
+            f"`{where}` is of {exchange.stream} that {BROKE_OFF}: its `{exchange.ending}` never came"
+        )
     output = () if raw is None else (_message(raw, f"{where}.message"),)
     silent = silence(output, finish)
     if silent is not None:

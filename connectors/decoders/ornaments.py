@@ -9,6 +9,7 @@ from policies.records import canonical, digest
 
 LONGEST = 480
 """Characters of an id or a name that is kept as it is; a longer one is kept as its digest."""
+_TIMES = ("ts", "timestamp", "created_at")
 
 
 def named(raw: Any) -> str | None:
@@ -34,6 +35,11 @@ def tags_of(raw: Any) -> dict[str, str]:
 def as_text(raw: Any) -> str:
     """Text as it is, anything else as canonical JSON."""
     return raw if isinstance(raw, str) else canonical(raw).decode()
+
+
+def recorded_at(record: Mapping[str, Any]) -> Any:
+    """When a record says that it was, in whatever form; None where it does not."""
+    return next((record[key] for key in _TIMES if record.get(key) is not None), None)
 
 
 def time_of(raw: Any, fallback: float | None) -> float:
