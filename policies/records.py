@@ -135,6 +135,8 @@ class Trace(Frozen):
     """A part of the answer is no text (an image, a sound): a placeholder stands for it, which nothing may
     learn.
     """
+    incomplete: bool = False
+    """What led to the answer is not all in the log: it is judged, and in no training."""
     usage: TokenUsage | None = None
     """What the call used, of which this answer may be one of several; None: the log does not say."""
 
@@ -148,7 +150,7 @@ class Trace(Frozen):
         content = self.model_dump(mode="json", exclude={"source", "ts", "usage"})
         # Younger than stores that hold digests: where they say nothing, the digest is what it was without
         # them.
-        for name in ("truncated", "unshown", "agent_version"):
+        for name in ("truncated", "unshown", "incomplete", "agent_version"):
             if not content[name]:
                 del content[name]
         for message in (*content["messages"], *content["output"]):

@@ -60,13 +60,14 @@ def _exchange(call: Call, payload: Any, timestamp: float | None) -> Exchange:
     metadata = call.request.get("metadata")
     return Exchange(
         messages=turns(call.request),
-        choices=[{"finish_reason": response.get("stop_reason"), "message": _answer(response)}],
+        choices=[{"finish_reason": response.get("stop_reason"), "message": answer(response)}],
         id=named(response.get("id") or call.around.get("id")) or digest(payload),
         ts=time_of(recorded_at(call.around), timestamp),
         asked="request's turns",
         answered="response",
         ending="stop_reason",
         model=named(response.get("model")),
+        requested=named(call.request.get("model")),
         subject=named(metadata.get("user_id")) if isinstance(metadata, Mapping) else None,
         tools=call.request.get("tools"),
         usage=usage_of(response.get("usage")),
@@ -84,7 +85,8 @@ def _response(call: Call) -> Mapping[str, Any]:
     return call.response
 
 
-def _answer(response: Mapping[str, Any]) -> dict[str, Any]:
+def answer(response: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer in OpenAI's shape. Raises DecodeError."""
     content = response.get("content")
     if not isinstance(content, list | str):
         raise DecodeError("`response.content` must be a list of blocks")

@@ -8,6 +8,7 @@ from connectors.decoders.anthropic import Anthropic
 from connectors.decoders.jsontext import Json, checked
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
+from connectors.decoders.openai_responses import OpenAIResponses
 from connectors.decoders.spans import Spans
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
@@ -15,7 +16,7 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), Anthropic(), OpenAIChat(), Spans())
+    return (Native(), Anthropic(), OpenAIResponses(), OpenAIChat(), Spans())
 
 
 class Decoders:

@@ -34,7 +34,8 @@ class Exchange:
 
     `messages` and `choices` are raw, in OpenAI's shapes, and `asked` and `answered` say where the log has
     them. `stream` says how the log has the pieces that the choices were put together from; None: it was no
-    stream, and a choice needs no `finish_reason`. `usage` is that of the whole call.
+    stream, and a choice needs no `finish_reason`. `model` is the one that answered, `requested` the name it
+    was asked by. `usage` is that of the whole call. `incomplete`: what was asked is not all in the log.
     """
 
     messages: Any
@@ -45,12 +46,13 @@ class Exchange:
     answered: str = "response.choices[{}]"
     ending: str = "finish_reason"
     model: str | None = None
-    adapter: str | None = None
+    requested: str | None = None
     session: str | None = None
     subject: str | None = None
     tools: Any = None
     tags: Mapping[str, str] = field(default_factory=dict)
     truncated: bool = False
+    incomplete: bool = False
     usage: TokenUsage | None = None
     stream: str | None = None
 
@@ -67,7 +69,7 @@ def events(exchange: Exchange, *, source: str) -> list[Found]:
         "tools": definitions(exchange.tools),
         **{
             name: getattr(exchange, name)
-            for name in ("ts", "model", "adapter", "session", "subject", "usage", "truncated")
+            for name in ("ts", "model", "session", "subject", "usage", "truncated", "incomplete")
         },
     }
     return [
@@ -94,7 +96,8 @@ def _event(
         found = _answered(exchange, prompt, choice, where)
         if isinstance(found, Skipped):
             return found
-        joined = {**common, **found, "tags": {**exchange.tags, **found["tags"]}}
+        alias = {} if exchange.requested is None else {"requested_model": exchange.requested}
+        joined = {**common, **found, "tags": {**alias, **exchange.tags, **found["tags"]}}
         joined["truncated"] |= common["truncated"]
         return Trace(**joined)
     except ValidationError as error:

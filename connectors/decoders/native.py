@@ -1,11 +1,12 @@
 """rlaifd's own JSON, one object an event.
 
 `messages` and `output` are required; `id`, `ts`, `reference`, `model`, `adapter`, `agent_version`, `session`,
-`source`, `subject`, `tools`, `feedback`, `tags`, `truncated`, `unshown` and `usage` are understood; any other
-key is refused, because it is a typo until shown otherwise. `truncated` says that the answer was cut off by
-a limit of length, `unshown` that a part of it is no text; both are also seen from the output. An output in
-which the agent says nothing is skipped. The payload's `source` becomes a tag: the trace's source is the one
-of the configuration, since a field that anybody can write must not decide whose event this is.
+`source`, `subject`, `tools`, `feedback`, `tags`, `truncated`, `unshown`, `incomplete` and `usage` are
+understood; any other key is refused, because it is a typo until shown otherwise. `truncated` says that the
+answer was cut off by a limit of length, `unshown` that a part of it is no text; both are also seen from the
+output. An output in which the agent says nothing is skipped. The payload's `source` becomes a tag: the
+trace's source is the one of the configuration, since a field that anybody can write must not decide whose
+event this is.
 """
 
 from datetime import UTC, datetime

@@ -73,7 +73,8 @@ STREAM = [
      "usage": {**USAGE, "output_tokens": 1}}},
     *block(0, {"type": "thinking", "thinking": "", "signature": ""},
            {"type": "thinking_delta", "thinking": "Seven is "},
-           {"type": "thinking_delta", "thinking": "in Ulm."}, {"type": "signature_delta", "signature": "c2ln"}),
+           {"type": "thinking_delta", "thinking": "in Ulm."},
+           {"type": "signature_delta", "signature": "c2ln"}),
     *block(1, {"type": "text", "text": ""}, {"type": "text_delta", "text": "It is in"},
            {"type": "text_delta", "text": " Ulm."}),
     *block(2, {"type": "tool_use", "id": "toolu_3", "name": "notify", "input": {}},
@@ -124,7 +125,8 @@ def test_a_message(response: Any) -> None:
     assert found.usage == TokenUsage(
         input_tokens=95, output_tokens=9, cache_read_tokens=80, cache_write_tokens=5
     )
-    assert (found.tags, found.truncated, found.unshown) == ({"finish_reason": "tool_use"}, False, False)
+    assert found.tags == {"requested_model": "claude-live", "finish_reason": "tool_use"}
+    assert (found.truncated, found.unshown) == (False, False)
 
 
 @pytest.mark.parametrize(
