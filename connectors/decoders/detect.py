@@ -6,6 +6,7 @@ from functools import partial
 from connectors.base import Decoder, Format
 from connectors.decoders.anthropic import Anthropic
 from connectors.decoders.jsontext import Json, checked
+from connectors.decoders.litellm import LiteLLM
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
 from connectors.decoders.openai_responses import OpenAIResponses
@@ -16,7 +17,7 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), Anthropic(), OpenAIResponses(), OpenAIChat(), Spans())
+    return (Native(), LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat(), Spans())
 
 
 class Decoders:
