@@ -107,11 +107,11 @@ def turns(request: Mapping[str, Any]) -> list[Any]:
         raise DecodeError("`request.messages` must be a list with at least one message")
     told: list[Any] = [{"role": "system", "content": system}] if system else []
     for message in messages:
-        told.extend(_turns(message))
+        told.extend(turns_of(message))
     return told
 
 
-def _turns(message: Any) -> Iterator[Any]:
+def turns_of(message: Any) -> Iterator[Any]:
     """One message: the assistant's is one turn; a user's is one a tool's result, and one of the rest."""
     content = message.get("content") if isinstance(message, Mapping) else None
     if not isinstance(content, list):

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from connectors.base import Decoder, Format
 from connectors.decoders.anthropic import Anthropic
 from connectors.decoders.jsontext import Json, checked
 from connectors.decoders.litellm import LiteLLM
+from connectors.decoders.mapping.mapped import Mapped
+from connectors.decoders.mapping.shipped import specs
+from connectors.decoders.mapping.spec import read
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
 from connectors.decoders.openai_responses import OpenAIResponses
@@ -17,7 +21,22 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat(), Spans())
+    described = map(Mapped, specs())
+    return (Native(), LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat(), *described, Spans())
+
+
+def configured(decoder: str, mapping: Path | None) -> "Decoders":
+    """A source's decoders: `auto`, or one by its name. What a mapping file describes is asked first.
+
+    Raises FatalError for a file that cannot be read, and for a name that is unknown or taken.
+    """
+    known = shipped()
+    if mapping is None:
+        return Decoders(decoder, known)
+    own = Mapped(read(mapping))
+    if own.name == "auto" or any(own.name == each.name for each in known):
+        raise FatalError(f"{mapping}: name: {own.name!r} is taken by a decoder of ours: choose another")
+    return Decoders(decoder, (own, *known))
 
 
 class Decoders:

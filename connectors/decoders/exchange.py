@@ -11,7 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectors.decoders.chat import cut_off, first_problem, hides, message_of, messages_of, role_of, silence
+from connectors.decoders.chat import (
+    answer_of,
+    cut_off,
+    first_problem,
+    hides,
+    message_of,
+    messages_of,
+    role_of,
+    silence,
+)
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
 from connectors.events import Found, Skipped, SkipReason
@@ -25,6 +34,11 @@ PLACEHOLDERS = frozenset({"redacted-by-litellm", "default-message-value", "__RED
 """What gateways and instrumentations write where the text is kept from the log, and nothing else is there."""
 BROKE_OFF = "broke off before its end"
 
+_AS_THEY_ARE = (
+    "ts", "model", "adapter", "agent_version", "reference", "session", "subject", "usage", "truncated",
+    "incomplete",
+)  # fmt: skip
+"""Fields that a trace has as the exchange has them."""
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
@@ -47,6 +61,9 @@ class Exchange:
     ending: str = "finish_reason"
     model: str | None = None
     requested: str | None = None
+    adapter: str | None = None
+    agent_version: str | None = None
+    reference: str | None = None
     session: str | None = None
     subject: str | None = None
     tools: Any = None
@@ -67,10 +84,7 @@ def events(exchange: Exchange, *, source: str) -> list[Found]:
     common = {
         "source": source,
         "tools": definitions(exchange.tools),
-        **{
-            name: getattr(exchange, name)
-            for name in ("ts", "model", "session", "subject", "usage", "truncated", "incomplete")
-        },
+        **{name: getattr(exchange, name) for name in _AS_THEY_ARE},
     }
     return [
         _event(
@@ -123,7 +137,7 @@ def _answered(
         raise DecodeError(
             f"`{where}` is of {exchange.stream} that {BROKE_OFF}: its `{exchange.ending}` never came"
         )
-    output = () if raw is None else (_message(raw, f"{where}.message"),)
+    output = _output(choice, where)
     silent = silence(output, finish)
     if silent is not None:
         return Skipped(silent)
@@ -135,8 +149,20 @@ def _answered(
         "output": answer,
         "tags": {"finish_reason": finish} if isinstance(finish, str) else {},
         "truncated": cut_off(output, finish),
-        "unshown": hides(raw),
+        "unshown": any(map(hides, _raw(choice))),
     }
+
+
+def _output(choice: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+    """What the agent put out: one message, or the `messages` of several steps."""
+    if "messages" in choice:
+        return answer_of(choice["messages"], f"{where}.messages")
+    raw = choice.get("message")
+    return () if raw is None else (_message(raw, f"{where}.message"),)
+
+
+def _raw(choice: Mapping[str, Any]) -> list[Any]:
+    return choice["messages"] if "messages" in choice else [choice.get("message")]
 
 
 def _message(raw: Any, where: str) -> Message:
