@@ -18,11 +18,12 @@ from typing import Any, Literal
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from daemon.adapters.artefacts import check_config, check_weights, copy, describe, durable, manifest_of, sync
-from daemon.children.child import another_lives
+from daemon.children.alive import another_lives
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Probe
+from policies.training.jobs import AdapterFile, Probe
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST = "MANIFEST.json"
 FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})

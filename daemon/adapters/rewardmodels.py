@@ -18,7 +18,8 @@ from daemon.adapters.artefacts import check_config, check_weights, copy, describ
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST = "MANIFEST.json"
 CALIBRATIONS = "reward.json"

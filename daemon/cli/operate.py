@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
+from daemon.cli.context import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    collect_as_usual,
+    cut_off,
+    emit,
+    wired,
+)
 
 if TYPE_CHECKING:
     from daemon.wiring.parts import Wiring
@@ -35,6 +43,7 @@ def demo(
     """Watch a tiny agent get better from its own logs, and two bad adapters refused."""
     from daemon.demo import play
 
+    collect_as_usual()
     raise typer.Exit(play.main(seed=seed, kafka=kafka, judge=judge, directory=directory))
 
 

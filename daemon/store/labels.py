@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, func, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from daemon.store.hints import unindexed
+from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.records import Role, Split
 
@@ -138,8 +138,7 @@ def _upsert(connection: Connection, label: Label, *, reviewer: str, now: float) 
         "probability": label.pair.probability,
         **said,
     }
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(LABEL).values(row)
+    statement = insert_of(connection, LABEL).values(row)
     key = (_L.reviewer, _L.candidate_id, _L.other_id)
     connection.execute(statement.on_conflict_do_update(index_elements=key, set_=said))
 

@@ -9,7 +9,6 @@ from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, func, inspect, select
-from sqlalchemy.dialects.postgresql import JSONB
 
 from daemon.store.tables import (
     AdapterRow,
@@ -135,6 +134,8 @@ def _snapshots_with(connection: Connection, ids: ColumnElement[Any], wanted: int
 def _holds(connection: Connection, ids: ColumnElement[Any], wanted: int) -> ColumnElement[bool]:
     """Whether a snapshot's list has the id, as the database itself finds it."""
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import JSONB
+
         return ids.cast(JSONB).contains([wanted])
     each = func.json_each(ids).table_valued("value")
     return select(each.c.value).where(each.c.value == wanted).exists()

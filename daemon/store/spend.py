@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from sqlalchemy import Connection, Table, case, delete, func, insert, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from daemon.store.inserts import insert_of
 from daemon.store.tables import ReservationRow, SpendRow
 
 SPEND = cast(Table, inspect(SpendRow).local_table)
@@ -44,9 +44,8 @@ class Hold:
 def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> bool:
     """Adds what calls may cost unless that passes the limit. False: it would, and nothing changed."""
     day, judge, usd, calls = hold.day, hold.judge, hold.usd, hold.calls
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(
-        dialect.insert(SPEND)
+        insert_of(connection, SPEND)
         .values(day=day, judge=judge, reserved_usd=0.0, settled_usd=0.0, calls=0)
         .on_conflict_do_nothing(index_elements=["day", "judge"])
     )

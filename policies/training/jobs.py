@@ -15,25 +15,12 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
 from policies.snapshot import Pair
+from policies.training.layout import TrainState
 from policies.training.planning.plan import Plan
-
-JOB = "job.json"
-PROGRESS = "progress.jsonl"
-LOG = "log.txt"
-RESULT = "result.json"
-PLAN = "plan.json"
-ADAPTER = "adapter"
-REWARD = "reward"
-"""The directory of a reward model, inside the job's."""
-CHECKPOINTS = "checkpoints"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 Messages = tuple[Message, ...]
 Tools = tuple[dict[str, Any], ...]
 Device = Literal["auto", "cuda", "cpu"]
-TrainState = Literal["done", "unchanged", "halted", "stopped", "failed"]
-"""How a training may end."""
 Bf16 = Literal["auto", "off"]
 Turns = Literal["auto", "always", "never"]
 """Whether only one job at a time works on the device; auto: where that is a card."""

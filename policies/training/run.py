@@ -12,7 +12,8 @@ from policies.training.durable import write_whole
 from policies.training.engines.engine import Lesson, Run
 from policies.training.engines.registry import engine_of
 from policies.training.errors import JobError
-from policies.training.jobs import PLAN, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import PLAN
 from policies.training.model import loading, lora
 from policies.training.model.rendering import Rendering
 from policies.training.place import here

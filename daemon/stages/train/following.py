@@ -11,7 +11,8 @@ from daemon.metrics.registry import Metrics
 from daemon.store import runs
 from daemon.store.store import Store
 from policies.records import Scope
-from policies.training.jobs import PLAN, Progress
+from policies.training.jobs import Progress
+from policies.training.layout import PLAN
 from policies.training.planning.plan import Plan
 
 LOOK_S = 2.0

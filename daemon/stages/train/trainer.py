@@ -20,7 +20,8 @@ from daemon.adapters import adapters
 from daemon.adapters.adapters import Published
 from daemon.adapters.basedigest import CACHE, BaseOnDisk
 from daemon.adapters.rewardmodels import PublishedReward
-from daemon.children.child import Child, ChildFailedError, another_lives
+from daemon.children.alive import another_lives
+from daemon.children.child import Child, ChildFailedError
 from daemon.clock import Clock
 from daemon.config.settings import TrainingConfig
 from daemon.errors import AdapterRefusedError, RlaifdError, UsageError
@@ -40,13 +41,8 @@ from daemon.store.store import Store
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
-from policies.training.jobs import (
-    JOB,
-    JOBS,
-    Job,
-    TrainJob,
-    TrainResult,
-)
+from policies.training.jobs import JOBS, Job, TrainJob, TrainResult
+from policies.training.layout import JOB
 from policies.training.planning.plan import Plan
 from policies.training.turn import TURN
 

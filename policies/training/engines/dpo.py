@@ -17,7 +17,8 @@ from policies.training.engines import batches, course, pair_trainer
 from policies.training.engines.course import Pupil
 from policies.training.engines.engine import COMMON, Lesson, Run, Trained
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering

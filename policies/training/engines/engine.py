@@ -9,7 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from policies.policy import TrainingGuards
 from policies.training.errors import StoppedError
-from policies.training.jobs import AdapterFile, GuardReading, PlanJob, Probe, TrainJob, TrainState
+from policies.training.jobs import AdapterFile, GuardReading, PlanJob, Probe, TrainJob
+from policies.training.layout import TrainState
 from policies.training.model.lora import Base
 from policies.training.model.probe import ProbeText
 from policies.training.model.rendering import Rendering

@@ -20,7 +20,8 @@ from policies.training.engines.passes import Passes
 from policies.training.engines.reward import Finite, RewardTrainer
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, REWARD, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import CHECKPOINTS, REWARD
 from policies.training.model import checkpoints, lora
 from policies.training.model.dataset import Example
 from policies.training.model.lora import Base

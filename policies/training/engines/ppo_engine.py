@@ -19,7 +19,8 @@ from policies.training.engines.reward_model import RewardModel
 from policies.training.engines.rewarding import Rewarder
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import lora, probe
 from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering

@@ -10,7 +10,8 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training import lesson
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PLAN, PlanJob, TrainJob, TrainResult
+from policies.training.jobs import PlanJob, TrainJob, TrainResult
+from policies.training.layout import CHECKPOINTS, PLAN
 from policies.training.model import device
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter

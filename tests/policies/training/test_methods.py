@@ -16,19 +16,8 @@ from policies.recipes import Lora, PpoRecipe, RewardRecipe
 from policies.snapshot import Pair
 from policies.training.engines import reward
 from policies.training.errors import JobError
-from policies.training.jobs import (
-    ADAPTER,
-    ADAPTER_WEIGHTS,
-    CHECKPOINTS,
-    JOB,
-    PROGRESS,
-    RESULT,
-    GradeJob,
-    GradeResult,
-    RewardFiles,
-    TrainJob,
-    TrainResult,
-)
+from policies.training.jobs import GradeJob, GradeResult, RewardFiles, TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, CHECKPOINTS, JOB, PROGRESS, RESULT
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 

@@ -18,18 +18,8 @@ from daemon.store.store import Store
 from policies import snapshot
 from policies.policy import PolicySpec
 from policies.recipes import DpoRecipe
-from policies.training.jobs import (
-    ADAPTER,
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    JOB,
-    PLAN,
-    Probe,
-    ProbeSequence,
-    Progress,
-    TrainJob,
-    TrainResult,
-)
+from policies.training.jobs import Probe, ProbeSequence, Progress, TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, JOB, PLAN
 from tests.daemon.adapters.adapterfiles import described, source
 from tests.policies.training.conftest import pair
 from tests.policies.training.planning.facts import plan

@@ -17,7 +17,7 @@ from daemon.store.snapshots import Held
 from policies import snapshot
 from policies.recipes import Lora, PpoRecipe, Recipe, RewardRecipe
 from policies.release import Release
-from policies.training.jobs import PROGRESS
+from policies.training.layout import PROGRESS
 from tests.daemon.stages.train import daemonprocess
 from tests.killing import ROOT
 from tests.policies.training.engines.wishes import separable

@@ -10,7 +10,8 @@ import pytest
 from policies import answers
 from policies.answers import Answer
 from policies.recipes import KtoRecipe, Lora
-from policies.training.jobs import ADAPTER, PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, PROGRESS
 from tests.policies.training.conftest import GUARDS, NOUNS, said
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -20,7 +20,8 @@ from policies.answers import Answer
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import KtoRecipe, Lora, Recipe, SftRecipe
 from policies.records import Message, Tokens
-from policies.training.jobs import ADAPTER, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER
 from policies.training.toy.agent import TinySpec
 
 pytestmark = [

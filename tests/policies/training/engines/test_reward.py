@@ -10,7 +10,7 @@ import pytest
 from policies.recipes import Lora, RewardRecipe
 from policies.snapshot import Pair
 from policies.training.errors import JobError
-from policies.training.jobs import REWARD
+from policies.training.layout import REWARD
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
