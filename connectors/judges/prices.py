@@ -1,9 +1,11 @@
 """What a call costs: the configured price, else the list price, else unknown, which is not zero."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectors.base import Usage
 from connectors.errors import FatalError
+from policies.records import Role
 
 MILLION = 1_000_000
 SAMPLE_TOKENS = 1_000
@@ -25,6 +27,10 @@ class Tariff:
         return (
             usage.input_tokens * self.input_per_million + usage.output_tokens * self.output_per_million
         ) / MILLION
+
+
+Tariffs = Mapping[Role, Tariff | None]
+"""The price of each configured judge; None: it is not known."""
 
 
 def tariff(

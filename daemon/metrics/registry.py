@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from connectors.events import SkipReason
 from policies.records import Role, Scope
 from policies.selection import Reason
-from policies.training.jobs import TrainState
+from policies.training.layout import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))

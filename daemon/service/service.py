@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from daemon.clock import Clock
+from daemon.errors import line_of
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
 from daemon.service import signals
 from daemon.service.health import Heartbeats
 from daemon.service.instance import sole
-from daemon.service.loops import AsyncLoop, Loop, Pace, drive, drive_async, line_of
+from daemon.service.loops import AsyncLoop, Loop, Pace, drive, drive_async
 from daemon.service.systemd import Notifier
 
 GRACE_S = 25.0

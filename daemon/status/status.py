@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.config.settings import Settings
-from daemon.stages.curate.sample import NONE_ASKED_FOR, few
+from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.stages.train.schedule import Due
 from daemon.status.needs import needs, waits
 from daemon.status.readiness import as_object, stock_of

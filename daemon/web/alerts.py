@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from daemon.clock import Clock
-from daemon.errors import RefusedError
+from daemon.errors import RefusedError, line_of
 from daemon.latch import Latch
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
-from daemon.service.loops import line_of
 from daemon.store.halts import HaltRequest
 from daemon.store.store import StoreError
 from daemon.web.payload import Alert, digest, parse

@@ -11,42 +11,38 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connectors.base import Judge, Sampler, ServingTarget
-from connectors.decoders.detect import Decoders
 from daemon import log, version
-from daemon.adapters.basedigest import CACHE, BaseOnDisk
-from daemon.budget import Budget
-from daemon.children.policy import PolicyWork
 from daemon.clock import Clock, SystemClock
-from daemon.config.secret import alert_token, secret
 from daemon.config.settings import Settings, SourceConfig
-from daemon.latch import Latch
-from daemon.metrics.registry import Metrics
-from daemon.stages.curate.curate import Curate
-from daemon.stages.gate.evaluate import Evaluate
-from daemon.stages.ingest.ingest import Ingest
-from daemon.stages.rollout.promote import Promote
-from daemon.stages.train.occasion import Occasion
-from daemon.stages.watch.watch import Watch
-from daemon.status.status import Status
-from daemon.store import adapters as adapter_rows
-from daemon.store import stops
 from daemon.store.store import Store
-from daemon.wiring.outside import judge_of, source_of
 from policies.policy import EndpointSampling
 from policies.records import Role
 
 if TYPE_CHECKING:
+    from connectors.base import Judge, Sampler, ServingTarget
+    from connectors.judges.prices import Tariffs
     from daemon.adapters.adapters import Manifest
+    from daemon.adapters.basedigest import BaseOnDisk
+    from daemon.budget import Budget
+    from daemon.children.policy import PolicyWork
+    from daemon.latch import Latch
+    from daemon.metrics.registry import Metrics
+    from daemon.stages.curate.curate import Curate
+    from daemon.stages.curate.sample import Sampling
+    from daemon.stages.gate.evaluate import Evaluate
     from daemon.stages.gate.release import Releases
+    from daemon.stages.ingest.ingest import Ingest
     from daemon.stages.judge.judge import JudgeStage
     from daemon.stages.judge.plan import Plan
     from daemon.stages.judge.recheck import Recheck
     from daemon.stages.review.exchange import Review
+    from daemon.stages.rollout.promote import Promote
     from daemon.stages.rollout.rollout import Rollout
+    from daemon.stages.train.occasion import Occasion
     from daemon.stages.train.outlook import Planner
     from daemon.stages.train.trainer import Trainer
-    from daemon.wiring.pricing import Tariffs
+    from daemon.stages.watch.watch import Watch
+    from daemon.status.status import Status
     from policies.judging.constitution import Constitution
     from policies.judging.rubric import Rubric
 
@@ -81,7 +77,9 @@ class Wiring:
         return Store(self.settings.store_url)
 
     @cached_property
-    def metrics(self) -> Metrics:
+    def metrics(self) -> "Metrics":
+        from daemon.metrics.registry import Metrics
+
         metrics = Metrics()
         metrics.prepare(
             sources=tuple(source.name for source in self.settings.sources),
@@ -95,15 +93,21 @@ class Wiring:
         return metrics
 
     @cached_property
-    def latch(self) -> Latch:
+    def latch(self) -> "Latch":
+        from daemon.latch import Latch
+
         return Latch(self.store, self.clock, self.metrics)
 
     @cached_property
-    def budget(self) -> Budget:
+    def budget(self) -> "Budget":
+        from daemon.budget import Budget
+
         return Budget(self.store, self.clock, self.metrics)
 
     @cached_property
-    def base_on_disk(self) -> BaseOnDisk:
+    def base_on_disk(self) -> "BaseOnDisk":
+        from daemon.adapters.basedigest import CACHE, BaseOnDisk
+
         return BaseOnDisk(self.settings.policy.base, cache=self.settings.state_dir / CACHE)
 
     @property
@@ -113,12 +117,18 @@ class Wiring:
     @property
     def alert_token(self) -> str | None:
         """Read anew each time: a rotated secret counts at once."""
+        from daemon.config.secret import alert_token
+
         return alert_token(self.settings.web)
 
     # --- stages
 
-    def ingest(self, source: SourceConfig) -> Ingest:
+    def ingest(self, source: SourceConfig) -> "Ingest":
         """The ingest stage of one configured source."""
+        from connectors.decoders.detect import Decoders
+        from daemon.stages.ingest.ingest import Ingest
+        from daemon.wiring.outside import source_of
+
         stages = self.settings.stages
         return Ingest(
             source=source_of(source, state_dir=self.settings.state_dir),
@@ -133,8 +143,18 @@ class Wiring:
         )
 
     @cached_property
-    def judges(self) -> Mapping[Role, Judge]:
+    def judges(self) -> "Mapping[Role, Judge]":
+        from daemon.wiring.outside import judge_of
+
         return {role: judge_of(role, judge) for role, judge in self.settings.judges.items()}
+
+    async def close_judges(self) -> None:
+        """Closes the judges that were built, and lets go of them: what asks next builds its own, for its own
+        event loop.
+        """
+        for built in self.__dict__.pop("judges", {}).values():
+            await built.close()
+        self.__dict__.pop("judge_stage", None)
 
     @cached_property
     def plan(self) -> "Plan":
@@ -201,7 +221,9 @@ class Wiring:
         return Recheck(store=self.store, clock=self.clock, versions=self.versions, most=most)
 
     @cached_property
-    def policy_work(self) -> PolicyWork:
+    def policy_work(self) -> "PolicyWork":
+        from daemon.children.policy import PolicyWork
+
         return PolicyWork(
             spec=self.settings.policy,
             training=self.settings.training,
@@ -211,12 +233,13 @@ class Wiring:
         )
 
     @cached_property
-    def endpoint(self) -> Sampler | None:
+    def endpoint(self) -> "Sampler | None":
         """Where the served policy is asked for answers; None: a child process samples them."""
         sampling = self.settings.policy.sampling
         if not isinstance(sampling, EndpointSampling):
             return None
         from connectors.samplers.openai import EndpointSampler
+        from daemon.config.secret import secret
 
         return EndpointSampler(
             base_url=sampling.base_url,
@@ -227,33 +250,51 @@ class Wiring:
         )
 
     @cached_property
-    def curate(self) -> Curate:
-        stages = self.settings.stages
+    def curate(self) -> "Curate":
+        from daemon.stages.curate.curate import Curate
+
         return Curate(
+            store=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            rule=self.settings.policy.curation,
+            sampling=self.sampling,
+        )
+
+    @cached_property
+    def sampling(self) -> "Sampling":
+        from daemon.stages.curate.sample import Batching, Generation, Sampling
+
+        stages, work = self.settings.stages, self.policy_work
+        return Sampling(
             store=self.store,
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
             roles=self.roles,
-            sample=self.policy_work.sample,
-            device=self.policy_work.waits_for,
             halts=self.latch,
-            directory=self.settings.state_dir / "snapshots",
-            seed=self.settings.seed,
-            least=stages.sample_least,
-            most=stages.sample_most,
-            patience_s=stages.sample_patience_s,
+            generation=Generation(work.sample, self.settings.seed, work.waits_for),
+            batching=Batching(stages.sample_least, stages.sample_most, stages.sample_patience_s),
         )
 
     @cached_property
-    def occasion(self) -> Occasion:
+    def occasion(self) -> "Occasion":
+        from daemon.stages.train.occasion import Occasion
+
         return Occasion(
             store=self.store,
             clock=self.clock,
             latch=self.latch,
             settings=self.settings,
-            cut_off=lambda: self.trainer.cut_off(by_itself=False) is not None,
+            cut_off=self._cut_off,
         )
+
+    def _cut_off(self) -> bool:
+        """Whether a run that was cut off can go on. The trainer is loaded where there may be one."""
+        from daemon.stages.train.leavings import Leavings
+
+        left = Leavings(self.store, self.settings.state_dir / "runs").resumable()
+        return left is not None and self.trainer.cut_off(by_itself=False) is not None
 
     @cached_property
     def trainer(self) -> "Trainer":
@@ -282,17 +323,25 @@ class Wiring:
         )
 
     @cached_property
-    def evaluate(self) -> Evaluate:
+    def evaluate(self) -> "Evaluate":
+        from daemon.stages.gate.compare import Comparing
+        from daemon.stages.gate.evaluate import Evaluate
+
         return Evaluate(
             store=self.store,
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
             versions=self.versions,
-            compare=self.policy_work.compare,
+            comparing=Comparing(
+                store=self.store,
+                clock=self.clock,
+                metrics=self.metrics,
+                compare=self.policy_work.compare,
+                seed=self.settings.seed,
+            ),
             verify=self._verified_path,
             halts=self.latch,
-            seed=self.settings.seed,
         )
 
     @cached_property
@@ -315,6 +364,7 @@ class Wiring:
     def _verify(self, directory: Path, adapter: str) -> "Manifest":
         """Against the whole digest that the store has. It never changes, so it is read once."""
         from daemon.adapters.adapters import verify
+        from daemon.store import adapters as adapter_rows
 
         digest = self._digests.get(adapter) or self.store.read(lambda c: adapter_rows.digest(c, adapter))
         if digest is not None:
@@ -322,7 +372,7 @@ class Wiring:
         return verify(directory, adapter, digest=digest)
 
     @cached_property
-    def target(self) -> ServingTarget:
+    def target(self) -> "ServingTarget":
         from connectors.serving.directory import DirectoryTarget
 
         return DirectoryTarget(self.settings.rollout.directory, now=self.clock.now)
@@ -344,11 +394,15 @@ class Wiring:
         )
 
     @cached_property
-    def promote(self) -> Promote:
+    def promote(self) -> "Promote":
+        from daemon.stages.rollout.promote import Promote
+
         return Promote(store=self.store, rollout=self.rollout)
 
     @cached_property
-    def watch(self) -> Watch:
+    def watch(self) -> "Watch":
+        from daemon.stages.watch.watch import Watch
+
         return Watch(
             store=self.store,
             clock=self.clock,
@@ -366,7 +420,9 @@ class Wiring:
         return Review(store=self.store, clock=self.clock, listed=self.settings.review.reviewers)
 
     @cached_property
-    def status(self) -> Status:
+    def status(self) -> "Status":
+        from daemon.status.status import Status
+
         return Status(
             store=self.store,
             clock=self.clock,
@@ -378,6 +434,8 @@ class Wiring:
 
     def _conditions(self) -> list[str]:
         """What the rollout says, and where a source waits for a person."""
+        from daemon.store import stops
+
         stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
         return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]
 

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from connectors.judges.prices import PriceUnknownError, Tariff, required, tariff
+from connectors.judges.prices import PriceUnknownError, Tariff, Tariffs, required, tariff
 from daemon.config.settings import JudgeConfig, is_loopback
 from daemon.errors import ConfigError
 from policies.records import Role
-
-Tariffs = Mapping[Role, Tariff | None]
 
 
 def price_of(role: Role, judge: JudgeConfig) -> Tariff | None:

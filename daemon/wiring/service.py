@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from daemon.errors import ConfigError, RefusedError, RlaifdError
+from daemon.errors import ConfigError, RefusedError, RlaifdError, line_of
 from daemon.service.health import Heartbeats, Readiness
 from daemon.service.leadership import NAME, TTL_S, Leader
 from daemon.service.lease import Lease
-from daemon.service.loops import AsyncLoop, Loop, line_of
+from daemon.service.loops import AsyncLoop, Loop
 from daemon.service.service import Closer, Service
 from daemon.stages.ingest.files import FILE
 from daemon.stages.ingest.ingest import Ingest

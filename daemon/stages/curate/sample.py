@@ -15,10 +15,12 @@ from connectors.base import Samples
 from daemon.children.trials import Trials
 from daemon.clock import Clock
 from daemon.errors import HaltedError, RlaifdError
+from daemon.latch import Halts
 from daemon.log import get
 from daemon.metrics.registry import Metrics
+from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.store import candidates, rollouts
-from daemon.store.candidates import Prompt, Waiting
+from daemon.store.candidates import Prompt
 from daemon.store.judgements import Wanted, request
 from daemon.store.store import Store
 from policies.curation import review_pairs
@@ -26,8 +28,6 @@ from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, Split, digest
 
 log = get("sampling")
-
-NONE_ASKED_FOR = "policy.sampling.candidates is 0: no answers are sampled beside the logged ones"
 
 
 class Sample(Protocol):
@@ -40,12 +40,6 @@ class Sample(Protocol):
     def __call__(
         self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
     ) -> Samples: ...
-
-
-class Halts(Protocol):
-    """The part of the latch that a stage asks."""
-
-    def check(self, scope: Scope) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +69,32 @@ class Batch:
         return self.prompts + self.refused + self.set_aside + self.deaths
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """When a batch is due. Starting a sampler is dear, so sampling waits until `least` prompts are there or
+    the oldest has waited `patience_s`; it takes at most `most` at a time.
+    """
+
+    least: int = 32
+    most: int = 512
+    patience_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What answers come from. `device` says what else has the device, "" where it is free: a batch that
+    waited there would hold up all that comes after it.
+    """
+
+    sample: Sample
+    seed: int = 0
+    device: Callable[[], str] = str
+
+
 class Sampling:
     """Samples answers to prompts that lack them, and asks for their judgements.
 
-    `roles` are the configured judges. Starting a sampler is dear, so sampling waits until `least` prompts are
-    there or the oldest has waited `patience_s`; it takes at most `most` at a time. `device` says what else
-    has the device, "" where it is free: a batch that waited there would hold up all that comes after it.
-    `totals` is what this object sampled.
+    `roles` are the configured judges. `totals` is what this object sampled.
     """
 
     def __init__(
@@ -92,26 +105,18 @@ class Sampling:
         metrics: Metrics,
         spec: PolicySpec,
         roles: frozenset[Role],
-        sample: Sample,
         halts: Halts,
-        seed: int,
-        least: int,
-        most: int,
-        patience_s: float,
-        device: Callable[[], str] = str,
+        generation: Generation,
+        batching: Batching,
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
         self._roles = roles
-        self._sample = sample
         self._halts = halts
-        self._seed = seed
-        self._least = least
-        self._most = most
-        self._patience_s = patience_s
-        self._device = device
+        self._generation = generation
+        self._batching = batching
         self._trials = Trials(store=store, clock=clock)
         self.totals = Batch()
 
@@ -122,7 +127,7 @@ class Sampling:
         """
         if self.waits_for(at_once=at_once) is not None:
             return 0
-        prompts = self._store.read(lambda c: candidates.unsampled(c, limit=self._most))
+        prompts = self._store.read(lambda c: candidates.unsampled(c, limit=self._batching.most))
         if not prompts:
             return 0
         batch = self._sampled(prompts)
@@ -136,25 +141,26 @@ class Sampling:
         """Why nothing is sampled now, in a line; None: prompts are due."""
         if self._spec.sampling.candidates == 0:
             return NONE_ASKED_FOR
-        waiting = self._store.read(lambda c: candidates.waiting(c, most=self._least))
-        now, patience_s = self._clock.now(), 0.0 if at_once else self._patience_s
-        too_few = few(waiting, now=now, least=self._least, patience_s=patience_s)
+        waiting = self._store.read(lambda c: candidates.waiting(c, most=self._batching.least))
+        now, patience_s = self._clock.now(), 0.0 if at_once else self._batching.patience_s
+        too_few = few(waiting, now=now, least=self._batching.least, patience_s=patience_s)
         if too_few is not None:
             return too_few
         try:
             self._halts.check(Scope.JUDGING)
         except HaltedError as error:
             return str(error)
-        return self._device() or None
+        return self._generation.device() or None
 
     def _sampled(self, prompts: Sequence[Prompt]) -> Batch:
         """Samples the oldest of these prompts, as many at once as may be, and stores what comes of it."""
         stable = self._store.read(rollouts.in_force).stable
         name = f"{stable or 'base'}:{prompts[0].trace_id}"
-        count = self._spec.sampling.candidates
+        count, generation = self._spec.sampling.candidates, self._generation
+        seed = _seed(generation.seed, name)
 
         def work(batch: Sequence[Prompt]) -> Samples:
-            samples = self._sample(batch, count=count, adapter=stable, seed=_seed(self._seed, name))
+            samples = generation.sample(batch, count=count, adapter=stable, seed=seed)
             _check(samples, prompts=len(batch), count=count)
             return samples
 
@@ -235,15 +241,6 @@ class Sampling:
             for role in (Role.LARGE, Role.GATE)
             if role in self._roles
         ]
-
-
-def few(waiting: Waiting, *, now: float, least: int, patience_s: float) -> str | None:
-    """Why so few prompts are not sampled yet, in a line; None: they are enough, or waited long enough."""
-    if waiting.oldest is None:
-        return "no prompt of the train or audit split waits for answers"
-    if waiting.prompts < least and now - waiting.oldest < patience_s:
-        return f"{waiting.prompts} of stages.sample_least ({least}) prompts wait for answers"
-    return None
 
 
 def _seed(seed: int, batch: str) -> int:

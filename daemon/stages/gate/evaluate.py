@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError
+from daemon.latch import Halts
 from daemon.log import get
+from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.sample import Halts
-from daemon.stages.gate.compare import Compare, Comparing
-from daemon.stages.gate.evidence import asking, figures, gather, show_figures, summary
+from daemon.stages.gate.compare import Comparing
+from daemon.stages.gate.evidence import asking, figures, gather, summary
 from daemon.store import evaluations, ledger, rollouts
 from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
@@ -72,10 +73,9 @@ class Evaluate:
         metrics: Metrics,
         spec: PolicySpec,
         versions: Mapping[Role, str],
-        compare: Compare,
+        comparing: Comparing,
         verify: Callable[[str], object],
         halts: Halts,
-        seed: int = 0,
         actor: str = "gate",
     ) -> None:
         self._store = store
@@ -87,7 +87,7 @@ class Evaluate:
         self._halts = halts
         self._actor = actor
         self._looked_at: float | None = None
-        self._comparing = Comparing(store=store, clock=clock, metrics=metrics, compare=compare, seed=seed)
+        self._comparing = comparing
 
     def step(self) -> int:
         """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""

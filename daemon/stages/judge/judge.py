@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 from connectors.base import Judge
 from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError, UnreadableError
 from connectors.judges.pacing import Pacing
+from connectors.judges.prices import Tariffs
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
 from daemon.config.settings import JudgeConfig
-from daemon.errors import HaltedError
+from daemon.errors import HaltedError, line_of
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.service.loops import line_of
 from daemon.stages.judge.allowance import Allowance
 from daemon.stages.judge.asker import Asker
 from daemon.stages.judge.call_rows import Answer
@@ -36,7 +36,6 @@ from daemon.store.candidates import storable
 from daemon.store.claims import Claim
 from daemon.store.judgements import Material
 from daemon.store.store import Store, StoreError
-from daemon.wiring.pricing import Tariffs
 from policies.judging.constitution import Constitution
 from policies.judging.grammar import Invalid, ScoreReply
 from policies.judging.prompts import system_text

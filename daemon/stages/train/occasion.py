@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.config.settings import Settings, TrainingConfig
 from daemon.latch import Latch
-from daemon.stages.curate.freeze import Freezing, FrozenSnapshot
 from daemon.stages.train import rewardsource
 from daemon.stages.train.course import Course
 from daemon.stages.train.feed import Feed
+from daemon.stages.train.freeze import Freezing, FrozenSnapshot
 from daemon.stages.train.schedule import Due, Facts, Material, Terms, Turn, due, lacking, short
 from daemon.store import evaluations, rollouts, runs
 from daemon.store.kinds import grouped

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
-
-from apscheduler.schedulers.background import BackgroundScheduler
+from typing import TYPE_CHECKING
 
 from daemon.clock import Clock
-from daemon.errors import RefusedError
+from daemon.errors import RefusedError, line_of
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
-from daemon.service.loops import line_of
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.background import BackgroundScheduler
 
 ASK_S = 15.0
 NAME = "training"
@@ -207,6 +208,8 @@ class Schedule:
         """Begins to ask. Does nothing when the interval is None: then only people start a run."""
         if self._terms.interval_s is None:
             return
+        from apscheduler.schedulers.background import BackgroundScheduler
+
         self._metrics.errors.labels(NAME)
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(

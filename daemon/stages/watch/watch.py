@@ -19,8 +19,8 @@ from daemon.budget import Budget
 from daemon.clock import Clock
 from daemon.latch import Latch
 from daemon.log import get
+from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.stages.gate.evidence import show_figures
 from daemon.store import alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head

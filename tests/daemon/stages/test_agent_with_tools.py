@@ -11,9 +11,8 @@ import pytest
 from connectors.base import Partition, Samples
 from connectors.decoders.detect import Decoders
 from daemon.clock import FakeClock
-from daemon.metrics.registry import Metrics
-from daemon.stages.curate.curate import Curate
 from daemon.stages.judge.plan import Plan
+from daemon.stages.train.freeze import Freezing
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
@@ -22,7 +21,7 @@ from policies import snapshot
 from policies.policy import CurationRule, PolicySpec, Splits
 from policies.records import Message, Role, Sampled, ToolCall, Trace, text_of
 from policies.snapshot import Pair
-from tests.daemon.stages.halts import FakeHalts
+from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.seeding import Asked, judge, rows, spec
 
 TAU = Path(__file__).resolve().parents[4] / "shared" / "data" / "tau_airline" / "gpt-4o-airline.json.gz"
@@ -101,20 +100,11 @@ def frozen(store: Store, traces: Sequence[Trace], directory: Path) -> tuple[Pair
     store.write(lambda c: store_batch(c, source="agent", arrivals=[arrival], splits=POLICY.splits, now=1.0))
     clock = FakeClock()
     assert Plan(store=store, clock=clock, rule=POLICY.judging, roles={Role.SMALL}).step() == len(traces)
-    stage = Curate(
-        store=store,
-        clock=clock,
-        metrics=Metrics(),
-        spec=POLICY,
-        roles=frozenset({Role.SMALL}),
-        sample=answers,
-        halts=FakeHalts(),
-        directory=directory,
-    )
+    stage = curate_of(store, answers, policy=POLICY, roles=frozenset({Role.SMALL}), clock=clock)
     assert stage.sample(at_once=True) == len(traces)
     judge(store, speaks)
     stage.curate()
-    made = stage.freeze()
+    made = Freezing(store=store, clock=clock, spec=POLICY, directory=directory).freeze()
     return snapshot.read(made.path, made.id).pairs
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate.freeze import Freezing, NoPreferencesError
+from daemon.stages.train.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, SnapshotRow, TraceRow
 from policies import answers

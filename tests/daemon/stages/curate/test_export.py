@@ -12,7 +12,7 @@ from connectors import parquet
 from daemon.cli.app import app
 from daemon.errors import RlaifdError, UsageError
 from daemon.stages.curate.export import export
-from daemon.stages.curate.freeze import FrozenSnapshot
+from daemon.stages.train.freeze import FrozenSnapshot
 from daemon.store.kinds import Draft
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring

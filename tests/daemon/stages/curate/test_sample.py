@@ -114,14 +114,13 @@ def test_a_slower_worker_adds_nothing(world: World) -> None:
     trace_id = add_trace(world.store, "one", Split.TRAIN)
     inner = world.sampler
 
-    def _late(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> object:
+    def _late(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
         world.sampler = FakeSampler()
         other = world.stage()
         assert other.sample() == 1
         return inner(prompts, count=count, adapter=adapter, seed=seed)
 
-    stage = world.stage()
-    stage.sampling._sample = _late  # type: ignore[assignment]
+    stage = world.stage(sample=_late)
     assert stage.sample() == 0
     assert sum(row.trace_id == trace_id for row in rows(world.store, CandidateRow)) == 4
     assert count(world.store, JudgementRow) == 4
@@ -130,8 +129,7 @@ def test_a_slower_worker_adds_nothing(world: World) -> None:
 def test_too_few_answers_are_refused(world: World) -> None:
     """A sampler that breaks its word is an error, not a short list."""
     add_trace(world.store, "one", Split.TRAIN)
-    stage = world.stage()
-    stage.sampling._sample = lambda *_args, **_kwargs: Samples([[sampled("alone")]])
+    stage = world.stage(sample=lambda *_args, **_kwargs: Samples([[sampled("alone")]]))
     with pytest.raises(RlaifdError, match="other than 3 answers"):
         stage.sample()
 
@@ -140,9 +138,8 @@ def test_a_refused_prompt_is_done_with(world: World) -> None:
     """It has its logged answer alone, is not sampled again, and the others' answers are kept."""
     for name in ("odd", "even"):
         add_trace(world.store, name, Split.TRAIN)
-    stage = world.stage()
     answers = [[], [sampled(word) for word in "abc"]]
-    stage.sampling._sample = lambda *_args, **_kwargs: Samples(answers, {0: "has 9 tokens"})
+    stage = world.stage(sample=lambda *_args, **_kwargs: Samples(answers, {0: "has 9 tokens"}))
     with capture_logs() as logged:
         assert stage.sample() == 2
     (said,) = [each for each in logged if each["event"] == "candidates_sampled"]
@@ -186,10 +183,9 @@ def test_cut_off_answers_are_counted(world: World) -> None:
     """By the sampler's word, and a thought without an answer; stored, logged and as a metric."""
     for name in ("one", "two"):
         add_trace(world.store, name, Split.TRAIN)
-    stage = world.stage()
     thought = Sampled(messages=(Message(role="assistant", reasoning="hm"),))
     row = [sampled("whole"), sampled("cut", truncated=True), thought]
-    stage.sampling._sample = lambda prompts, **_: Samples([row for _ in prompts])
+    stage = world.stage(sample=lambda prompts, **_: Samples([row for _ in prompts]))
     with capture_logs() as logged:
         assert stage.sample() == 2
     (said,) = [each for each in logged if each["event"] == "candidates_sampled"]
@@ -224,10 +220,11 @@ def test_what_a_database_cannot_hold_is_replaced(world: World) -> None:
 def test_arguments_that_are_no_number_are_stored_by_name(world: World) -> None:
     """A model's call may hold what JSON does not have; the answer is stored and judged all the same."""
     add_trace(world.store, "one", Split.TRAIN)
-    stage = world.stage(spec(sampling=ChildSampling(candidates=1)))
     call = ToolCall(name="pay", arguments={"sum": float("nan"), "most": [float("inf")]})
     answer = Sampled(messages=(Message(role="assistant", tool_calls=(call,)),))
-    stage.sampling._sample = lambda *_args, **_kwargs: Samples([[answer]])
+    stage = world.stage(
+        spec(sampling=ChildSampling(candidates=1)), sample=lambda *_args, **_kwargs: Samples([[answer]])
+    )
     assert stage.sample() == 1
     (made,) = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
     assert made.output[0]["tool_calls"][0]["arguments"] == {"sum": "nan", "most": ["inf"]}

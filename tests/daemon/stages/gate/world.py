@@ -10,6 +10,7 @@ from daemon.children.policy import SamplerDiedError
 from daemon.clock import FakeClock
 from daemon.errors import AdapterRefusedError
 from daemon.metrics.registry import Metrics
+from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evaluate import Advance, Evaluate
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
@@ -102,7 +103,9 @@ class World:
             metrics=self.metrics,
             spec=policy or lenient(),
             versions=dict.fromkeys(roles, "v1"),
-            compare=self.comparer,
+            comparing=Comparing(
+                store=self.store, clock=self.clock, metrics=self.metrics, compare=self.comparer, seed=0
+            ),
             verify=self.verify,
             halts=self.halts,
         )

@@ -11,8 +11,8 @@ from sqlalchemy import update
 from daemon.cli.operate import _status_text
 from daemon.clock import FakeClock
 from daemon.errors import RefusedError
-from daemon.stages.curate.freeze import FrozenSnapshot
 from daemon.stages.train.course import Course
+from daemon.stages.train.freeze import FrozenSnapshot
 from daemon.stages.train.schedule import Due, Waits
 from daemon.store.tables import EvaluationRow, RewardModelRow, RolloutRow, RunRow, SnapshotRow, TraceRow
 from daemon.wiring import by_hand
