@@ -80,3 +80,37 @@ def test_an_import_between_stages_is_found(tmp_path: Path) -> None:
         "daemon/stages/watch/watch.py: daemon.stages.gate",
         "daemon/stages/curate/sample.py: daemon.stages.watch",
     }
+
+
+MOST_PARAMETERS = 9
+COMPOSED_BY_ITSELF = {"daemon/stages/judge/asker.py: Asker", "daemon/stages/judge/judge.py: JudgeStage"}
+"""Constructors that still take the makings of what wiring should hand them. Nothing is added here."""
+
+
+def classes(root: Path) -> list[tuple[str, ast.ClassDef]]:
+    """Every class of the three packages, nested ones too, with its file."""
+    return [
+        (str(path.relative_to(root)), node)
+        for package in ("connectors", "daemon", "policies")
+        for path in sorted((root / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+
+
+def parameters(made: ast.ClassDef) -> int:
+    """How many parameters the class's own constructor takes; 0 without one."""
+    for node in made.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) - 1
+    return 0
+
+
+def test_a_constructor_is_handed_few_things() -> None:
+    """Values that belong together are one value with a name; what is made of parts is made in wiring."""
+    many = {
+        f"{path}: {made.name}"
+        for path, made in classes(ROOT)
+        if parameters(made) > MOST_PARAMETERS and not path.startswith("daemon/wiring/")
+    }
+    assert many == COMPOSED_BY_ITSELF

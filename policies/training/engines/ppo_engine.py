@@ -14,7 +14,7 @@ from policies.recipes import PpoRecipe
 from policies.training.engines import course, folds, ppo, reward_model, rewarding
 from policies.training.engines.course import Pupil, Reached
 from policies.training.engines.engine import Lesson, Run, Trained
-from policies.training.engines.ppo import Ppo
+from policies.training.engines.ppo import Hooks, Ppo
 from policies.training.engines.reward_model import RewardModel
 from policies.training.engines.rewarding import Rewarder
 from policies.training.engines.roles import Roles
@@ -141,8 +141,10 @@ def _learner(run: Run[Prompted], recipe: ResolvedPpo, pupil: Pupil, roles: Roles
         out=run.job.out / CHECKPOINTS,
         seed=run.job.seed,
         callback=pupil.watch,
-        extra_state=pupil.watch.state,
-        between=lambda done, total: run.reporter.report("sampled", note=f"{done} of {total} answers"),
+        hooks=Hooks(
+            extra_state=pupil.watch.state,
+            between=lambda done, total: run.reporter.report("sampled", note=f"{done} of {total} answers"),
+        ),
     )
     return learner, ceiling
 
