@@ -12,7 +12,7 @@ from daemon.service import signals
 
 CHILD = """
 import signal, sys
-from daemon import signals
+from daemon.service import signals
 with signals.caught() as inbox:
     print("ready", flush=True)
     print(inbox.wait(30), flush=True)
