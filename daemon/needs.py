@@ -21,6 +21,7 @@ def needs(state: Mapping[str, Any], *, auto_promote: bool) -> list[str]:
         *_halted(state["halts"]),
         *_stuck(state["readiness"]),
         *_labels(state["readiness"], state["review"]),
+        *_release(state["reward_model"], state["review"]),
         *(() if auto_promote else _passed(state["passed"])),
         *_preferences(state["readiness"]),
     ]
@@ -40,6 +41,7 @@ def waits(state: Mapping[str, Any]) -> list[dict[str, str]]:
             _training(state["runs"], state["daemon"].get("training") or state["training"]["reason"])
             or waits_for_turn(state["device"], TRAINING),
         ),
+        ("ppo", "" if state["reward_model"] is None else state["reward_model"]["reason"]),
         ("snapshot", _left_out(state["draft"])),
         ("gate", _deciding(state["evaluations"])),
     ]
@@ -76,6 +78,21 @@ def _labels(readiness: list[dict[str, Any]], review: Mapping[str, Any]) -> Itera
         yield f"{line}: `rlaifd review export` ({waiting} pairs wait to be labelled){_more(most)}"
     else:
         yield f"{line}, and no pair waits to be labelled{_more(most) or ': the stages have them in hand'}"
+
+
+def _release(awaited: Mapping[str, Any] | None, review: Mapping[str, Any]) -> Iterator[str]:
+    """The labels by which a held reward model is released, or what to do where no number of them would."""
+    if awaited is None or awaited["name"] is None:
+        return
+    name, missing, waiting = awaited["name"], awaited["missing"], review["unlabelled"]
+    if missing:
+        hand = f"`rlaifd review export` ({waiting} audit pairs wait to be labelled)"
+        yield (
+            f"about {missing} labelled audit pairs are missing until reward model {name} is decided on, for "
+            f"which PPO waits: {hand if waiting else 'no pair waits to be labelled'}"
+        )
+    else:
+        yield f"{awaited['reason']}: train another one (`rlaifd train --method reward`)"
 
 
 def _more(row: Mapping[str, Any]) -> str:

@@ -93,6 +93,8 @@ class Occasion:
         self, connection: Connection, feed: Feed, *, halted: bool = False, leads: bool = True
     ) -> Facts:
         kind, methods = feed.freezing.kind, [recipe.method for recipe in feed.recipes]
+        able = any(not rewardsource.lacking(connection, recipe) for recipe in feed.recipes)
+        awaited = None if able else rewardsource.awaited(connection, feed.recipes)
         return Facts(
             last_start=runs.last_start(connection),
             new_preferences=kind.since(
@@ -105,6 +107,7 @@ class Occasion:
             turn=_last_turn(connection),
             leads=leads,
             released=any(rewardsource.unused(connection, recipe) for recipe in feed.recipes),
+            awaited=None if awaited is None else awaited.reason,
         )
 
     def material(self) -> Material:

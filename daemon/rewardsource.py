@@ -1,6 +1,7 @@
 """Where a training's rewards come from: the newest reward model that labels have released."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -41,6 +42,32 @@ def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: BaseOnDisk) -> 
     made = rewardmodels.verify(path, found.name, digest=found.digest)
     base.check(found.name, made.base, fix="train a reward model on this base first")
     return RewardFiles(path=path, digest=found.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """That PPO waits for a reward model to be released. `name` is the newest that a decision holds (None:
+    none does); `missing` is about how many labels it lacks, None where no number is known.
+    """
+
+    reason: str
+    name: str | None = None
+    missing: int | None = None
+
+
+def awaited(connection: Connection, recipes: Sequence[Recipe]) -> Awaited | None:
+    """What those of the recipes wait for that ask for a released reward model; None where there is one, or
+    none asks.
+    """
+    if not any(lacking(connection, recipe) for recipe in recipes):
+        return None
+    held = next((each for each in rows.newest(connection) if each.state == "hold"), None)
+    if held is None:
+        return Awaited(
+            "PPO waits for a released reward model, and none is held: `rlaifd train --method reward`"
+        )
+    said = f"PPO waits for reward model {held.name}, which is held: {'; '.join(held.reasons)}"
+    return Awaited(said) if held.decided_at is None else Awaited(said, held.name, held.missing)
 
 
 def lacking(connection: Connection, recipe: Recipe) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from daemon import rewardsource
 from daemon.clock import Clock
 from daemon.config import Settings
 from daemon.needs import needs, waits
@@ -84,6 +85,7 @@ class Status:
             **as_object(found, self._settings),
             "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
             "sampling": self._sampling(connection),
+            "reward_model": _awaited(rewardsource.awaited(connection, self._settings.policy.recipes)),
             "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
@@ -134,6 +136,11 @@ class Status:
             "ceiling": measured.ceiling,
             "standing": measured.standing.value,
         }
+
+
+def _awaited(found: rewardsource.Awaited | None) -> dict[str, Any] | None:
+    """The reward model that PPO waits for."""
+    return None if found is None else {"name": found.name, "missing": found.missing, "reason": found.reason}
 
 
 def _reviewer(found: Agreement) -> dict[str, Any]:

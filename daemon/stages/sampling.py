@@ -20,10 +20,11 @@ from daemon.stages.trials import Trials
 from daemon.store import candidates, rollouts
 from daemon.store.candidates import Prompt, Waiting
 from daemon.store.judgements import Wanted, request
+from daemon.store.labels import PUT_TO_PEOPLE
 from daemon.store.store import Store
 from policies.curation import review_pairs
 from policies.policy import PolicySpec
-from policies.records import Origin, Role, Scope, Split, digest
+from policies.records import Origin, Role, Scope, digest
 
 log = get("sampling")
 
@@ -221,7 +222,7 @@ class Sampling:
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
             ]
-            if prompt.split is Split.AUDIT:
+            if prompt.split in PUT_TO_PEOPLE:
                 wanted += self._comparisons(prompt, {answer.id: answer.text for answer in answers})
         return wanted
 
@@ -240,7 +241,7 @@ class Sampling:
 def few(waiting: Waiting, *, now: float, least: int, patience_s: float) -> str | None:
     """Why so few prompts are not sampled yet, in a line; None: they are enough, or waited long enough."""
     if waiting.oldest is None:
-        return "no prompt of the train or audit split waits for answers"
+        return "no prompt of the train, calibrate or audit split waits for answers"
     if waiting.prompts < least and now - waiting.oldest < patience_s:
         return f"{waiting.prompts} of stages.sample_least ({least}) prompts wait for answers"
     return None

@@ -219,7 +219,10 @@ def store_snapshot(
         "path": path,
         "pairs": len(held),
         "preference_ids": list(held.preference_ids),
-        "candidate_ids": None if held.candidate_ids is None else list(held.candidate_ids),
+        **{
+            name: None if (ids := getattr(held, name)) is None else list(ids)
+            for name in ("candidate_ids", "trace_ids", "label_ids")
+        },
         "note": note,
         "created_at": now,
     }
