@@ -11,8 +11,8 @@ from typing import Any
 
 from policies.answers import Answer, Kind, rank
 from policies.clusters import said
+from policies.judging.prompts import MAX_ANSWER
 from policies.likeness import Sketch
-from policies.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message, Tokens, text_of
 from policies.selection import Offer, Reason

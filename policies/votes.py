@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.agreement import Choice, Side, adjudicate
+from policies.alignment import Choice, Side, adjudicate
 
 RIGHT = 0.9
 """How often one person's choice is the right one. Two people agree in about 81 % of the pairs in which

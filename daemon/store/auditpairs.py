@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from daemon.store import alignment, answerpairs
 from policies import snapshot
-from policies.agreement import Choice
+from policies.alignment import Choice
 from policies.records import Role
 
 

@@ -14,7 +14,7 @@ from daemon.store.hints import unindexed
 from daemon.store.labels import FITTED
 from daemon.store.tables import CandidateRow, LabelRow, PreferenceRow, TraceRow
 from policies import snapshot
-from policies.agreement import Choice
+from policies.alignment import Choice
 from policies.selection import Reason
 from policies.votes import Settled, settled
 

@@ -12,8 +12,8 @@ from daemon.store.answers import LOOKED_AT, usable
 from daemon.store.hints import unindexed
 from daemon.store.preferences import IDS, contributor
 from daemon.store.tables import CandidateRow, TraceRow, VerdictRow
+from policies.judging.prompts import MAX_ANSWER
 from policies.prompted import Known, Prompt, replayed
-from policies.prompts import MAX_ANSWER
 from policies.records import Message, Role, Split, Tokens, Trace
 from policies.selection import Offer, Reason
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from policies.agreement import Choice
+from policies.alignment import Choice
 from policies.votes import RIGHT, settled
 
 

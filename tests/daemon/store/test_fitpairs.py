@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon.clock import FakeClock
-from daemon.stages.freezing import Freezing, NoPreferencesError
+from daemon.stages.curate.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, LabelRow, SnapshotRow, TraceRow
 from policies import snapshot

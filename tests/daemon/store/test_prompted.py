@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.freezing import Freezing, NoPreferencesError
+from daemon.stages.curate.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, RunRow, SnapshotRow, TraceRow
 from policies import prompted
