@@ -12,11 +12,10 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.config.settings import Settings
 from daemon.stages.curate.sample import NONE_ASKED_FOR, few
-from daemon.stages.train import rewardsource
 from daemon.stages.train.schedule import Due
 from daemon.status.needs import needs, waits
 from daemon.status.readiness import as_object, stock_of
-from daemon.store import alignment, candidates, queues, spend, tally, verdicts
+from daemon.store import alignment, candidates, queues, rewardmodels, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
 from policies.alignment import Labelled
@@ -85,7 +84,7 @@ class Status:
             **as_object(found, self._settings),
             "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
             "sampling": self._sampling(connection),
-            "reward_model": _awaited(rewardsource.awaited(connection, self._settings.policy.recipes)),
+            "reward_model": _awaited(rewardmodels.awaited(connection, self._settings.policy.recipes)),
             "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
@@ -138,7 +137,7 @@ class Status:
         }
 
 
-def _awaited(found: rewardsource.Awaited | None) -> dict[str, Any] | None:
+def _awaited(found: rewardmodels.Awaited | None) -> dict[str, Any] | None:
     """The reward model that PPO waits for."""
     return None if found is None else {"name": found.name, "missing": found.missing, "reason": found.reason}
 

@@ -1,7 +1,6 @@
 """Where a training's rewards come from: the newest reward model that labels have released."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -44,42 +43,16 @@ def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: BaseOnDisk) -> 
     return RewardFiles(path=path, digest=found.digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Awaited:
-    """That PPO waits for a reward model to be released. `name` is the newest that a decision holds (None:
-    none does); `missing` is about how many labels it lacks, None where no number is known.
-    """
-
-    reason: str
-    name: str | None = None
-    missing: int | None = None
-
-
-def awaited(connection: Connection, recipes: Sequence[Recipe]) -> Awaited | None:
-    """What those of the recipes wait for that ask for a released reward model; None where there is one, or
-    none asks.
-    """
-    if not any(lacking(connection, recipe) for recipe in recipes):
-        return None
-    held = next((each for each in rows.newest(connection) if each.state == "hold"), None)
-    if held is None:
-        return Awaited(
-            "PPO waits for a released reward model, and none is held: `rlaifd train --method reward`"
-        )
-    said = f"PPO waits for reward model {held.name}, which is held: {'; '.join(held.reasons)}"
-    return Awaited(said) if held.decided_at is None else Awaited(said, held.name, held.missing)
-
-
 def lacking(connection: Connection, recipe: Recipe) -> bool:
     """Whether the recipe asks for a released reward model and there is none."""
-    return _asks(recipe) and rows.released(connection) is None
+    return rows.asks(recipe) and rows.released(connection) is None
 
 
 def renewed(connection: Connection, recipe: Recipe) -> float | None:
     """When the reward model that the recipe learns from was released, in seconds since the epoch; None where
     it asks for none, or there is none.
     """
-    found = rows.released(connection) if _asks(recipe) else None
+    found = rows.released(connection) if rows.asks(recipe) else None
     return None if found is None else found.decided_at
 
 
@@ -101,7 +74,3 @@ def has_learned(connection: Connection, snapshot: str, recipe: Recipe) -> bool:
     """
     last = runs.learned(connection, snapshot, recipe.method)
     return last is not None and last >= (renewed(connection, recipe) or 0.0)
-
-
-def _asks(recipe: Recipe) -> bool:
-    return isinstance(recipe, PpoRecipe) and recipe.verdict_weight < 1

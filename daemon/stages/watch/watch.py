@@ -21,10 +21,10 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.stages.gate.evidence import show_figures
-from daemon.stages.train.rewardsource import Awaited, awaited
 from daemon.store import alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
+from daemon.store.rewardmodels import Awaited, awaited
 from daemon.store.store import Store
 from daemon.store.tally import Tally
 from policies.alignment import Alignment
