@@ -12,8 +12,6 @@ from policies.records import Scope
 from policies.requirements import Lacks
 from policies.training.turn import TRAINING, waits_for_turn
 
-PREFERENCES = ("preferences", "new preferences")
-
 
 def needs(state: Mapping[str, Any], *, auto_promote: bool) -> list[str]:
     """What only people can do or bring, most pressing first; [] where nothing waits for them."""
@@ -23,7 +21,7 @@ def needs(state: Mapping[str, Any], *, auto_promote: bool) -> list[str]:
         *_labels(state["readiness"], state["review"]),
         *_release(state["reward_model"], state["review"]),
         *(() if auto_promote else _passed(state["passed"])),
-        *_preferences(state["readiness"]),
+        *_preferences(state["readiness"], state["draft"]["called"]),
     ]
 
 
@@ -110,8 +108,9 @@ def _passed(adapter: str | None) -> Iterator[str]:
         yield f"{adapter} passed the gate and is not in force: `rlaifd promote {adapter}`"
 
 
-def _preferences(readiness: list[dict[str, Any]]) -> Iterator[str]:
-    rows = [row for row in readiness if row["requirement"] in PREFERENCES and row["missing"]]
+def _preferences(readiness: list[dict[str, Any]], called: str) -> Iterator[str]:
+    """`called`: what the first recipe learns from."""
+    rows = [row for row in readiness if row["requirement"] in {called, f"new {called}"} and row["missing"]]
     most = max(
         (row for row in rows if row["waits_for"] != Lacks.CHANGE),
         key=lambda row: row["missing"],
@@ -119,7 +118,7 @@ def _preferences(readiness: list[dict[str, Any]]) -> Iterator[str]:
     )
     if most is not None:
         counts = f"{most['have']} of {most['need']} {most['requirement']}"
-        yield f"training waits for {most['missing']} more preferences ({counts})"
+        yield f"training waits for {most['missing']} more {called} ({counts})"
 
 
 def _reading(records: Mapping[str, Mapping[str, int]], lag: Mapping[str, int]) -> str:
@@ -157,7 +156,9 @@ def _left_out(draft: Mapping[str, Any]) -> str:
     left_out = draft["stored"] - draft["kept"]
     if not left_out:
         return ""
-    return f"{left_out} of the newest {draft['stored']} preferences would be left out: {draft['left_out']}"
+    return (
+        f"{left_out} of the newest {draft['stored']} {draft['called']} would be left out: {draft['left_out']}"
+    )
 
 
 def _deciding(evaluations: list[dict[str, Any]]) -> str:

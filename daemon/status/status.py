@@ -85,7 +85,12 @@ class Status:
             "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
             "sampling": self._sampling(connection),
             "reward_model": _awaited(rewardmodels.awaited(connection, self._settings.policy.recipes)),
-            "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
+            "draft": {
+                "called": found.called,
+                "stored": found.stored,
+                "kept": found.kept,
+                "left_out": told(found.left_out),
+            },
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
             "alignment": {role.value: self._alignment(rows) for role, rows in people.judged.items()},

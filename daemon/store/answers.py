@@ -3,7 +3,7 @@
 All are of the train split, newest first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, inspect, select
@@ -91,6 +91,18 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
     return [
         _offered(row, "best", rewards.get(row.verdict_ids[0]) if row.verdict_ids else None) for row in found
     ]
+
+
+def giving(connection: Connection, events: Sequence[int], candidate_ids: Collection[int]) -> int:
+    """How many of these events have one of the candidates."""
+    query = select(CANDIDATE.c.trace_id, CANDIDATE.c.id)
+    found = {
+        row.trace_id
+        for part in _parts(events)
+        for row in connection.execute(query.where(CANDIDATE.c.trace_id.in_(part)))
+        if row.id in candidate_ids
+    }
+    return len(found)
 
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from daemon.store import answers as stored
 from daemon.store import fitpairs, preferences, prompted, snapshots
 from daemon.store.singles import Singles
 from daemon.store.sketches import Sketches
@@ -60,6 +61,17 @@ class Kind(Protocol):
     def nothing(self) -> str:
         """That there is none of it, in words."""
 
+    @property
+    def one(self) -> str:
+        """One of what is stored for it."""
+
+    @property
+    def rivals(self) -> bool:
+        """Whether it takes a second answer to a prompt, which the stages have sampled and judged."""
+
+    def gave(self, connection: Connection, events: Sequence[int], found: Gathered) -> int:
+        """How many of these train events gave something of what was found."""
+
     def found(self, connection: Connection, *, most: int, replayed: bool = True) -> Gathered:
         """What of the newest `most` may be in one, newest first, before any cap; with what may be replayed,
         unless nothing is to be.
@@ -86,7 +98,9 @@ class Pairs:
 
     unit = "pairs"
     made_of = "preferences"
+    one = "a preference"
     nothing = "no preference is stored"
+    rivals = True
 
     def __init__(self, spec: PolicySpec) -> None:
         self._spec = spec
@@ -101,6 +115,11 @@ class Pairs:
             learned=snapshots.learned(connection) if replayed and rule.replay_share else (),
         )
         return Gathered(offers=tuple(offers))
+
+    def gave(self, connection: Connection, events: Sequence[int], found: Gathered) -> int:
+        """Those of which a preference is stored."""
+        del found
+        return preferences.giving(connection, events)
 
     def newest(self, connection: Connection) -> Hashable:
         """The newest preference."""
@@ -179,6 +198,7 @@ class Answers:
     """Answers that were found good or bad one by one."""
 
     unit = made_of = "answers"
+    one = "an answer to learn from"
     nothing = "no answer is stored"
 
     def __init__(self, spec: PolicySpec, recipe: SftRecipe | KtoRecipe) -> None:
@@ -202,6 +222,15 @@ class Answers:
             seen=learned,
             sketch=lambda offer: self._sketches.of(offer.candidate),
         )
+
+    @property
+    def rivals(self) -> bool:
+        """The best of several answers takes several; thumbs, scores and corrections are of any answer."""
+        return self._singles.sources == ("best",)
+
+    def gave(self, connection: Connection, events: Sequence[int], found: Gathered) -> int:
+        """Those with an answer among them."""
+        return stored.giving(connection, events, found.answers.keys())
 
     def newest(self, connection: Connection) -> Hashable:
         """The newest of each of the recipe's sources."""
@@ -229,7 +258,9 @@ class Prompts:
     """Prompts of the traffic, each once, to be answered anew."""
 
     unit = made_of = "prompts"
+    one = "a prompt"
     nothing = "no prompt of the train split is stored"
+    rivals = False
 
     def __init__(self, spec: PolicySpec) -> None:
         self._spec = spec
@@ -249,6 +280,11 @@ class Prompts:
         )
         told = tuple(replace(offer, sketch=self._sketches.of(offer.id)) for offer in offers)
         return Gathered(told, left_out)
+
+    def gave(self, connection: Connection, events: Sequence[int], found: Gathered) -> int:
+        """Those that stand for their cluster."""
+        del connection
+        return len(set(events).intersection(offer.id for offer in found.offers))
 
     def newest(self, connection: Connection) -> Hashable:
         """The newest event."""
