@@ -317,8 +317,15 @@ def test_a_split_without_a_share_is_suggested_one() -> None:
 
 def test_thumbs_come_at_their_own_rate_and_need_no_rival() -> None:
     """Three of a hundred events have one: it takes 33 times as many events, whatever gives a preference."""
-    supply = {"method": "kto", "called": "answers", "one": "an answer to learn from", "rivals": False}
-    few = replace(THERE, curated=1000, gave=30, stored=30, kept=30, **supply)
+    supply = Supply(
+        *("kto", "answers", "an answer to learn from"),
+        rivals=False,
+        curated=1000,
+        gave=30,
+        stored=30,
+        kept=30,
+    )
+    few = THERE.of(supply)
     found = forecast(few, SPEC.model_copy(update={"sampling": ChildSampling(candidates=0)}), ASKS)
     own = row(found, "answers")
     assert (own.missing, own.lacks) == (34, Lacks.EVENTS)
