@@ -6,12 +6,13 @@ import pytest
 
 from daemon.clock import FakeClock
 from daemon.stages.curate.freeze import Freezing, NoPreferencesError
+from daemon.store import alignment, auditpairs
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, LabelRow, SnapshotRow, TraceRow
 from policies import snapshot
 from policies.policy import CurationRule
 from policies.recipes import DpoRecipe, Recipe, RewardRecipe
-from policies.records import Split
+from policies.records import Role, Split
 from policies.selection import Reason
 from policies.snapshot import Pair
 from policies.votes import RIGHT
@@ -127,3 +128,15 @@ def test_a_new_label_is_something_new(store: Store, clock: FakeClock, tmp_path: 
     assert new() == 1
     add_labelled(store, {"new": True}, split=Split.CALIBRATE, at=9.0)
     assert (new(), store.read(kind.newest) != before) == (2, True)
+
+
+def test_what_is_measured_is_measured_on_audit_labels_alone(store: Store) -> None:
+    """Alignment, and what a reward model's release rests on, whatever people said of other prompts."""
+    add_labelled(store, {"right": True, "also right": True}, split=Split.AUDIT)
+    for split in (Split.TRAIN, Split.CALIBRATE, Split.GATE):
+        add_labelled(store, {f"{split.value} wrong": False}, split=split)
+    versions = dict.fromkeys(Role, "v1")
+    found = store.read(lambda c: alignment.reviewed(c, versions, min_gap=2.0))
+    assert {role: len(rows) for role, rows in found.judged.items()} == dict.fromkeys(Role, 2)
+    held = store.read(lambda c: auditpairs.labelled(c, Role.SMALL, "v1", min_gap=2.0))
+    assert sorted(each.cluster for each in held) == ["also right", "right"]
