@@ -55,6 +55,8 @@ def run() -> Figures:
             for job in jobs:
                 result = Child(job).run()
                 assert result.state == "done", result.reason
+                divided = "in each of 2 processes" in str(result.plan)
+                assert divided == (job.launch.processes == 2)
             figures |= _compared(name, *jobs)
     steps = {each: (1.0, float("inf")) for each in figures if each.endswith("_steps")}
     losses = {each: (0.0, LOSS) for each in figures if each.endswith("_loss")}
