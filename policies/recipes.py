@@ -108,6 +108,10 @@ class RewardRecipe(Configured):
     centring: float = Field(default=0.01, ge=0, le=100)
     """Weight of the squared sum of a pair's scores (Eisenstein et al. 2023, arXiv:2312.09244): preferences
     leave the level of scores open, and without it they drift."""
+    label_weight: float = Field(default=2.0, ge=0, le=1000)
+    """Weight of a pair that people labelled, where one that a judge scored has 1; 0: none is learned from. A
+    label that is right with probability p tells (2p - 1)**2 of what a certain one tells: .64 for a person
+    (.9), .36 for a judge that is only just trusted (.8), which is 1.8 times as much."""
     margin: float = Field(default=0.0, ge=0, le=100)
     """Share of a label's log odds by which chosen must be ahead before the loss calls it right (Llama 2,
     arXiv:2307.09288, has margins by strength of preference). Soft labels say the strength already."""

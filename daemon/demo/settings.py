@@ -29,12 +29,13 @@ Document = dict[str, Any]
 
 
 def sampled_prompts(prompts: list[str]) -> int:
-    """For how many of these prompts the daemon begins to sample candidates: nearly all of the train and audit
-    splits. An agent from nothing sometimes says nothing, and silence is no event.
+    """For how many of these prompts the daemon begins to sample candidates: nearly all but the gate's.
+
+    An agent from nothing sometimes says nothing, and silence is no event.
     """
     splits = Splits()
     found = {cluster_of((Message(role="user", content=prompt),)) for prompt in prompts}
-    sampled = sum(split_of(cluster, splits) in {Split.TRAIN, Split.AUDIT} for cluster in found)
+    sampled = sum(split_of(cluster, splits) is not Split.GATE for cluster in found)
     return int(sampled * (1 - SILENT))
 
 

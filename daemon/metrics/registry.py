@@ -202,6 +202,10 @@ class Metrics:
         self.snapshot_left_out = self._gauge(
             "snapshot_left_out_pairs", "Preferences that are not in the newest snapshot, by why.", "reason"
         )
+        self.reward_model_missing = self._gauge(
+            "reward_model_missing_labels",
+            "About how many labels the held reward model lacks that PPO waits for; +Inf: no number is known.",
+        )
         self.last_training = self._gauge("training_finished_timestamp_seconds", "End of the last run.")
 
     def _rollout(self) -> None:

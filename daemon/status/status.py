@@ -15,7 +15,7 @@ from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.stages.train.schedule import Due
 from daemon.status.needs import needs, waits
 from daemon.status.readiness import as_object, stock_of
-from daemon.store import alignment, candidates, queues, spend, tally, verdicts
+from daemon.store import alignment, candidates, queues, rewardmodels, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
 from policies.alignment import Labelled
@@ -84,7 +84,13 @@ class Status:
             **as_object(found, self._settings),
             "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
             "sampling": self._sampling(connection),
-            "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
+            "reward_model": _awaited(rewardmodels.awaited(connection, self._settings.policy.recipes)),
+            "draft": {
+                "called": found.called,
+                "stored": found.stored,
+                "kept": found.kept,
+                "left_out": told(found.left_out),
+            },
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
             "alignment": {role.value: self._alignment(rows) for role, rows in people.judged.items()},
@@ -134,6 +140,11 @@ class Status:
             "ceiling": measured.ceiling,
             "standing": measured.standing.value,
         }
+
+
+def _awaited(found: rewardmodels.Awaited | None) -> dict[str, Any] | None:
+    """The reward model that PPO waits for."""
+    return None if found is None else {"name": found.name, "missing": found.missing, "reason": found.reason}
 
 
 def _reviewer(found: Agreement) -> dict[str, Any]:

@@ -166,6 +166,15 @@ def count(connection: Connection) -> int:
     return tally.read(connection).of("preference")
 
 
+def giving(connection: Connection, events: Sequence[int]) -> int:
+    """How many of these events gave a preference."""
+    query = select(PREFERENCE.c.trace_id).distinct()
+    return sum(
+        len(connection.scalars(query.where(PREFERENCE.c.trace_id.in_(events[start : start + IDS]))).all())
+        for start in range(0, len(events), IDS)
+    )
+
+
 def newest_id(connection: Connection) -> int | None:
     """The id of the preference that was stored last."""
     found: int | None = connection.scalar(select(func.max(PREFERENCE.c.id)))
@@ -219,7 +228,10 @@ def store_snapshot(
         "path": path,
         "pairs": len(held),
         "preference_ids": list(held.preference_ids),
-        "candidate_ids": None if held.candidate_ids is None else list(held.candidate_ids),
+        **{
+            name: None if (ids := getattr(held, name)) is None else list(ids)
+            for name in ("candidate_ids", "trace_ids", "label_ids")
+        },
         "note": note,
         "created_at": now,
     }

@@ -310,7 +310,11 @@ class SnapshotRow(SQLModel, table=True):
     left_out: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """Preferences that are not in it, by why."""
     candidate_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
-    """The answers that it holds by themselves; None: it holds pairs."""
+    """The answers that it holds by themselves; None: it holds something else."""
+    trace_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """The events whose prompts it holds; None: it holds something else."""
+    label_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """People's labels that made pairs of it; None: none did."""
     note: str = ""
     created_at: float = Field(index=True)
 

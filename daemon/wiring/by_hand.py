@@ -27,7 +27,7 @@ from daemon.store.kinds import ids_of
 from daemon.store.snapshots import Held
 from daemon.store.traces import Counts
 from daemon.wiring.parts import Wiring
-from policies import answers
+from policies import answers, prompted
 from policies import snapshot as snapshots
 from policies.recipes import Recipe
 from policies.records import Role
@@ -244,16 +244,22 @@ def _register(parts: Wiring, file: Path, *, note: str) -> str:
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
     if isinstance(given, answers.Answers):
         name, path = answers.write(into, given.policy, given.answers)
-        held = Held((), ids_of(given.answers))
+        held = Held(candidate_ids=ids_of(given.answers))
+    elif isinstance(given, prompted.Prompts):
+        name, path = prompted.write(into, given.policy, given.prompts)
+        held = Held(trace_ids=[prompt.trace for prompt in given.prompts])
     else:
         name, path = snapshots.write(into, given.policy, given.pairs)
-        held = Held([pair.preference for pair in given.pairs])
+        judged = [pair.preference for pair in given.pairs if pair.source == "judges"]
+        held = Held(judged, labelled=len(given.pairs) - len(judged))
     parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), held, note=note, now=now))
     return name
 
 
-def _read(file: Path) -> snapshots.Snapshot | answers.Answers:
+def _read(file: Path) -> snapshots.Snapshot | answers.Answers | prompted.Prompts:
     try:
+        if prompted.holds_prompts(file):
+            return prompted.read(file)
         return answers.read(file) if answers.holds_answers(file) else snapshots.read(file)
     except snapshots.SnapshotError as error:
         raise UsageError(str(error)) from None

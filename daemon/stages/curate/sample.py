@@ -22,10 +22,11 @@ from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.store import candidates, rollouts
 from daemon.store.candidates import Prompt
 from daemon.store.judgements import Wanted, request
+from daemon.store.labels import PUT_TO_PEOPLE
 from daemon.store.store import Store
 from policies.curation import review_pairs
 from policies.policy import PolicySpec
-from policies.records import Origin, Role, Scope, Split, digest
+from policies.records import Origin, Role, Scope, digest
 
 log = get("sampling")
 
@@ -227,7 +228,7 @@ class Sampling:
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
             ]
-            if prompt.split is Split.AUDIT:
+            if prompt.split in PUT_TO_PEOPLE:
                 wanted += self._comparisons(prompt, {answer.id: answer.text for answer in answers})
         return wanted
 

@@ -50,14 +50,14 @@ def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: "BaseOnDisk") -
 
 def lacking(connection: Connection, recipe: Recipe) -> bool:
     """Whether the recipe asks for a released reward model and there is none."""
-    return _asks(recipe) and rows.released(connection) is None
+    return rows.asks(recipe) and rows.released(connection) is None
 
 
 def renewed(connection: Connection, recipe: Recipe) -> float | None:
     """When the reward model that the recipe learns from was released, in seconds since the epoch; None where
     it asks for none, or there is none.
     """
-    found = rows.released(connection) if _asks(recipe) else None
+    found = rows.released(connection) if rows.asks(recipe) else None
     return None if found is None else found.decided_at
 
 
@@ -79,7 +79,3 @@ def has_learned(connection: Connection, snapshot: str, recipe: Recipe) -> bool:
     """
     last = runs.learned(connection, snapshot, recipe.method)
     return last is not None and last >= (renewed(connection, recipe) or 0.0)
-
-
-def _asks(recipe: Recipe) -> bool:
-    return isinstance(recipe, PpoRecipe) and recipe.verdict_weight < 1

@@ -42,6 +42,8 @@ class Waits(StrEnum):
     """A snapshot would hold too few."""
     OTHER_DATA = "other_data"
     """The recipe was rejected on these."""
+    REWARD_MODEL = "reward_model"
+    """None is released that PPO could learn from."""
     STOP = "stop"
     """The daemon ends."""
 
@@ -107,6 +109,8 @@ class Facts:
     cut_off: bool = False
     """A run was cut off and can go on from its checkpoint."""
     released: bool = False
+    awaited: str | None = None
+    """Why none of the recipes can be followed before a reward model is released."""
 
 
 def due(facts: Facts, terms: Terms, *, now: float) -> Due:
@@ -152,6 +156,8 @@ def _early(facts: Facts, terms: Terms, now: float) -> Due | None:
 
 def lacking(facts: Facts, terms: Terms) -> Due | None:
     """Why what there is gives no run of the schedule anything to learn; None where it does."""
+    if facts.awaited is not None:
+        return _not(facts.awaited, Waits.REWARD_MODEL)
     if facts.new_preferences < terms.min_new and not facts.released:
         return _not(f"{facts.new_preferences} new {facts.called} of {terms.min_new}", Waits.NEW_PREFERENCES)
     return short(facts.material(), terms)

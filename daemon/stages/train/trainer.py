@@ -219,6 +219,9 @@ class Trainer:
         recipe cannot be followed.
         """
         base, recipe = self._base.now(), recipe or self._policy.recipe
+        refusal = self._training.launch.refusal(recipe.method)
+        if refusal is not None:
+            raise UsageError(refusal)
         stable = self._store.read(rollouts.in_force).stable
         parent = None if from_base or recipe.start == "base" else stable
         against = stable if recipe.reference == "stable" and parent is None else None

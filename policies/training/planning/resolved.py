@@ -233,6 +233,8 @@ class _Answers(Frozen):
     epochs: PositiveFloat
     batch_size: PositiveInt
     gradient_accumulation: PositiveInt
+    processes: PositiveInt = 1
+    """Each makes `gradient_accumulation` batches of a step."""
     gradient_checkpointing: bool
     max_length: PositiveInt
     max_steps: int
@@ -253,7 +255,13 @@ class _Answers(Frozen):
 
     def passes(self, answers: int) -> float:
         """How often each of so many answers is seen."""
-        return passes_of(self.epochs, self.max_steps, self.batch_size * self.gradient_accumulation, answers)
+        step = self.batch_size * self.gradient_accumulation * self.processes
+        return passes_of(self.epochs, self.max_steps, step, answers)
+
+    @property
+    def _cut(self) -> str:
+        each = f" in each of {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.batch_size} x {self.gradient_accumulation} answers{each}"
 
     def smaller(self) -> Self:
         """The same steps in batches of half the size. Raises ValueError where they cannot be cut further."""
@@ -269,19 +277,17 @@ class _Answers(Frozen):
         """Steps, batches, epochs and rate."""
         checkpointed = " with checkpointing" if self.gradient_checkpointing else ""
         return (
-            f"{self.steps} steps of {self.batch_size} x {self.gradient_accumulation} "
-            f"answers{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, learning rate "
-            f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"
+            f"{self.steps} steps of {self._cut}{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, "
+            f"learning rate {self.learning_rate:g}, {self.warmup_steps} warm-up steps"
         )
 
     def rows(self) -> list[tuple[str, str]]:
         """Rate, epochs and batch."""
         checkpointing = "with" if self.gradient_checkpointing else "without"
-        cut = f"{self.batch_size} x {self.gradient_accumulation} answers, {checkpointing} checkpointing"
         return [
             ("learning rate", f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"),
             ("epochs", f"{self.epochs:g}"),
-            ("batch", cut),
+            ("batch", f"{self._cut}, {checkpointing} checkpointing"),
         ]
 
 

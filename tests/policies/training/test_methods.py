@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from safetensors import numpy as safetensors
 
+from policies import prompted
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import Lora, PpoRecipe, RewardRecipe
 from policies.snapshot import Pair
@@ -151,12 +152,18 @@ def test_a_reward_model_that_is_not_finite_has_no_files(
 
 
 def test_ppo_goes_from_prompts_to_an_adapter(ppo_job: JobFor, train: Train) -> None:
-    """Rewarded by a reward model, under a ceiling from the answers seen before; with its own figures, the
-    guards' readings, and a probe.
+    """Those of the traffic, most with no pair. Rewarded by a reward model, under a ceiling from the answers
+    seen before; with its own figures, the guards' readings, and a probe.
     """
-    result = train(job := ppo_job())
+    job = ppo_job()
+    found = prompted.of_pairs(PAIRS[:40])
+    found += [each.model_copy(update={"prompt": (*each.prompt, *found[0].prompt)}) for each in found[1:]]
+    bare = [each.model_copy(update={"answers": each.answers[:1]}) for each in found]
+    name, path = prompted.write(job.snapshot.parent, "tiny", bare)
+    job = job.model_copy(update={"snapshot": path, "snapshot_id": name})
+    result = train(job)
     assert (result.state, result.steps) == ("done", 5), result.reason
-    assert result.examples == len({pair.prompt for pair in PAIRS[:40]})
+    assert result.examples == len(bare) == 2 * len({pair.prompt for pair in PAIRS[:40]}) - 1
     assert len(result.files) == 2
     assert result.probe is not None
     assert [reading.step for reading in result.readings] == [0, 2, 4, 5]

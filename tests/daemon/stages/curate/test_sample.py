@@ -31,17 +31,17 @@ def world(store: Store, clock: FakeClock, tmp_path: Path) -> World:
     return World(store, clock, tmp_path / "snapshots")
 
 
-def test_train_and_audit_prompts_are_sampled_once(world: World) -> None:
-    """Other splits never are, nor prompts whose traffic is not planned yet; a second step finds nothing."""
+def test_prompts_of_every_split_but_the_gate_are_sampled_once(world: World) -> None:
+    """The gate's never are, nor prompts whose traffic is not planned yet; a second step finds nothing."""
     for split in Split:
         add_trace(world.store, split.value, split)
     add_trace(world.store, "fresh", Split.TRAIN, planned=False)
     stage = world.stage()
-    assert stage.sample() == 2
+    assert stage.sample() == 3
     assert stage.sample() == 0
-    assert [call[0] for call in world.sampler.calls] == [["train", "audit"]]
+    assert [call[0] for call in world.sampler.calls] == [["train", "calibrate", "audit"]]
     sampled = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
-    assert [(row.sample, row.batch) for row in sampled] == [(index, "base:1") for index in range(3)] * 2
+    assert [(row.sample, row.batch) for row in sampled] == [(index, "base:1") for index in range(3)] * 3
 
 
 def test_answers_come_from_the_adapter_in_force(world: World) -> None:
@@ -65,9 +65,10 @@ def test_scores_are_asked_for_what_nobody_scored(world: World) -> None:
     assert len(wanted) == 3 + 4
 
 
-def test_audit_prompts_get_comparisons_with_their_probability(world: World) -> None:
+@pytest.mark.parametrize("split", [Split.AUDIT, Split.CALIBRATE])
+def test_what_people_label_gets_comparisons_with_their_probability(world: World, split: Split) -> None:
     """Four of six pairs, for the large and the gate's judge, lower id first, and scores besides."""
-    add_trace(world.store, "audited", Split.AUDIT)
+    add_trace(world.store, "audited", split)
     world.stage().sample()
     pairs = [row for row in rows(world.store, JudgementRow) if row.kind == "pair"]
     assert len(pairs) == 8
@@ -154,7 +155,7 @@ def test_a_refused_prompt_is_done_with(world: World) -> None:
 def test_sampling_waits_for_company_but_not_for_ever(world: World) -> None:
     """A sampler is started for `least` prompts, or for one that has waited long enough."""
     stage = world.stage(least=2)
-    assert stage.sampling.waits_for() == "no prompt of the train or audit split waits for answers"
+    assert stage.sampling.waits_for() == "no prompt of the train, calibrate or audit split waits for answers"
     add_trace(world.store, "one", Split.TRAIN, stored_at=world.clock.now())
     assert stage.sample() == 0
     assert stage.sampling.waits_for() == "1 of stages.sample_least (2) prompts wait for answers"

@@ -1,6 +1,7 @@
 """Why training waits is read from the store, and what is frozen is what was found to be enough."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from policies.records import Feedback, Scope, Split
 from policies.selection import Reason
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.preferring import freeze, prefer
-from tests.daemon.stages.seeding import add_adapter, add_traces, count, put, rows, table
+from tests.daemon.stages.seeding import add_adapter, add_labelled, add_traces, count, put, rows, table
 
 COOLING = TEXT.replace("...\n", "training: {cooldown_s: 600, min_new_preferences: 70}\n...\n")
 ASKED = DpoRecipe().model_dump(mode="json")
@@ -276,36 +277,42 @@ def several(tmp_path: Path, clock: FakeClock) -> Iterator[Wiring]:
 
 
 def followed(parts: Wiring) -> list[str]:
-    """The methods that a scheduled training follows; their snapshot is one."""
+    """The methods that a scheduled training follows; those of one kind have one snapshot."""
     found = parts.occasion.freeze_each()
     assert not isinstance(found, Due), found.reason
-    assert len({course.snapshot for course in found}) == 1
+    kinds = {"dpo": "pairs", "reward": "pairs"}  # without labels both are the same
+    snapshots = {(kinds.get(each.recipe.method, each.recipe.method), each.snapshot) for each in found}
+    assert len(snapshots) == len({kind for kind, _ in snapshots})
     return [course.recipe.method for course in found]
 
 
-def released(parts: Wiring, run: str, *, at: float) -> None:
-    columns = {"digest": "d", "base_model": "b", "manifest": {}, "reasons": [], "labels": 60}
-    put(
-        parts.store,
-        RewardModelRow,
-        name="m",
-        run_id=run,
-        state="release",
-        created_at=at,
-        decided_at=at,
-        **columns,
-    )
+def released(parts: Wiring, run: str, *, at: float, **columns: Any) -> None:
+    fixed = {"digest": "d", "base_model": "b", "manifest": {}, "reasons": [], "labels": 60}
+    row = {"name": "m", "run_id": run, "state": "release", "created_at": at, "decided_at": at}
+    put(parts.store, RewardModelRow, **{**fixed, **row, **columns})
 
 
-def test_one_snapshot_of_a_kind_is_frozen_for_several_recipes(several: Wiring, clock: FakeClock) -> None:
-    """One that was rejected on the same data is left out, and the others go on."""
+def test_what_learns_from_pairs_has_one_snapshot_without_labels(several: Wiring, clock: FakeClock) -> None:
+    """One that was rejected on the same data is left out, and the others go on; PPO waits."""
     ids = prefer(several.store, NAMES, at=clock.now())
     freeze(several.store, "same", ids)
-    assert followed(several) == ["dpo", "reward", "ppo"]
+    assert followed(several) == ["dpo", "reward"]
     started = clock.now() - 9000
     a_run(several, "run-1", "same", state="unchanged", recipe=ASKED, started_at=started)
     assert several.occasion.due().yes
+    assert followed(several) == ["reward"]
+    released(several, "run-1", at=clock.now() - 8000)
     assert followed(several) == ["reward", "ppo"]
+
+
+def test_people_s_labels_make_a_snapshot_of_the_reward_model_s_own(several: Wiring, clock: FakeClock) -> None:
+    """DPO's is without them."""
+    prefer(several.store, NAMES, at=clock.now())
+    add_labelled(several.store, {"calibrated": True}, split=Split.CALIBRATE)
+    found = several.occasion.freeze_each()
+    assert not isinstance(found, Due)
+    pairs = {row.id: row.pairs for row in rows(several.store, SnapshotRow)}
+    assert [(each.recipe.method, pairs[each.snapshot]) for each in found] == [("dpo", 70), ("reward", 71)]
 
 
 def test_where_every_recipe_was_rejected_training_waits(several: Wiring, clock: FakeClock) -> None:
@@ -327,13 +334,17 @@ def test_where_every_recipe_was_rejected_training_waits(several: Wiring, clock: 
 
 
 def test_a_released_reward_model_is_an_occasion_for_ppo_alone(several: Wiring, clock: FakeClock) -> None:
-    """Too few preferences are new for the others; and what rejected PPO before was another reward model's."""
+    """Too little is new for the others; and what rejected PPO before was another reward model's."""
     prefer(several.store, NAMES, at=clock.now() - 9500)
     started = clock.now() - 9000
-    (snapshot,) = {course.snapshot for course in several.occasion.freeze_each()}  # type: ignore[union-attr]
-    ppo = PpoRecipe().model_dump(mode="json")
-    a_run(several, "run-1", snapshot, recipe=ASKED, started_at=started)
-    a_run(several, "run-2", snapshot, state="unchanged", recipe=ppo, started_at=started)
+    ppo = several.occasion.freeze(several.settings.policy.recipes[2])
+    pairs = several.occasion.freeze()
+    assert isinstance(ppo, FrozenSnapshot)
+    assert isinstance(pairs, FrozenSnapshot)
+    a_run(several, "run-1", pairs.id, recipe=ASKED, started_at=started)
+    asked = PpoRecipe().model_dump(mode="json")
+    a_run(several, "run-2", ppo.id, state="unchanged", recipe=asked, started_at=started)
+    a_run(several, "run-3", pairs.id, recipe=RewardRecipe().model_dump(mode="json"), started_at=started)
     assert several.occasion.due().waits is Waits.NEW_PREFERENCES
     released(several, "run-1", at=clock.now() - 8000)
     prefer(several.store, ["another"], at=clock.now())
@@ -341,14 +352,58 @@ def test_a_released_reward_model_is_an_occasion_for_ppo_alone(several: Wiring, c
     assert followed(several) == ["ppo"]
 
 
-def test_a_run_that_was_cut_off_goes_before_what_is_left_of_its_snapshot(several: Wiring) -> None:
-    """What has learned from it already is not asked again."""
+ALONE = COOLING.replace("  base_model: base\n", "  base_model: base\n  recipe: {method: ppo}\n")
+
+
+def test_ppo_waits_for_the_labels_that_release_its_reward_model(tmp_path: Path, clock: FakeClock) -> None:
+    """However many prompts there are; the schedule, the status and the metric name it."""
+    parts = Wiring(settings(tmp_path, ALONE), clock)
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    value = parts.metrics.registry.get_sample_value
+    add_traces(parts.store, NAMES, Split.TRAIN, stored_at=clock.now())
+    said = "PPO waits for a released reward model, and none is held: `rlaifd train --method reward`"
+    assert parts.occasion.due() == Due(yes=False, reason=said, waits=Waits.REWARD_MODEL)
+    assert isinstance(parts.occasion.freeze_each(), Due)
+    parts.watch.step()
+    assert math.isnan(value("rlaifd_reward_model_missing_labels") or 0.0)
+    freeze(parts.store, "s", [])
+    a_run(parts, "run-1", "s", recipe={"method": "reward"})
+    held = {"state": "hold", "reasons": ["labels: 12 of 50, 38 are missing"], "labels": 12}
+    released(parts, "run-1", at=clock.now(), missing=38, **held)
+    parts.watch.step()
+    assert value("rlaifd_reward_model_missing_labels") == 38
+    state = parts.status()
+    said = "PPO waits for reward model m, which is held: labels: 12 of 50, 38 are missing"
+    assert state["reward_model"] == {"name": "m", "missing": 38, "reason": said}
+    assert {"part": "ppo", "waits": said} in state["waits"]
+    assert (
+        "about 38 labelled audit pairs are missing until reward model m is decided on, for which PPO waits: "
+        "no pair waits to be labelled"
+    ) in state["needs"]
+    change = update(table(RewardModelRow)).values(missing=None)
+    parts.store.write(lambda c: c.execute(change))
+    parts.watch.step()
+    assert value("rlaifd_reward_model_missing_labels") == math.inf
+    (line,) = (each for each in parts.status()["needs"] if "reward model m" in each)
+    assert line.endswith("train another one (`rlaifd train --method reward`)")
+    change = update(table(RewardModelRow)).values(state="release")
+    parts.store.write(lambda c: c.execute(change))
+    parts.watch.step()
+    assert math.isnan(value("rlaifd_reward_model_missing_labels") or 0.0)
+    assert parts.status()["reward_model"] is None
+    assert parts.occasion.due().yes
+    parts.close()
+
+
+def test_a_run_that_was_cut_off_goes_on_alone(several: Wiring) -> None:
+    """Recipes of other kinds have snapshots of their own, and their own turn."""
     freeze(several.store, "same", [])
-    dpo, reward, ppo = several.settings.policy.recipes
+    dpo, _, ppo = several.settings.policy.recipes
     a_run(several, "run-1", "same", recipe=ASKED)
-    assert several.occasion.going_on(Course("same", ppo)) == [Course("same", ppo), Course("same", reward)]
     elsewhere = Course("same", dpo.model_copy(update={"beta": 0.3}))
-    assert several.occasion.going_on(elsewhere) == [elsewhere]
+    for course in (Course("same", ppo), elsewhere):
+        assert several.occasion.going_on(course) == [course]
 
 
 def test_each_kind_of_snapshot_waits_by_itself(tmp_path: Path, clock: FakeClock) -> None:

@@ -236,6 +236,24 @@ def test_scores_are_calibrated_on_points(
         folds.train(settings_for("turned"), examples, turned)
 
 
+def test_no_label_is_spent_on_calibration(examples_of: Callable[..., list[Any]]) -> None:
+    """Prompts with a pair that people labelled are all learned from; judges' pairs give the points."""
+    from policies.training.engines import folds
+
+    judged = [
+        separable(n).model_copy(update={"chosen_reward": 8.0, "rejected_reward": 2.0}) for n in range(400)
+    ]
+    asked = [(said("user", f"calibrate {n}"),) for n in range(50)]
+    people = [
+        separable(n).model_copy(update={"prompt": prompt, "source": "people"})
+        for n, prompt in enumerate(asked)
+    ]
+    learned, points = folds.held_out(examples_of([*judged, *people]))
+    assert points
+    assert sum(each.chosen_reward is None for each in learned) == 50
+    assert len(learned) < 450
+
+
 @pytest.mark.parametrize("step", [1, 4, 9])
 def test_a_training_that_was_stopped_goes_on_to_the_very_same_model(
     settings_for: Callable[..., Any], examples_of: Callable[..., list[Any]], step: int

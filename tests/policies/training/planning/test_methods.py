@@ -3,10 +3,10 @@
 import pytest
 
 from policies.policy import TrainingGuards
-from policies.recipes import PpoRecipe, RewardRecipe
-from policies.training.planning import ppo, reward
-from policies.training.planning.plan import Plan
-from policies.training.planning.resolved import ResolvedPpo, ResolvedReward
+from policies.recipes import KtoRecipe, PpoRecipe, RewardRecipe, SftRecipe
+from policies.training.planning import kto, ppo, reward, sft
+from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.resolved import ResolvedKto, ResolvedPpo, ResolvedReward, ResolvedSft
 from tests.policies.training.planning.facts import GB, facts
 
 GUARDS = TrainingGuards()
@@ -77,3 +77,39 @@ def test_plans_survive_their_file() -> None:
         assert type(again.recipe) is type(plan.recipe)
         assert again.taken_up(plan) == plan
         assert all(name and value for name, value in again.recipe.rows())
+
+
+def shared(pairs: int, processes: int) -> Facts:
+    """Facts about single answers, for so many processes."""
+    found = facts(pairs)
+    lengths = found.lengths.model_copy(update={"sequences": 1})
+    setting = found.setting.model_copy(update={"processes": processes})
+    return found.model_copy(update={"lengths": lengths, "setting": setting})
+
+
+def test_processes_share_the_answers_of_a_step() -> None:
+    """As many steps at the same rate, whoever makes them."""
+    asked = SftRecipe(batch_size=8, gradient_accumulation=1)
+    one, two = (sft.decide(asked, TrainingGuards(), shared(240, each)) for each in (1, 2))
+    assert isinstance(one.recipe, ResolvedSft)
+    assert isinstance(two.recipe, ResolvedSft)
+    assert (two.recipe.batch_size, two.recipe.gradient_accumulation, two.recipe.processes) == (4, 1, 2)
+    assert (one.recipe.steps, one.recipe.learning_rate) == (two.recipe.steps, two.recipe.learning_rate)
+    assert one.recipe.passes(240) == two.recipe.passes(240)
+    assert "4 x 1 answers in each of 2 processes" in str(two)
+
+
+def test_a_batch_of_kto_is_never_cut_among_processes() -> None:
+    """Its estimate of KL is of the batch: what is divided is the accumulation, or the run is refused."""
+    asked = KtoRecipe(batch_size=8, gradient_accumulation=2)
+    two = kto.decide(asked, TrainingGuards(), shared(240, 2))
+    assert isinstance(two.recipe, ResolvedKto)
+    assert (two.recipe.batch_size, two.recipe.gradient_accumulation, two.refusal) == (8, 1, "")
+    open_ones = kto.decide(KtoRecipe(), TrainingGuards(), shared(240, 2)).recipe
+    assert isinstance(open_ones, ResolvedKto)
+    assert open_ones.batch_size * open_ones.gradient_accumulation * 2 == 8
+    alone = kto.decide(KtoRecipe(batch_size=8), TrainingGuards(), shared(240, 2))
+    assert alone.refusal == (
+        "a batch of 8 answers is not cut among 2 processes, as KL is estimated across it: set "
+        "policy.recipe.gradient_accumulation to a multiple of 2"
+    )
