@@ -24,7 +24,7 @@ from policies.training.model import lora, probe
 from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering
 from policies.training.planning.plan import Facts, Plan
-from policies.training.planning.ppo import decide
+from policies.training.planning.ppo import decide, new_tokens
 from policies.training.planning.resolved import ResolvedPpo
 from policies.training.planning.shape import lengths_of
 from policies.training.sampling.generate import Answer
@@ -59,11 +59,12 @@ class PpoEngine:
         found = snapshot.read(job.snapshot, job.snapshot_id).pairs
         most = recipe.max_length if positions is None else min(recipe.max_length, positions)
         prepared = prepare(found, rendering, most)
-        kept = [each for each in prepared.examples if len(each.prompt) + recipe.max_new_tokens <= most]
+        new = new_tokens(recipe, job.guard_max_new_tokens)
+        kept = [each for each in prepared.examples if len(each.prompt) + new <= most]
         told = f"{len(prompts := _prompts(kept))} prompts of {prepared.told}"
         no_room = len(prepared.examples) - len(kept)
         if no_room:
-            told += f", {no_room} without room for {recipe.max_new_tokens} new tokens in {most}"
+            told += f", {no_room} without room for {new} new tokens in {most}"
         if not kept:
             advice = ": lower policy.recipe.max_new_tokens" if no_room else ""
             raise JobError(f"nothing to learn from: {told}{advice}")
