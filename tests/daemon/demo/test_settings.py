@@ -7,7 +7,7 @@ import pytest
 
 from daemon.config import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
-from policies.recipes import DpoRecipe
+from policies.recipes import RECIPES, DpoRecipe
 from policies.records import Role
 
 
@@ -70,6 +70,26 @@ def test_the_gate_is_the_usual_one(tmp_path: Path, document: dict[str, Any]) -> 
     assert gate.max_kl_nats == 10.0
     assert gate.min_alignment == 0.80
     assert gate.min_win_rate == 0.5
+
+
+def test_by_ppo_the_daemon_trains_a_reward_model_first(tmp_path: Path) -> None:
+    """Both recipes are followed on schedule; the bad adapters are trained by DPO all the same."""
+    (tmp_path / "base").mkdir()
+    document = settings.base(
+        seed=4, judges_port=1, web_port=0, sample_least=1, kafka=None, real_judge=None, method="ppo"
+    )
+    assert [each.method for each in loaded(tmp_path, document).policy.recipes] == ["reward", "ppo"]
+    for bad in (settings.flipped(document), settings.unanchored(document)):
+        assert [each.method for each in loaded(tmp_path, bad).policy.recipes] == ["dpo"]
+
+
+def test_every_recipe_is_one_that_there_is_and_ones_own_to_change() -> None:
+    """What is changed in one is not changed in the next."""
+    for method in settings.RECIPES:
+        recipe = settings.recipe(method, checkpoint_steps=7)
+        assert RECIPES.validate_python(recipe).method == method
+        recipe["lora"]["r"] = 1
+        assert settings.recipe(method)["lora"]["r"] == 8
 
 
 def test_a_real_judge_takes_small_and_large_and_the_gate_stays_simulated(
