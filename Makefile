@@ -13,7 +13,8 @@ NONE_IS_FINE = $(if $(ARGS),|| [ $$? -eq 5 ])
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
-	@$(BIN)/rlaifd demo $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(JUDGE),--judge $(JUDGE))
+	@$(BIN)/rlaifd demo $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(JUDGE),--judge $(JUDGE)) \
+	  $(if $(METHOD),--method $(METHOD))
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) $(NONE_IS_FINE)
