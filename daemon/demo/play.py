@@ -124,7 +124,7 @@ class Play:
             seed=self._seed,
             judges_port=port,
             web_port=web_port,
-            sample_least=settings.sampled_prompts(prompts),
+            sample_least=settings.sampled_prompts(prompts, settings.SPLITS[self._method]),
             kafka=self._topic,
             real_judge=self._judge,
             method=self._method,

@@ -61,13 +61,18 @@ RECIPES: Final[Mapping[str, Document]] = {
     },
 }
 """For a model of half a million weights, by method."""
+SPLITS: Final[Mapping[Method, Splits]] = {
+    "dpo": Splits(),
+    "ppo": Splits(train=0.65, calibrate=0.05, audit=0.10, gate=0.20),
+}
+"""A reward model is held against its judge on audit labels, and takes twice as many as the gate does."""
 
 
-def sampled_prompts(prompts: list[str]) -> int:
+def sampled_prompts(prompts: list[str], splits: Splits | None = None) -> int:
     """For how many of these prompts the daemon begins to sample candidates: nearly all of the train and audit
     splits. An agent from nothing sometimes says nothing, and silence is no event.
     """
-    splits = Splits()
+    splits = splits or Splits()
     found = {cluster_of((Message(role="user", content=prompt),)) for prompt in prompts}
     sampled = sum(split_of(cluster, splits) in {Split.TRAIN, Split.AUDIT} for cluster in found)
     return int(sampled * (1 - SILENT))
@@ -196,6 +201,7 @@ def _policy(method: Method) -> Document:
         "name": "shop-agent",
         "family": POLICY_FAMILY,
         "base_model": "base",
+        "splits": SPLITS[method].model_dump(),
         "judging": {"small_rate": 1.0, "audit_rate": 0.05, "review_pairs": 8},
         "sampling": {"type": "child", "candidates": 4, "temperature": 1.0, "max_new_tokens": 64},
         "curation": {"min_margin": 4.5},

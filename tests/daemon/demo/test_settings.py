@@ -7,6 +7,7 @@ import pytest
 
 from daemon.config import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
+from policies.policy import Splits
 from policies.recipes import RECIPES, DpoRecipe
 from policies.records import Role
 
@@ -78,7 +79,9 @@ def test_by_ppo_the_daemon_trains_a_reward_model_first(tmp_path: Path) -> None:
     document = settings.base(
         seed=4, judges_port=1, web_port=0, sample_least=1, kafka=None, real_judge=None, method="ppo"
     )
-    assert [each.method for each in loaded(tmp_path, document).policy.recipes] == ["reward", "ppo"]
+    policy = loaded(tmp_path, document).policy
+    assert [each.method for each in policy.recipes] == ["reward", "ppo"]
+    assert policy.splits.audit == 2 * Splits().audit
     for bad in (settings.flipped(document), settings.unanchored(document)):
         assert [each.method for each in loaded(tmp_path, bad).policy.recipes] == ["dpo"]
 
@@ -118,3 +121,5 @@ def test_sampling_waits_for_all_the_prompts_it_takes() -> None:
     prompts = [case.prompt for case in world.customers(0)[:400]]
     assert 260 < settings.sampled_prompts(prompts) < 340
     assert settings.sampled_prompts(prompts * 2) == settings.sampled_prompts(prompts)
+    none = Splits(train=0, calibrate=0, audit=0, gate=1)
+    assert settings.sampled_prompts(prompts, none) == 0
