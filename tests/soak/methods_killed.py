@@ -1,6 +1,6 @@
 """Kill -9 at ten points of a training by DPO, by PPO, and of a reward model: each ends as if nothing were.
 
-`make test` kills each once.
+`make test` kills one of DPO, and stops and resumes each method within one process.
 """
 
 import os
