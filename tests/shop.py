@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import Any, Final
 
 from daemon.demo.clicks import clicked
-from daemon.demo.opinion import Judge
-from daemon.demo.reading import customer_score
+from daemon.demo.scores import customer_score
+from daemon.demo.simulated_judge import Judge
 from daemon.demo.world import Case, lessons
 from policies import answers, snapshot
 from policies.answers import Answer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import TrainingConfig, load
+from daemon.config.settings import TrainingConfig, load
 from policies.policy import CurationRule, GateRule, HaltRules, JudgingRule, TrainingGuards
 from policies.recipes import DpoRecipe, PpoRecipe, Recipe, RewardRecipe, SftRecipe
 from policies.records import Role

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.daemon.trainer.killed import STEPS, Scene
+from tests.daemon.stages.train.killed import STEPS, Scene
 from tests.soak.bounds import Figures, within
 from tests.tiny import build
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from daemon.demo import settings
-from daemon.demo.opinion import Judge
 from daemon.demo.play import AFTER, BEFORE, LESSONS
+from daemon.demo.simulated_judge import Judge
 from daemon.demo.world import Case, customers
 from policies.answers import Answer
 from policies.clusters import cluster_of, split_of

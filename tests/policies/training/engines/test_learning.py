@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from daemon.demo.opinion import Judge
+from daemon.demo.simulated_judge import Judge
 from daemon.demo.world import customers
 from policies.policy import CurationRule, Guard, TrainingGuards
 from policies.recipes import KtoRecipe, Lora, PpoRecipe, RewardRecipe, SftRecipe
