@@ -22,8 +22,10 @@ def run() -> Figures:
     figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="rlaifd-soak-") as folder:
         base = build(Path(folder) / "base")
+        # Made one after another: Alembic's environment is one for the whole process.
+        scenes = [Scene(Path(folder) / method, str(base), method) for method in STEPS]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            same = pool.map(lambda method: _same(Path(folder) / method, str(base), method), STEPS)
+            same = pool.map(_same, scenes)
             for method, count in zip(STEPS, same, strict=True):
                 figures |= {f"{method}_killed": KILLS, f"{method}_killed_same": count}
     return within(figures, {f"{method}_killed_same": (KILLS, KILLS) for method in STEPS})
@@ -36,12 +38,11 @@ def points(method: str) -> Iterator[int]:
         yield 1 + int((number + chance.random()) * last / KILLS)
 
 
-def _same(state: Path, base: str, method: str) -> int:
+def _same(scene: Scene) -> int:
     """How many of the killed runs have the very files of the whole one."""
-    scene = Scene(state, base, method)
     whole = scene.files(scene.train())
     same = 0
-    for step in points(method):
+    for step in points(scene.method):
         scene.train_and_kill(step)
         scene.trainer.recover()
         same += scene.files(scene.train()) == whole
