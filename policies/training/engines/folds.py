@@ -13,7 +13,6 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from policies import calibration
 from policies.calibration import PRIOR, Calibration
-from policies.recipes import RewardRecipe
 from policies.training.engines import batches, heads, reward, reward_model
 from policies.training.engines.heads import HEAD, Scorer, Sequences
 from policies.training.engines.passes import Passes
@@ -25,6 +24,7 @@ from policies.training.layout import CHECKPOINTS, REWARD
 from policies.training.model import checkpoints, lora
 from policies.training.model.dataset import Example
 from policies.training.model.lora import Base
+from policies.training.planning.resolved import ResolvedReward
 
 CALIBRATED = 10
 """One prompt of so many is calibrated on."""
@@ -50,7 +50,7 @@ class Settings:
 
     base: Base
     pad: int
-    recipe: RewardRecipe
+    recipe: ResolvedReward
     out: Path
     seed: int
     callbacks: Sequence[TrainerCallback] = ()

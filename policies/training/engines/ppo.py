@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from policies.recipes import PpoRecipe
 from policies.records import Frozen
 from policies.training.engines import rollouts, savepoints
 from policies.training.engines.actor import Actor
@@ -32,6 +31,7 @@ from policies.training.engines.schedule import factor
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
 from policies.training.model.rendering import Rendering
+from policies.training.planning.resolved import ResolvedPpo
 from policies.training.sampling.questions import Question
 
 WEIGHTS, ACTOR, CRITIC = "weights.safetensors", "actor.safetensors", "critic.safetensors"
@@ -112,7 +112,7 @@ class Ppo:
         rendering: Rendering,
         questions: Sequence[Question],
         rewarder: Rewarder,
-        recipe: PpoRecipe,
+        recipe: ResolvedPpo,
         out: Path,
         seed: int,
         callback: TrainerCallback,

@@ -25,7 +25,7 @@ from policies.training.model import lora, probe, prompts
 from policies.training.model.prompts import Prompted, Room
 from policies.training.model.rendering import Rendering
 from policies.training.planning.plan import Facts, Plan
-from policies.training.planning.ppo import decide
+from policies.training.planning.ppo import decide, new_tokens
 from policies.training.planning.resolved import ResolvedPpo
 from policies.training.sampling.generate import Answer
 from policies.training.sampling.questions import Question
@@ -54,7 +54,7 @@ class PpoEngine:
             )
         found = prompted.read(job.snapshot, job.snapshot_id).prompts
         most = recipe.max_length if positions is None else min(recipe.max_length, positions)
-        room = Room(most, recipe.max_new_tokens)
+        room = Room(most, new_tokens(recipe, job.guard_max_new_tokens))
         prepared = prompts.prepare(found, rendering, room)
         if not prepared.prompts:
             advice = ": lower policy.recipe.max_new_tokens" if prepared.left_out["no_room"] else ""

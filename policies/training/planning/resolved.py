@@ -136,8 +136,10 @@ class ResolvedDpo(Frozen):
 
 
 class ResolvedReward(RewardRecipe):
-    """A reward model's: what was asked, which leaves nothing open but the cut into batches."""
+    """A reward model's: what was asked, with its rate and epochs, cut into batches."""
 
+    learning_rate: NonNegativeFloat
+    epochs: PositiveFloat
     steps: PositiveInt
     """Optimiser steps of all folds."""
 
@@ -179,7 +181,12 @@ class ResolvedReward(RewardRecipe):
 
 
 class ResolvedPpo(PpoRecipe):
-    """PPO's: what was asked, which leaves nothing open but what is in memory at a time."""
+    """PPO's: what was asked, with all its numbers, and with so many answers in memory at a time."""
+
+    steps: PositiveInt
+    prompts: PositiveInt
+    max_new_tokens: PositiveInt
+    learning_rate: NonNegativeFloat
 
     @property
     def unit(self) -> str:

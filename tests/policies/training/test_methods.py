@@ -19,6 +19,7 @@ from policies.training.engines import reward
 from policies.training.errors import JobError
 from policies.training.jobs import GradeJob, GradeResult, RewardFiles, TrainJob, TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, CHECKPOINTS, JOB, PROGRESS, RESULT
+from policies.training.planning.resolved import ResolvedReward
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
@@ -35,6 +36,8 @@ PPO = PpoRecipe(
     sampling_batch=12, learning_rate=1e-2, warmup_steps=1, critic_warmup_steps=1, checkpoint_steps=2,
     max_length=200,
 )  # fmt: skip
+STEP_ANSWERS = 4 * 3
+"""Of one step of PPO."""
 GUARDS = TrainingGuards(
     every_steps=2,
     samples=4,
@@ -140,7 +143,7 @@ def test_a_reward_model_that_is_not_finite_has_no_files(
     """The loss is no number at the second step: halted there, with the reason, nothing written."""
     sound = reward.arguments
 
-    def beyond(recipe: RewardRecipe, *others: Any) -> Any:
+    def beyond(recipe: ResolvedReward, *others: Any) -> Any:
         """At a rate that no recipe may ask for."""
         return sound(recipe.model_copy(update={"learning_rate": 1e30}), *others)
 
@@ -226,7 +229,7 @@ def test_ppo_is_halted_by_a_reward_that_is_not_finite(
 
     def finished(mix: float, **settings: Any) -> Reward:
         calls.append(mix)
-        return Reward(math.nan) if len(calls) == PPO.prompts * PPO.answers + 1 else real(mix, **settings)
+        return Reward(math.nan) if len(calls) == STEP_ANSWERS + 1 else real(mix, **settings)
 
     monkeypatch.setattr(rewarding, "finished", finished)
     result = train(job := ppo_job())

@@ -7,17 +7,24 @@ from typing import Any
 
 import pytest
 
-from policies.recipes import Lora, RewardRecipe
+from policies.recipes import Lora
 from policies.snapshot import Pair
 from policies.training.errors import JobError
 from policies.training.layout import REWARD
+from policies.training.planning.resolved import ResolvedReward
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
-RECIPE = RewardRecipe(
-    lora=Lora(r=4, alpha=8), learning_rate=1e-2, epochs=2, batch_size=8, checkpoint_steps=3, max_length=100
+RECIPE = ResolvedReward(
+    steps=1,
+    lora=Lora(r=4, alpha=8),
+    learning_rate=1e-2,
+    epochs=2,
+    batch_size=8,
+    checkpoint_steps=3,
+    max_length=100,
 )
 
 
@@ -25,7 +32,7 @@ RECIPE = RewardRecipe(
 def settings_for(own_base: Any, tmp_path: Path) -> Callable[..., Any]:
     from policies.training.engines import folds
 
-    def make(name: str = "run", recipe: RewardRecipe = RECIPE, **changes: Any) -> Any:
+    def make(name: str = "run", recipe: ResolvedReward = RECIPE, **changes: Any) -> Any:
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         pad = own_base.tokenizer.pad_token_id
