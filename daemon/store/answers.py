@@ -177,6 +177,7 @@ def _commented() -> ColumnElement[bool]:
 def _usable() -> tuple[ColumnElement[bool], ...]:
     return (
         VERDICT.c.kind == "score",
+        VERDICT.c.purpose != "sounding",
         VERDICT.c.role.in_(SCORING),
         VERDICT.c.reward.is_not(None),
         VERDICT.c.abstention.is_(None),
