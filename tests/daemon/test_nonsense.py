@@ -124,6 +124,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.guards.entropy_low_ratio.limit": (between(0.3, 0.99), "stricter than shipped"),
     "policy.guards.chosen_logp_drop_nats.limit": (between(0.01, 15), "stricter than shipped"),
     "policy.guards.divergence_steps": (between(1, 1_000_000), "at its end every run is sounded"),
+    "policy.guards.divergence.limit": (between(0, 0), "the shipped one"),
     "policy.guards.divergence_prompts": (between(16, 1000), "more of the judge's money, by its budget"),
     "policy.halts.alignment_min_labels": (between(1, 50), "halts earlier than shipped"),
     "policy.halts.min_reward_sd": (between(0.1, 4), "stricter than shipped"),

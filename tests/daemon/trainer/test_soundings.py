@@ -67,6 +67,10 @@ def sounding(
     return act
 
 
+def drained(court: Court) -> None:
+    court.drain()
+
+
 def test_the_large_judge_scores_them_before_all_else(bench: Bench, court: Court, known: list[int]) -> None:
     """They are judgements like any other: calls are stored whole, and money is reserved and settled."""
     court.want_scores(*(f"audit {n}" for n in range(4)))
@@ -96,7 +100,7 @@ def test_what_is_not_judged_when_the_run_ends_is_given_up(
 ) -> None:
     """Nothing is paid for an answer that nobody waits for, also where failed judgements are opened again."""
     court.config = config(price=PRICED, daily_budget_usd=1e-6)
-    bench.act = sounding(known, lambda _: court.drain() and None)
+    bench.act = sounding(known, lambda _: drained(court))
     assert bench.train().state == "done"
     assert court.calls == []
     assert {row.state for row in court.judgements} == {"failed"}
@@ -155,7 +159,7 @@ def test_an_answer_that_the_judge_cannot_score_is_told_by_its_reason(
 
 def test_nothing_is_learned_from_them(bench: Bench, court: Court, known: list[int]) -> None:
     """No preference is made of them, and they are not among the rewards that say how a judge's spread is."""
-    bench.act = sounding(known, lambda _: court.drain() and None)
+    bench.act = sounding(known, lambda _: drained(court))
     bench.train()
     prompts = bench.store.read(lambda c: preferences.uncurated(c, limit=99))
     assert len(prompts) == PROMPTS

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from policies.policy import FEWEST_PROMPTS, Guard
+from policies.quantities import Auto
 from policies.training.guarding import divergence
 from policies.training.guarding.divergence import View
 from policies.training.guarding.guards import enforced
@@ -114,8 +115,8 @@ def test_the_reason_has_both_sides_and_a_dry_run_stops_nothing() -> None:
     [("auto", 50, 13, 4), ("auto", 3, 1, 3), (10, 25, 10, 3), (99, 5, 99, 1)],
 )
 def test_a_run_is_sounded_every_so_many_steps_and_at_its_end(
-    asked: int, steps: int, every: int, looks: int
+    asked: int | Auto, steps: int, every: int, looks: int
 ) -> None:
     """Four times where the policy leaves it open."""
-    assert divergence.spacing(asked, steps) == every  # type: ignore[arg-type]
+    assert divergence.spacing(asked, steps) == every
     assert divergence.looks(steps, every) == looks

@@ -7,7 +7,6 @@ import pytest
 
 from policies.policy import Guard
 from policies.records import Message, Sampled
-from policies.training.guarding import sounder as module
 from policies.training.guarding.sounder import NO_FIGURE, Sounder
 from policies.training.jobs import PROGRESS, Progress
 from policies.training.progress import Reporter
@@ -66,7 +65,7 @@ def test_a_verdict_comes_with_the_figures_of_the_start_and_of_the_step(run: Run)
     run.judge(0, 5.0)
     (found,) = run.sounder.heard(5)
     assert (found.step, found.prompts, found.diverged) == (4, 10, True)
-    assert (found.reward, found.judge) == (pytest.approx(4), pytest.approx(-3))
+    assert [found.reward, found.judge] == pytest.approx([4, -3])
     assert run.sounder.heard(6) == []
     assert run.sounder.verdicts(6) == (found,)
 
@@ -85,7 +84,7 @@ def test_at_the_end_a_run_waits_for_a_judge_that_answers(run: Run, monkeypatch: 
     longer.
     """
     answers: list[Callable[[], None]] = [lambda: None, lambda: run.judge(8, 2.0)]
-    monkeypatch.setattr(module.time, "sleep", lambda _: answers.pop(0)())
+    monkeypatch.setattr("policies.training.guarding.sounder.time.sleep", lambda _: answers.pop(0)())
     run.to(0)
     run.judge(0, 5.0)
     run.to(8)
