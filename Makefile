@@ -17,7 +17,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) $(NONE_IS_FINE)
-	$(BIN)/python -m pytest -m alone $(ARGS) $(NONE_IS_FINE)
+	$(BIN)/python -m pytest -m alone -n 2 --dist loadfile $(ARGS) $(NONE_IS_FINE)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from policies.recipes import Recipe
 from policies.selection import told
 
 HOUR_S = 3600.0
+GLANCE = 1_000
+"""So many of the newest mostly say whether there is enough, and cost the same however many are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,24 @@ class Feed:
     """Drafts and freezes what recipes are to learn from, and knows which of them were rejected on it."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, freezing: Freezing, recipes: tuple[Recipe, ...]
+        self, *, store: Store, clock: Clock, freezing: Freezing, recipes: tuple[Recipe, ...], enough: int
     ) -> None:
+        """`enough`: so many are enough to begin a run."""
         self._store = store
+        self._enough = enough
         self._clock = clock
         self.freezing = freezing
         self.recipes = recipes
         self._drafted: _Drafted | None = None
 
     def material(self) -> Material:
-        """What a run would learn from now. It is `rejected` where every recipe is that could be followed."""
+        """What a run would learn from now: all of it, or what the newest give, where that is enough to begin.
+        It is `rejected` where every recipe is that could be followed.
+        """
+        if self._store.read(self._none_rejected):
+            glance = self._drafted_of(max(GLANCE, 4 * self._enough))
+            if len(glance.ids) >= self._enough:
+                return Material(len(glance.ids), told(glance.left_out), None, self.freezing.kind.unit)
         draft = self._draft()
         rejected = self._store.read(lambda c: self._all_rejected(c, draft))
         return Material(len(draft.ids), told(draft.left_out), rejected, self.freezing.kind.unit)
@@ -78,27 +88,41 @@ class Feed:
         known = self._drafted
         if known is not None and (known.newest, known.hour) == (newest, hour):
             return known.draft
-        try:
-            draft = self.freezing.drafted()
-        except NoPreferencesError:
-            draft = Draft((), {})
+        draft = self._drafted_of(None)
         self._drafted = _Drafted(newest, hour, draft)
         return draft
 
-    def _all_rejected(self, connection: Connection, draft: Draft) -> str | None:
+    def _drafted_of(self, newest: int | None) -> Draft:
+        try:
+            return self.freezing.drafted(newest=newest)
+        except NoPreferencesError:
+            return Draft((), {})
+
+    def _able(self, connection: Connection) -> Sequence[Recipe]:
+        """The recipes that could be followed now; all where none could."""
         able = [recipe for recipe in self.recipes if not rewardsource.lacking(connection, recipe)]
-        found = [self._rejected(connection, draft, recipe) for recipe in able or self.recipes]
+        return able or self.recipes
+
+    def _none_rejected(self, connection: Connection) -> bool:
+        """Whether a recipe has nothing on record that a draft would have to be compared with."""
+        return any(not self._rejections(connection, recipe) for recipe in self._able(connection))
+
+    def _all_rejected(self, connection: Connection, draft: Draft) -> str | None:
+        found = [self._rejected(connection, draft, recipe) for recipe in self._able(connection)]
         return found[0] if all(found) else None
 
     def _rejected(self, connection: Connection, draft: Draft, recipe: Recipe) -> str | None:
-        """The run that the same recipe, from the same start and on the same data, was rejected after. Another
-        reward model is other data.
-        """
+        """The run that the same recipe, from the same start and on the same data, was rejected after."""
+        for found in self._rejections(connection, recipe):
+            had = snapshots.get(connection, found.snapshot_id)
+            if had is not None and self.freezing.kind.same(had, draft):
+                return found.reason
+        return None
+
+    def _rejections(self, connection: Connection, recipe: Recipe) -> Sequence[runs.Rejection]:
+        """Whatever the data were. Those before another reward model was released are of other data."""
         start = None if recipe.start == "base" else rollouts.in_force(connection).stable
         since = rewardsource.renewed(connection, recipe) or 0.0
         asked = recipe.model_dump(mode="json")
-        for found in runs.rejections(connection, recipe=asked, parent=start):
-            had = snapshots.get(connection, found.snapshot_id)
-            if had is not None and found.started_at >= since and self.freezing.kind.same(had, draft):
-                return found.reason
-        return None
+        found = runs.rejections(connection, recipe=asked, parent=start)
+        return [each for each in found if each.started_at >= since]

@@ -54,7 +54,13 @@ class Occasion:
             seed=settings.seed,
             recipe=recipes[0],
         )
-        return Feed(store=self._store, clock=self._clock, freezing=freezing, recipes=recipes)
+        return Feed(
+            store=self._store,
+            clock=self._clock,
+            freezing=freezing,
+            recipes=recipes,
+            enough=settings.training.min_preferences,
+        )
 
     def feed(self, recipe: Recipe | None = None) -> Feed:
         """What there is for the recipe alone, listed in the policy or not. None: the policy's first."""

@@ -212,12 +212,17 @@ def _filled(
 def _fitting(kept: Sequence[Offer], rule: CurationRule, caps: _Caps) -> _Caps:
     """The caps, lowered to what they may be in a snapshot of these."""
     contributors = len({offer.contributor for offer in kept})
-    fair = rule.max_source_fair * len(kept) / contributors if kept else 0.0
-    contributor = max(1, _whole(rule.max_source_share * len(kept)), _whole(fair))
+    contributor = contributor_cap(len(kept), contributors, rule)
     counts = Counter(offer.topic for offer in kept)
     topics = {} if rule.mix is None else _shared(counts, len(kept), rule.mix)
     lowered = {topic: min(most, caps.topics.get(topic, most)) for topic, most in topics.items()}
     return _Caps(min(contributor, caps.contributor), {**caps.topics, **lowered})
+
+
+def contributor_cap(kept: int, contributors: int, rule: CurationRule) -> int:
+    """Most pairs of one contributor in a snapshot of so many, by the two caps that are shares."""
+    fair = rule.max_source_fair * kept / contributors if kept else 0.0
+    return max(1, _whole(rule.max_source_share * kept), _whole(fair))
 
 
 def _opening(counts: Mapping[str, int], mix: TopicMix | None, most: int) -> dict[str, int]:

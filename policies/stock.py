@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from policies.agreement import Alignment
 from policies.policy import CurationRule, PolicySpec, Splits
 from policies.records import Role, Split
-from policies.selection import Offer, Reason, selected
+from policies.selection import Reason, contributor_cap
 from policies.waits import Rate, known, observed
 
 ASKED_SPLITS = (Split.TRAIN, Split.AUDIT, Split.GATE)
@@ -117,7 +117,14 @@ def most_pairs(policy: PolicySpec) -> int:
 
 
 def attainable(contributors: int, rule: CurationRule) -> int:
-    """The largest snapshot that so many contributors can fill, whatever each of them says."""
-    rounds = range(rule.max_source_pairs)
-    offers = [Offer(str(each)) for _ in rounds for each in range(contributors)]
-    return len(selected(offers, rule.model_copy(update={"max_age_days": None, "mix": None}), now=0.0).kept)
+    """The largest snapshot that so many contributors can fill, whatever each of them says.
+
+    All give alike, so that the caps are lowered as `selected` does it, without a look at any pair.
+    """
+    cap = rule.max_source_pairs
+    while True:
+        kept = min(contributors * cap, rule.max_pairs)
+        fitting = min(cap, contributor_cap(kept, min(contributors, kept), rule))
+        if fitting == cap:
+            return kept
+        cap = fitting

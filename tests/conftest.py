@@ -1,5 +1,6 @@
 """What every test may use, and the guard against a shadowed package."""
 
+import gc
 import importlib.util
 import logging
 import os
@@ -32,6 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    gc.disable()  # until all is collected: what imports and parameters make stays
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only the tests that run alone are asked for, files without one are not imported."""
+    only = config.getoption("markexpr") == "alone" and collection_path.name.startswith("test_")
+    return True if only and "mark.alone" not in collection_path.read_text(encoding="utf-8") else None
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now is looked through no more."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
+from tests.servers.emptied import Emptied
 from tests.servers.postgres import Postgres
 
 BACKENDS = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
@@ -46,14 +47,20 @@ def sqlite_store(sqlite_template: Path, tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
+@pytest.fixture(scope="session")
+def postgres_database(postgres: Postgres, postgres_template: str) -> Iterator[Emptied]:
+    """The database that all tests of a session share."""
+    emptied = Emptied(postgres, postgres_template)
+    yield emptied
+    emptied.close()
+
+
 @pytest.fixture
-def postgres_store(postgres: Postgres, postgres_template: str) -> Iterator[Store]:
+def postgres_store(postgres_database: Emptied) -> Iterator[Store]:
     """A migrated PostgreSQL store."""
-    url = postgres.create(postgres_template)
-    store = Store(url)
+    store = Store(postgres_database.database())
     yield store
     store.close()
-    postgres.drop(url)
 
 
 @pytest.fixture(params=BACKENDS)

@@ -89,12 +89,13 @@ class Freezing:
         """The file alone, in any directory; answers (id, path)."""
         return self.kind.write(self._store, draft, directory)
 
-    def drafted(self, limit: int | None = None) -> Draft:
-        """What a snapshot would hold now. The order is shuffled with the seed.
+    def drafted(self, limit: int | None = None, *, newest: int | None = None) -> Draft:
+        """What a snapshot would hold now, or would if there were only the `newest` so many. The order is
+        shuffled with the seed.
 
         Raises NoPreferencesError when it would hold nothing.
         """
-        most = READ * self._spec.curation.max_pairs
+        most = newest or READ * self._spec.curation.max_pairs
         found = self._store.read(lambda c: self.kind.found(c, most=most))
         selection = selected(found.offers, self._spec.curation, now=self._clock.now(), limit=limit)
         left_out = Counter(found.left_out) + Counter(selection.left_out)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, exists, func, inspect, literal, select, update
+from sqlalchemy import Connection, Table, exists, func, inspect, literal, select, update
 
 from daemon.store import tally
 from daemon.store.inserts import insert_new
@@ -125,41 +125,37 @@ def newest(
     a run learned from.
     """
     known = frozenset(learned)
-
-    def read(some: Select[Any]) -> list[Offer]:
-        rows = (row for row in connection.execute(_offers(some, tag)) if row.split == Split.TRAIN.value)
-        return sorted((_offer(row, known) for row in rows), key=lambda offer: offer.id, reverse=True)
-
-    # The bound comes before the join, and the split after both: PostgreSQL takes one for rare where no index
-    # serves it, and would join the whole tables.
-    found = read(select(*_OFFERED).order_by(PREFERENCE.c.id.desc()).limit(limit))
-    older = sorted(known.difference(offer.id for offer in found), reverse=True)
+    rows = list(connection.execute(_OFFERED.order_by(PREFERENCE.c.id.desc()).limit(limit)))
+    older = sorted(known.difference(row.id for row in rows), reverse=True)
     for start in range(0, len(older), IDS):
-        found += read(select(*_OFFERED).where(PREFERENCE.c.id.in_(older[start : start + IDS])))
+        part = older[start : start + IDS]
+        rows += connection.execute(_OFFERED.where(PREFERENCE.c.id.in_(part)).order_by(PREFERENCE.c.id.desc()))
+    # Traces by their ids, and no join: both databases take one for a reason to read every trace.
+    events = _events(connection, sorted({row.trace_id for row in rows}), tag)
+    return [_offer(row, events[row.trace_id], known) for row in rows if row.trace_id in events]
+
+
+_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id")))
+
+
+def _events(connection: Connection, trace_ids: Sequence[int], tag: str | None) -> dict[int, Any]:
+    """When they were and of which topic, for those of the train split."""
+    topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
+    query = select(TRACE.c.id, TRACE.c.split, TRACE.c.ts, TRACE.c.stored_at, topic.label("topic"))
+    found: dict[int, Any] = {}
+    for start in range(0, len(trace_ids), IDS):
+        rows = connection.execute(query.where(TRACE.c.id.in_(trace_ids[start : start + IDS])))
+        found |= {row.id: row for row in rows if row.split == Split.TRAIN.value}
     return found
 
 
-_OFFERED = tuple(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id"))
-
-
-def _offers(some: Select[Any], tag: str | None) -> Select[Any]:
-    """The preferences, with their split and what their traces say."""
-    found = some.subquery("some")
-    topic = literal("") if tag is None else func.coalesce(TRACE.c.payload["tags"][tag].as_string(), "")
-    return (
-        select(found.c.id, found.c.contributor, found.c.sketch)
-        .add_columns(TRACE.c.split, TRACE.c.ts, TRACE.c.stored_at, topic.label("topic"))
-        .join(TRACE, TRACE.c.id == found.c.trace_id)
-    )
-
-
-def _offer(row: Any, learned: Collection[int]) -> Offer:
+def _offer(row: Any, event: Any, learned: Collection[int]) -> Offer:
     """Strangers write an event's time; later than it came in it was not."""
     return Offer(
         row.contributor,
         id=row.id,
-        at=min(row.ts, row.stored_at),
-        topic=row.topic,
+        at=min(event.ts, event.stored_at),
+        topic=event.topic,
         sketch=tuple((row.sketch or "").split()),
         seen=row.id in learned,
     )

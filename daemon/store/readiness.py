@@ -27,8 +27,10 @@ PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 LABEL = cast(Table, inspect(LabelRow).local_table)
 
-COUNTED = 5000
-"""Prompts of a split, and events in hand, are counted so far."""
+COUNTED = 2000
+"""Prompts of a split, and events in hand, are counted so far; prompts as far as the gate asks, if more."""
+LOOKED_AT = 1500
+"""Newest preferences of which is said what a snapshot takes; four times what training asks for, if more."""
 WINDOW = 1000
 """Newest events, and newest train events that were looked at, from which rates are taken."""
 AUDITED = 500
@@ -44,7 +46,8 @@ def stock(
     connection: Connection, policy: PolicySpec, people: Reviewed, *, min_preferences: int, now: float
 ) -> Stock:
     """All of it, in the caller's transaction. `people`: of the configured judges."""
-    most = max(COUNTED, 4 * min_preferences)
+    most = max(LOOKED_AT, 4 * min_preferences)
+    prompts = max(COUNTED, policy.gate.max_prompts)
     kind = kind_of(policy)
     methods = [recipe.method for recipe in grouped(policy.recipes)[0]]
     found, selection = _selection(connection, policy, now, most=most)
@@ -55,7 +58,7 @@ def stock(
     rulings = _rulings(connection)
     return Stock(
         traffic=_traffic(connection),
-        prompts={split: _prompts(connection, split) for split in ASKED_SPLITS},
+        prompts={split: _prompts(connection, split, prompts) for split in ASKED_SPLITS},
         uncurated=_in_hand(connection, Split.TRAIN, TRACE.c.curated_at),
         curated=len(gave),
         gave=sum(gave),
@@ -116,9 +119,9 @@ def _known_before(connection: Connection, start: int) -> set[str]:
     return set(connection.scalars(query))
 
 
-def _prompts(connection: Connection, split: Split) -> int:
-    """Distinct prompts among `COUNTED` events of a split."""
-    some = select(TRACE.c.cluster).where(TRACE.c.split == split.value).limit(COUNTED).subquery()
+def _prompts(connection: Connection, split: Split, most: int) -> int:
+    """Distinct prompts among so many events of a split."""
+    some = select(TRACE.c.cluster).where(TRACE.c.split == split.value).limit(most).subquery()
     return connection.execute(select(func.count(distinct(some.c.cluster)))).scalar_one()
 
 

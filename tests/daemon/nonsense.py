@@ -5,6 +5,7 @@ import typing
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class Key:
 
     def written(self, value: str) -> str:
         """The document as text, with the value as it is written."""
+        return self._text.replace("'@@@'", value)
+
+    @cached_property
+    def _text(self) -> str:
+        """The document with a mark in the place."""
         document = deepcopy(self.document)
         inner: Any = document
         for part in self.place[:-1]:
@@ -52,7 +58,7 @@ class Key:
             inner = inner[part]
         inner[self.place[-1]] = "@@@"
         text: str = yaml.safe_dump(document, explicit_end=True, sort_keys=False, width=10**6)
-        return text.replace("'@@@'", value)
+        return text
 
 
 def every_key() -> list[Key]:

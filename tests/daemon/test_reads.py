@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
+from daemon import feed
 from daemon.clock import FakeClock
 from daemon.running import training_schedule
 from daemon.stages.watch import Watch
@@ -33,7 +34,9 @@ SMALL, LARGE = 150, 1200
 ROOM = 1.25
 """Times as much at the larger size: an index of so many more rows is deeper."""
 BOUNDS = (
+    (feed, "GLANCE", 40),
     (readiness, "COUNTED", 40),
+    (readiness, "LOOKED_AT", 40),
     (readiness, "WINDOW", 40),
     (readiness, "AUDITED", 20),
     (readiness, "RULINGS", 20),
@@ -47,6 +50,7 @@ training: {min_preferences: 8, min_new_preferences: 8}
 policy:
   halts: {reward_window: 20}
   curation: {max_pairs: 20}
+  gate: {min_prompts: 10, max_prompts: 20}
 """
 
 

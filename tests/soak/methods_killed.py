@@ -1,6 +1,6 @@
 """Kill -9 at ten points of a reward model's training and of one by PPO: each ends as if nothing had happened.
 
-`make test` kills each once.
+`make test` kills one of DPO, and stops and resumes each method within one process.
 """
 
 import random

@@ -77,7 +77,13 @@ def listen(base: Path, folder: Path, *, count: int, max_new_tokens: int) -> list
 
 
 def train(
-    base: Path, lessons: Sequence[Pair], folder: Path, *, max_new_tokens: int, first: int | None = None
+    base: Path,
+    lessons: Sequence[Pair],
+    folder: Path,
+    *,
+    max_new_tokens: int,
+    first: int | None = None,
+    guards: TrainingGuards | None = None,
 ) -> Lesson:
     """Trains with the default recipe in a child, whole or the `first` so many steps, and measures after them.
 
@@ -90,7 +96,7 @@ def train(
         snapshot=snapshot,
         snapshot_id=name,
         recipe=DpoRecipe(),
-        guards=TrainingGuards() if first is None else TrainingGuards(every_steps=first),
+        guards=guards or (TrainingGuards() if first is None else TrainingGuards(every_steps=first)),
         guard_max_new_tokens=max_new_tokens,
         lock=folder / "training.lock",
         device="cpu",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from policies.policy import TrainingGuards
 from tests.learning.judge import signs
 from tests.soak.bounds import within
 from tests.soak.lessons import MARGIN, pairs
@@ -24,7 +25,8 @@ def test_sixteen_pairs_move_the_policy_and_not_too_far(real_model: Path, tmp_pat
             signs(lesson.prompt[-1].content, side[0].content) for side in (lesson.chosen, lesson.rejected)
         )
         assert good - bad >= MARGIN
-    found = train(real_model, lessons, tmp_path, max_new_tokens=TOKENS)
+    seldom = TrainingGuards(every_steps=1000)
+    found = train(real_model, lessons, tmp_path, max_new_tokens=TOKENS, guards=seldom)
     assert found.result.state == "done", found.result.reason
     assert found.result.examples == 16
     assert found.result.left_out == {"identical": 0, "too_long": 0, "unfit": 0}

@@ -20,7 +20,6 @@ from policies.training.jobs import CHECKPOINTS, PROGRESS
 from tests.daemon.trainer import daemonprocess
 from tests.daemon.trainer.bench import freeze
 from tests.daemon.trainer.daemonprocess import real_trainer
-from tests.daemon.trainer.killed import Scene
 from tests.killing import ROOT
 
 
@@ -89,21 +88,3 @@ def test_a_training_whose_daemon_is_killed_ends_as_one_adapter(tiny_model: Path,
     assert store.read(lambda c: c.scalar(counted)) == 1
     assert [run.state for run in store.read(runs.newest)] == ["done"]
     store.close()
-
-
-@pytest.mark.training
-@pytest.mark.parametrize(("method", "step"), [("reward", 50), ("ppo", 5)])
-def test_a_killed_training_of_another_method_ends_as_if_nothing_had_happened(
-    method: str, step: int, tiny_model: Path, tmp_path: Path
-) -> None:
-    """Kill -9 of the daemon amid it, taken up again: the same files as of a run in one go, bit for bit."""
-    scene = Scene(tmp_path / "state", str(tiny_model), method)
-    whole = scene.files(scene.train())
-    scene.train_and_kill(step)
-    assert len(scene.trainer.recover()) == 1
-    resumed = scene.train()
-    assert resumed.result is not None
-    assert resumed.result.resumed_from > 0
-    assert scene.files(resumed) == whole
-    assert {run.state for run in scene.trainer._store.read(runs.newest)} == {"done"}
-    scene.close()

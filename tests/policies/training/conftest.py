@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,31 +63,34 @@ def sampled(model: Any, rendering: Any, prompts: Sequence[tuple[Message, ...]], 
     return sample(model, rendering, asked, Settings(**settings))
 
 
+def job_in(
+    folder: Path, base: Path, name: str = "run", *, pairs: list[Pair] | None = None, **changes: Any
+) -> TrainJob:
+    """A training job on 32 pairs, in a new directory of the folder."""
+    out = folder / name
+    out.mkdir(parents=True)
+    snapshot_id, path = write(
+        folder / "snapshots", "tiny", pairs if pairs is not None else [pair(n) for n in range(32)]
+    )
+    job = TrainJob(
+        out=out,
+        base_model=str(base),
+        snapshot=path,
+        snapshot_id=snapshot_id,
+        recipe=RECIPE,
+        guards=GUARDS,
+        guard_max_new_tokens=8,
+        device="cpu",
+        lock=folder / "training.lock",
+        seed=5,
+    )
+    return job.model_copy(update=changes)
+
+
 @pytest.fixture
 def job_for(tiny_model: Path, tmp_path: Path) -> Callable[..., TrainJob]:
-    """Makes a training job on 32 pairs in a directory of its own."""
-
-    def make(name: str = "run", *, pairs: list[Pair] | None = None, **changes: Any) -> TrainJob:
-        out = tmp_path / name
-        out.mkdir()
-        snapshot_id, path = write(
-            tmp_path / "snapshots", "tiny", pairs if pairs is not None else [pair(n) for n in range(32)]
-        )
-        job = TrainJob(
-            out=out,
-            base_model=str(tiny_model),
-            snapshot=path,
-            snapshot_id=snapshot_id,
-            recipe=RECIPE,
-            guards=GUARDS,
-            guard_max_new_tokens=8,
-            device="cpu",
-            lock=tmp_path / "training.lock",
-            seed=5,
-        )
-        return job.model_copy(update=changes)
-
-    return make
+    """Makes a training job in a directory of its own."""
+    return partial(job_in, tmp_path, tiny_model)
 
 
 @pytest.fixture

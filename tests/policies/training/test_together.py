@@ -1,72 +1,23 @@
 """One training in two processes: the adapter of one process, and nobody left behind."""
 
 import json
-import os
-import signal
-import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
 
 from daemon.children import Child, ChildFailedError
-from policies.launch import Launch
-from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, PROGRESS, Progress, TrainJob, TrainResult
+from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, PROGRESS, TrainJob, TrainResult
 from policies.training.model import checkpoints
-from tests.daemon.test_children import alive, wait_for
-from tests.policies.training.conftest import GUARDS, RECIPE, pair
+from tests.policies.training.conftest import pair
+from tests.policies.training.launched import SHORT, TWO, JobFor, Running, endless
 
 pytestmark = pytest.mark.training
-
-JobFor = Callable[..., TrainJob]
-TWO = Launch(processes=2)
-SHORT = RECIPE.model_copy(update={"batch_size": 4, "gradient_accumulation": 2, "checkpoint_steps": 2})
-LONG = SHORT.model_copy(update={"max_steps": 60_000})
 
 
 def losses(job: TrainJob) -> list[float]:
     lines = [json.loads(line) for line in (job.out / PROGRESS).read_text(encoding="utf-8").splitlines()]
     return [line["metrics"]["loss"] for line in lines if line["event"] == "step"]
-
-
-def processes_of(launcher: int) -> list[int]:
-    """The launcher's own children, as Linux tells them."""
-    tasks = Path(f"/proc/{launcher}/task")
-    found = [(task / "children").read_text(encoding="ascii").split() for task in tasks.iterdir()]
-    return [int(pid) for each in found for pid in each]
-
-
-class Running:
-    """A run under way in a thread of its own; it has made a step."""
-
-    def __init__(self, job: TrainJob) -> None:
-        self.ended: TrainResult | ChildFailedError | None = None
-        self._stepped = threading.Event()
-        self.child = Child(job, on_progress=self._follow)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._stepped.wait(300)
-        assert self.ended is None, self.ended
-        assert self.child.pid is not None
-        self.ranks = processes_of(self.child.pid)
-
-    def _run(self) -> None:
-        try:
-            self.ended = self.child.run()
-        except ChildFailedError as error:
-            self.ended = error
-            self._stepped.set()
-
-    def _follow(self, progress: Progress) -> None:
-        if progress.event == "step":
-            self._stepped.set()
-
-    def wait(self) -> TrainResult | ChildFailedError | None:
-        self._thread.join(300)
-        wait_for(lambda: not any(map(alive, self.ranks)))
-        return self.ended
 
 
 def test_two_processes_train_the_adapter_of_one(job_for: JobFor) -> None:
@@ -94,7 +45,7 @@ def test_two_processes_train_the_adapter_of_one(job_for: JobFor) -> None:
 
 def test_a_stop_reaches_all_and_the_run_goes_on_where_it_stood(job_for: JobFor) -> None:
     """Asked to stop, both processes end at the same step with one checkpoint that verifies."""
-    job = job_for(recipe=LONG, guards=GUARDS.model_copy(update={"every_steps": 60_000}), launch=TWO)
+    job = endless(job_for)
     running = Running(job)
     assert len(running.ranks) == 2
     running.child.stop()
@@ -106,15 +57,9 @@ def test_a_stop_reaches_all_and_the_run_goes_on_where_it_stood(job_for: JobFor) 
     assert checkpoints.step_of(newest) == ended.steps
 
 
-@pytest.mark.parametrize("victim", ["launcher", "first", "second"])
-def test_where_one_is_killed_all_end_and_the_run_says_why(job_for: JobFor, victim: str) -> None:
-    """Whichever it is: no process is left, and the reason names the signal."""
-    job = job_for(recipe=LONG, guards=GUARDS.model_copy(update={"every_steps": 60_000}), launch=TWO)
-    running = Running(job)
-    assert running.child.pid is not None
-    pids = {"launcher": running.child.pid, "first": min(running.ranks), "second": max(running.ranks)}
-    os.kill(pids[victim], signal.SIGKILL)
-    ended = running.wait()
+def test_where_one_is_killed_all_end_and_the_run_says_why(job_for: JobFor) -> None:
+    """No process is left, and the reason names the signal. Of the launcher: its children die with it."""
+    ended = Running(endless(job_for)).kill("launcher")
     assert isinstance(ended, ChildFailedError)
     assert "was killed by SIGKILL" in str(ended) or "Connection" in str(ended), ended
 

@@ -62,11 +62,10 @@ def test_only_another_kind_of_job_is_waited_for() -> None:
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("turns", ["always", "auto"])
 def test_sampling_waits_until_the_training_has_ended(
-    job_for: Callable[..., TrainJob], tmp_path: Path, turns: str
+    job_for: Callable[..., TrainJob], tmp_path: Path
 ) -> None:
-    """By the order of events: on a processor jobs run side by side, unless it is taken in turns there too."""
+    """By the order of events, on a processor that is taken in turns."""
     seen: Seen = []
     trained = threading.Event()
 
@@ -77,12 +76,12 @@ def test_sampling_waits_until_the_training_has_ended(
 
     turn = tmp_path / "device.lock"
     recipe = RECIPE.model_copy(update={"max_steps": 40_000})
-    job = job_for(recipe=recipe, turn=turn, turns=turns)
+    job = job_for(recipe=recipe, turn=turn, turns="always")
     training = Child(job, on_progress=partial(note, "train"), grace_s=120.0)
     sampling = Child(
         SampleJob(
             out=tmp_path / "sample", base_model=job.base_model, prompts=(pair(0).prompt,),
-            max_new_tokens=4, device="cpu", turn=turn, turns=turns,
+            max_new_tokens=4, device="cpu", turn=turn, turns="always",
         ),
         on_progress=partial(note, "sample"),
     )  # fmt: skip
@@ -91,16 +90,15 @@ def test_sampling_waits_until_the_training_has_ended(
     assert trained.wait(300)
     threads.append(threading.Thread(target=sampling.run))
     threads[1].start()
-    awaited = "waiting" if turns == "always" else "done"
-    wait_for(lambda: ("sample", awaited) in events(seen), 300)
+    wait_for(lambda: ("sample", "waiting") in events(seen), 300)
     assert ("train", "done") not in events(seen)
     training.stop()
     for thread in threads:
         thread.join(300)
     order = events(seen)
-    assert (order.index(("train", "done")) < order.index(("sample", "ready"))) == (turns == "always")
+    assert order.index(("train", "done")) < order.index(("sample", "ready"))
     notes = [progress.note for _, progress in seen if progress.event == "waiting"]
-    assert set(notes) == ({"a training has the device"} if turns == "always" else set())
+    assert set(notes) == {"a training has the device"}
 
 
 def events(seen: Seen) -> list[tuple[str, str]]:

@@ -117,3 +117,16 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(JobError, match=r"set training\.device to auto or cpu"):
         device.chosen("cuda")
     assert device.chosen("auto").type == "cpu"
+
+
+def test_a_card_is_taken_in_turns_and_a_processor_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two copies of a model rarely fit on a card; on a processor jobs run side by side."""
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert device.taken_in_turns("auto", "auto") is there
+        assert not device.taken_in_turns("auto", "cpu")
+        assert device.taken_in_turns("auto", "cuda")
+        assert device.taken_in_turns("always", "cpu")
+        assert not device.taken_in_turns("never", "cuda")
