@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.errors import RefusedError
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store import spend
 from daemon.store.spend import Hold, Spent
 from daemon.store.store import Store

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from daemon.clock import Clock
 from daemon.errors import HaltedError, UsageError
 from daemon.log import get
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store import halts
 from daemon.store.halts import ActiveHalt, HaltRequest
 from daemon.store.store import Store, StoreError

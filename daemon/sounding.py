@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon.clock import Clock
 from daemon.log import get
-from daemon.metrics import SOUNDINGS, Metrics
+from daemon.metrics.registry import SOUNDINGS, Metrics
 from daemon.store import soundings
 from daemon.store.soundings import Found
 from daemon.store.store import Store

@@ -11,8 +11,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+from policies.judging.prompts import MAX_ANSWER
 from policies.policy import CurationRule
-from policies.prompts import MAX_ANSWER
 from policies.records import Role, Split
 
 SOFT_SCALE = 2.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from policies.agreement import Alignment, Standing
+from policies.alignment import Alignment, Standing
 from policies.policy import HaltRules
 from policies.records import Halt, Role, Scope
 

@@ -9,11 +9,11 @@ further events.
 import math
 from dataclasses import replace
 
-from policies.agreement import COVERAGE_FLOOR, Alignment
-from policies.intervals import needed, passing
+from policies.alignment import COVERAGE_FLOOR, Alignment
 from policies.policy import GateRule, PolicySpec
 from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Need, Requirement, stated, up
+from policies.statistics.intervals import needed, passing
 from policies.stock import Stock
 from policies.waits import Demand, known, observed
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from policies import paired
-from policies.agreement import Choice, Side, adjudicate
+from policies.alignment import Choice, Side, adjudicate
 from policies.configured import Configured
-from policies.intervals import Interval, bounds, clustered
+from policies.statistics import paired
+from policies.statistics.intervals import Interval, bounds, clustered
 
 Kind = Literal["release", "hold", "reject"]
 MOST_LABELS = 100_000

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from policies.agreement import COVERAGE_FLOOR
-from policies.intervals import passing
+from policies.alignment import COVERAGE_FLOOR
 from policies.policy import CurationRule, PolicySpec
 from policies.records import Role, Split
 from policies.selection import told
+from policies.statistics.intervals import passing
 from policies.stock import Stock, attainable
 from policies.waits import Demand, Rate, Wait, known, observed
 

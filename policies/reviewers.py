@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from policies.agreement import Choice, adjudicate
+from policies.alignment import Choice, adjudicate
 
 LONGEST = 100
 """Characters of a name."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from policies.intervals import bounds
 from policies.policy import GateRule, HaltRules, PolicySpec, TrainingGuards
+from policies.statistics.intervals import bounds
 
 LEAST_NATS = 0.01
 CONFIDENCE = 0.95
-"""Of the bounds of alignment (`policies.agreement`)."""
+"""Of the bounds of alignment (`policies.alignment`)."""
 
 
 def contradictions(policy: PolicySpec) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from policies.agreement import Alignment
+from policies.alignment import Alignment
 from policies.policy import CurationRule, PolicySpec, Splits
 from policies.records import Role, Split
 from policies.selection import Reason, contributor_cap

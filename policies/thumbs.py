@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policies.answers import Answer, Kind, rank
-from policies.prompts import MAX_ANSWER
+from policies.judging.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message, Tokens, text_of
 from policies.selection import Offer, Reason

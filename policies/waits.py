@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from policies.intervals import wilson
 from policies.records import Split
+from policies.statistics.intervals import wilson
 
 LIKELY = 0.5
 SURE = 0.95

@@ -22,7 +22,10 @@ def test_the_command_loads_no_torch() -> None:
 
 def test_the_wired_daemon_loads_no_torch() -> None:
     """Nor does everything the daemon itself is built from."""
-    assert not loaded_by("import daemon.wiring, daemon.service, daemon.trainer") & HEAVY
+    assert (
+        not loaded_by("import daemon.wiring.parts, daemon.service.service, daemon.stages.train.trainer")
+        & HEAVY
+    )
 
 
 def test_help_loads_no_database_and_no_sdk() -> None:

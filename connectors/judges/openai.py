@@ -10,7 +10,7 @@ from connectors.judges.dialect import Dialect
 from connectors.judges.refusals import masked
 from connectors.judges.sdk import Sdk, SdkJudge
 from connectors.judges.usage import estimated, served, summed, tokens
-from policies.grammar import is_cut_off
+from policies.judging.grammar import is_cut_off
 
 BROKEN_OFF = frozenset({"error", "abort", "cancelled"})
 """How servers say that they, and not the model, ended an answer."""

@@ -7,7 +7,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Runs one command. Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or a halt."""
     if sys.argv[1:2] == ["run"]:  # imports alone take seconds on a busy machine
-        from daemon.signals import end_at_once
+        from daemon.service.signals import end_at_once
 
         end_at_once()
     from connectors.errors import ConnectorError

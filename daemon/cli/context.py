@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from daemon.wiring import Wiring
+    from daemon.wiring.parts import Wiring
 
 ConfigOption = Annotated[
     Path,
@@ -43,10 +43,11 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
     `working`: for the daemon's own work, which does not begin with a setting that `rlaifd check` refuses. A
     base model that cannot be loaded is told by the work that loads it: the rest goes on without.
     """
-    from daemon import inforce, log
-    from daemon.checks import startable
-    from daemon.config import load
-    from daemon.wiring import Wiring
+    from daemon import log
+    from daemon.config import in_force
+    from daemon.config.settings import load
+    from daemon.wiring.check import startable
+    from daemon.wiring.parts import Wiring
 
     settings = load(config)
     log.configure(settings.log.level, settings.log.format)
@@ -57,7 +58,7 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
         if ready:
             parts.prepare_store()
         if working and settings.rollout.lead:
-            inforce.record(parts.store, settings, actor=parts.owner, now=parts.clock.now())
+            in_force.record(parts.store, settings, actor=parts.owner, now=parts.clock.now())
         yield parts
     finally:
         parts.close()

@@ -39,7 +39,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a snapshot as a Parquet file with a data card. Fill in the card's open fields to pass it on."""
-    from daemon.export import export as write
+    from daemon.stages.curate.export import export as write
 
     with wired(config) as parts:
         found = write(parts.store, parts.settings, snapshot, parquet)

@@ -10,14 +10,14 @@ import typer
 from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
 
 if TYPE_CHECKING:
-    from daemon.wiring import Wiring
+    from daemon.wiring.parts import Wiring
 
 db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the daemon: ingest, judge, curate, train, gate, roll out, until it is told to stop."""
-    from daemon.running import service
+    from daemon.wiring.service import service
 
     with wired(config, working=True) as parts:
         code = service(parts).run()
@@ -56,13 +56,13 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check the configuration and the files it names, without starting anything."""
-    from daemon.checks import check as run_checks
-    from daemon.readiness import lines
+    from daemon.status.readiness import lines
+    from daemon.wiring.check import check as run_checks
 
     findings = run_checks(config)
     if live:
-        from daemon.config import load
-        from daemon.live import tried
+        from daemon.config.settings import load
+        from daemon.wiring.live import tried
 
         findings["live"] = [asdict(each) for each in tried(load(config))]
         findings["ok"] = all(each["ok"] for each in findings["live"])
@@ -105,8 +105,8 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def _status(parts: "Wiring") -> dict[str, Any]:
     """The state as the store has it, with what the running daemon says of itself."""
-    from daemon.answering import ask
     from daemon.errors import ConfigError
+    from daemon.status.answering import ask
 
     settings = parts.settings
     try:
@@ -123,7 +123,7 @@ def _status(parts: "Wiring") -> dict[str, Any]:
 
 
 def _status_text(state: dict[str, Any]) -> str:
-    from daemon.readiness import lines as readiness
+    from daemon.status.readiness import lines as readiness
 
     rollout = state["rollout"]
     lines = [

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from daemon.outlook import Outlook
+from daemon.stages.train.outlook import Outlook
 from policies.recipes import Recipe
 from policies.training.planning.plan import Plan
 from policies.training.planning.resolved import Explicit

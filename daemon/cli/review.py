@@ -22,7 +22,7 @@ def export_pairs(
     """Write the pairs that nobody labelled, one JSON object a line, answers in random order; say what more is
     missing.
     """
-    from daemon.readiness import of_labels, stock_of
+    from daemon.status.readiness import of_labels, stock_of
 
     with wired(config) as parts:
         count = parts.review.export(file, reviewer=reviewer, limit=limit)

@@ -27,16 +27,16 @@ def adapters(
     as_json: JsonOption = False,
 ) -> None:
     """List the published adapters with their gate decisions, or show where one comes from."""
-    from daemon import drain
     from daemon.cli.lineage import text_of
+    from daemon.wiring import by_hand
 
     if lineage and name is None:
         raise UsageError("--lineage is of one adapter: name it")
     with wired(config) as parts:
         if name is not None and lineage:
-            emit(drain.lineage(parts, name), as_json=as_json, text=text_of)
+            emit(by_hand.lineage(parts, name), as_json=as_json, text=text_of)
             return
-        emit(drain.adapters(parts, name), as_json=as_json, text=_adapters_text)
+        emit(by_hand.adapters(parts, name), as_json=as_json, text=_adapters_text)
 
 
 def promote(

@@ -14,8 +14,8 @@ from policies.records import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from daemon.drain import Curated, Judged
-    from daemon.stages.logfile import Explanation
+    from daemon.stages.ingest.files import Explanation
+    from daemon.wiring.by_hand import Curated, Judged
 
 REASONS = 4
 """Most reasons that are told."""
@@ -35,17 +35,17 @@ def ingest(
     actor: ActorOption = "operator",
 ) -> None:
     """Store one JSONL file of agent logs, and let a stopped source go on. Doing it again adds nothing."""
-    from daemon import drain
     from daemon.errors import UsageError
+    from daemon.wiring import by_hand
 
     if file is None and accept is None:
         raise UsageError("name a FILE of agent logs, or a stopped source with --accept SOURCE")
     with wired(config, working=file is not None) as parts:
         if accept is not None:
-            drain.accept(parts, accept, actor=actor)
+            by_hand.accept(parts, accept, actor=actor)
             print(f"source {accept} goes on; the records at which it stopped become dead letters")
         if file is not None:
-            counts = drain.ingest(parts, file)
+            counts = by_hand.ingest(parts, file)
             print(
                 f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
                 f"{counts.revisions} revisions, {counts.dead_letters} dead letters, {counts.skipped} skipped"
@@ -64,7 +64,7 @@ def decode(
     from connectors.decoders.detect import Decoders
     from connectors.errors import FatalError
     from daemon.errors import UsageError
-    from daemon.stages.logfile import explain
+    from daemon.stages.ingest.files import explain
 
     try:
         decoders = Decoders(decoder)
@@ -92,12 +92,12 @@ def judge(
     as_json: JsonOption = False,
 ) -> None:
     """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
-    from daemon import drain
+    from daemon.wiring import by_hand
 
     with wired(config, working=True) as parts:
         parts.latch.check(Scope.JUDGING)
-        opened = drain.reopen(parts, actor=actor) if reopen else {}
-        found = drain.judge(parts)
+        opened = by_hand.reopen(parts, actor=actor) if reopen else {}
+        found = by_hand.judge(parts)
     state = {role: asdict(each) | {"reopened": opened.get(role, 0)} for role, each in found.items()}
     emit(state, as_json=as_json, text=_judged_text)
     for role, each in sorted(found.items()):
@@ -147,10 +147,10 @@ def curate(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     What is there is sampled, however little. Exit 1 if judgements wait.
     """
-    from daemon import drain
+    from daemon.wiring import by_hand
 
     with wired(config, working=True) as parts:
-        found = drain.curate(parts)
+        found = by_hand.curate(parts)
         limit = parts.settings.policy.sampling.max_new_tokens
     print("\n".join(_curated_text(found, limit)))
     _exit_if_left(found.judgements)
@@ -190,14 +190,14 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train one adapter, or one reward model, now. Exit 3 while training is halted."""
-    from daemon import drain
+    from daemon.wiring import by_hand
 
     if plan:
         _plan(config, snapshot, method, as_json=as_json)
         return
     say = None if as_json else (lambda decided: print(f"plan: {decided}", flush=True))
     with wired(config, working=True) as parts:
-        outcome = drain.train(parts, snapshot=snapshot, actor=actor, method=method, on_plan=say)
+        outcome = by_hand.train(parts, snapshot=snapshot, actor=actor, method=method, on_plan=say)
     emit(
         {name: getattr(outcome, name) for name in ("run", "state", "reason", "adapter", "reward_model")},
         as_json=as_json,
@@ -209,10 +209,10 @@ def train(
 
 def rewards(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show the reward models, and decide on those that are held by the labels there are."""
-    from daemon import drain
+    from daemon.wiring import by_hand
 
     with wired(config, working=True) as parts:
-        found = drain.rewards(parts)
+        found = by_hand.rewards(parts)
     emit(
         found,
         as_json=as_json,
@@ -224,11 +224,11 @@ def rewards(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) 
 
 
 def _plan(config: Path, snapshot: str | None, method: str | None, *, as_json: bool) -> None:
-    from daemon import drain
     from daemon.cli import outlook
+    from daemon.wiring import by_hand
 
     with wired(config, working=True) as parts:
-        found = drain.plan(parts, snapshot=snapshot, method=method)
+        found = by_hand.plan(parts, snapshot=snapshot, method=method)
     emit(outlook.state(found), as_json=as_json, text=lambda _: outlook.text(found))
     if found.plan.refusal:
         raise typer.Exit(1)
@@ -240,10 +240,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Gather the gate's evidence on published adapters and decide (exit 3 unless all pass)."""
-    from daemon import drain
+    from daemon.wiring import by_hand
 
     with wired(config, working=True) as parts:
-        decisions = drain.evaluate(parts, adapter)
+        decisions = by_hand.evaluate(parts, adapter)
     emit(
         decisions,
         as_json=as_json,

@@ -8,7 +8,7 @@ import json
 import random
 from typing import Any, Final
 
-from daemon.demo.reading import rubric_view
+from daemon.demo.scores import rubric_view
 
 CONTENT: Final = 5.0
 """Points from which a customer is content."""

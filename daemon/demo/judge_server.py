@@ -14,8 +14,8 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from daemon.demo.opinion import TEMPERS, Judge, distribution, pair_reply, score_reply
-from policies.prompts import ParsedCase, cases_in
+from daemon.demo.simulated_judge import TEMPERS, Judge, distribution, pair_reply, score_reply
+from policies.judging.prompts import ParsedCase, cases_in
 
 FINGERPRINT: Final = "rlaifd-demo-simulation"
 PATH: Final = "/v1/chat/completions"

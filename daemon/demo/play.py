@@ -17,13 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from daemon.demo import logbook, reviewer, settings, watcher, world
-from daemon.demo.logbook import FileLog, KafkaLog, Logbook
+from daemon.demo import agent_log, reviewer, settings, watcher, world
+from daemon.demo.agent_log import FileLog, KafkaLog, Logbook
+from daemon.demo.bad_adapters import Villains
 from daemon.demo.outcome import Outcome
-from daemon.demo.players import Agent, PlayError, environment, judge_server, on_leash, rlaifd
-from daemon.demo.reading import customer_score
+from daemon.demo.processes import Agent, PlayError, environment, judge_server, on_leash, rlaifd
+from daemon.demo.scores import customer_score
 from daemon.demo.screen import Screen
-from daemon.demo.villains import Villains
 from daemon.demo.watcher import Daemon, Status
 from policies import rollout
 from policies.training.toy.agent import ResidentJob, TinySpec
@@ -213,7 +213,7 @@ class Play:
             prompts = [case.prompt for case in batch]
             said = self._agent.answer(prompts, seed=self._seed * 1_000_003 + self._served)
             if log:
-                self._book.write(logbook.events(prompts, said, first=self._served, seed=self._seed))
+                self._book.write(agent_log.events(prompts, said, first=self._served, seed=self._seed))
             scores += [customer_score(*pair) for pair in zip(prompts, said.answers, strict=True)]
             adapters.add(said.adapter)
             self._served += len(batch)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from daemon.demo.reading import rubric_view
+from daemon.demo.scores import rubric_view
 
 NAME: Final = "simulated-reviewer"
 REASON: Final = "simulated: no person looked at this pair"

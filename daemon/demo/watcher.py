@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from daemon.demo.players import Player, PlayError
+from daemon.demo.processes import Player, PlayError
 from daemon.store import evaluations, verdicts
 from daemon.store.store import Store
 from policies.records import Role

@@ -1,4 +1,4 @@
-"""Published adapters, as rows. Their directories never change; see `daemon.adapters` for the files."""
+"""Published adapters, as rows. Their directories never change; the files: `daemon.adapters.adapters`."""
 
 from dataclasses import dataclass
 from typing import Any, cast

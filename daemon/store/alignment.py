@@ -13,7 +13,7 @@ from sqlalchemy.sql import ColumnElement
 
 from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, HaltRow, LabelRow, TraceRow, VerdictRow
-from policies.agreement import Alignment, Choice, Labelled, alignment, choice_of
+from policies.alignment import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
 from policies.policy import PolicySpec
 from policies.records import Role, Split

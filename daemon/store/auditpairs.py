@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, inspect, select
 from daemon.store import alignment
 from daemon.store.tables import CandidateRow, TraceRow
 from policies import snapshot
-from policies.agreement import Choice
+from policies.alignment import Choice
 from policies.records import Message, Role, Tokens, Trace
 
 TRACE = cast(Table, inspect(TraceRow).local_table)

@@ -1,4 +1,4 @@
-"""Leases with a fencing epoch, in the caller's transaction. `daemon.lease` is the way in.
+"""Leases with a fencing epoch, in the caller's transaction. `daemon.service.lease` is the way in.
 
 Time is the database server's on PostgreSQL, so that machines whose clocks differ agree; on SQLite, which is
 one machine, it is the caller's.

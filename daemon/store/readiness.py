@@ -14,7 +14,7 @@ from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
 from daemon.store.kinds import grouped, kind_of
 from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
-from policies.agreement import adjudicate
+from policies.alignment import adjudicate
 from policies.policy import PolicySpec
 from policies.records import Role, Split
 from policies.selection import Selection, selected

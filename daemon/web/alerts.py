@@ -9,8 +9,8 @@ from daemon.clock import Clock
 from daemon.errors import RefusedError
 from daemon.latch import Latch
 from daemon.log import Logger
-from daemon.loops import line_of
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
+from daemon.service.loops import line_of
 from daemon.store.halts import HaltRequest
 from daemon.store.store import StoreError
 from daemon.web.payload import Alert, digest, parse

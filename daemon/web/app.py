@@ -17,13 +17,13 @@ from starlette.requests import ClientDisconnect
 
 from daemon.clock import Clock
 from daemon.errors import RlaifdError
-from daemon.health import Heartbeats, Readiness
 from daemon.log import Logger
-from daemon.loops import line_of
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
+from daemon.service.health import Heartbeats, Readiness
+from daemon.service.loops import line_of
+from daemon.web.access import Door, Headers, Refusal
 from daemon.web.alerts import Alerts, Received
 from daemon.web.crowd import Crowd
-from daemon.web.door import Door, Headers, Refusal
 from daemon.web.page import Page
 from daemon.web.payload import NotAlertmanagerError
 

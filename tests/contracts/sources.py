@@ -8,8 +8,8 @@ from typing import Protocol
 from connectors.base import Partition, Resume, Source
 from connectors.memory import MemorySource
 from connectors.sources.jsonl import JsonlSource
-from connectors.sources.kafka import KafkaSource
-from connectors.sources.kafka_client import KafkaOptions
+from connectors.sources.kafka.client import KafkaOptions
+from connectors.sources.kafka.source import KafkaSource
 from tests.servers.kafka import Broker
 
 

@@ -19,9 +19,9 @@ from connectors.errors import (
 from connectors.judges.anthropic import AnthropicJudge
 from connectors.judges.openai import OpenAIJudge
 from connectors.memory import MemoryJudge
-from policies import grammar
-from policies.grammar import ScoreReply, parse_score
-from policies.prompts import Case, Turn, cases_in, render
+from policies.judging import grammar
+from policies.judging.grammar import ScoreReply, parse_score
+from policies.judging.prompts import Case, Turn, cases_in, render
 from policies.records import Message
 from tests.servers.judge import Behaviour, JudgeServer
 

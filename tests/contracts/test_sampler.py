@@ -11,9 +11,9 @@ import pytest
 from connectors.base import Sampler
 from connectors.errors import FatalError, PoisonError
 from connectors.memory import MemorySampler
-from connectors.serving.endpoint import EndpointSampler
+from connectors.samplers.openai import EndpointSampler
 from policies.records import Message, Sampled
-from tests.connectors.serving.chat import ChatEndpoint, Reply
+from tests.connectors.samplers.chat import ChatEndpoint, Reply
 
 PROMPTS = [(Message(role="user", content=f"question {number}"),) for number in range(7)]
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from daemon.config import Settings, load
-from tests.daemon.basefiles import write_base
+from daemon.config.settings import Settings, load
+from tests.daemon.adapters.basefiles import write_base
 
 TEXT = """\
 state_dir: state

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from daemon.budget import Budget, BudgetExhaustedError, Reservation
 from daemon.clock import FakeClock
 from daemon.errors import RefusedError
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store.spend import ROUNDING_USD, Spent
 from daemon.store.store import Store
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from daemon.clock import FakeClock
 from daemon.errors import HaltedError, UsageError
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store import halts, ledger
 from daemon.store.store import Store, StoreBusyError, StoreError
 from policies.records import Scope

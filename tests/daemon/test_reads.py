@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from daemon import feed
 from daemon.clock import FakeClock
-from daemon.running import training_schedule
-from daemon.stages.watch import Watch
+from daemon.stages.train import feed
+from daemon.stages.watch.watch import Watch
 from daemon.store import alignment, queues, readiness
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, PreferenceRow, TraceRow
-from daemon.wiring import Wiring
+from daemon.wiring.parts import Wiring
+from daemon.wiring.service import training_schedule
 from policies.records import Role, Split
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import (

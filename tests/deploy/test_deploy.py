@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel
 
 from daemon.cli import templates
-from daemon.config import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load
-from daemon.yamlfile import read_yaml
+from daemon.config.settings import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load
+from daemon.config.yamlfile import read_yaml
 from policies.recipes import DpoRecipe, KtoRecipe, SftRecipe
 from policies.records import Frozen
 from policies.rollout import RolloutSpec, parse

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from policies.halts import EVIDENCE_OF
 from policies.records import Scope
 

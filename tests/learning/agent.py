@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from daemon.children import Child, ChildFailedError
+from daemon.children.child import Child, ChildFailedError
 from policies.records import Sampled, digest
 from policies.training.jobs import Progress, SampleJob
 from tests.learning.commands import LearnError

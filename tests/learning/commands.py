@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.demo.players import environment, rlaifd
+from daemon.demo.processes import environment, rlaifd
 
 
 class LearnError(Exception):
@@ -31,7 +31,7 @@ def run(*arguments: str, config: Path) -> Done:
     log = config.parent / "log" / f"{arguments[0]}.log"
     log.parent.mkdir(exist_ok=True)
     # On a leash: whoever kills this programme, nothing is left running.
-    command = [sys.executable, "-P", "-m", "daemon.demo.leash", *rlaifd(*arguments, "-c", str(config))]
+    command = [sys.executable, "-P", "-m", "daemon.demo.orphan_guard", *rlaifd(*arguments, "-c", str(config))]
     started = time.monotonic()
     with log.open("w+", encoding="utf-8") as stderr:
         process = subprocess.Popen(

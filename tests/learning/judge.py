@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from policies.grammar import Letter
-from policies.prompts import ParsedCase
+from policies.judging.grammar import Letter
+from policies.judging.prompts import ParsedCase
 from policies.records import Role
 from tests.servers.judge import JudgeServer
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from daemon.demo.watcher import Attempt
-from policies.intervals import quantile
+from policies.statistics.intervals import quantile
 from tests.learning import strawmen
 from tests.learning.checker import Checked, check
 from tests.learning.task import Request

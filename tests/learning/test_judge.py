@@ -11,7 +11,7 @@ import pytest
 
 from connectors.base import JudgeRequest
 from connectors.judges.openai import OpenAIJudge
-from policies import grammar, prompts
+from policies.judging import grammar, prompts
 from policies.records import Message, Role
 from tests.learning import judge
 from tests.learning.judge import REVIEWER, REVIEWERS, TEMPERS, Judge

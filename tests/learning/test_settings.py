@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from daemon.config import load
+from daemon.config.settings import load
 from policies.policy import CurationRule, GateRule, HaltRules, TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.records import Role

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from policies.checkpoint import CheckpointError, read
-from tests.daemon.basefiles import tensors, write_base
+from tests.daemon.adapters.basefiles import tensors, write_base
 
 
 def sharded(directory: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.agreement import Labelled, alignment
+from policies.alignment import Labelled, alignment
 from policies.halts import Evidence, HaltEvidence, Spread, evaluate, evidence_of, rules_for, steps_back
 from policies.policy import HaltRules
 from policies.records import Role, Scope

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from policies.agreement import Alignment, Labelled, alignment
-from policies.intervals import bounds
+from policies.alignment import Alignment, Labelled, alignment
 from policies.policy import ChildSampling, CurationRule, GateRule, HaltRules, JudgingRule, PolicySpec, Splits
 from policies.readiness import Forecast, forecast
 from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Requirement
 from policies.selection import Reason
+from policies.statistics.intervals import bounds
 from policies.stock import Stock, Traffic
 
 SPEC = PolicySpec(name="test", family="tiny", base_model="base")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from policies.gates import Comparison, rate_of
+from policies.gate.decision import Comparison, rate_of
 from policies.policy import GateRule, PolicySpec
 from policies.soundness import contradictions
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from policies import library, strictyaml
-from policies.constitution import Constitution
+from policies.judging.constitution import Constitution
 from policies.strictyaml import LARGEST, StrictYamlError
 from tests.growth import growth
 

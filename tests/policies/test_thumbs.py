@@ -3,7 +3,7 @@
 import pytest
 
 from policies.answers import Kind
-from policies.prompts import MAX_ANSWER
+from policies.judging.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message
 from policies.selection import Reason, told

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from policies.grammar import Letter
-from policies.prompts import ParsedCase, cases_in
+from policies.judging.grammar import Letter
+from policies.judging.prompts import ParsedCase, cases_in
 
 Behaviour = Literal[
     "good",

@@ -7,7 +7,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from tests.daemon.trainer.killed import STEPS, Scene
+from tests.daemon.stages.train.killed import STEPS, Scene
 from tests.soak.bounds import Figures, within
 from tests.tiny import build
 

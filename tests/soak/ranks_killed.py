@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from daemon.children import ChildFailedError
+from daemon.children.child import ChildFailedError
 from policies.training.jobs import TrainJob
 from tests.policies.training.conftest import job_in
 from tests.policies.training.launched import Running, Victim, endless

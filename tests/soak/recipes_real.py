@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from daemon.children import Child
+from daemon.children.child import Child
 from policies.policy import GateRule, TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.snapshot import Pair, write

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-from daemon.demo.opinion import Judge
-from daemon.demo.reading import customer_score
+from daemon.demo.scores import customer_score
+from daemon.demo.simulated_judge import Judge
 from daemon.demo.world import (
     CLOSINGS,
     CURT_GREETINGS,

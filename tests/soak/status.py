@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from daemon.clock import FakeClock
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
-from daemon.wiring import Wiring
+from daemon.wiring.parts import Wiring
 from tests.daemon.configuration import settings
 from tests.daemon.stages.seeding import add_labelled, at_once
 from tests.rowsread import MeasuredStore

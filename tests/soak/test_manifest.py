@@ -9,8 +9,8 @@ import pytest
 from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
-from daemon.metrics import Metrics
-from daemon.stages.ingest import Ingest
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.ingest import Ingest
 from daemon.store.store import Store
 from policies.policy import Splits
 from tests.connectors.decoders.events import native

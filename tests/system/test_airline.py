@@ -17,10 +17,10 @@ from connectors.decoders.chat import message_of
 from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
-from daemon.metrics import Metrics
-from daemon.stages.curate import Curate
-from daemon.stages.freezing import FrozenSnapshot
-from daemon.stages.ingest import Ingest
+from daemon.metrics.registry import Metrics
+from daemon.stages.curate.curate import Curate
+from daemon.stages.curate.freeze import FrozenSnapshot
+from daemon.stages.ingest.ingest import Ingest
 from daemon.store import candidates, preferences
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store

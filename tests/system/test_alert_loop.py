@@ -10,7 +10,7 @@ import yaml
 
 from daemon.clock import SystemClock
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store.halts import ActiveHalt
 from daemon.store.store import Store, StoreError
 from policies.records import Scope

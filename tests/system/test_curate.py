@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.connectors.decoders.events import native
-from tests.connectors.serving.chat import ChatEndpoint, Reply
+from tests.connectors.samplers.chat import ChatEndpoint, Reply
 from tests.daemon.configuration import TEXT, write
 from tests.servers.judge import JudgeServer
 from tests.system.command import rlaifd

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from daemon import adapters
-from daemon.config import load
+from daemon.adapters import adapters
+from daemon.config.settings import load
 from daemon.store import adapters as adapter_rows
 from daemon.store.rollouts import EVALUATION
-from daemon.wiring import Wiring
+from daemon.wiring.parts import Wiring
 from policies.rollout import render
-from tests.daemon.adapterfiles import manifest, source
+from tests.daemon.adapters.adapterfiles import manifest, source
 from tests.daemon.configuration import TEXT, write
 from tests.system.command import rlaifd
 

@@ -14,8 +14,8 @@ from daemon.store.store import Store
 from daemon.store.tables import TraceRow
 from tests.daemon.configuration import TEXT
 from tests.daemon.stages.seeding import count
-from tests.daemon.test_running import event
 from tests.daemon.waiting import until
+from tests.daemon.wiring.test_service import event
 from tests.system.command import RLAIFD, rlaifd
 from tests.system.test_promotion import Site
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from policies import snapshot
-from policies.grammar import Letter
-from policies.prompts import ParsedCase
+from policies.judging.grammar import Letter
+from policies.judging.prompts import ParsedCase
 from tests.conversations import TOOLS
 from tests.daemon.configuration import TEXT, write
 from tests.families import FAMILIES, build

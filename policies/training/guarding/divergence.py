@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from policies.intervals import t_quantile
 from policies.policy import FEWEST_PROMPTS, Guard
 from policies.quantities import Auto
+from policies.statistics.intervals import t_quantile
 from policies.training.guarding.guards import Breach
 from policies.training.jobs import Divergence
 

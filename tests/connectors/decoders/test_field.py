@@ -10,7 +10,7 @@ import pytest
 from connectors.decoders.detect import Decoders
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Event, Skipped, SkipReason
-from daemon.stages.logfile import explain
+from daemon.stages.ingest.files import explain
 from policies.records import Trace
 from tests.conftest import ROOT
 

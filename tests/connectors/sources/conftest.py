@@ -10,8 +10,8 @@ import pytest
 
 from connectors.sources import jsonl
 from connectors.sources.jsonl import JsonlSource
-from connectors.sources.kafka import KafkaSource
-from connectors.sources.kafka_client import KafkaOptions
+from connectors.sources.kafka.client import KafkaOptions
+from connectors.sources.kafka.source import KafkaSource
 from tests.connectors.sources.following import Start
 from tests.connectors.sources.reading import Open
 from tests.contracts.sources import Positions

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from connectors.base import Record
 from connectors.errors import ConnectorError, TransientError
-from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka.source import KafkaSource
 
 DEADLINE_S = 100.0
 Open = Callable[..., KafkaSource]

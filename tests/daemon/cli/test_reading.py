@@ -12,7 +12,7 @@ from daemon.cli.app import app
 from daemon.cli.reading import moment
 from daemon.store import ledger
 from daemon.store.tables import DeadLetterRow, PositionRow
-from daemon.wiring import Wiring
+from daemon.wiring.parts import Wiring
 from policies.records import Split
 from tests.daemon.configuration import settings
 from tests.daemon.stages.seeding import add_candidate, add_traces, add_verdict, put

@@ -2,8 +2,8 @@
 
 import random
 
+from daemon.demo.agent_log import events
 from daemon.demo.clicks import clicked
-from daemon.demo.logbook import events
 from daemon.demo.world import customers, good_reply, rude_reply
 from policies.training.toy.agent import Answers
 

@@ -14,9 +14,9 @@ from connectors.base import JudgeReply, JudgeRequest
 from connectors.errors import ConnectorError
 from connectors.judges.openai import OpenAIJudge
 from daemon.demo.judge_server import FINGERPRINT, PATH, RefusedRequestError, complete
-from daemon.demo.opinion import TEMPERS
-from policies import grammar, prompts, verdicts
-from policies.grammar import PairReply, ScoreReply
+from daemon.demo.simulated_judge import TEMPERS
+from policies.judging import grammar, prompts, verdicts
+from policies.judging.grammar import PairReply, ScoreReply
 from policies.records import Message
 
 NONCE = "0123456789abcdef"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daemon.config import JsonlConfig, KafkaConfig, Settings, load
+from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
 from policies.recipes import DpoRecipe
 from policies.records import Role

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from daemon.demo import world
-from daemon.demo.reading import RUDE_WORDS, customer_score, rubric_view
+from daemon.demo.scores import RUDE_WORDS, customer_score, rubric_view
 from policies.clusters import cluster_of
 from policies.records import Message
 

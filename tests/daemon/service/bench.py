@@ -7,11 +7,11 @@ from typing import Any
 
 from daemon.clock import Clock, SystemClock
 from daemon.errors import RlaifdError
-from daemon.health import Heartbeats
 from daemon.log import get
-from daemon.loops import AsyncLoop, Loop
-from daemon.metrics import Metrics
-from daemon.service import Service
+from daemon.metrics.registry import Metrics
+from daemon.service.health import Heartbeats
+from daemon.service.loops import AsyncLoop, Loop
+from daemon.service.service import Service
 
 
 @dataclass

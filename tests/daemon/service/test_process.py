@@ -12,11 +12,11 @@ CHILD = textwrap.dedent("""
     import sys, threading, time
     from pathlib import Path
     from daemon.clock import SystemClock
-    from daemon.health import Heartbeats
+    from daemon.service.health import Heartbeats
     from daemon.log import configure, get
-    from daemon.loops import AsyncLoop, Loop
-    from daemon.metrics import Metrics
-    from daemon.service import Service
+    from daemon.service.loops import AsyncLoop, Loop
+    from daemon.metrics.registry import Metrics
+    from daemon.service.service import Service
     import asyncio
 
     configure("info", "json")

@@ -5,7 +5,7 @@ import os
 import threading
 
 from daemon.errors import RlaifdError
-from daemon.loops import AsyncLoop, Loop
+from daemon.service.loops import AsyncLoop, Loop
 from tests.daemon.service.bench import Bench
 from tests.daemon.waiting import until
 

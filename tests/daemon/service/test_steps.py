@@ -4,7 +4,7 @@ import asyncio
 
 from connectors.errors import FatalError
 from daemon.errors import ConfigError, HaltedError
-from daemon.loops import AsyncLoop, Loop
+from daemon.service.loops import AsyncLoop, Loop
 from tests.daemon.service.bench import Bench
 from tests.daemon.waiting import until
 

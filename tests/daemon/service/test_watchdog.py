@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Self
 
 from daemon.clock import FakeClock
-from daemon.loops import Loop
-from daemon.systemd import Notifier
+from daemon.service.loops import Loop
+from daemon.service.systemd import Notifier
 from tests.daemon.service.bench import Bench
 from tests.daemon.waiting import until
 

@@ -11,9 +11,9 @@ import pytest
 from connectors.base import Partition, Samples
 from connectors.decoders.detect import Decoders
 from daemon.clock import FakeClock
-from daemon.metrics import Metrics
-from daemon.stages.audit import Plan
-from daemon.stages.curate import Curate
+from daemon.metrics.registry import Metrics
+from daemon.stages.curate.curate import Curate
+from daemon.stages.judge.plan import Plan
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow

@@ -14,12 +14,12 @@ from connectors.base import Samples
 from connectors.decoders.detect import Decoders
 from connectors.review.jsonl import Task
 from daemon.clock import FakeClock
-from daemon.metrics import Metrics
-from daemon.review import Review
-from daemon.stages.audit import Plan
-from daemon.stages.curate import Curate
-from daemon.stages.evaluate import Advance, Evaluate
-from daemon.stages.logfile import ingest_file
+from daemon.metrics.registry import Metrics
+from daemon.stages.curate.curate import Curate
+from daemon.stages.gate.evaluate import Advance, Evaluate
+from daemon.stages.ingest.files import ingest_file
+from daemon.stages.judge.plan import Plan
+from daemon.stages.review.exchange import Review
 from daemon.store.alignment import reviewed
 from daemon.store.candidates import Prompt
 from daemon.store.readiness import stock
@@ -30,7 +30,7 @@ from policies.readiness import Forecast, forecast
 from policies.records import Message, Split
 from policies.requirements import Asks
 from policies.stock import Stock
-from tests.daemon.stages.evaluate.world import NAME, FakeComparer
+from tests.daemon.stages.gate.world import NAME, FakeComparer
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import ROLES, add_adapter, by_length, judge, sampled
 

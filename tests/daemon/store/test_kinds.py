@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.freezing import Freezing, NoPreferencesError
+from daemon.stages.curate.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, SnapshotRow, TraceRow
 from policies import answers
@@ -15,7 +15,7 @@ from policies.policy import CurationRule
 from policies.recipes import KtoRecipe, Recipe, SftRecipe
 from policies.records import Split
 from policies.selection import Reason, told
-from tests.daemon.stages.curating import World
+from tests.daemon.stages.curate.curating import World
 from tests.daemon.stages.seeding import (
     add_candidate,
     add_trace,

@@ -8,7 +8,7 @@ from daemon.store import outcomes
 from daemon.store.store import Store
 from policies.policy import JudgingRule
 from policies.records import Role
-from tests.daemon.stages.court import Court, raising
+from tests.daemon.stages.judge.court import Court, raising
 
 ONE = JudgingRule(samples=1)
 

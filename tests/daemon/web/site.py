@@ -9,15 +9,15 @@ from typing import Any
 
 from daemon.clock import Clock, SystemClock
 from daemon.errors import RlaifdError
-from daemon.health import Heartbeats, Readiness
 from daemon.latch import Latch
 from daemon.log import get
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
+from daemon.service.health import Heartbeats, Readiness
 from daemon.store import rollouts
 from daemon.store.rollouts import InForce
+from daemon.web.access import Door
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
-from daemon.web.door import Door
 from daemon.web.listener import Listener
 
 TOKEN = "a-long-random-token"

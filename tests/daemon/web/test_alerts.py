@@ -13,7 +13,7 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.errors import RefusedError, RlaifdError
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store.halts import ActiveHalt
 from daemon.store.schema import upgrade
 from daemon.store.store import Store, StoreError

@@ -14,7 +14,7 @@ import pytest
 
 from daemon.clock import SystemClock
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store.store import Store
 from daemon.web import patience
 from daemon.web.crowd import MOST_REQUESTS

@@ -6,7 +6,7 @@ import pytest
 
 from daemon.clock import SystemClock
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store.store import Store
 from policies.records import Scope, Split
 from tests.daemon.stages.seeding import add_candidate, add_label, add_trace

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from daemon.clock import SystemClock
 from daemon.latch import Latch
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store.store import Store
 from policies.records import Scope
 from tests.daemon.waiting import until

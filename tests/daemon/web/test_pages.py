@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from daemon.clock import FakeClock
-from daemon.config import WebConfig
+from daemon.config.settings import WebConfig
 from daemon.errors import RlaifdError
-from daemon.health import Readiness
 from daemon.latch import Latch
 from daemon.log import get
-from daemon.metrics import Metrics
+from daemon.metrics.registry import Metrics
+from daemon.service.health import Readiness
 from daemon.store.store import Store, StoreError
 from daemon.web.app import Web
 from daemon.web.listener import Listener

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from daemon.children import Child, ChildFailedError
+from daemon.children.child import Child, ChildFailedError
 from policies.launch import Launch
 from policies.training.jobs import Progress, TrainJob, TrainResult
-from tests.daemon.test_children import alive, wait_for
+from tests.daemon.children.test_child import alive, wait_for
 from tests.policies.training.conftest import GUARDS, RECIPE
 
 JobFor = Callable[..., TrainJob]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.children import Child, ChildFailedError
+from daemon.children.child import Child, ChildFailedError
 from policies.training.jobs import InspectJob
 from tests.dialects import DIALECTS, tokenizer_of
 from tests.families import FAMILIES, POSITIONS, build

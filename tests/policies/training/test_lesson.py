@@ -15,7 +15,7 @@ from policies.training.model import device
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
 from policies.training.run import train as run_train
-from tests.daemon.basefiles import tensors
+from tests.daemon.adapters.basefiles import tensors
 from tests.policies.training.conftest import pair
 from tests.policies.training.planning.facts import dpo as explicit
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from daemon.children import Child, ChildFailedError
+from daemon.children.child import Child, ChildFailedError
 from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, PROGRESS, TrainJob, TrainResult
 from policies.training.model import checkpoints
 from tests.policies.training.conftest import pair

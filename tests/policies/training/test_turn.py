@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.children import Child
+from daemon.children.child import Child
 from policies.training.jobs import Progress, SampleJob, TrainJob
 from policies.training.turn import SAMPLING, TRAINING, LockedError, held, holder, waits_for_turn
-from tests.daemon.test_children import wait_for
+from tests.daemon.children.test_child import wait_for
 from tests.policies.training.conftest import RECIPE, pair
 
 HOLDS = """

@@ -11,11 +11,11 @@ from connectors.base import Source
 from connectors.decoders.detect import Decoders
 from connectors.errors import TransientError
 from connectors.sources.jsonl import JsonlSource
-from connectors.sources.kafka import KafkaSource
-from connectors.sources.kafka_client import KafkaOptions
+from connectors.sources.kafka.client import KafkaOptions
+from connectors.sources.kafka.source import KafkaSource
 from daemon.clock import SystemClock
-from daemon.metrics import Metrics
-from daemon.stages.ingest import Ingest
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.ingest import Ingest
 from daemon.store.store import Store
 from policies.policy import Splits
 

@@ -7,8 +7,8 @@ import pytest
 from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
-from daemon.metrics import Metrics
-from daemon.stages.ingest import Ingest
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.ingest import Ingest
 from daemon.store.store import Store
 from policies.policy import Splits
 from tests.daemon.stages.ingest.intake import Make

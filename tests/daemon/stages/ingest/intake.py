@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import text
 
 from connectors.base import Partition
-from daemon.stages.ingest import Ingest
+from daemon.stages.ingest.ingest import Ingest
 from daemon.store.store import Store
 
 T = Partition("t", 0)

@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
-from daemon.stages.ingest import MAX_BODY
-from daemon.stages.isolation import store_isolated
+from daemon.stages.ingest.bad_rows import store_isolated
+from daemon.stages.ingest.ingest import MAX_BODY
 from daemon.store import traces
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts

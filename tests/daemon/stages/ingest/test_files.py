@@ -10,8 +10,8 @@ from sqlalchemy import text
 from connectors.decoders.detect import Decoders
 from connectors.errors import FatalError
 from daemon.clock import FakeClock
-from daemon.metrics import Metrics
-from daemon.stages.logfile import explain, ingest_file
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.files import explain, ingest_file
 from daemon.store.store import Store
 from daemon.store.traces import Counts
 from policies.policy import Splits

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.errors import SourceStoppedError
-from daemon.metrics import Metrics
-from daemon.stages.ingest import MOST_EVENTS
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.ingest import MOST_EVENTS
 from daemon.store import ledger, stops
 from daemon.store.store import Store, StoreError
 from daemon.store.traces import Counts, positions
@@ -120,7 +120,7 @@ def test_what_waits_for_the_store_is_stored_before_a_stop_is_told(
         source.append(value)
     stage = make()
     with monkeypatch.context() as away:
-        away.setattr("daemon.stages.ingest.store_isolated", fail)
+        away.setattr("daemon.stages.ingest.ingest.store_isolated", fail)
         with pytest.raises(StoreError):
             stage.step(0.0)
     with pytest.raises(SourceStoppedError):
@@ -249,7 +249,7 @@ def test_a_file_in_another_format_is_accepted_by_hand(
 ) -> None:
     """The command stops at it with the line; accepted, the same command stores it."""
     from connectors.decoders.detect import Decoders
-    from daemon.stages.logfile import ingest_file
+    from daemon.stages.ingest.files import ingest_file
     from policies.policy import Splits
 
     file = tmp_path / "events.jsonl"

@@ -11,8 +11,8 @@ from connectors.base import Partition
 from connectors.decoders.detect import Decoders
 from connectors.errors import DecodeError, TransientError
 from connectors.memory import MemorySource
-from daemon.metrics import Metrics
-from daemon.stages.isolation import store_isolated
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.bad_rows import store_isolated
 from daemon.store import traces
 from daemon.store.store import Store, StoreBusyError
 from daemon.store.traces import Arrival, Counts, positions, store_batch
@@ -167,7 +167,7 @@ def test_a_failed_write_keeps_the_batch(
         raise StoreBusyError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("daemon.stages.isolation.store_batch", lost)
+        patched.setattr("daemon.stages.ingest.bad_rows.store_batch", lost)
         for _ in range(2):
             with pytest.raises(StoreBusyError):
                 stage.step(0.1)

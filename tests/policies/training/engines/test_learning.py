@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from daemon.demo.opinion import Judge
-from daemon.demo.reading import customer_score
+from daemon.demo.scores import customer_score
+from daemon.demo.simulated_judge import Judge
 from daemon.demo.world import customers, lessons
 from policies.recipes import Lora, PpoRecipe, RewardRecipe
 from policies.records import Message

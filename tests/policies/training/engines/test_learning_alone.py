@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from daemon.demo.clicks import clicked
-from daemon.demo.opinion import Judge
-from daemon.demo.reading import customer_score
+from daemon.demo.scores import customer_score
+from daemon.demo.simulated_judge import Judge
 from daemon.demo.world import Case, customers, lessons
 from policies import answers
 from policies.answers import Answer

@@ -1,0 +1,1 @@
+"""What answers prompts with the policy."""

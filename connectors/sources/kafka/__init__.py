@@ -1,0 +1,1 @@
+"""Kafka topics, consumed as a group."""

@@ -1,0 +1,36 @@
+"""Whether a cluster can be reached and its topics be seen, without taking part in the group: that would take
+partitions from the daemon that runs.
+"""
+
+from kafka import errors as kafka_errors
+
+from connectors.errors import TransientError
+from connectors.sources.kafka.client import KafkaOptions, connect
+from connectors.sources.kafka.errors import classified, last_reason, unreachable
+
+CLIENT = "rlaifd-check"
+CLOSE_MS = 1000
+
+
+def partitions(options: KafkaOptions) -> int:
+    """How many partitions the topics have together. Raises FatalError or TransientError, one line."""
+    with last_reason(CLIENT) as reason:
+        try:
+            consumer = connect(options, CLIENT)
+        except kafka_errors.KafkaTimeoutError:
+            raise unreachable(options, reason()) from None
+        except (kafka_errors.KafkaError, OSError, ValueError) as error:
+            raise classified(error, options) from None
+    try:
+        found = {topic: len(consumer.partitions_for_topic(topic)) for topic in options.topics}
+    except kafka_errors.KafkaError as error:
+        raise classified(error, options) from None
+    finally:
+        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+    missing = sorted(topic for topic, count in found.items() if not count)
+    if missing:
+        raise TransientError(
+            f"kafka {options.bootstrap_servers}: topic {missing[0]!r} does not exist or may not be read: "
+            "create it, or correct the source's `topics`"
+        )
+    return sum(found.values())

@@ -1,0 +1,1 @@
+"""What was published once and never changes: adapters, reward models, the base model's files."""

@@ -1,0 +1,1 @@
+"""Child processes: the only way to what loads torch."""

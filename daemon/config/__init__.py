@@ -1,0 +1,1 @@
+"""rlaifd.yaml: read, checked, made a frozen tree."""

@@ -1,0 +1,395 @@
+"""rlaifd.yaml, parsed once into a frozen tree.
+
+Sources, later ones winning: the file, then `RLAIFD_` environment variables (`__` for nesting, JSON for
+lists). Unknown keys and unknown `RLAIFD_` variables are errors. The file ends with YAML's document-end
+marker `...`: without it, it was cut off, and a cut-off YAML file usually still parses.
+"""
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from daemon.config.anchoring import anchored
+from daemon.config.complaint import first
+from daemon.config.yamlfile import read_yaml
+from daemon.errors import ConfigError
+from policies.configured import (
+    YEAR_S,
+    BaseUrl,
+    Configured,
+    Count,
+    Family,
+    Often,
+    Seconds,
+    as_meant,
+    misfit,
+    presentable,
+)
+from policies.judging import independence
+from policies.judging.independence import Asked, Override
+from policies.launch import Launch
+from policies.policy import PolicySpec
+from policies.records import Role
+from policies.training.turn import TURN
+
+PREFIX = "RLAIFD_"
+TESTS = "RLAIFD_TEST_"
+NO_SETTING = "RLAIFD_CONFIG"
+DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+BROKER = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
+BROKERS = f"^{BROKER}(,{BROKER})*$"
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class StoreConfig(Configured):
+    """Where rows live. None is SQLite inside the state directory."""
+
+    url: SecretStr | None = None
+
+
+class JsonlConfig(Configured):
+    """A directory of JSONL files, followed like a topic. The embedded default."""
+
+    type: Literal["jsonl"]
+    name: SourceName = "agent"
+    path: Path
+    pattern: str = "*.jsonl*"
+    decoder: str = "auto"
+    poll_s: Often = 0.5
+
+
+class KafkaConfig(Configured):
+    """Kafka topics, consumed as a group."""
+
+    type: Literal["kafka"]
+    name: SourceName = "agent"
+    bootstrap_servers: str = Field(pattern=BROKERS)
+    topics: tuple[Topic, ...] = Field(min_length=1)
+    group_id: str = "rlaifd"
+    decoder: str = "auto"
+    auto_offset_reset: Literal["earliest", "none"] = "earliest"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    max_in_flight_records: Count = 5000
+    max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
+    bootstrap_timeout_s: float = Field(default=10.0, ge=0.1, le=3600)
+    session_timeout_s: float = Field(default=45.0, ge=1, le=1800)
+
+    @model_validator(mode="after")
+    def _authenticates(self) -> "KafkaConfig":
+        for key in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
+            written, asked = getattr(self, key) is not None, self.security_protocol.startswith("SASL")
+            if written != asked:
+                state = "set" if written else "missing"
+                raise misfit(key, f"is {state}, and security_protocol is {self.security_protocol}")
+        return self
+
+
+SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]
+
+
+class Price(Configured):
+    """US dollars per million tokens. A written 0 is a price; an absent price refuses under a budget."""
+
+    input_per_million: float = Field(ge=0, le=1e6)
+    output_per_million: float = Field(ge=0, le=1e6)
+
+
+class JudgeConfig(Configured):
+    """One judge. `family` is never guessed: it decides whether a model would judge itself."""
+
+    type: Literal["openai", "anthropic"]
+    model: str
+    family: Family
+    base_url: BaseUrl | None = None
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    price: Price | None = None
+    """None: looked up by model name; a model that is in no price list cannot be called under a budget."""
+    daily_budget_usd: float | None = Field(default=None, ge=0, le=1e9)
+    concurrency: int = Field(default=16, ge=1, le=4096)
+    requests_per_minute: float | None = Field(default=None, ge=0.01, le=1e6)
+    deadline_s: float = Field(default=60.0, ge=0.01, le=3600)
+    attempts: int = Field(default=4, ge=1, le=100)
+    """Tries per judgement before it is put back for later."""
+    max_tokens: int = Field(default=1024, ge=32, le=1 << 20)
+    """A verdict of a few words takes more than a handful."""
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
+    """Null leaves it to the provider: reasoning models refuse any other."""
+    structured: bool = True
+    """Send the answer's JSON schema; off for servers that refuse `response_format`."""
+    logprobs: bool = False
+    """The judge offers token log-probabilities: a score is then the expected value from one call."""
+
+    @model_validator(mode="after")
+    def _asks_where_it_is(self) -> "JudgeConfig":
+        if self.type == "anthropic" and (self.base_url or "").rstrip("/").endswith("/v1"):
+            raise misfit("base_url", "ends in /v1, which is put behind it: leave that away")
+        return self
+
+
+def _lock(name: str) -> str:
+    taken = name in ("daemon.lock", "rollout.lock", TURN)
+    if taken or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.lock", name):
+        raise ValueError(f"{name} is no name for it: write another NAME.lock, without a directory")
+    return name
+
+
+class TrainingConfig(Configured):
+    """When training starts, and what the child process may use."""
+
+    interval_s: Seconds | None = 3600.0
+    """How often to look whether a run is due; None: only `rlaifd train` starts one."""
+    min_new_preferences: Count = 256
+    """A run starts by itself when so many came since the last one began that learned from its own."""
+    min_preferences: Count = 64
+    """Least pairs of a run's snapshot, after all caps, whoever starts it."""
+    cooldown_s: float = Field(default=0.0, ge=0, le=YEAR_S)
+    """So long after the adapter in force changed, the gate rejected one, or a run failed, none starts by
+    itself: what is in force is to be seen at work first."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    bf16: Literal["auto", "off"] = "auto"
+    """auto: on cards that have it in hardware; off: float32 everywhere."""
+    memory_gb: float | None = Field(default=None, ge=0.01, le=1e5)
+    """What a training may take of the device, in 10^9 bytes; None: what is there."""
+    turns: Literal["auto", "always", "never"] = "auto"
+    """Whether training, sampling and comparing wait for each other; auto: on a card."""
+    launch: Launch = Launch()
+    threads: int = Field(default=1, ge=1, le=4096)
+    """CPU threads of the child. More than the free cores makes small models many times slower."""
+    stall_s: float = Field(default=600.0, ge=0.1, le=YEAR_S)
+    """A child that reports no step for so long is killed."""
+    lock: Annotated[str, AfterValidator(_lock)] = "training.lock"
+    """File under the state directory that one child at a time holds."""
+
+
+class RolloutConfig(Configured):
+    """Where the wanted and the served adapter are named."""
+
+    file: Path = Path("rollout.yaml")
+    directory: Path = Path("serving")
+    """The target: `current` is a link to the served adapter, `current.json` names it with the epoch."""
+    auto_promote: bool = True
+    """An adapter the gate passed is written into the rollout file by the daemon itself."""
+    poll_s: Often = 5.0
+    lead: bool = True
+    """False: one of several daemons on a database that only ingests and judges. It never trains, decides or
+    serves, and needs neither the adapters nor the rollout file."""
+
+
+class WebConfig(Configured):
+    """The HTTP listener."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+    names: tuple[str, ...] = ()
+    """Host names under which the pages may be asked for; IP addresses and localhost always may."""
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    """Bearer token of `/alerts`. Without one the endpoint is open, which only loopback may be."""
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> "WebConfig":
+        if self.token is None and self.token_file is None and not is_loopback(self.host):
+            raise misfit("host", f"{self.host} is not loopback and no token is set: set token_file")
+        if self.token is not None:
+            try:
+                presentable(self.token.get_secret_value(), guessed_at=not is_loopback(self.host))
+            except ValueError as error:
+                raise misfit("token", str(error)) from None
+        return self
+
+
+class ReviewConfig(Configured):
+    """Whose labels count."""
+
+    reviewers: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """Everybody whose labels are taken; empty: anybody's, of at most 20 names."""
+
+
+class StagesConfig(Configured):
+    """How the stages take their work."""
+
+    batch_records: int = Field(default=500, ge=1, le=500)
+    batch_s: float = Field(default=0.1, ge=0.001, le=60)
+    claim_s: float = Field(default=300.0, ge=0.1, le=86_400)
+    """How long a claim lasts: a killed worker's work is taken up again after it."""
+    claim_batch: int = Field(default=64, ge=1, le=10_000)
+    poll_s: Often = 1.0
+    sample_least: int = Field(default=32, ge=1, le=100_000)
+    """Sampling waits for so many prompts: a child takes seconds to start."""
+    sample_most: int = Field(default=512, ge=1, le=100_000)
+    sample_patience_s: Seconds = 300.0
+    """A prompt waits no longer than this for others to be sampled with."""
+    dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
+    """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
+
+    @model_validator(mode="after")
+    def _most_is_enough(self) -> "StagesConfig":
+        if self.sample_least > self.sample_most:
+            raise misfit(
+                "sample_least",
+                f"{self.sample_least} is above sample_most ({self.sample_most}): so many prompts are never "
+                "sampled with at a time",
+            )
+        return self
+
+
+class LogConfig(Configured):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Paths are relative to the file's directory."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        case_sensitive=False,
+        allow_inf_nan=False,
+    )
+
+    state_dir: Path = Path(".rlaifd")
+    store: StoreConfig = StoreConfig()
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    judges: dict[Role, JudgeConfig]
+    policy: PolicySpec
+    overrides: tuple[Override, ...] = ()
+    """Independence rules that are set aside, by name."""
+    training: TrainingConfig = TrainingConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    web: WebConfig = WebConfig()
+    review: ReviewConfig = ReviewConfig()
+    stages: StagesConfig = StagesConfig()
+    log: LogConfig = LogConfig()
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, written: Any) -> Any:
+        return as_meant(cls, written)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL with its password."""
+        if self.store.url is not None:
+            return self.store.url.get_secret_value()
+        return f"sqlite:///{self.state_dir / 'rlaifd.db'}"
+
+    @model_validator(mode="after")
+    def _sources_have_names(self) -> "Settings":
+        names: dict[str, int] = {}
+        for number, source in enumerate(self.sources):
+            first = names.setdefault(source.name, number)
+            if first != number:
+                raise ValueError(
+                    f"sources.{number}.name is that of sources.{first} ({source.name}): only one of them "
+                    "would be read: give each its own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _judges_are_independent(self) -> "Settings":
+        if Role.SMALL not in self.judges:
+            raise ValueError("judges.small is missing: nothing would be scored")
+        asked = {
+            role: Asked(judge.family, judge.model, judge.base_url or DEFAULT_URLS[judge.type])
+            for role, judge in self.judges.items()
+        }
+        problem = independence.problem(asked, self.policy, self.overrides)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _claims_outlive_calls(self) -> "Settings":
+        for role, judge in self.judges.items():
+            if self.stages.claim_s <= judge.deadline_s:
+                raise ValueError(
+                    f"stages.claim_s ({self.stages.claim_s:g}) must be longer than judges.{role}.deadline_s "
+                    f"({judge.deadline_s:g}): every claim would end before its first answer"
+                )
+        return self
+
+
+def load(path: Path) -> Settings:
+    """Reads, checks and resolves the configuration. Raises ConfigError, one line."""
+    raw = read_yaml(path)
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**raw)
+    except ValidationError as error:
+        raise ConfigError(first(path, error, raw, known=Settings.model_fields)) from None
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"{PREFIX}{field[1].upper()}" if field else f"an {PREFIX} variable"
+        raise ConfigError(f"environment variable {name}: not JSON: quote it as JSON, or unset it") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    settings = anchored(settings, path.resolve().parent)
+    _require_pinned_model(path, settings.policy)
+    return settings
+
+
+def _require_pinned_model(path: Path, policy: PolicySpec) -> None:
+    if Path(policy.base_model).is_dir():
+        return
+    if policy.revision is not None:
+        return
+    raise ConfigError(
+        f"{path}: policy.base_model: {policy.base_model} is no directory; for a model of a hub set "
+        "policy.revision to its commit, so that its weights cannot change under the adapters"
+    )
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        upper = variable.upper()
+        if not upper.startswith(PREFIX) or upper.startswith(TESTS) or upper == NO_SETTING:
+            continue
+        if upper.split("__", 1)[0] not in known:
+            raise ConfigError(f"environment variable {variable}: no such setting; unset or correct it")

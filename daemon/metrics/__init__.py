@@ -1,0 +1,1 @@
+"""Every metric, by what it is of."""

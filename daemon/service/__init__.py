@@ -1,0 +1,1 @@
+"""The life of `rlaifd run`: loops, health, signals, the lead."""

@@ -1,0 +1,258 @@
+"""The first stage: records from a source into the store.
+
+One batch at a time: receive, decode, one transaction, then tell the source. A batch that could not be stored
+is kept and tried again before anything else is received, so that no position ever passes over it.
+"""
+
+import hashlib
+from collections import Counter, deque
+
+from connectors.base import Partition, Record, Source
+from connectors.decoders.detect import Decoders
+from connectors.errors import ConnectorError, DecodeError
+from connectors.events import Event, Skipped, SkipReason
+from daemon import log
+from daemon.clock import Clock
+from daemon.errors import SourceStoppedError
+from daemon.metrics.registry import Metrics
+from daemon.stages.ingest.bad_rows import store_isolated
+from daemon.store import stops
+from daemon.store.store import Store
+from daemon.store.traces import Arrival, Counts, positions
+from policies.policy import Splits
+from policies.records import Trace
+from policies.unknowns import Unknowns
+
+MAX_BODY = 10 << 20
+HEAD = 64 << 10
+LAG_S = 1.0
+MOST_EVENTS = 5000
+"""Events of a batch, beyond which its further records wait for the next one."""
+
+
+class Ingest:
+    """Brings one source into the store. Used by one thread at a time.
+
+    `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        decoders: Decoders,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        splits: Splits,
+        batch_records: int = 500,
+        batch_s: float = 0.1,
+        dead_letter_ratio: float = 0.05,
+    ) -> None:
+        self._source, self._decoders, self._store = source, decoders, store
+        self._metrics, self._clock, self._splits = metrics, clock, splits
+        self._batch_records, self._batch_s = batch_records, batch_s
+        self._unknowns = Unknowns(dead_letter_ratio)
+        self._waiting: deque[Record] = deque()
+        """Received, and not decoded yet."""
+        self._pending: list[Arrival] = []
+        """Decoded, and not stored yet."""
+        self._started = False
+        self._stop: str | None = None
+        """Why nothing is read on."""
+        self._kept = False
+        """Whether the store has that stop."""
+        self._standing: stops.Stop | None = None
+        """A stop in the store that no known record has passed."""
+        self._newest = 0.0
+        self._lag_at = float("-inf")
+        self._lag: dict[Partition, int] = {}
+        self._log = log.get("ingest").bind(source=source.name)
+        self.totals = Counts()
+
+    def start(self) -> None:
+        """Starts the source at the store's positions, once. `step` does it where nobody did."""
+        if self._started:
+            return
+        found = self._store.read(lambda c: stops.of(c, self._source.name))
+        self._standing = found
+        if found is not None:
+            (self._unknowns.accept if found.accepted else self._unknowns.suspect)()
+        self._metrics.source_stopped.labels(self._source.name).set(0)
+        self._source.start(
+            lambda partitions: self._store.read(lambda c: positions(c, self._source.name, partitions))
+        )
+        self._started = True
+
+    def step(self, timeout_s: float) -> int:
+        """One batch, waited for at most `timeout_s`; answers how many records were stored.
+
+        Raises TransientError (wait, then call again), FatalError (a person must act), and SourceStoppedError
+        while too many records are in no format that a decoder knows, until a person has accepted them. A
+        StoreError leaves the batch pending, and the next call stores it first.
+        """
+        self.start()
+        if not self._pending:
+            self._go_on_or_raise()
+            self._receive(timeout_s)
+            self._pending = self._screened()
+        done = len(self._pending)
+        if self._pending:
+            self._flush()
+        self._refresh_lag()
+        self._go_on_or_raise()
+        return done
+
+    def close(self) -> None:
+        """Stops the source. What was received and not stored is read again by the next start."""
+        self._source.close()
+
+    def _receive(self, timeout_s: float) -> None:
+        if self._waiting:
+            return
+        self._waiting.extend(self._source.receive(timeout_s, self._batch_records))
+        deadline = self._clock.monotonic() + self._batch_s
+        while self._waiting and len(self._waiting) < self._batch_records:
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                break
+            try:
+                more = self._source.receive(left, self._batch_records - len(self._waiting))
+            except ConnectorError:
+                break  # what is here is stored first; the source says it again
+            if not more:
+                break
+            self._waiting.extend(more)
+
+    def _screened(self) -> list[Arrival]:
+        """Decodes up to the record at which it is plain that the decoder is wrong.
+
+        The run of unknown records before that one is not stored either: it waits for what a person decides.
+        """
+        taken: list[tuple[Record, Arrival]] = []
+        events = 0
+        while self._waiting and events < MOST_EVENTS:
+            record = self._waiting.popleft()
+            arrival = self._decoded(record)
+            taken.append((record, arrival))
+            events += len(arrival.outcomes)
+            if self._unknowns.passed(unknown=arrival.unknown):
+                self._stop, self._kept = self._told(arrival.outcomes[-1]), False
+                while taken and taken[-1][1].unknown:
+                    self._waiting.appendleft(taken.pop()[0])
+                break
+        for record in (record for record, _ in taken if record.lost):
+            self._lost(record)
+        return [arrival for _, arrival in taken]
+
+    def _decoded(self, record: Record) -> Arrival:
+        body, fault = record.value or b"", record.fault
+        if fault is None and len(body) > MAX_BODY:
+            digest = hashlib.sha256(body).hexdigest()
+            fault = f"{len(body)} bytes are more than {MAX_BODY}; the head is kept; sha256 {digest}"
+            body = body[:HEAD]
+        outcomes: list[Event] = (
+            self._decoders.decode(
+                record.value,
+                source=self._source.name,
+                timestamp=self._clock.now() if record.timestamp is None else record.timestamp,
+            )
+            if fault is None
+            else [DecodeError(fault)]
+        )
+        return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
+
+    def _told(self, last: object) -> str:
+        """What a person is told of a stop, with the ways out; of one that stands, what was told then."""
+        if self._standing is not None and not self._standing.accepted:
+            return self._standing.line
+        name = self._source.name
+        share = "" if self._unknowns.in_a_row else ", raise stages.dead_letter_ratio,"
+        return (
+            f"source {name}: {self._unknowns} are in no format that its decoder knows; the last: {last}; it "
+            "is not read on: correct the source's `decoder` or what writes to it (`rlaifd decode FILE` "
+            f"explains a sample){share} or store them as dead letters: `rlaifd ingest --accept {name}`"
+        )
+
+    def _go_on_or_raise(self) -> None:
+        """Raises the stop while it stands; goes on where a person has accepted the run."""
+        if self._stop is None:
+            return
+        name, line, now = self._source.name, self._stop, self._clock.now()
+        if not self._kept:
+            self._metrics.source_stopped.labels(name).set(1)
+            self._store.write(lambda c: stops.stop(c, name, line, now=now))
+            self._kept = True
+        self._standing = self._store.read(lambda c: stops.of(c, name))
+        if self._standing is None or not self._standing.accepted:
+            self._refresh_lag()
+            raise SourceStoppedError(line)
+        self._unknowns.accept()
+        self._stop = None
+        self._metrics.source_stopped.labels(name).set(0)
+        self._log.warning("unknown_records_accepted")
+
+    def _flush(self) -> None:
+        counts = store_isolated(
+            self._store,
+            source=self._source.name,
+            arrivals=self._pending,
+            splits=self._splits,
+            now=self._clock.now(),
+        )
+        arrivals, self._pending = self._pending, []
+        self._source.commit({each.partition: each.next_offset for each in arrivals})
+        self._count(counts, arrivals)
+        if self._standing is not None and self._stop is None and not all(each.unknown for each in arrivals):
+            self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
+            self._standing = None
+
+    def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:
+        self.totals += counts
+        records, name = self._metrics.records, self._source.name
+        for outcome, count in (
+            ("stored", counts.stored),
+            ("duplicate", counts.duplicates),
+            ("revision", counts.revisions),
+            ("dead_letter", counts.dead_letters),
+            ("skipped", counts.skipped),
+        ):
+            records.labels(name, outcome).inc(count)
+        events = [event for arrival in arrivals for event in arrival.outcomes]
+        skipped = Counter(event.reason for event in events if isinstance(event, Skipped))
+        for reason, count in skipped.items():
+            self._metrics.records_skipped.labels(name, reason.value).inc(count)
+        traces = [event for event in events if isinstance(event, Trace)]
+        cut = sum(trace.truncated for trace in traces)
+        # An answer that never came because the thought took all the room is cut off like no other.
+        self._metrics.answered("logged", whole=len(traces) - cut, cut=cut + skipped[SkipReason.THOUGHT])
+        self._newest = max(self._newest, *(trace.ts for trace in traces), 0.0)
+        self._metrics.newest_event.labels(name).set(self._newest)
+        self._metrics.ingest_timestamp.labels(name).set(self._clock.now())
+        if counts.dead_letters:
+            reasons = [str(event) for event in events if isinstance(event, DecodeError)]
+            self._log.warning("dead letters stored", count=counts.dead_letters, last=reasons[-1:])
+
+    def _lost(self, record: Record) -> None:
+        """Tells what the source no longer had when its turn came."""
+        self._metrics.records_lost.labels(self._source.name).inc(record.lost)
+        self._log.warning(
+            "records_lost",
+            topic=record.partition.topic,
+            partition=record.partition.partition,
+            offset=record.offset,
+            count=record.lost,
+            reason="the source removed them before they were read: raise its retention, or read faster",
+        )
+
+    def _refresh_lag(self) -> None:
+        if self._clock.monotonic() - self._lag_at < LAG_S:
+            return
+        self._lag_at = self._clock.monotonic()
+        name, lag, before = self._source.name, dict(self._source.lag()), self._lag
+        for gone in before.keys() - lag.keys():
+            self._metrics.lag.remove(name, gone.topic, str(gone.partition))
+        for partition, behind in lag.items():
+            if before.get(partition) != behind:
+                self._metrics.lag.labels(name, partition.topic, str(partition.partition)).set(behind)
+        self._lag = lag

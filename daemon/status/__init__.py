@@ -1,0 +1,1 @@
+"""The state as people and scripts are told it."""

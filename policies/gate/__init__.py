@@ -1,0 +1,1 @@
+"""Evidence in; promote, hold or reject with reasons out."""

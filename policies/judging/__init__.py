@@ -1,0 +1,1 @@
+"""What a judge is shown, how it must answer, and what follows from it."""
