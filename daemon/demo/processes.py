@@ -1,7 +1,7 @@
 """The demo's processes: started in sessions of their own, spoken to, and never left behind.
 
 Every one is held by its standard input: when the demo dies, however it dies, that pipe closes and the process
-ends. What cannot watch its own input is started on a leash (see `leash.py`).
+ends. What cannot watch its own input is started by `orphan_guard.py`.
 """
 
 import contextlib
