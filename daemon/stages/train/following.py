@@ -8,7 +8,7 @@ from daemon.errors import HaltedError
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.sounding import Soundings
+from daemon.stages.train.sounding import Soundings
 from daemon.store import runs
 from daemon.store.store import Store
 from policies.records import Scope

@@ -27,12 +27,12 @@ from daemon.errors import AdapterRefusedError, RlaifdError, UsageError
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.sounding import Soundings
 from daemon.stages.train import publication, rewardsource
 from daemon.stages.train.course import Course
 from daemon.stages.train.following import Follower
 from daemon.stages.train.leavings import Leavings, resumable
 from daemon.stages.train.run_rows import RunOutcome, write_end, write_start
+from daemon.stages.train.sounding import Soundings
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run

@@ -23,7 +23,7 @@ PROMPTS = 8
 
 @pytest.fixture(autouse=True)
 def _looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.sounding.LOOK_S", -1.0)
+    monkeypatch.setattr("daemon.stages.train.sounding.LOOK_S", -1.0)
 
 
 @pytest.fixture
