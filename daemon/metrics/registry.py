@@ -42,6 +42,8 @@ CONDITIONS = (
     "fenced",
     "store_lost",
 )
+SOUNDINGS = ("asked", "heard", "unheard")
+"""Of the run under way, or the last: put to the large judge, judged by it, and not judged when it ended."""
 RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
 ALERT_RESULTS = (
     "halted",
@@ -193,6 +195,18 @@ class Metrics:
             "training_kl_nats", "Mean KL to the reference per sequence, on fresh samples, in training."
         )
         self.training_kl_limit = self._gauge("training_kl_limit_nats", "Above it the run stops itself.")
+        self.training_divergence = self._gauge(
+            "training_divergence_points",
+            "Mean change since the run's start on fresh answers: of training's reward, and of the large "
+            "judge's score.",
+            "view",
+        )
+        self.training_diverged = self._gauge(
+            "training_diverged", "1 where the reward rose and the judge's score fell, both beyond chance."
+        )
+        self.training_soundings = self._gauge(
+            "training_soundings", "Soundings of the run under way, by what became of them.", "state"
+        )
         self.entropy = self._gauge(
             "policy_entropy_nats", "Mean entropy per token on freshly sampled answers.", "slot"
         )
@@ -258,6 +272,7 @@ class Metrics:
             (self.rollout_refused, REFUSALS),
             (self.rollout_condition, CONDITIONS),
             (self.training_runs, RUN_RESULTS),
+            (self.training_soundings, SOUNDINGS),
             (self.sampling_prompts, PROMPT_OUTCOMES),
         ]
         for metric, values in single:

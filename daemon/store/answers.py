@@ -194,6 +194,7 @@ def usable() -> tuple[ColumnElement[bool], ...]:
     """What a verdict is whose reward teaches."""
     return (
         VERDICT.c.kind == "score",
+        VERDICT.c.purpose != "sounding",
         VERDICT.c.role.in_(SCORING),
         VERDICT.c.reward.is_not(None),
         VERDICT.c.abstention.is_(None),

@@ -21,7 +21,7 @@ from policies import snapshot
 from policies.clusters import said
 from policies.curation import Judged, JudgedPrompt, Preference, Score
 from policies.likeness import Sketch
-from policies.records import Message, Role, Split, Tokens, Trace
+from policies.records import Message, Origin, Role, Split, Tokens, Trace
 from policies.selection import Offer
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -253,7 +253,7 @@ def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
         select(*(CANDIDATE.c[name] for name in ("id", "trace_id", "text", "truncated", "unshown")))
-        .where(CANDIDATE.c.trace_id.in_(trace_ids))
+        .where(CANDIDATE.c.trace_id.in_(trace_ids), CANDIDATE.c.origin != Origin.SOUNDED.value)
         .order_by(CANDIDATE.c.id)
     )
     found: dict[int, list[Judged]] = {trace_id: [] for trace_id in trace_ids}

@@ -14,7 +14,7 @@ from daemon.store.preferences import IDS, contributor
 from daemon.store.tables import CandidateRow, TraceRow, VerdictRow
 from policies.judging.prompts import MAX_ANSWER
 from policies.prompted import Known, Prompt, replayed
-from policies.records import Message, Role, Split, Tokens, Trace
+from policies.records import Message, Origin, Role, Split, Tokens, Trace
 from policies.selection import Offer, Reason
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -134,7 +134,7 @@ def _answers(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list
     query = (
         select(*(CANDIDATE.c[name] for name in names), TRACE.c.payload)
         .join(TRACE, TRACE.c.id == CANDIDATE.c.trace_id)
-        .where(~CANDIDATE.c.unshown)
+        .where(~CANDIDATE.c.unshown, CANDIDATE.c.origin != Origin.SOUNDED.value)
         .order_by(CANDIDATE.c.id.desc())
     )
     for part in _parts(trace_ids):

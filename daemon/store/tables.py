@@ -177,7 +177,7 @@ class JudgementRow(SQLModel, table=True):
     kind: str
     """score | pair"""
     purpose: str
-    """traffic | curate | audit | gate"""
+    """traffic | curate | audit | gate | sounding"""
     trace_id: int = Field(foreign_key="trace.id", index=True)
     candidate_id: int = Field(foreign_key="candidate.id", index=True)
     other_id: int | None = Field(default=None, foreign_key="candidate.id")

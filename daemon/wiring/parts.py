@@ -309,6 +309,7 @@ class Wiring:
             metrics=self.metrics,
             clock=self.clock,
             seed=self.settings.seed,
+            judged=Role.LARGE in self.roles,
         )
 
     @cached_property

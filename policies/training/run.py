@@ -93,6 +93,7 @@ def _train(
         trainable=trained.trainable,
         metrics=dict(trained.figures),
         readings=trained.readings,
+        divergences=trained.divergences,
         plan=plan,
         rate=plan.flops / trained.seconds if in_one_go else None,
         files=dict(trained.files),

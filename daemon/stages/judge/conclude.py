@@ -87,8 +87,10 @@ def result_of(verdict: Verdict) -> str:
 
 
 def counted(metrics: Metrics, verdict: Verdict, row: Mapping[str, Any], *, contender: str | None) -> None:
-    """Counts a stored verdict. Only an adapter under evaluation is the `candidate`; all else is `stable`."""
+    """Counts a stored verdict. Only an adapter under evaluation is the `candidate`; all else is `stable`, but
+    for a policy under training, whose rewards are not shown here.
+    """
     metrics.verdicts.labels(row["judge"], row["kind"], result_of(verdict)).inc()
-    if row["reward"] is not None:
+    if row["reward"] is not None and row["purpose"] != "sounding":
         candidate = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
         metrics.reward.labels(row["judge"], "candidate" if candidate else "stable").observe(row["reward"])

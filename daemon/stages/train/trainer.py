@@ -33,6 +33,7 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.following import Follower
 from daemon.stages.train.leavings import Leavings, resumable
 from daemon.stages.train.run_rows import RunOutcome, write_end, write_start
+from daemon.stages.train.sounding import Soundings
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run
@@ -50,7 +51,9 @@ log = get("trainer")
 
 
 class Trainer:
-    """Runs one training at a time. `train` blocks; `stop` may be called from another thread."""
+    """Runs one training at a time. `train` blocks; `stop` may be called from another thread. `judged`: there
+    is a large judge, who may score what a policy answers on the way.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Trainer:
         metrics: Metrics,
         clock: Clock,
         seed: int = 0,
+        judged: bool = False,
         start: Callable[..., Child[TrainResult]] = Child,
     ) -> None:
         self._store = store
@@ -74,6 +78,7 @@ class Trainer:
         self._metrics = metrics
         self._clock = clock
         self._seed = seed
+        self._judged = judged
         self._start = start
         self._leavings = Leavings(store, self._state_dir / "runs")
         self._busy = threading.Lock()
@@ -295,6 +300,7 @@ class Trainer:
             lock=self._state_dir / self._training.lock,
             turn=self._state_dir / TURN,
             turns=self._training.turns,
+            judged=self._judged,
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:
@@ -307,9 +313,11 @@ class Trainer:
         return None
 
     def _run(self, job: TrainJob, run: str, actor: str, on_plan: Callable[[Plan], None] | None) -> RunOutcome:
-        self._child = self._start(
-            job, stall_s=self._training.stall_s, on_progress=self._follower(run, on_plan).follow
+        soundings = Soundings(
+            run, self._directory(run), store=self._store, metrics=self._metrics, clock=self._clock
         )
+        follower = self._follower(run, soundings, on_plan)
+        self._child = self._start(job, stall_s=self._training.stall_s, on_progress=follower.follow)
         log.info("training_started", run=run, snapshot=job.snapshot_id[:12], actor=actor)
         try:
             if self._closed:
@@ -325,6 +333,7 @@ class Trainer:
             raise
         finally:
             self._child = None
+            soundings.close()
         if result.state == "halted":
             self._latch.halt(
                 Scope.TRAINING,
@@ -360,10 +369,10 @@ class Trainer:
         )
         return outcome
 
-    def _follower(self, run: str, on_plan: Callable[[Plan], None] | None) -> Follower:
+    def _follower(self, run: str, soundings: Soundings, on_plan: Callable[[Plan], None] | None) -> Follower:
         return Follower(
             run, self._directory(run), store=self._store, latch=self._latch, metrics=self._metrics,
-            on_plan=on_plan, end=self._ask_to_end,
+            soundings=soundings, on_plan=on_plan, end=self._ask_to_end,
         )  # fmt: skip
 
     def _directory(self, run: str) -> Path:

@@ -154,6 +154,7 @@ def conclude(
         seconds=time.monotonic() - pupil.started,
         figures=_finite({**watch.all_figures(), **reached.figures}),
         readings=tuple(watch.readings),
+        divergences=watch.divergences(step),
     )
     if halted is not None:
         return replace(ended, state="halted", reason=halted)

@@ -15,6 +15,7 @@ from policies.training.engines import course, ppo, reward_model, rewarding
 from policies.training.engines.course import Pupil, Reached
 from policies.training.engines.engine import Lesson, Run, Trained
 from policies.training.engines.ppo import Hooks, Ppo
+from policies.training.engines.ppo_soundings import sounder_of
 from policies.training.engines.reward_model import RewardModel
 from policies.training.engines.rewarding import Rewarder
 from policies.training.engines.roles import Roles
@@ -91,6 +92,7 @@ class PpoEngine:
         if pupil.reference is not None:
             roles.copy(lora.POLICY, pupil.reference, trained=False)
         learner, ceiling = _learner(run, recipe, pupil, roles)
+        pupil.watch.sounder = sounder_of(run, recipe, roles, learner.collector.rewarder)
         course.taken_up(run, pupil.watch)
         run.reporter.report(
             "ready",
