@@ -298,7 +298,7 @@ class Wiring:
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from daemon.stages.train.trainer import Trainer
+        from daemon.stages.train.trainer import Given, Trainer
 
         return Trainer(
             store=self.store,
@@ -308,8 +308,7 @@ class Wiring:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            seed=self.settings.seed,
-            judged=Role.LARGE in self.roles,
+            given=Given(self.settings.seed, judged=Role.LARGE in self.roles),
         )
 
     @cached_property

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -50,10 +51,18 @@ from policies.training.turn import TURN
 log = get("trainer")
 
 
-class Trainer:
-    """Runs one training at a time. `train` blocks; `stop` may be called from another thread. `judged`: there
-    is a large judge, who may score what a policy answers on the way.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What every run is given alike. `judged`: there is a large judge, who may score what a policy answers on
+    the way.
     """
+
+    seed: int = 0
+    judged: bool = False
+
+
+class Trainer:
+    """Runs one training at a time. `train` blocks; `stop` may be called from another thread."""
 
     def __init__(
         self,
@@ -65,8 +74,7 @@ class Trainer:
         latch: Latch,
         metrics: Metrics,
         clock: Clock,
-        seed: int = 0,
-        judged: bool = False,
+        given: Given | None = None,
         start: Callable[..., Child[TrainResult]] = Child,
     ) -> None:
         self._store = store
@@ -77,8 +85,7 @@ class Trainer:
         self._latch = latch
         self._metrics = metrics
         self._clock = clock
-        self._seed = seed
-        self._judged = judged
+        self._given = given or Given()
         self._start = start
         self._leavings = Leavings(store, self._state_dir / "runs")
         self._busy = threading.Lock()
@@ -235,7 +242,7 @@ class Trainer:
         return {
             "base_model": base.model,
             "revision": base.revision,
-            "seed": self._seed,
+            "seed": self._given.seed,
             "threads": self._training.threads,
             "device": self._training.device,
             "bf16": self._training.bf16,
@@ -300,7 +307,7 @@ class Trainer:
             lock=self._state_dir / self._training.lock,
             turn=self._state_dir / TURN,
             turns=self._training.turns,
-            judged=self._judged,
+            judged=self._given.judged,
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:

@@ -67,6 +67,7 @@ RECIPE: dict[str, tuple[Harmless, str]] = {
         (between(0, 100), "another reward, up to the ceiling"),
     ),
     **dict.fromkeys(("min_reward", "bad_to"), (between(0, 10), "which answers are learned from")),
+    "label_weight": (between(0, 1000), "of people's pairs against judges'; 0 is without them"),
     **dict.fromkeys(("thumb_weight", "score_weight"), (between(0, 1000), "of sources against each other")),
     "*": (between(1e-4, 1_000_000), "a bad recipe is stopped by the guards"),
 }
