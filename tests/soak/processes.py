@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from safetensors.numpy import load_file
-
 from daemon.children.child import Child
 from policies.launch import Launch
 from policies.recipes import KtoRecipe, Lora, Recipe, SftRecipe
@@ -65,6 +63,8 @@ def run() -> Figures:
 
 
 def _compared(name: str, one: TrainJob, two: TrainJob) -> Figures:
+    from safetensors.numpy import load_file
+
     losses = [_losses(job) for job in (one, two)]
     assert len(losses[0]) == len(losses[1])
     weights = [load_file(job.out / ADAPTER / ADAPTER_WEIGHTS) for job in (one, two)]
