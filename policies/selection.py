@@ -43,6 +43,8 @@ class Reason(StrEnum):
     """It is good as far as it goes: its end would be taught."""
     SEEN_IN_PART = "seen_in_part"
     """Nobody saw all of it."""
+    SOUNDED = "sounded"
+    """A policy under training gave it, for a judge to hold against its reward: nothing learns from it."""
     REVISED = "revised"
     """A later revision of the event, or a thumb beside the score, says it better."""
     NOT_BEST = "not_best"
@@ -67,6 +69,7 @@ WHY = {
     Reason.LOW_REWARD: "below policy.recipe.min_reward",
     Reason.CUT_OFF: "cut off by a limit of length",
     Reason.SEEN_IN_PART: "that were seen only in part",
+    Reason.SOUNDED: "that a policy under training gave to be judged",
     Reason.REVISED: "that another revision or a thumb replaces",
     Reason.NOT_BEST: "beside a better one to the same prompt",
     Reason.UNDECIDED: "of whose answers people prefer neither",

@@ -15,6 +15,7 @@ from daemon.store.labels import FITTED
 from daemon.store.tables import CandidateRow, LabelRow, PreferenceRow, TraceRow
 from policies import snapshot
 from policies.alignment import Choice
+from policies.records import Origin
 from policies.selection import Reason
 from policies.votes import Settled, settled
 
@@ -38,7 +39,7 @@ class Fitted:
 
 def labelled(connection: Connection) -> Fitted:
     """What people settled. Left out are pairs whose better answer was cut off, as its end would be learned,
-    and those with a placeholder for what is no text.
+    those with a placeholder for what is no text, and those with an answer of a sounding.
     """
     query = _labels(LABEL.c.id, LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice)
     choices: dict[tuple[int, int], list[Choice]] = {}
@@ -107,6 +108,8 @@ def _labels(*columns: Any) -> Select[Any]:
 
 
 def _settled(a: int, b: int, said: Sequence[Choice], answers: dict[int, Any]) -> Settled | Reason:
+    if Origin.SOUNDED in {answers[a].origin, answers[b].origin}:
+        return Reason.SOUNDED
     verdict = settled(said)
     if verdict is None:
         return Reason.UNDECIDED
@@ -119,7 +122,7 @@ def _settled(a: int, b: int, said: Sequence[Choice], answers: dict[int, Any]) ->
 
 
 def _answers(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
-    query = select(CANDIDATE.c.id, CANDIDATE.c.truncated, CANDIDATE.c.unshown)
+    query = select(*(CANDIDATE.c[name] for name in ("id", "origin", "truncated", "unshown")))
     return {
         row.id: row
         for start in range(0, len(ids), IDS)

@@ -6,7 +6,7 @@ import pytest
 
 from daemon.clock import FakeClock
 from daemon.stages.train.freeze import Freezing, NoPreferencesError
-from daemon.store import alignment, auditpairs
+from daemon.store import alignment, auditpairs, fitpairs
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, LabelRow, SnapshotRow, TraceRow
 from policies import snapshot
@@ -140,3 +140,13 @@ def test_what_is_measured_is_measured_on_audit_labels_alone(store: Store) -> Non
     assert {role: len(rows) for role, rows in found.judged.items()} == dict.fromkeys(Role, 2)
     held = store.read(lambda c: auditpairs.labelled(c, Role.SMALL, "v1", min_gap=2.0))
     assert sorted(each.cluster for each in held) == ["also right", "right"]
+
+
+@pytest.mark.parametrize("choice", ["a", "b"])
+def test_a_label_on_a_sounding_teaches_nothing(store: Store, choice: str) -> None:
+    """Whichever of the two a policy under training gave; it is told why the pair is left out."""
+    trace = add_trace(store, "one", Split.CALIBRATE)
+    sounded = add_candidate(store, trace, "good words here", batch="run", origin="sounded")
+    other = add_candidate(store, trace, "bad", batch="b", sample=1)
+    add_label(store, trace, sounded, other, choice)
+    assert store.read(fitpairs.labelled) == fitpairs.Fitted((), {Reason.SOUNDED: 1})

@@ -184,3 +184,12 @@ def test_new_events_are_new_prompts(store: Store, stage: Freezing) -> None:
     add_traces(store, ["d"], Split.GATE, stored_at=50.0)
     counts = [store.read(lambda c, at=at: stage.kind.since(c, at, most=10)) for at in (None, 10.0)]  # type: ignore[misc]
     assert counts == [3, 1]
+
+
+def test_no_answer_of_a_sounding_is_known(store: Store, stage: Freezing) -> None:
+    """What a policy under training answered earns a later one nothing, whatever a judge gave it."""
+    trace = add_trace(store, "one", Split.TRAIN)
+    sounded = add_candidate(store, trace, "sounded words", batch="run", origin="sounded")
+    add_verdict(store, trace, sounded, role="large", reward=9.0)
+    (prompt,) = frozen(stage).values()
+    assert [message.content for known in prompt.answers for message in known.answer] == ["logged words"]
