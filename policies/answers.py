@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, model_validator
 
 from policies import snapshot
-from policies.records import Frozen, Message, Tokens, digest
+from policies.records import Frozen, Message, Tokens
 from policies.snapshot import Pair, SnapshotError
 
 FORMAT: Literal["rlaifd-answers-1"] = "rlaifd-answers-1"
@@ -57,7 +57,7 @@ class Answer(Frozen):
     @property
     def asked(self) -> str:
         """What is asked, as a digest of messages and tools: the same for the same prompt."""
-        return digest([[message.model_dump(mode="json") for message in self.prompt], list(self.tools)])
+        return snapshot.asked(self.prompt, self.tools)
 
 
 class Answers(Frozen):

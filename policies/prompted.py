@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt
 
 from policies import snapshot
-from policies.records import Frozen, Message, Tokens, digest
+from policies.records import Frozen, Message, Tokens
 from policies.snapshot import Pair, SnapshotError
 
 FORMAT: Literal["rlaifd-prompts-1"] = "rlaifd-prompts-1"
@@ -47,7 +47,7 @@ class Prompt(Frozen):
     @property
     def asked(self) -> str:
         """What is asked, as a digest of messages and tools."""
-        return digest([[message.model_dump(mode="json") for message in self.prompt], list(self.tools)])
+        return snapshot.asked(self.prompt, self.tools)
 
 
 class Prompts(Frozen):

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from policies.records import Frozen, Message, Tokens, canonical
+from policies.records import Frozen, Message, Tokens, canonical, digest
 
 FORMAT: Literal["rlaifd-snapshot-1"] = "rlaifd-snapshot-1"
 Source = Literal["judges", "people"]
@@ -127,6 +127,11 @@ def read_lines(path: Path, expected: str | None = None) -> tuple[str, list[bytes
     if expected is not None and name != expected:
         raise SnapshotError(f"{path}: its digest is {name[:12]}, not {expected[:12]}: the file was changed")
     return name, body.splitlines() or [b""]
+
+
+def asked(prompt: Sequence[Message], tools: Sequence[dict[str, Any]]) -> str:
+    """What is asked, as a digest of messages and tools: the same for the same prompt."""
+    return digest([[message.model_dump(mode="json") for message in prompt], list(tools)])
 
 
 def begins_as(path: Path, form: str) -> bool:

@@ -88,10 +88,9 @@ class Stock(Supply):
     """All that counts: what the policy's first recipe learns from, and what `others` do.
 
     Without anything stored every figure is 0 and every rate is assumed. `unsampled` are audit events that the
-    stages still have in hand. `possible` is, for each
-    of the newest sampled audit events, how many pairs of answers differ. `unlabelled` of their pairs wait for
-    people; people looked at `labelled` pairs and preferred an answer in `settled`. Of the gate judge's newest
-    `rulings` it `decided` so many.
+    stages still have in hand. `possible` is, for each of the newest sampled audit events, how many pairs of
+    answers differ. `unlabelled` of their pairs wait for people; people looked at `labelled` pairs and
+    preferred an answer in `settled`. Of the gate judge's newest `rulings` it `decided` so many.
     """
 
     traffic: Traffic = Traffic()

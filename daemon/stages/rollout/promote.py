@@ -12,7 +12,7 @@ from daemon.store.store import Store
 
 
 class Promoter(Protocol):
-    """The part of `daemon.stages.rollout.Rollout` that this stage uses."""
+    """The part of `daemon.stages.rollout.rollout.Rollout` that this stage uses."""
 
     def in_force(self) -> InForce: ...
 

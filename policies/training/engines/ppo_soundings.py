@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from policies import prompted
-from policies.prompted import Prompt
 from policies.records import Sampled, Tokens
 from policies.training.engines.engine import Run
 from policies.training.engines.rewarding import Rewarder
@@ -15,11 +13,12 @@ from policies.training.engines.roles import Roles
 from policies.training.guarding import divergence
 from policies.training.guarding.sounder import Sounder
 from policies.training.model.lora import POLICY
+from policies.training.model.prompts import Prompted
 from policies.training.model.rendering import Rendering
 from policies.training.model.responses import Responses
 from policies.training.planning.resolved import ResolvedPpo
 from policies.training.sampling.generate import Answer, Settings, sample
-from policies.training.sampling.questions import Question, questions
+from policies.training.sampling.questions import Question
 from policies.training.soundings import Sounded
 
 
@@ -30,18 +29,18 @@ def sounder_of(run: Run[Any], recipe: ResolvedPpo, roles: Roles, rewarder: Rewar
     guards = run.job.guards
     if not run.job.judged or not guards.divergence_prompts:
         return None
-    offered = prompted.read(run.job.snapshot, run.job.snapshot_id).prompts
-    prompts = chosen(offered, guards.divergence_prompts, run.job.seed)
+    prompts = chosen(run.lesson.items, guards.divergence_prompts, run.job.seed)
     if not prompts:
         return None
+    asked = [(each.trace, Question(each.ids, each.tools)) for each in prompts]
     settings = Settings(
         max_new_tokens=recipe.max_new_tokens, seed=run.job.seed, batch_size=recipe.sampling_batch
     )
-    mouth = Mouth(run.rendering, roles, rewarder, settings, asked(run.rendering, prompts, recipe))
+    fresh = FreshAnswers(run.rendering, roles, rewarder, settings, asked)
     every = divergence.spacing(guards.divergence_steps, recipe.steps)
     return Sounder(
         run.job.out,
-        mouth.answers,
+        fresh.answers,
         every=every,
         looks=divergence.looks(recipe.steps, every),
         guard=guards.divergence,
@@ -50,29 +49,14 @@ def sounder_of(run: Run[Any], recipe: ResolvedPpo, roles: Roles, rewarder: Rewar
     )
 
 
-def chosen(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
-    """So many different prompts of events: the same ones for the same snapshot and seed."""
-    distinct: dict[str, Prompt] = {}
-    for prompt in sorted(prompts, key=lambda each: each.trace):
-        if prompt.trace:
-            distinct.setdefault(prompt.asked, prompt)
-    found = list(distinct.values())
-    return random.Random(f"soundings-{seed}").sample(found, min(count, len(found)))
-
-
-def asked(rendering: Rendering, prompts: Sequence[Prompt], recipe: ResolvedPpo) -> list[tuple[int, Question]]:
-    """The prompts as questions, by trace. What cannot be asked in training is not asked here."""
-    room = recipe.max_length - recipe.max_new_tokens + 1
-    found = questions(rendering, [each.prompt for each in prompts], [each.tools for each in prompts], room)
-    return [
-        (prompt.trace, question)
-        for prompt, question in zip(prompts, found, strict=True)
-        if isinstance(question, Question)
-    ]
+def chosen(prompts: Sequence[Prompted], count: int, seed: int) -> list[Prompted]:
+    """So many of the prompts of events: the same ones for the same snapshot and seed."""
+    known = sorted((each for each in prompts if each.trace), key=lambda each: each.trace)
+    return random.Random(f"soundings-{seed}").sample(known, min(count, len(known)))
 
 
 @dataclass(frozen=True, slots=True)
-class Mouth:
+class FreshAnswers:
     """The policy as it answers for the judge."""
 
     rendering: Rendering

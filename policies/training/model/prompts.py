@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from policies.prompted import Known, Prompt
+from policies.training.jobs import Tools
 from policies.training.model.dataset import answer_tokens
 from policies.training.model.rendering import Rendering, UnrenderableError
 from policies.training.model.singles import Single
@@ -31,12 +32,15 @@ class Room:
 @dataclass(frozen=True, slots=True)
 class Prompted:
     """A prompt's tokens, and the answers to it with their judge's reward (None: nobody judged it). `singles`
-    are the same answers with which of their tokens are the assistant's own.
+    are the same answers with which of their tokens are the assistant's own. `trace` is its event's number, 0
+    where none is known.
     """
 
     ids: tuple[int, ...]
     rewards: Mapping[tuple[int, ...], float | None]
     singles: tuple[Single, ...]
+    trace: int = 0
+    tools: Tools = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def _prompted(prompt: Prompt, ids: tuple[int, ...], rendering: Rendering, most: 
             singles.append(single)
         if rewards.get(tokens) is None:
             rewards[tokens] = known.reward
-    return Prompted(ids, rewards, tuple(singles))
+    return Prompted(ids, rewards, tuple(singles), prompt.trace, prompt.tools)
 
 
 def _single(prompt: Prompt, known: Known, ids: tuple[int, ...], rendering: Rendering) -> Single | None:

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from policies.policy import Guard, TrainingGuards
-from policies.prompted import Prompt
 from policies.training.layout import PROGRESS
 from policies.training.progress import Reporter
 from policies.training.soundings import Heard, Sounding, heard_at, sounding_at, write_heard
-from tests.policies.training.conftest import NOUNS, pair, said
 from tests.policies.training.engines.wishes import PROMPTS, RECIPE, WISHED, asked, fingerprint, recorder
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -20,10 +18,6 @@ pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWa
 Score = Callable[[str], float]
 STEPS = 8
 SHORT = RECIPE.model_copy(update={"steps": STEPS})
-
-
-def prompt_of(number: int) -> Prompt:
-    return Prompt(trace=number, prompt=pair(number).prompt)
 
 
 def wished(text: str) -> float:
@@ -64,7 +58,7 @@ def _made(job: Path) -> Path:
 
 
 def _run_of(ppo_for: Callable[..., Any], reporter: Reporter, job: Path) -> tuple[Any, Any]:
-    from policies.training.engines.ppo_soundings import Mouth
+    from policies.training.engines.ppo_soundings import FreshAnswers
     from policies.training.guarding.monitor import Watch
     from policies.training.guarding.sounder import Sounder
     from policies.training.sampling.generate import Settings
@@ -76,10 +70,10 @@ def _run_of(ppo_for: Callable[..., Any], reporter: Reporter, job: Path) -> tuple
     run = ppo_for(job.name, SHORT, callback=watch)
     questions = list(enumerate(asked(run.collector.rendering, PROMPTS)))
     settings = Settings(max_new_tokens=8, seed=3, batch_size=32)
-    mouth = Mouth(run.collector.rendering, run.roles, run.collector.rewarder, settings, questions)
+    fresh = FreshAnswers(run.collector.rendering, run.roles, run.collector.rewarder, settings, questions)
     watch.sounder = Sounder(
         job,
-        mouth.answers,
+        fresh.answers,
         every=4,
         looks=STEPS // 4,
         guard=Guard(limit=0.0),
@@ -123,25 +117,15 @@ def test_with_a_judge_that_agrees_nothing_is_changed_of_what_is_learned(
     assert all(each.answer.tokens is not None for each in first.answers)
 
 
-def test_the_prompts_are_the_snapshots_each_once_and_the_same_for_a_seed() -> None:
-    """However often a prompt is in the snapshot. Fewer than asked for are all of them."""
+def test_the_prompts_are_the_same_for_a_seed() -> None:
+    """Of those that say which event they are of. Fewer than asked for are all of them."""
     from policies.training.engines.ppo_soundings import chosen
+    from policies.training.model.prompts import Prompted
 
-    prompts = [prompt_of(number) for number in range(1, 41)]
+    prompts = [Prompted((number,), {}, (), trace=number) for number in range(1, 41)]
     found = chosen(prompts, 6, seed=1)
-    assert len({each.prompt for each in found}) == len(found) == 6
+    assert len({each.ids for each in found}) == len(found) == 6
     assert chosen(prompts[::-1], 6, seed=1) == found
     assert chosen(prompts, 6, seed=2) != found
-    same = [prompt_of(7), prompt_of(7), prompt_of(8)]
-    assert len(chosen(same, 6, seed=1)) == 2
-    assert not chosen([prompt_of(1).model_copy(update={"trace": 0})], 6, seed=1), "of no event"
-
-
-def test_what_cannot_be_asked_in_training_is_not_asked(rendering: Any) -> None:
-    """A prompt that leaves no room for the longest answer."""
-    from policies.training.engines.ppo_soundings import asked as questions_of
-    from policies.training.planning.resolved import ResolvedPpo
-
-    long = Prompt(trace=2, prompt=(said("user", " ".join([NOUNS[0]] * 80)),))
-    recipe = ResolvedPpo(**RECIPE.model_copy(update={"max_length": 64}).model_dump())
-    assert [trace for trace, _ in questions_of(rendering, [prompt_of(1), long], recipe)] == [1]
+    assert chosen([*prompts[:2], Prompted((0,), {}, ())], 6, seed=1) == chosen(prompts[:2], 2, seed=1)
+    assert not chosen([Prompted((0,), {}, ())], 6, seed=1)
