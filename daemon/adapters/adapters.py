@@ -6,18 +6,26 @@ first twelve digits end its name. safetensors has no checksum of its own: flippe
 """
 
 import hashlib
-import os
 import re
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from daemon.adapters.artefacts import check_config, check_weights, copy, describe, durable, manifest_of, sync
+from daemon.adapters.artefacts import (
+    TEMPORARY,
+    building,
+    check_config,
+    check_weights,
+    copy,
+    describe,
+    durable,
+    manifest_of,
+    sync,
+)
 from daemon.children.alive import another_lives
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
@@ -28,7 +36,6 @@ from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 MANIFEST = "MANIFEST.json"
 FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}")
-TEMPORARY = ".tmp-"
 YOUNGER = frozenset({"base_digest", "served_as", "probe"})
 """Keys of a manifest that older ones do not have."""
 
@@ -99,23 +106,10 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
 
 
 def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
-    """Builds the directory beside its place, makes it durable, and renames it there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
-    try:
+    with building(target) as temporary:
         for name, expected in sorted(manifest.files.items()):
             copy(source / name, temporary / name, expected)
         durable(temporary / MANIFEST, body)
-        temporary.chmod(0o755)
-        sync(temporary)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # another publisher of the same content was first otherwise
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    target.chmod(0o555)
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> Manifest:

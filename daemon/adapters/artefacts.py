@@ -7,8 +7,11 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import struct
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +28,8 @@ MAX_HEADER = 100 << 20
 MAX_CONFIG = 16 << 20
 MOST_TENSORS = 200_000
 CHUNK = 1 << 20
+TEMPORARY = ".tmp-"
+"""Begins the name of a directory that is being built; the number of its process follows."""
 
 M = TypeVar("M", bound=Frozen)
 
@@ -122,6 +127,33 @@ def durable(path: Path, body: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     path.chmod(0o444)
+
+
+@contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """Gives an empty directory beside `target`, which takes its place when the block ends: whole and durable,
+    with its directories closed to writers, or not at all. Where another publisher was first, theirs stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
+    try:
+        yield temporary
+        for inner in filter(Path.is_dir, temporary.iterdir()):
+            sync(inner)
+            inner.chmod(0o555)
+        temporary.chmod(0o755)
+        sync(temporary)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        if temporary.exists():
+            for inner in filter(Path.is_dir, temporary.iterdir()):
+                inner.chmod(0o755)
+            shutil.rmtree(temporary, ignore_errors=True)
+    target.chmod(0o555)
 
 
 def describe(path: Path) -> AdapterFile:

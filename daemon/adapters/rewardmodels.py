@@ -5,16 +5,22 @@ and its head, and a manifest with the SHA-256 of all of these. It is published a
 """
 
 import hashlib
-import os
 import re
-import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from daemon.adapters.artefacts import check_config, check_weights, copy, describe, durable, manifest_of, sync
+from daemon.adapters.artefacts import (
+    building,
+    check_config,
+    check_weights,
+    copy,
+    describe,
+    durable,
+    manifest_of,
+    sync,
+)
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
@@ -26,7 +32,6 @@ CALIBRATIONS = "reward.json"
 HEAD = "head.safetensors"
 FOLD = re.compile(r"fold-\d+")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-reward-[0-9a-f]{12}")
-TEMPORARY = ".tmp-"
 
 
 class RewardManifest(Frozen):
@@ -84,30 +89,12 @@ def publish(source: Path, *, directory: Path, manifest: RewardManifest) -> Publi
 
 
 def _write(source: Path, target: Path, manifest: RewardManifest, body: bytes) -> None:
-    """Builds the directory beside its place, makes it durable, and renames it there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
-    try:
+    with building(target) as temporary:
         for fold in manifest.folds:
             (temporary / fold).mkdir()
         for name, expected in sorted(manifest.files.items()):
             copy(source / name, temporary / name, expected)
         durable(temporary / MANIFEST, body)
-        for fold in manifest.folds:
-            sync(temporary / fold)
-            (temporary / fold).chmod(0o555)
-        temporary.chmod(0o755)
-        sync(temporary)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # another publisher of the same content was first otherwise
-                raise
-    finally:
-        for left in temporary.glob("fold-*"):
-            left.chmod(0o755)
-        shutil.rmtree(temporary, ignore_errors=True)
-    target.chmod(0o555)
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> RewardManifest:

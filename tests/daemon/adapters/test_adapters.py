@@ -12,7 +12,7 @@ import pytest
 
 from daemon.adapters import adapters
 from daemon.adapters.adapters import MANIFEST
-from daemon.adapters.artefacts import MOST_TENSORS
+from daemon.adapters.artefacts import MOST_TENSORS, TEMPORARY
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import canonical
@@ -275,9 +275,9 @@ def test_a_name_that_is_not_the_digests_is_refused(made: Path, folder: Path, nam
 def test_a_hundred_kills_leave_no_broken_adapter(folder: Path, tmp_path: Path) -> None:
     """Publishers are killed at random moments; whatever has a name verifies, and the rest is swept."""
     assert sweep(kill_sweep, tmp_path, 100) == {"kills": 100}
-    published = [path for path in folder.iterdir() if not path.name.startswith(adapters.TEMPORARY)]
+    published = [path for path in folder.iterdir() if not path.name.startswith(TEMPORARY)]
     for path in published:
         adapters.verify(path, path.name)
     assert published
     assert adapters.sweep(folder) > 10, "hardly any kill fell into a publication"
-    assert not list(folder.glob(f"{adapters.TEMPORARY}*"))
+    assert not list(folder.glob(f"{TEMPORARY}*"))
