@@ -1,32 +1,23 @@
 """The composition root: settings in, parts out. The only place that picks adapters.
 
-Parts are built when first asked for, so that a command pays for what it uses and imports what it needs.
+Parts are built when first asked for, so that a command pays for what it uses and imports what it needs. What
+all stand on is in `foundations`.
 """
 
-import os
-import platform
-import socket
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import log, version
-from daemon.clock import Clock, SystemClock
-from daemon.config.settings import Settings, SourceConfig
-from daemon.store.store import Store
+from daemon import log
+from daemon.config.settings import SourceConfig
+from daemon.wiring.foundations import Foundations
 from policies.policy import EndpointSampling
 from policies.records import Role
 
 if TYPE_CHECKING:
     from connectors.base import Judge, Sampler, ServingTarget
     from connectors.judges.prices import Tariffs
-    from daemon.adapters.adapters import Manifest
-    from daemon.adapters.basedigest import BaseOnDisk
-    from daemon.budget import Budget
     from daemon.children.policy import PolicyWork
-    from daemon.latch import Latch
-    from daemon.metrics.registry import Metrics
     from daemon.stages.curate.curate import Curate
     from daemon.stages.curate.sample import Sampling
     from daemon.stages.gate.evaluate import Evaluate
@@ -47,81 +38,8 @@ if TYPE_CHECKING:
     from policies.judging.rubric import Rubric
 
 
-class Wiring:
+class Wiring(Foundations):
     """All parts of one daemon or one command. `close` ends what was built."""
-
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self.settings = settings
-        self.clock = clock or SystemClock()
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.roles = frozenset(settings.judges)
-        self._digests: dict[str, str] = {}
-
-    def prepare_store(self) -> None:
-        """Makes the schema of a new database; raises StoreError for one of another version."""
-        from daemon.store import schema
-
-        if self.store.read(schema.current) is None:
-            schema.upgrade(self.store)
-        schema.verify(self.store)
-
-    def close(self) -> None:
-        """Closes the store, if it was opened. Judges and sources are closed by what runs them."""
-        if "store" in self.__dict__:
-            self.store.close()
-
-    # --- foundations
-
-    @cached_property
-    def store(self) -> Store:
-        return Store(self.settings.store_url)
-
-    @cached_property
-    def metrics(self) -> "Metrics":
-        from daemon.metrics.registry import Metrics
-
-        metrics = Metrics()
-        metrics.prepare(
-            sources=tuple(source.name for source in self.settings.sources),
-            judges=tuple(role for role in Role if role in self.roles),
-        )
-        metrics.build_info.labels(version(), platform.python_version()).set(1)
-        for role, judge in self.settings.judges.items():
-            if judge.daily_budget_usd is not None:
-                metrics.budget.labels(role).set(judge.daily_budget_usd)
-        metrics.training_kl_limit.set(self.settings.policy.guards.kl_nats.limit)
-        return metrics
-
-    @cached_property
-    def latch(self) -> "Latch":
-        from daemon.latch import Latch
-
-        return Latch(self.store, self.clock, self.metrics)
-
-    @cached_property
-    def budget(self) -> "Budget":
-        from daemon.budget import Budget
-
-        return Budget(self.store, self.clock, self.metrics)
-
-    @cached_property
-    def base_on_disk(self) -> "BaseOnDisk":
-        from daemon.adapters.basedigest import CACHE, BaseOnDisk
-
-        return BaseOnDisk(self.settings.policy.base, cache=self.settings.state_dir / CACHE)
-
-    @property
-    def adapters_dir(self) -> Path:
-        return self.settings.state_dir / "adapters"
-
-    @property
-    def alert_token(self) -> str | None:
-        """Read anew each time: a rotated secret counts at once."""
-        from daemon.config.secret import alert_token
-
-        return alert_token(self.settings.web)
-
-    # --- stages
 
     def ingest(self, source: SourceConfig) -> "Ingest":
         """The ingest stage of one configured source."""
@@ -228,7 +146,7 @@ class Wiring:
             spec=self.settings.policy,
             training=self.settings.training,
             directory=self.settings.state_dir / "jobs",
-            adapter_path=self._verified_path,
+            adapter_path=self.verified_path,
             endpoint=self.endpoint,
         )
 
@@ -340,7 +258,7 @@ class Wiring:
                 compare=self.policy_work.compare,
                 seed=self.settings.seed,
             ),
-            verify=self._verified_path,
+            verify=self.verified_path,
             halts=self.latch,
         )
 
@@ -353,23 +271,6 @@ class Wiring:
             grade=self.policy_work.grade, directory=self.settings.state_dir / "rewards",
             base=self.base_on_disk,
         )  # fmt: skip
-
-    def _verified_path(self, adapter: str) -> Path:
-        """The adapter's directory, verified. Raises AdapterRefusedError."""
-        directory = self.adapters_dir / adapter
-        found = self._verify(directory, adapter)
-        self.base_on_disk.check(adapter, found.base)
-        return directory
-
-    def _verify(self, directory: Path, adapter: str) -> "Manifest":
-        """Against the whole digest that the store has. It never changes, so it is read once."""
-        from daemon.adapters.adapters import verify
-        from daemon.store import adapters as adapter_rows
-
-        digest = self._digests.get(adapter) or self.store.read(lambda c: adapter_rows.digest(c, adapter))
-        if digest is not None:
-            self._digests[adapter] = digest
-        return verify(directory, adapter, digest=digest)
 
     @cached_property
     def target(self) -> "ServingTarget":
@@ -390,7 +291,7 @@ class Wiring:
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
-            verify=self._verify,
+            verify=self.verify,
         )
 
     @cached_property
@@ -438,7 +339,3 @@ class Wiring:
 
         stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
         return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]
-
-    def logger(self, room: str) -> log.Logger:
-        """A logger for a room."""
-        return log.get(room)
