@@ -10,7 +10,7 @@ from daemon.store.store import Store
 from policies.records import Role, Split
 from tests.daemon.stages.seeding import Within, add_traces, add_verdicts, at_once
 
-BACKLOG = 1500
+BACKLOG = 3000
 MOST_STEPS = 3500
 """Of SQLite's virtual machine; looking at every row of the backlog takes several for each."""
 
