@@ -171,7 +171,7 @@ class Scene:
 
     def _sampled(self) -> Iterator[Pair]:
         """The longest and the shortest of the agent's own answers to each prompt."""
-        rows = self._answers(self.shop.base.model, self.shop.questions(0, ASKED), 4)
+        rows = self.shop.answers(self.shop.base.model, self.shop.questions(0, ASKED), 4, longest=LONGEST)
         for number, row in enumerate(rows):
             short, *_, long = sorted((answer.tokens for answer in row), key=len)
             if len(long) > len(short):
@@ -190,17 +190,9 @@ class Scene:
         ids = self.shop.rendering.tokenizer.encode(text, add_special_tokens=False)
         return (*ids[: LONGEST - 1], self.shop.rendering.tokenizer.eos_token_id)
 
-    def _answers(self, model: Any, questions: list[Any], count: int) -> list[list[Any]]:
-        from policies.training.sampling.generate import Settings, sample
-        from policies.training.sampling.questions import Refused
-
-        settings = Settings(count=count, max_new_tokens=LONGEST, seed=9, batch_size=128)
-        rows = sample(model, self.shop.rendering, questions, settings)
-        return [row for row in rows if not isinstance(row, Refused)]
-
     def content(self, model: Any) -> float:
         """How content customers are on prompts that nothing was learned from."""
-        rows = self._answers(model, self.shop.questions(1000, 1200), 1)
+        rows = self.shop.answers(model, self.shop.questions(1000, 1200), 1, longest=LONGEST)
         return fmean(customer_score(*self.shop.said(row[0])) for row in rows)
 
     def ended(self, name: str, recipe: Recipe, *, folds: int) -> Ended:

@@ -1,10 +1,8 @@
 """An agent on the prompts of the demo's customers, trained and asked within one process."""
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
-from daemon.demo.scores import customer_score
 from daemon.demo.world import customers
 from policies.records import Message
 from tests.policies.training.engines.wishes import asked
@@ -34,11 +32,12 @@ class Storefront:
 
         return [Question(ids) for ids in self._ids[first:last]]
 
-    def answers(self, model: Any, questions: Sequence[Any], count: int) -> list[list[Any]]:
+    def answers(self, model: Any, questions: Sequence[Any], count: int, *, longest: int) -> list[list[Any]]:
+        """So many answers to each question, of at most `longest` tokens."""
         from policies.training.sampling.generate import Settings, sample
         from policies.training.sampling.questions import Refused
 
-        settings = Settings(count=count, max_new_tokens=48, seed=9, batch_size=128)
+        settings = Settings(count=count, max_new_tokens=longest, seed=9, batch_size=128)
         rows = sample(model, self.rendering, questions, settings)
         return [row for row in rows if not isinstance(row, Refused)]
 
@@ -46,8 +45,3 @@ class Storefront:
         """Prompt and answer as text."""
         text = self.rendering.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         return self.prompts[answer.prompt], text.strip()
-
-    def content(self, model: Any) -> float:
-        """How content customers are on prompts that nothing was learned from."""
-        rows = self.answers(model, self.questions(1000, 1100), 1)
-        return fmean(customer_score(*self.said(row[0])) for row in rows)
