@@ -1,10 +1,12 @@
-"""What a decoder makes of an event: a trace, a reason to skip it, or an error that says why it is neither."""
+"""What a decoder finds in a record: events, reasons to skip what is none, or what is wrong with it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from connectors.errors import DecodeError
+from policies.feedback import FeedbackEvent
 from policies.records import Trace
+from policies.spans import Span
 
 
 class SkipReason(StrEnum):
@@ -38,4 +40,13 @@ class Skipped:
         return _WORDS[self.reason]
 
 
-Event = Trace | Skipped | DecodeError
+Event = Trace | FeedbackEvent | Span
+Found = Event | Skipped | DecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one event, and which decoder or format was asked."""
+
+    decoder: str | None
+    result: Found

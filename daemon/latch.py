@@ -22,6 +22,7 @@ from daemon.store.halts import ActiveHalt, HaltRequest
 from daemon.store.store import Store, StoreError
 from policies.halts import Evidence
 from policies.records import Scope
+from policies.states import HaltSource
 
 MOST_UNSTORED = 1000
 """Halts kept in memory until they can be stored. One more of a scope that is among them changes nothing."""
@@ -52,7 +53,7 @@ class Latch:
         scope: Scope,
         *,
         reason: str,
-        source: str,
+        source: HaltSource,
         actor: str,
         fingerprint: str | None = None,
         starts_at: str = "",

@@ -69,7 +69,7 @@ class Answers(Frozen):
 
 
 def write(directory: Path, policy: str, answers: Sequence[Answer]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same answers give the same file."""
+    """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same answers give the same file."""
     header = AnswersHeader(answers=len(answers), policy=policy)
     return snapshot.write_lines(directory, [each.model_dump(mode="json") for each in (header, *answers)])
 

@@ -151,7 +151,12 @@ class Shop:
     def _pair(self, number: int, row: Sequence[Said], judge: Judge, rule: CurationRule) -> Pair | None:
         rewards = [judge.opinion(said.prompt, said.text) for said in row]
         candidates = tuple(
-            Judged(place, said.text, (Score(place, Role.SMALL, judge.model, rewards[place]),), said.truncated)
+            Judged(
+                place,
+                said.text,
+                (Score(place, "small", Role.SMALL, judge.model, rewards[place]),),
+                said.truncated,
+            )
             for place, said in enumerate(row)
         )
         name = str(number)

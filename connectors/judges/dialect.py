@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from connectors.judges.refusals import Refusal
+from connectors.refusals import Refusal
 
 Limit = Literal["max_tokens", "max_completion_tokens"]
 Form = Literal["json_schema", "json_object", "none"]

@@ -16,7 +16,7 @@ from connectors.base import JudgeReply, JudgeRequest
 from connectors.errors import ConnectorError, DoubtfulError, FatalError, LearntError, TransientError
 from connectors.judges.dialect import Dialect
 from connectors.judges.failures import Asked, failure, failure_in_body, object_of
-from connectors.judges.refusals import parsed, refusal_of
+from connectors.refusals import parsed, refusal_of
 
 TEACHING = frozenset({400, 422})
 """Statuses with which servers refuse a setting."""

@@ -6,13 +6,13 @@ as they are: one whose choice is still null is not answered yet.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from connectors.errors import PoisonError
+from policies import durable
 from policies.records import Message
 
 Choice = Literal["1", "2", "tie"]
@@ -80,14 +80,8 @@ def write(path: Path, tasks: Sequence[Task]) -> None:
 
     Nothing that lies in the directory is followed or written over but the file itself. Raises OSError.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(_shown(task), ensure_ascii=False) + "\n" for task in tasks)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    lines = (json.dumps(_shown(task), ensure_ascii=False) + "\n" for task in tasks)
+    durable.write(path, "".join(lines).encode(), mode=0o600)
 
 
 def read(path: Path) -> Found:

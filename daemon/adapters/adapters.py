@@ -22,12 +22,11 @@ from daemon.adapters.artefacts import (
     check_weights,
     copy,
     describe,
-    durable,
     manifest_of,
-    sync,
 )
 from daemon.children.alive import another_lives
 from daemon.errors import AdapterRefusedError
+from policies import durable
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
 from policies.training.jobs import AdapterFile, Probe
@@ -100,16 +99,17 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
     target = adapters / name
     if not target.exists():
         _write(source, target, manifest, body)
-    sync(adapters)  # also where another publisher renamed it there and was killed
+    durable.sync(adapters)  # also where another publisher renamed it there and was killed
     verify(target, name, digest=digest)
     return Published(name, digest, target, manifest)
 
 
 def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
-    with building(target) as temporary:
+    """Copies what the manifest names, and puts the manifest beside it."""
+    with building(target) as directory:
         for name, expected in sorted(manifest.files.items()):
-            copy(source / name, temporary / name, expected)
-        durable(temporary / MANIFEST, body)
+            copy(source / name, directory / name, expected)
+        durable.create(directory / MANIFEST, body, mode=0o444)
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> Manifest:

@@ -23,9 +23,7 @@ log = get("settings")
 
 def governing(settings: Settings) -> dict[str, Any]:
     """What is kept, by its key in the configuration, as the ledger gives it back."""
-    judges = {
-        role.value: judge.model_dump(mode="json", exclude=SECRET) for role, judge in settings.judges.items()
-    }
+    judges = {name: judge.model_dump(mode="json", exclude=SECRET) for name, judge in settings.judges.items()}
     kept = {
         "policy": settings.policy.model_dump(mode="json", exclude={"sampling": {"api_key_file"}}),
         "judges": judges,

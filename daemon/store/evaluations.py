@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, exists, func, insert, inspect, select, update
 
+from daemon.store.agentversions import of_version
 from daemon.store.candidates import Prompt, prompts, row
 from daemon.store.inserts import insert_new
 from daemon.store.tables import AdapterRow, CandidateRow, EvaluationRow, TraceRow, VerdictRow
@@ -39,6 +40,8 @@ class Evaluation:
     evidence: Mapping[str, Any]
     decision: str | None
     reasons: tuple[str, ...]
+    agent_version: str | None = None
+    """The version of the agent whose prompts were answered; None: not sampled yet, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,16 @@ def newest_passed(connection: Connection) -> Evaluation | None:
     return None
 
 
-def held(connection: Connection, *, stable: str | None, limit: int) -> list[Evaluation]:
-    """Attempts against `stable` that were held and are their adapter's last, newest first."""
+def held(
+    connection: Connection, *, stable: str | None, limit: int, decisions: Sequence[str] = ("hold",)
+) -> list[Evaluation]:
+    """Attempts against `stable` that were held (or decided otherwise) and are their adapter's last, newest
+    first.
+    """
     newest = select(func.max(_E.id)).group_by(_E.adapter)
     query = (
         _evaluations()
-        .where(_E.id.in_(newest), _E.state == "decided", _E.decision == "hold")
+        .where(_E.id.in_(newest), _E.state == "decided", _E.decision.in_(decisions))
         .where(_E.stable.is_(None) if stable is None else _E.stable == stable)
         .order_by(_E.id.desc())
         .limit(limit)
@@ -186,10 +193,13 @@ def rebase(connection: Connection, evaluation: Evaluation, *, stable: str | None
     return by_id(connection, evaluation.id) or evaluation
 
 
-def start_judging(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]) -> bool:
+def start_judging(
+    connection: Connection, evaluation_id: int, evidence: Mapping[str, Any], *, agent_version: str | None
+) -> bool:
     """Moves an attempt from `open` to `judging`. False: it is not open any more."""
     moving = update(EVALUATION).where(_E.id == evaluation_id, _E.state == "open")
-    return connection.execute(moving.values(state="judging", evidence=dict(evidence))).rowcount == 1
+    values = {"state": "judging", "evidence": dict(evidence), "agent_version": agent_version}
+    return connection.execute(moving.values(values)).rowcount == 1
 
 
 def decide(
@@ -217,13 +227,16 @@ def decide(
     return connection.execute(update(EVALUATION).where(*unchanged).values(values)).rowcount == 1
 
 
-def gate_prompts(connection: Connection, *, salt: str, limit: int) -> list[Prompt]:
+def gate_prompts(
+    connection: Connection, *, salt: str, limit: int, agent_version: str | None = None
+) -> list[Prompt]:
     """Prompts of the gate split, one trace a cluster, `limit` clusters drawn by a hash with the salt. Those
-    that were set aside are left out.
+    that were set aside are left out, and so are those of other versions of the agent than the given one
+    (None: of all). A trace that is older than versions are told counts for every version.
     """
     query = (
         select(TRACE.c.cluster, func.min(TRACE.c.id))
-        .where(TRACE.c.split == Split.GATE.value, TRACE.c.refused.is_(None))
+        .where(TRACE.c.split == Split.GATE.value, TRACE.c.refused.is_(None), of_version(agent_version))
         .group_by(TRACE.c.cluster)
     )
     found = connection.execute(query).all()
@@ -282,7 +295,17 @@ def rulings(connection: Connection, evaluation_id: int) -> list[Ruling]:
 
 
 def _evaluations() -> Select[Any]:
-    columns = ("id", "adapter", "stable", "state", "epoch", "evidence", "decision", "reasons")
+    columns = (
+        "id",
+        "adapter",
+        "stable",
+        "state",
+        "epoch",
+        "evidence",
+        "decision",
+        "reasons",
+        "agent_version",
+    )
     return select(*(_E[name] for name in columns))
 
 
@@ -301,4 +324,5 @@ def _evaluation(each: Any) -> Evaluation:
         each.evidence,
         each.decision,
         tuple(each.reasons),
+        each.agent_version,
     )

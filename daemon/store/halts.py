@@ -10,6 +10,7 @@ from daemon.store import ledger, marks, rollouts
 from daemon.store.tables import HaltRow
 from policies.halts import Evidence, steps_back
 from policies.records import Scope
+from policies.states import HaltSource
 
 HALT = cast(Table, inspect(HaltRow).local_table)
 _C = HALT.c
@@ -27,7 +28,7 @@ class HaltRequest:
 
     scope: Scope
     reason: str
-    source: str
+    source: HaltSource
     actor: str
     fingerprint: str
     starts_at: str = ""
@@ -41,7 +42,7 @@ class ActiveHalt:
     id: int
     scope: Scope
     reason: str
-    source: str
+    source: HaltSource
     actor: str
     fingerprint: str
     starts_at: str

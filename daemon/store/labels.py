@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Table, func, inspect, select
 from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
-from policies.records import Role, Split
+from policies.judging.judges import NamedJudge
+from policies.records import Split
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -167,36 +168,36 @@ def labelled_pairs(connection: Connection, *, limit: int) -> list[LabelledPair]:
 
 
 def unjudged_answers(
-    connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
+    connection: Connection, judge: NamedJudge, pairs: Sequence[LabelledPair]
 ) -> list[tuple[int, LabelledPair]]:
     """Candidates, with their pair, that the judge's version has not scored and is not about to."""
     answers = {one: pair for pair in pairs for one in (pair.low, pair.high)}
-    known = {one for one, _ in _known(connection, role, "score", version, answers)}
+    known = {one for one, _ in _known(connection, judge, "score", answers)}
     return [(one, pair) for one, pair in answers.items() if one not in known]
 
 
 def unjudged_pairs(
-    connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
+    connection: Connection, judge: NamedJudge, pairs: Sequence[LabelledPair]
 ) -> list[LabelledPair]:
     """The pairs that the judge's version has not compared and is not about to."""
     ids = {one for pair in pairs for one in (pair.low, pair.high)}
-    known = {tuple(sorted(each)) for each in _known(connection, role, "pair", version, ids)}
+    known = {tuple(sorted(each)) for each in _known(connection, judge, "pair", ids)}
     return [pair for pair in pairs if (pair.low, pair.high) not in known]
 
 
 def _known(
-    connection: Connection, role: Role, kind: str, version: str, ids: Collection[int]
+    connection: Connection, judge: NamedJudge, kind: str, ids: Collection[int]
 ) -> list[tuple[int, int]]:
     """Candidate and other of the version's verdicts and of what is in the queue, of comparisons the audit's;
     a score's other is 0.
     """
     v, j = VERDICT.c, JUDGEMENT.c
     judged = select(v.candidate_id, v.other_id).where(
-        v.candidate_id.in_(ids), unindexed(v.role) == role.value, v.kind == kind, v.version == version
+        v.candidate_id.in_(ids), unindexed(v.judge) == judge.name, v.kind == kind, v.version == judge.version
     )
     waiting = select(j.candidate_id, j.other_id).where(
         j.candidate_id.in_(ids),
-        unindexed(j.role) == role.value,
+        unindexed(j.judge) == judge.name,
         unindexed(j.state) == "open",
         j.kind == kind,
     )

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Table, func, inspect, or_, select, update
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import JudgeCallRow, JudgementRow, PreferenceRow, TraceRow, VerdictRow
-from policies.records import Role, Split
+from policies.judging.judges import NamedJudge
+from policies.records import Split
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
@@ -27,7 +28,7 @@ _AGAIN = re.compile(r":r[0-9]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How judgements of a role ended: with a verdict, or without one, by reason."""
+    """How judgements of a judge ended: with a verdict, or without one, by reason."""
 
     judged: int = 0
     abstained: Mapping[str, int] = field(default_factory=dict)
@@ -38,11 +39,11 @@ def newest(connection: Connection) -> int:
     return int(connection.scalar(select(func.max(VERDICT.c.id))) or 0)
 
 
-def since(connection: Connection, verdict_id: int, role: Role) -> Ended:
+def since(connection: Connection, verdict_id: int, judge: str) -> Ended:
     """What was decided after that verdict."""
     query = (
         select(VERDICT.c.abstention, func.count())
-        .where(VERDICT.c.id > verdict_id, VERDICT.c.role == role.value)
+        .where(VERDICT.c.id > verdict_id, VERDICT.c.judge == judge)
         .group_by(VERDICT.c.abstention)
     )
     counts: dict[str | None, int] = dict(connection.execute(query).all())
@@ -50,19 +51,17 @@ def since(connection: Connection, verdict_id: int, role: Role) -> Ended:
     return Ended(judged, {reason or "": count for reason, count in counts.items()})
 
 
-def put_back(connection: Connection, role: Role) -> dict[str, int]:
+def put_back(connection: Connection, judge: str) -> dict[str, int]:
     """How many judgements wait, by the reason with which they were put back ("": never tried)."""
     query = (
         select(func.coalesce(JUDGEMENT.c.error, ""), func.count())
-        .where(JUDGEMENT.c.state == "open", JUDGEMENT.c.role == role.value)
+        .where(JUDGEMENT.c.state == "open", JUDGEMENT.c.judge == judge)
         .group_by(JUDGEMENT.c.error)
     )
     return dict(connection.execute(query).all())
 
 
-def reopen(
-    connection: Connection, role: Role, version: str, *, after: int, now: float
-) -> tuple[int, int | None]:
+def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float) -> tuple[int, int | None]:
     """Asks again for a page of judgements that ended without a verdict: those on which calls were refused,
     cut off or not understood, and all of another version of the judge. What was said stays; each is asked for
     once more. Answers how many are new, and the verdict to go on after (None: that was all).
@@ -76,14 +75,14 @@ def reopen(
     query = (
         select(JUDGEMENT, VERDICT.c.id.label("verdict_id"))
         .join(VERDICT, VERDICT.c.judgement_id == JUDGEMENT.c.id)
-        .where(VERDICT.c.id > after, VERDICT.c.role == role.value, VERDICT.c.abstention.is_not(None))
+        .where(VERDICT.c.id > after, VERDICT.c.judge == judge.name, VERDICT.c.abstention.is_not(None))
         .where(JUDGEMENT.c.purpose.not_in(ONCE))
-        .where(or_(VERDICT.c.version != version, mendable.exists()))
+        .where(or_(VERDICT.c.version != judge.version, mendable.exists()))
         .order_by(VERDICT.c.id)
         .limit(PAGE)
     )
     found = connection.execute(query).all()
-    columns = ("role", "kind", "purpose", "trace_id", "candidate_id", "other_id", "probability")
+    columns = ("judge", "role", "kind", "purpose", "trace_id", "candidate_id", "other_id", "probability")
     rows = [
         {name: getattr(each, name) for name in columns}
         | {"key": f"{_AGAIN.sub('', each.key)}:r{each.id}", "state": "open", "attempts": 0}
@@ -95,11 +94,11 @@ def reopen(
     return new, found[-1].verdict_id if len(found) == PAGE else None
 
 
-def reopen_failed(connection: Connection, role: Role) -> int:
+def reopen_failed(connection: Connection, judge: str) -> int:
     """Opens the judgements that were given up because this code failed on them; answers how many."""
     opened = (
         update(JUDGEMENT)
-        .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.role == role.value)
+        .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.judge == judge)
         .where(JUDGEMENT.c.purpose.not_in(ONCE))
         .values(state="open", attempts=0, not_before=0.0, done_at=None)
     )

@@ -16,6 +16,7 @@ from daemon.store.hints import unindexed
 from daemon.store.kinds import grouped, kind_of
 from daemon.store.tables import JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.alignment import adjudicate
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.recipes import Recipe
 from policies.records import Role, Split
@@ -54,7 +55,7 @@ def stock(
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in people.said.values()]
-    rulings = _rulings(connection)
+    rulings = _rulings(connection, [judge for judge in people.judged if judge.role is Role.GATE])
     return Stock(
         traffic=_traffic(connection),
         prompts={split: _prompts(connection, split, prompts) for split in ASKED_SPLITS},
@@ -66,7 +67,7 @@ def stock(
         settled=sum(each is not None for each in said),
         rulings=len(rulings),
         decided=sum(rulings),
-        alignment={role: for_gate(rows, policy) for role, rows in people.judged.items()},
+        alignment={judge: for_gate(rows, policy) for judge, rows in people.judged.items()},
     ).of(first)
 
 
@@ -184,12 +185,16 @@ def _labelled(connection: Connection, audited: Collection[int]) -> set[_Pair]:
     return {(row.trace_id, row.candidate_id, row.other_id) for row in connection.execute(query)}
 
 
-def _rulings(connection: Connection) -> list[bool]:
-    """Of the newest comparisons by the gate's judge, whether it decided."""
+def _rulings(connection: Connection, judges: Sequence[NamedJudge]) -> list[bool]:
+    """Of the newest comparisons by the gate's judges, whether they decided."""
     query = (
         select(VERDICT.c.choice.is_not(None) & ~VERDICT.c.flipped)
-        .where(VERDICT.c.role == Role.GATE.value, VERDICT.c.kind == "pair")
+        .where(VERDICT.c.kind == "pair")
         .order_by(*NEWEST_FIRST)
         .limit(RULINGS)
     )
-    return list(connection.scalars(query))
+    return [
+        decided
+        for judge in judges
+        for decided in connection.scalars(query.where(VERDICT.c.judge == judge.name))
+    ]

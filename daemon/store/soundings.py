@@ -15,7 +15,8 @@ from daemon.store import candidates, judgements
 from daemon.store.inserts import insert_new
 from daemon.store.judgements import FIRST, Wanted
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow, VerdictRow
-from policies.records import Origin, Role, Sampled
+from policies.judging.judges import NamedJudge
+from policies.records import Origin, Sampled
 
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
@@ -36,9 +37,17 @@ class Found:
     missing: Mapping[str, int]
 
 
-def ask(connection: Connection, *, run: str, step: int, answers: Mapping[int, Sampled], now: float) -> int:
-    """Stores a step's answers by their trace, and asks the large judge for a score of each, before all
-    else that it is asked. Asking again opens only what was given up. Answers how many are to be judged now.
+def ask(
+    connection: Connection,
+    *,
+    run: str,
+    step: int,
+    answers: Mapping[int, Sampled],
+    judges: Sequence[NamedJudge],
+    now: float,
+) -> int:
+    """Stores a step's answers by their trace, and asks these judges for a score of each, before all else
+    that they are asked. Asking again opens only what was given up. Returns how many are to be judged now.
     """
     known = _known(connection, list(answers))
     rows = [
@@ -49,7 +58,8 @@ def ask(connection: Connection, *, run: str, step: int, answers: Mapping[int, Sa
     insert_new(connection, CANDIDATE, rows)
     stored = _stored(connection, run, step)
     wanted = [
-        Wanted(Role.LARGE, "score", "sounding", trace, stored[trace], first=True)
+        Wanted(judge, "score", "sounding", trace, stored[trace], first=True)
+        for judge in judges
         for trace in known
         if trace in stored
     ]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from daemon.store.hints import unindexed
-from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, PositionRow, TraceRow, VerdictRow
 from policies.records import Role
 
@@ -24,7 +24,10 @@ def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
 
     Call it in the transaction that finished their judgements.
     """
-    return len(insert_new(connection, VERDICT, rows))
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # One compiled statement for all: with many rows in it, it would be compiled each time.
+    statement = dialect.insert(VERDICT).on_conflict_do_nothing().returning(_C.id)
+    return sum(len(connection.execute(statement, dict(row)).all()) for row in rows)
 
 
 def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]]:
@@ -38,13 +41,13 @@ def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]
     return found
 
 
-def abstained(connection: Connection, role: str, *, newest: int = RECENT) -> tuple[int, int, str]:
-    """Of the role's newest verdicts of each kind: how many are abstentions, of how many, and the last one's
+def abstained(connection: Connection, judge: str, *, newest: int = RECENT) -> tuple[int, int, str]:
+    """Of the judge's newest verdicts of each kind: how many are abstentions, of how many, and the last one's
     reason, "" where none is.
     """
     said: list[tuple[float, str | None]] = []
     for kind in ("score", "pair"):
-        query = select(_C.created_at, _C.abstention).where(_C.role == role, _C.kind == kind)
+        query = select(_C.created_at, _C.abstention).where(_C.judge == judge, _C.kind == kind)
         found = connection.execute(query.order_by(_C.created_at.desc(), _C.id.desc()).limit(newest))
         said += [(row.created_at, row.abstention) for row in found]
     reasons = [why for _, why in sorted(said, key=lambda each: each[0], reverse=True) if why is not None]
@@ -59,7 +62,7 @@ class Wanted:
     """
 
     event: str | None = None
-    role: Role | None = None
+    judge: str | None = None
     below: float | None = None
     above: float | None = None
     abstained: bool = False
@@ -115,9 +118,9 @@ def _wanted(wanted: Wanted) -> Select[Any]:
             TRACE.c.source.in_(select(POSITION.c.source).distinct()), TRACE.c.event_id == wanted.event
         )
         table = table.where(_C.trace_id.in_(events))
-    if wanted.role is not None:
-        role = _C.role if wanted.event is None else unindexed(_C.role)
-        table = table.where(role == wanted.role.value)
+    if wanted.judge is not None:
+        judge = _C.judge if wanted.event is None else unindexed(_C.judge)
+        table = table.where(judge == wanted.judge)
     some = table.order_by(_C.id.desc()).limit(LOOKED_THROUGH).subquery("some")
     query = select(*some.c)
     if wanted.abstained:

@@ -25,6 +25,7 @@ from daemon.web.alerts import Alerts, Received
 from daemon.web.crowd import Crowd
 from daemon.web.page import Page
 from daemon.web.payload import NotAlertmanagerError
+from policies.states import AlertResult
 
 MOST_BODY = 1 << 20
 MOST_DRAINED = 16 << 20
@@ -134,19 +135,19 @@ class Web:
         if refusal is not None:
             with suppress(TimeoutError):
                 await _body(request, MOST_BODY, keep=False)
-            self._metrics.alerts.labels("unauthorized").inc()
+            self._metrics.alerts.labels(AlertResult.UNAUTHORIZED).inc()
             _refuse(refusal)
         try:
             body = await _body(request, MOST_DRAINED, keep=True)
         except TimeoutError:
             return self._unavailable()
         if body is None:
-            self._metrics.alerts.labels("malformed").inc()
+            self._metrics.alerts.labels(AlertResult.MALFORMED).inc()
             return JSONResponse({"error": "longer than 1 MB"}, 413, {"connection": "close"})
         try:
             received = await self._take(body)
         except NotAlertmanagerError as error:
-            self._metrics.alerts.labels("malformed").inc()
+            self._metrics.alerts.labels(AlertResult.MALFORMED).inc()
             return JSONResponse({"error": str(error)}, 400)
         except TimeoutError:
             self._log.error("alert_timed_out")
@@ -171,7 +172,7 @@ class Web:
             turn.exception()  # told to its sender, who may be gone
 
     def _unavailable(self) -> Response:
-        self._metrics.alerts.labels("unavailable").inc()
+        self._metrics.alerts.labels(AlertResult.UNAVAILABLE).inc()
         return JSONResponse({"error": "the halt could not be stored: send it again"}, 503)
 
     def _state(self) -> tuple[Mapping[str, Any], int]:

@@ -29,6 +29,7 @@ from daemon.store.traces import Counts
 from daemon.wiring.parts import Wiring
 from policies import answers, prompted
 from policies import snapshot as snapshots
+from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
 from policies.selection import told
@@ -49,8 +50,8 @@ def ingest(parts: Wiring, file: Path) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of judging one role: verdicts, abstentions by reason, what waits by reason; and what stopped
-    the judge, or "".
+    """What came of one judge's judging: verdicts, abstentions by reason, what waits by reason; and what
+    stopped it, or "".
     """
 
     judged: int
@@ -63,38 +64,41 @@ class Judged:
         return self.judged + sum(self.abstained.values())
 
 
-def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, Judged]:
-    """Plans and makes every judgement that is due; answers what came of it by role. A judge that is stopped
+def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
+    """Plans and makes every judgement that is due for judges of these roles, without one of all; answers
+    what came of it by judge. A judge that is stopped
     stops no other.
     """
     while parts.plan.step():
         pass
     parts.recheck.step()
     before = parts.store.read(outcomes.newest)
-    here = [role for role in roles if role in parts.roles]
+    here = of_roles(parts.named, *(roles or Role))
     stopped = asyncio.run(_judge(parts, here))
-    return {role.value: parts.store.read(partial(_judged, role, before, stopped[role])) for role in here}
+    return {
+        each.name: parts.store.read(partial(_judged, each.name, before, stopped[each.name])) for each in here
+    }
 
 
-def _judged(role: Role, before: int, stopped: str, connection: Connection) -> Judged:
-    ended = outcomes.since(connection, before, role)
-    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, role), stopped)
+def _judged(name: str, before: int, stopped: str, connection: Connection) -> Judged:
+    ended = outcomes.since(connection, before, name)
+    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
 
 
-async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[Role, str]:
+async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
     """Why each judge made no more: what stopped it, or that its money is spent; "" where nothing is left."""
-    why = dict.fromkeys(roles, "")
-    if not roles:
+    why = {each.name: "" for each in judges}
+    if not judges:
         return why
     try:
-        for role in roles:
+        for name in why:
             try:
-                while await parts.judge_stage.step(role):
+                while await parts.judge_stage.step(name):
                     pass
             except FatalError as error:
-                why[role] = str(error)
+                why[name] = str(error)
             else:
-                why[role] = await asyncio.to_thread(parts.judge_stage.shortage, role)
+                why[name] = await asyncio.to_thread(parts.judge_stage.shortage, name)
     finally:
         await parts.close_judges()  # their connections belong to the loop that ends here
     return why
@@ -102,22 +106,22 @@ async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[Role, str]:
 
 def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
     """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
-    many judgements by role. Each time it is asked once more: what was opened and waits is not opened twice.
+    many judgements by judge. Each time it is asked once more: what was opened and waits is not opened twice.
     """
-    return {role.value: _reopened(parts, role, actor) for role in Role if role in parts.roles}
+    return {each.name: _reopened(parts, each, actor) for each in parts.named}
 
 
-def _reopened(parts: Wiring, role: Role, actor: str) -> int:
-    version, total, after = parts.versions[role], 0, 0
+def _reopened(parts: Wiring, judge: NamedJudge, actor: str) -> int:
+    total, after = 0, 0
     while True:
         now = parts.clock.now()
-        page = partial(outcomes.reopen, role=role, version=version, after=after, now=now)
+        page = partial(outcomes.reopen, judge=judge, after=after, now=now)
         new, last = parts.store.write(page)
         total += new
         if last is None:
             break
         after = last
-    total += parts.store.write(partial(outcomes.reopen_failed, role=role))
+    total += parts.store.write(partial(outcomes.reopen_failed, judge=judge.name))
     if total:
         parts.store.write(
             lambda c: ledger.append(
@@ -125,9 +129,9 @@ def _reopened(parts: Wiring, role: Role, actor: str) -> int:
                 at=parts.clock.now(),
                 actor=actor,
                 action="judgements_reopened",
-                subject=role.value,
+                subject=judge.name,
                 reason="rlaifd judge --reopen",
-                detail={"judgements": total, "version": version},
+                detail={"judgements": total, "version": judge.version},
             )
         )
     return total
@@ -148,7 +152,7 @@ def accept(parts: Wiring, source: str, *, actor: str) -> None:
 @dataclass(frozen=True, slots=True)
 class Curated:
     """What curating came to: preferences that are stored, what was sampled, and what waits: why nothing more
-    is sampled, and by role how many judgements are open and one of their errors.
+    is sampled, and by judge how many judgements are open and one of their errors.
     """
 
     preferences: int
@@ -265,6 +269,11 @@ def _read(file: Path) -> snapshots.Snapshot | answers.Answers | prompted.Prompts
         raise UsageError(str(error)) from None
 
 
+def _judged_for_gate(parts: Wiring) -> bool:
+    """Whether a judge of the gate's ended anything."""
+    return any(each.ended for each in judge(parts, Role.GATE).values())
+
+
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
     """Takes one adapter, or every undecided one, through the gate; answers the decisions."""
     if adapter is not None:
@@ -280,11 +289,9 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
             if advance.did == "reconsidered":
                 break
         elif advance.did == "sampled":
-            judge(parts, (Role.GATE,))
-        elif advance.did == "waiting":
-            gate = judge(parts, (Role.GATE,)).get(Role.GATE.value)
-            if gate is None or not gate.ended:
-                break
+            judge(parts, Role.GATE)
+        elif advance.did == "waiting" and not _judged_for_gate(parts):
+            break
     return list(decided.values())
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import Judge, Source
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.secret import api_key
-from daemon.config.settings import JsonlConfig, JudgeConfig, SourceConfig
+from daemon.config.settings import JsonlConfig, SourceConfig
 from daemon.service.instance import identity
-from policies.records import Role, digest
+from policies.records import digest
 
 
 def source_of(source: SourceConfig, *, state_dir: Path) -> Source:
@@ -28,13 +29,13 @@ def source_of(source: SourceConfig, *, state_dir: Path) -> Source:
     return KafkaSource(name=source.name, options=replace(options, group_instance_id=member))
 
 
-def judge_of(role: Role, judge: JudgeConfig) -> Judge:
-    """The client of a judge. Raises ConfigError where its key cannot be read."""
+def judge_of(name: str, judge: ChatJudgeConfig) -> Judge:
+    """The client of a chat model. Raises ConfigError where its key cannot be read."""
     arguments: dict[str, Any] = {
-        "name": role.value,
+        "name": name,
         "family": judge.family,
         "model": judge.model,
-        "api_key": api_key(role, judge),
+        "api_key": api_key(name, judge),
         "base_url": judge.base_url,
         "deadline_s": judge.deadline_s,
         "structured": judge.structured,

@@ -169,3 +169,20 @@ def _choice(letter: Letter, *, swapped: bool) -> Choice:
     if letter == "tie":
         return "tie"
     return "a" if (letter == "A") != swapped else "b"
+
+
+def rewarded(reward: float, *, by: str) -> Scored:
+    """One verdict from a reward model's reward of an answer. `by` names the model's release."""
+    return Scored(value=reward, critique=f"reward model {by}")
+
+
+def by_rewards(a: float, b: float, *, by: str) -> Preferred:
+    """One verdict from a reward model's rewards of two answers: the higher is preferred.
+
+    The order in which they are shown changes neither, so there is no flip. Confidence is the probability that
+    the preferred one is better, by the scale on which rewards are calibrated: a difference of two points is
+    odds of e.
+    """
+    choice: Choice = "tie" if a == b else "a" if a > b else "b"
+    confidence = 1 / (1 + math.exp(-abs(a - b) / 2))
+    return Preferred(choice, confidence, False, {"reward": [a, b]}, f"reward model {by}")

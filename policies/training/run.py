@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from policies import durable
 from policies.training import lesson as lessons
 from policies.training import together
-from policies.training.durable import write_whole
 from policies.training.engines.engine import Lesson, Run
 from policies.training.engines.registry import engine_of
 from policies.training.errors import JobError
@@ -35,7 +35,7 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
         if plan.refusal:
             raise JobError(plan.refusal)
         if here().leads:
-            write_whole(job.out / PLAN, plan)
+            durable.write(job.out / PLAN, plan.model_dump_json().encode())
         reporter.report("planned", note=str(plan))
         try:
             return _train(job, plan, lesson, reporter, stopping)

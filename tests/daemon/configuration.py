@@ -14,9 +14,12 @@ policy:
   family: llama
   base_model: base
 judges:
-  small: {type: openai, model: small-judge, family: gpt, base_url: "http://127.0.0.1:1/v1", api_key: k}
-  large: {type: openai, model: large-judge, family: gpt, base_url: "http://127.0.0.1:1/v1", api_key: k}
-  gate: {type: openai, model: gate-judge, family: claude, base_url: "http://127.0.0.1:1/v1", api_key: k}
+  small: {role: small, type: openai, model: small-judge, family: gpt,
+          base_url: "http://127.0.0.1:1/v1", api_key: k}
+  large: {role: large, type: openai, model: large-judge, family: gpt,
+          base_url: "http://127.0.0.1:1/v1", api_key: k}
+  gate: {role: gate, type: openai, model: gate-judge, family: claude,
+         base_url: "http://127.0.0.1:1/v1", api_key: k}
 rollout: {file: rollout.yaml, directory: serving}
 web: {port: 0}
 ...

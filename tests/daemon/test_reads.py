@@ -91,6 +91,7 @@ def _open(role: str, of: dict[str, Any]) -> dict[str, Any]:
     return {
         **of,
         **fixed,
+        "judge": role,
         "role": role,
         "key": f"{role}:{of['trace_id']}",
         "error": "",

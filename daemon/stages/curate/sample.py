@@ -25,8 +25,10 @@ from daemon.store.judgements import Wanted, request
 from daemon.store.labels import PUT_TO_PEOPLE
 from daemon.store.store import Store
 from policies.curation import review_pairs
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, digest
+from policies.states import PromptOutcome
 
 log = get("sampling")
 
@@ -95,7 +97,7 @@ class Generation:
 class Sampling:
     """Samples answers to prompts that lack them, and asks for their judgements.
 
-    `roles` are the configured judges. `totals` is what this object sampled.
+    `judges` are the configured ones. `totals` is what this object sampled.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Sampling:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        roles: frozenset[Role],
+        judges: Sequence[NamedJudge],
         halts: Halts,
         generation: Generation,
         batching: Batching,
@@ -114,7 +116,8 @@ class Sampling:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._roles = roles
+        self._scoring = of_roles(judges, Role.SMALL)
+        self._comparing = of_roles(judges, Role.LARGE, Role.GATE)
         self._halts = halts
         self._generation = generation
         self._batching = batching
@@ -133,7 +136,11 @@ class Sampling:
             return 0
         batch = self._sampled(prompts)
         self.totals += batch
-        outcomes = (("answered", batch.prompts), ("refused", batch.refused), ("set_aside", batch.set_aside))
+        outcomes = (
+            (PromptOutcome.ANSWERED, batch.prompts),
+            (PromptOutcome.REFUSED, batch.refused),
+            (PromptOutcome.SET_ASIDE, batch.set_aside),
+        )
         for outcome, number in outcomes:
             self._metrics.sampling_prompts.labels(outcome).inc(number)
         return batch.did
@@ -224,7 +231,8 @@ class Sampling:
         for prompt in prompts:
             answers = found[prompt.trace_id]
             wanted += [
-                Wanted(Role.SMALL, "score", "curate", prompt.trace_id, answer.id)
+                Wanted(judge, "score", "curate", prompt.trace_id, answer.id)
+                for judge in self._scoring
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
             ]
@@ -237,10 +245,9 @@ class Sampling:
         limit = self._spec.judging.review_pairs
         pairs, probability = review_pairs(texts, salt=prompt.event_id, limit=limit)
         return [
-            Wanted(role, "pair", "audit", prompt.trace_id, a, b, probability=probability)
+            Wanted(judge, "pair", "audit", prompt.trace_id, a, b, probability=probability)
             for a, b in pairs
-            for role in (Role.LARGE, Role.GATE)
-            if role in self._roles
+            for judge in self._comparing
         ]
 
 

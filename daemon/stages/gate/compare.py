@@ -15,6 +15,7 @@ from daemon.store.candidates import Prompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.store import Store
 from policies.records import digest
+from policies.states import PromptOutcome
 from policies.training.jobs import CompareResult
 
 
@@ -51,7 +52,7 @@ class Comparing:
         except DiesOnAnythingError as error:
             return CompareResult(state="failed", reason=str(error))
         if tried.set_aside is not None:
-            self._metrics.sampling_prompts.labels("set_aside").inc()
+            self._metrics.sampling_prompts.labels(PromptOutcome.SET_ASIDE).inc()
         if tried.result is None:
             died = CompareResult(state="failed", reason="the process that compares the policies died")
             return None if suspects else died
@@ -73,8 +74,8 @@ class Comparing:
         return work
 
     def _count(self, result: CompareResult, prompts: int) -> None:
-        for origin, answers in (("candidate", result.candidate), ("stable", result.stable)):
+        for origin, answers in (("challenger", result.candidate), ("stable", result.stable)):
             found = [answer.cut for answer in answers if answer is not None]
             self._metrics.answered(origin, whole=found.count(False), cut=found.count(True))
-        self._metrics.sampling_prompts.labels("refused").inc(len(result.refused))
-        self._metrics.sampling_prompts.labels("answered").inc(prompts - len(result.refused))
+        self._metrics.sampling_prompts.labels(PromptOutcome.REFUSED).inc(len(result.refused))
+        self._metrics.sampling_prompts.labels(PromptOutcome.ANSWERED).inc(prompts - len(result.refused))

@@ -10,17 +10,21 @@ from collections import Counter, deque
 from connectors.base import Partition, Record, Source
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError, DecodeError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from daemon import log
 from daemon.clock import Clock
 from daemon.errors import SourceStoppedError
-from daemon.metrics.registry import Metrics
+from daemon.metrics.registry import JOINED_OUTCOMES, Metrics
 from daemon.stages.ingest.bad_rows import store_isolated
+from daemon.stages.ingest.joining import Joining
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
+from policies.agentversion import Rule
 from policies.policy import Splits
 from policies.records import Trace
+from policies.spans import JoinRule
+from policies.states import RecordOutcome
 from policies.unknowns import Unknowns
 
 MAX_BODY = 10 << 20
@@ -48,11 +52,14 @@ class Ingest:
         batch_records: int = 500,
         batch_s: float = 0.1,
         dead_letter_ratio: float = 0.05,
+        join_rule: JoinRule | None = None,
+        versions: Rule = "auto",
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
         self._batch_records, self._batch_s = batch_records, batch_s
         self._unknowns = Unknowns(dead_letter_ratio)
+        self._versions: Rule = versions
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
@@ -68,7 +75,11 @@ class Ingest:
         self._lag_at = float("-inf")
         self._lag: dict[Partition, int] = {}
         self._log = log.get("ingest").bind(source=source.name)
+        self._joining = Joining(
+            source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions
+        )
         self.totals = Counts()
+        self.joined = Counts()
 
     def start(self) -> None:
         """Starts the source at the store's positions, once. `step` does it where nobody did."""
@@ -99,9 +110,14 @@ class Ingest:
         done = len(self._pending)
         if self._pending:
             self._flush()
+        self._join()
         self._refresh_lag()
         self._go_on_or_raise()
         return done
+
+    def join_rest(self) -> None:
+        """Joins what is open as if nothing more came."""
+        self._join(at_once=True)
 
     def close(self) -> None:
         """Stops the source. What was received and not stored is read again by the next start."""
@@ -151,11 +167,12 @@ class Ingest:
             digest = hashlib.sha256(body).hexdigest()
             fault = f"{len(body)} bytes are more than {MAX_BODY}; the head is kept; sha256 {digest}"
             body = body[:HEAD]
-        outcomes: list[Event] = (
+        outcomes: list[Found] = (
             self._decoders.decode(
                 record.value,
                 source=self._source.name,
                 timestamp=self._clock.now() if record.timestamp is None else record.timestamp,
+                content_type=record.content_type,
             )
             if fault is None
             else [DecodeError(fault)]
@@ -199,6 +216,7 @@ class Ingest:
             arrivals=self._pending,
             splits=self._splits,
             now=self._clock.now(),
+            versions=self._versions,
         )
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
@@ -207,15 +225,25 @@ class Ingest:
             self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
             self._standing = None
 
+    def _join(self, *, at_once: bool = False) -> None:
+        """Traces of parts count beside the events that they come from."""
+        counts = self._joining.step(at_once=at_once)
+        told = (counts.stored, counts.duplicates, counts.revisions)
+        for outcome, count in zip(JOINED_OUTCOMES, told, strict=True):
+            self._metrics.traces_joined.labels(self._source.name, outcome).inc(count)
+        self.joined += counts
+
     def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:
         self.totals += counts
         records, name = self._metrics.records, self._source.name
         for outcome, count in (
-            ("stored", counts.stored),
-            ("duplicate", counts.duplicates),
-            ("revision", counts.revisions),
-            ("dead_letter", counts.dead_letters),
-            ("skipped", counts.skipped),
+            (RecordOutcome.STORED, counts.stored),
+            (RecordOutcome.DUPLICATE, counts.duplicates),
+            (RecordOutcome.REVISION, counts.revisions),
+            (RecordOutcome.DEAD_LETTER, counts.dead_letters),
+            (RecordOutcome.SKIPPED, counts.skipped),
+            (RecordOutcome.FEEDBACK, counts.feedback),
+            (RecordOutcome.SPAN, counts.spans),
         ):
             records.labels(name, outcome).inc(count)
         events = [event for arrival in arrivals for event in arrival.outcomes]

@@ -80,7 +80,7 @@ class Follower:
                 self._metrics.training_figure.labels(name).set(figures[name])
         elif progress.event == "guard":
             self._metrics.training_kl.set(figures["kl_sequence"])
-            self._metrics.entropy.labels("candidate").set(figures["entropy"])
+            self._metrics.entropy.labels("challenger").set(figures["entropy"])
 
     def _planned(self) -> Plan:
         """Takes up what the child has decided."""

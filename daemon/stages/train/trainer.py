@@ -40,9 +40,11 @@ from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run
 from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
+from policies.states import HaltSource
 from policies.training.jobs import JOBS, Job, TrainJob, TrainResult
 from policies.training.layout import JOB
 from policies.training.planning.plan import Plan
@@ -53,12 +55,10 @@ log = get("trainer")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What every run is given alike. `judged`: there is a large judge, who may score what a policy answers on
-    the way.
-    """
+    """What every run is given alike. `judges`: who may score what a policy answers on the way."""
 
     seed: int = 0
-    judged: bool = False
+    judges: tuple[NamedJudge, ...] = ()
 
 
 class Trainer:
@@ -307,7 +307,7 @@ class Trainer:
             lock=self._state_dir / self._training.lock,
             turn=self._state_dir / TURN,
             turns=self._training.turns,
-            judged=self._given.judged,
+            judged=bool(self._given.judges),
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:
@@ -321,7 +321,12 @@ class Trainer:
 
     def _run(self, job: TrainJob, run: str, actor: str, on_plan: Callable[[Plan], None] | None) -> RunOutcome:
         soundings = Soundings(
-            run, self._directory(run), store=self._store, metrics=self._metrics, clock=self._clock
+            run,
+            self._directory(run),
+            store=self._store,
+            metrics=self._metrics,
+            clock=self._clock,
+            judges=self._given.judges,
         )
         follower = self._follower(run, soundings, on_plan)
         self._child = self._start(job, stall_s=self._training.stall_s, on_progress=follower.follow)
@@ -345,7 +350,7 @@ class Trainer:
             self._latch.halt(
                 Scope.TRAINING,
                 reason=f"run {run}: {result.reason}",
-                source="guard",
+                source=HaltSource.GUARD,
                 actor="training",
                 fingerprint=f"run:{run}",
             )

@@ -15,7 +15,11 @@ TASK = Task("p", (Message(role="user", content="question"),), "one", "two")
 @pytest.mark.parametrize("planted", ["link", "file", "nothing"])
 def test_an_export_is_for_its_owner_and_follows_no_link(tmp_path: Path, planted: str) -> None:
     """Customers' words are in it; what lies at the temporary name is not written over."""
-    victim, path, temporary = tmp_path / "victim", tmp_path / "tasks.jsonl", tmp_path / ".tasks.jsonl.new"
+    victim, path, temporary = (
+        tmp_path / "victim",
+        tmp_path / "tasks.jsonl",
+        tmp_path / ".tasks.jsonl.00000000.new",
+    )
     victim.write_text("precious")
     if planted == "link":
         temporary.symlink_to(victim)

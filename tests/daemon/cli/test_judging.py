@@ -15,12 +15,14 @@ from daemon.store.outcomes import TRACE
 from daemon.store.tables import CandidateRow, JudgementRow, LedgerRow, TraceRow, VerdictRow
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
+from policies.judging.judges import NamedJudge
 from policies.records import Role, Split
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import Within, add_trace, at_once, put, rows
+from tests.judges import LARGE, SMALL
 from tests.servers.provider import Provider, Reply, completion, refusal
 
-WANTED: tuple[tuple[Role, Purpose], ...] = ((Role.SMALL, "traffic"), (Role.LARGE, "audit"))
+WANTED: tuple[tuple[NamedJudge, Purpose], ...] = ((SMALL, "traffic"), (LARGE, "audit"))
 PRICED = "price: {input_per_million: 1000, output_per_million: 1000}"
 
 
@@ -49,9 +51,9 @@ def seed(parts: Wiring, answers: int) -> None:
 
     at_once(parts.store, add)
     wanted = [
-        Wanted(role, "score", purpose, row.trace_id, row.id)
+        Wanted(judge, "score", purpose, row.trace_id, row.id)
         for row in rows(parts.store, CandidateRow)
-        for role, purpose in WANTED
+        for judge, purpose in WANTED
     ]
     parts.store.write(lambda c: judgements.request(c, wanted, 0.0))
 
@@ -163,9 +165,10 @@ def test_what_the_code_gave_up_is_opened_and_a_gates_comparison_is_not(
     """A newer version of the code may not fail on it; an attempt at the gate is opened anew as a whole."""
     parts = parts_of(tmp_path, provider)
     seed(parts, 1)
-    by_hand.judge(parts, (Role.SMALL,))
+    by_hand.judge(parts, Role.SMALL)
     done = rows(parts.store, JudgementRow)[0]
-    columns = {"role": "small", "kind": "score", "trace_id": done.trace_id, "candidate_id": done.candidate_id}
+    of = {"trace_id": done.trace_id, "candidate_id": done.candidate_id}
+    columns = {"judge": "small", "role": "small", "kind": "score", **of}
     for purpose in ("curate", "gate"):
         put(
             parts.store, JudgementRow, key=purpose, purpose=purpose, state="failed", created_at=0.0, **columns

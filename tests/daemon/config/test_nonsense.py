@@ -91,6 +91,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "judges.small.deadline_s": (between(0.01, 300), "shorter gives up sooner, and shows as timeouts"),
     "judges.small.attempts": (between(1, 100), "fewer puts back sooner"),
     "judges.small.temperature": (between(0, 2), "another judge"),
+    "judges.small.pessimism": (between(0, 10), "another judge"),
     "judges.small.structured": (switch, "another judge"),
     "judges.small.logprobs": (switch, "another judge"),
     "policy.name": (text, "any name"),
@@ -142,7 +143,8 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "training.memory_gb": (between(0.01), "what does not fit is refused with the figures"),
     "training.threads": (between(1, 4096), "slower"),
     "training.stall_s": (between(0.1), "a child is killed sooner, which is told"),
-    "rollout.directory": (text, "any directory"),
+    "targets.0.path": (text, "any directory"),
+    "targets.*.name": (text, "any name"),
     "rollout.auto_promote": (switch, "people promote then"),
     "rollout.lead": (switch, "SQLite without a leader is refused at the start"),
     "web.port": (between(0, 65535), "any port"),
@@ -172,7 +174,7 @@ def harmless(name: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    "section", ["sources", "judges", "policy", "training", "rollout", "web", "stages", "others"]
+    "section", ["sources", "judges", "policy", "training", "rollout", "targets", "web", "stages", "others"]
 )
 def test_nonsense_is_refused_or_told_by_its_key_or_harmless(tmp_path: Path, section: str) -> None:
     """Every key of the schema with every nonsense value, one at a time: a line that names the key refuses
@@ -180,7 +182,7 @@ def test_nonsense_is_refused_or_told_by_its_key_or_harmless(tmp_path: Path, sect
     a further recipe are those of the first: of these each has some of the values.
     """
     write(tmp_path)
-    heads = ("sources", "judges", "policy", "training", "rollout", "web", "stages")
+    heads = ("sources", "judges", "policy", "training", "rollout", "targets", "web", "stages")
     keys = [
         key
         for key in nonsense.every_key()

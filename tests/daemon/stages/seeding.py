@@ -165,6 +165,7 @@ def _verdicts(connection: Connection, verdicts: Sequence[dict[str, Any]]) -> lis
     judged = [
         {
             **{name: each[name] for name in SHARED},
+            "judge": each.get("judge", each["role"]),
             "key": f"test:{known + number}",
             "state": "done",
             "attempts": 1,
@@ -188,7 +189,7 @@ def _verdict_row(said: dict[str, Any], judgement_id: int) -> dict[str, Any]:
     return {
         **{name: said[name] for name in SHARED},
         "judgement_id": judgement_id,
-        "judge": said["role"],
+        "judge": said.get("judge", said["role"]),
         "family": "other",
         "version": said.get("version", "v1"),
         "adapter": "",
@@ -236,7 +237,7 @@ def _judge(connection: Connection, opinion: Opinion, limit: int | None) -> int:
         said = opinion(Asked(each.role, each.kind, each.purpose, shown))
         ended["failed" if said is None else "done"].append(each.id)
         if said is not None:
-            shared = {name: getattr(each, name) for name in SHARED}
+            shared = {name: getattr(each, name) for name in ("judge", *SHARED)}
             verdicts.append(_verdict_row({**shared, "created_at": 0.0, **said}, each.id))
     for state, done in ended.items():
         connection.execute(update(judgement).where(judgement.c.id.in_(done)).values(state=state))

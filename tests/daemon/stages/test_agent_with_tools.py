@@ -23,6 +23,7 @@ from policies.records import Message, Role, Sampled, ToolCall, Trace, text_of
 from policies.snapshot import Pair
 from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.seeding import Asked, judge, rows, spec
+from tests.judges import SMALL
 
 TAU = Path(__file__).resolve().parents[4] / "shared" / "data" / "tau_airline" / "gpt-4o-airline.json.gz"
 TOOL = {"name": "find", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
@@ -99,7 +100,7 @@ def frozen(store: Store, traces: Sequence[Trace], directory: Path) -> tuple[Pair
     arrival = Arrival(Partition("t", 0), 0, 1, b"", tuple(traces))
     store.write(lambda c: store_batch(c, source="agent", arrivals=[arrival], splits=POLICY.splits, now=1.0))
     clock = FakeClock()
-    assert Plan(store=store, clock=clock, rule=POLICY.judging, roles={Role.SMALL}).step() == len(traces)
+    assert Plan(store=store, clock=clock, rule=POLICY.judging, judges=[SMALL]).step() == len(traces)
     stage = curate_of(store, answers, policy=POLICY, roles=frozenset({Role.SMALL}), clock=clock)
     assert stage.sample(at_once=True) == len(traces)
     judge(store, speaks)

@@ -34,11 +34,11 @@ from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.gate.world import NAME, FakeComparer
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import ROLES, add_adapter, by_length, judge, sampled
+from tests.judges import BENCH
 
-ASKS = Asks(min_preferences=64, min_new=None, judges=ROLES)
+ASKS = Asks(min_preferences=64, min_new=None, judges=BENCH)
 LOGGED = 10
 """Words of a logged answer; a sampled one has 1, 4 or 7: the judges tell any two apart."""
-VERSIONS = dict.fromkeys(ROLES, "v1")
 
 
 def spec(splits: Splits | None = None, review_pairs: int = 4) -> PolicySpec:
@@ -93,7 +93,7 @@ class Deployment:
             splits=self.policy.splits,
         )
         self.fed = until
-        Plan(store=self.store, clock=self.clock, rule=self.policy.judging, roles=ROLES).step()
+        Plan(store=self.store, clock=self.clock, rule=self.policy.judging, judges=BENCH).step()
         curate = curate_of(self.store, sample, policy=self.policy, clock=self.clock)
         while curate.step() + judge(self.store, by_length):
             pass
@@ -102,7 +102,7 @@ class Deployment:
         return forecast(self.store.read(self.stock), self.policy, ASKS)
 
     def stock(self, connection: Connection) -> Stock:
-        people = reviewed(connection, VERSIONS, min_gap=self.policy.curation.min_margin)
+        people = reviewed(connection, BENCH, min_gap=self.policy.curation.min_margin)
         return stock(connection, self.policy, people, min_preferences=ASKS.min_preferences, now=0.0)
 
     def missing(self) -> dict[str, int]:
@@ -123,7 +123,7 @@ class Deployment:
             clock=self.clock,
             metrics=(metrics := Metrics()),
             spec=self.policy,
-            versions=VERSIONS,
+            judges=BENCH,
             comparing=Comparing(
                 store=self.store, clock=self.clock, metrics=metrics, compare=FakeComparer(), seed=0
             ),

@@ -22,7 +22,7 @@ from daemon.store.tables import (
     VerdictRow,
 )
 from daemon.store.tally import Given, Tally
-from policies.records import Role, Split
+from policies.records import Split
 from tests.daemon.stages.seeding import (
     Within,
     add_label,
@@ -35,7 +35,16 @@ from tests.daemon.stages.seeding import (
     rows,
     table,
 )
+from tests.judges import GATE, SMALL
 
+BY_ROLE = (
+    "DROP INDEX ix_judgement_queue",
+    "DROP INDEX ix_verdict_newest",
+    "ALTER TABLE judgement DROP COLUMN judge",
+    "CREATE INDEX ix_judgement_queue ON judgement (state, role, not_before, id)",
+    "CREATE INDEX ix_verdict_newest ON verdict (role, kind, created_at)",
+)
+"""What makes judgements those of roles again."""
 COUNTED = (TraceRow, DeadLetterRow, LabelRow, PreferenceRow, JudgementRow, VerdictRow)
 
 
@@ -45,15 +54,17 @@ def counted(store: Store) -> Tally:
     for row in COUNTED:
         if number := len(rows(store, row)):
             found.rows[str(row.__tablename__)] = number
-    for (role, state), number in Counter(
-        (each.role, each.state) for each in rows(store, JudgementRow)
+    for (judge, state), number in Counter(
+        (each.judge, each.state) for each in rows(store, JudgementRow)
     ).items():
-        found.judgements.setdefault(role, {})[state] = number
+        found.judgements.setdefault(judge, {})[state] = number
     for each in rows(store, VerdictRow):
         one = Given(
             1, each.abstention is not None, each.reward is not None, each.reward or 0.0, each.created_at
         )
-        found.verdicts[each.role, each.version] = found.verdicts.get((each.role, each.version), Given()) + one
+        found.verdicts[each.judge, each.version] = (
+            found.verdicts.get((each.judge, each.version), Given()) + one
+        )
     return found
 
 
@@ -96,7 +107,7 @@ def test_the_counts_are_those_of_the_rows(store: Store) -> None:
 def test_what_becomes_of_rows_is_counted(store: Store) -> None:
     """Judgements that end and are opened again, a label that is changed, verdicts and traces that go."""
     at_once(store, fill)
-    wanted = [Wanted(Role.SMALL, "score", "traffic", 1, 1), Wanted(Role.GATE, "score", "traffic", 1, 1)]
+    wanted = [Wanted(SMALL, "score", "traffic", 1, 1), Wanted(GATE, "score", "traffic", 1, 1)]
     assert store.write(lambda c: request(c, wanted, 1.0)) == 2
     assert store.write(lambda c: request(c, wanted, 2.0)) == 0
     assert store.read(tally.read).open() == {"small": 1, "gate": 1} == counted(store).open()
@@ -195,10 +206,11 @@ def _undo(store: Store) -> list[str]:
             f"DROP FUNCTION {name} CASCADE" for name in store.read(lambda c: c.scalars(text(named)).all())
         ]
     assert len(drops) == 14
-    return [*drops, "DROP TABLE tally"]
+    return [*drops, "DROP TABLE tally", *BY_ROLE]
 
 
 def _revise(connection: Connection) -> None:
-    """The revision by itself: those after it have been made."""
+    """The revisions that keep counts by themselves: those between them have been made."""
     with Operations.context(MigrationContext.configure(connection)):
-        import_module("daemon.store.migrations.versions.0009_tallies_and_names").upgrade()
+        for revision in ("0009_tallies_and_names", "0016_judges_by_name"):
+            import_module(f"daemon.store.migrations.versions.{revision}").upgrade()

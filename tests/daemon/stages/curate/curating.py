@@ -22,6 +22,7 @@ from tests.daemon.stages.seeding import (
     rows,
     sampled,
 )
+from tests.judges import all_of
 
 
 @dataclass
@@ -61,7 +62,7 @@ def curate_of(
         clock=clock,
         metrics=metrics,
         spec=policy,
-        roles=roles,
+        judges=all_of(roles),
         halts=halts or FakeHalts(),
         generation=Generation(sample),
         batching=batching or Batching(least=1),

@@ -336,7 +336,7 @@ def test_an_export_is_for_its_owner_and_follows_no_link(small: Review, tmp_path:
     """Customers' words are in it; what lies at the temporary name is not written over."""
     victim, path = tmp_path / "victim", tmp_path / "tasks.jsonl"
     victim.write_text("precious")
-    (tmp_path / ".tasks.jsonl.new").symlink_to(victim)
+    (tmp_path / ".tasks.jsonl.00000000.new").symlink_to(victim)
     assert small.export(path) == PROMPTS
     assert victim.read_text() == "precious"
     assert path.stat().st_mode & 0o777 == 0o600

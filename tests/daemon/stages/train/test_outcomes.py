@@ -12,6 +12,7 @@ from daemon.stages.train.trainer import Trainer
 from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from policies.recipes import DpoRecipe
+from policies.rollout import Assignment
 from policies.training.jobs import TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS
 from policies.training.planning.plan import Plan
@@ -34,7 +35,7 @@ def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
     assert bench.actions() == ["training started", "training done"]
     assert bench.value("training_runs_total", result="done") == 1
     assert bench.value("training_loss") == 0.25
-    assert bench.value("policy_entropy_nats", slot="candidate") == 0.5
+    assert bench.value("policy_entropy_nats", slot="challenger") == 0.5
     assert bench.value("training_active") == 0
 
 
@@ -64,7 +65,7 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
 
     def promote(connection: Any) -> None:
         rollouts.advance(
-            connection, after=rollouts.InForce(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
+            connection, after=Assignment(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
         )
 
     bench.store.write(promote)
@@ -102,7 +103,7 @@ def test_the_reference_is_the_recipes(bench: Bench) -> None:
     assert asked() == [(False, "start")] * 6
     bench.store.write(
         lambda c: rollouts.advance(
-            c, after=rollouts.InForce(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
+            c, after=Assignment(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
         )
     )
     assert asked() == [
