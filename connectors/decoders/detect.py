@@ -65,6 +65,8 @@ class Decoders:
         self._decoders = [decoders[name] for name in chosen if name in decoders]
         mine = [formats[name] for name in chosen if name in formats]
         self._json = Json(mine, auto=auto) if mine else None
+        self.names = [each.name for each in (*self._decoders, *mine)]
+        """In the order in which they are asked."""
 
     def decode(
         self, value: bytes | None, *, source: str, timestamp: float | None, content_type: str | None = None

@@ -79,6 +79,8 @@ class JsonlConfig(Configured):
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
+    mapping: Path | None = None
+    """A file that says where in the log's own JSON the fields are (`connectors.decoders.mapping`)."""
     agent_version: Rule = "auto"
     """By what versions of the agent are told apart (`policies.agentversion`)."""
     poll_s: Often = 0.5
@@ -93,6 +95,7 @@ class KafkaConfig(Configured):
     topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
+    mapping: Path | None = None
     agent_version: Rule = "auto"
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from connectors.decoders.detect import Decoders
+from connectors.decoders.detect import configured
 from connectors.errors import FatalError
 from daemon.errors import RefusedError, UsageError
 from daemon.stages.curate.sample import Batch
@@ -38,9 +38,10 @@ from policies.training.planning.plan import Plan
 
 def ingest(parts: Wiring, file: Path) -> Counts:
     """Stores one file through the first source's decoder."""
+    first = parts.settings.sources[0]
     return ingest_file(
         file,
-        decoders=Decoders(parts.settings.sources[0].decoder),
+        decoders=configured(first.decoder, first.mapping),
         store=parts.store,
         metrics=parts.metrics,
         clock=parts.clock,

@@ -42,14 +42,14 @@ class Wiring(Foundations):
 
     def ingest(self, source: SourceConfig) -> "Ingest":
         """The ingest stage of one configured source."""
-        from connectors.decoders.detect import Decoders
+        from connectors.decoders.detect import configured
         from daemon.stages.ingest.ingest import Ingest
         from daemon.wiring.outside import source_of
 
         stages = self.settings.stages
         return Ingest(
             source=source_of(source, state_dir=self.settings.state_dir),
-            decoders=Decoders(source.decoder),
+            decoders=configured(source.decoder, source.mapping),
             store=self.store,
             metrics=self.metrics,
             clock=self.clock,
