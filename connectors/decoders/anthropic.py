@@ -7,7 +7,7 @@ the record's (`ts`, `timestamp` or `created_at`), else the transport's. What the
 search, code) is named by its block's type and makes the answer `unshown`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from connectors.decoders import anthropic_stream, exchange
@@ -134,7 +134,7 @@ def turns_of(message: Any) -> Iterator[Any]:
             yield {**message, "content": said}
 
 
-def _assistant(content: Sequence[Any] | str) -> dict[str, Any]:
+def _assistant(content: list[Any] | str) -> dict[str, Any]:
     """The assistant's turn. Texts that follow each other are one: citations cut it in pieces."""
     if isinstance(content, str):
         return {"role": "assistant", "content": content}

@@ -65,7 +65,7 @@ class Decoders:
         self._decoders = [decoders[name] for name in chosen if name in decoders]
         mine = [formats[name] for name in chosen if name in formats]
         self._json = Json(mine, auto=auto) if mine else None
-        self.names = [each.name for each in (*self._decoders, *mine)]
+        self.names = [*(each.name for each in self._decoders), *(each.name for each in mine)]
         """In the order in which they are asked."""
 
     def decode(

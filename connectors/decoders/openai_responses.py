@@ -23,8 +23,8 @@ from policies.records import digest
 
 _ELSEWHERE = ("previous_response_id", "conversation")
 """Keys of a request, or of its response, by which the history is the provider's to know."""
-_UNDER_WAY = frozenset({"queued", "in_progress"})
-_FAILED = frozenset({"failed", "cancelled"})
+_UNDER_WAY = ("queued", "in_progress")
+_FAILED = ("failed", "cancelled")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _KIND = "response."
 
