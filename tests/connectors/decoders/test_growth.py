@@ -85,7 +85,7 @@ def test_decoding_costs_in_proportion(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", OF_FORMATS)
 def test_every_format_costs_in_proportion(shape: str) -> None:
-    """Streams, bodies, items, blocks, mappings. With tight bounds, at 1 MB: tests/soak/mutated_payloads.py."""
+    """Streams, bodies, items, blocks, mappings. At 1 MB and tightly: tests/soak/mutated_payloads.py."""
     assert _growth(OF_FORMATS[shape], 120) < FAR
 
 
