@@ -28,7 +28,7 @@ FITTED = (Split.TRAIN, Split.CALIBRATE)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelPair:
     """Two candidates of a trace that judges compare and people label. `low` < `high`, both candidate ids."""
 
     trace_id: int
@@ -62,7 +62,7 @@ class Shown:
 class Label:
     """A person's choice of a pair: a (the lower id), b or tie."""
 
-    pair: Pair
+    pair: LabelPair
     choice: str
     reason: str | None
 
@@ -76,7 +76,7 @@ class Imported:
     unchanged: int
 
 
-def pairs(connection: Connection) -> list[Pair]:
+def pairs(connection: Connection) -> list[LabelPair]:
     """Every pair of a prompt of `PUT_TO_PEOPLE` that a judge was asked to compare for the audit, once: in the
     order of the splits, then oldest trace first.
     """
@@ -91,14 +91,14 @@ def pairs(connection: Connection) -> list[Pair]:
         .order_by(*ids)
     )
     rows = sorted(connection.execute(query), key=lambda row: PUT_TO_PEOPLE.index(Split(row.split)))
-    found: dict[tuple[int, int], Pair] = {}
+    found: dict[tuple[int, int], LabelPair] = {}
     for row in rows:
         low, high = sorted((row.candidate_id, row.other_id))
-        found.setdefault((low, high), Pair(row.trace_id, low, high, row.probability))
+        found.setdefault((low, high), LabelPair(row.trace_id, low, high, row.probability))
     return list(found.values())
 
 
-def shown(connection: Connection, pair: Pair) -> Shown:
+def shown(connection: Connection, pair: LabelPair) -> Shown:
     """The pair's prompt and texts."""
     payload = connection.execute(select(TRACE.c.payload).where(TRACE.c.id == pair.trace_id)).scalar_one()
     query = select(CANDIDATE.c.id, CANDIDATE.c.text).where(CANDIDATE.c.id.in_((pair.low, pair.high)))

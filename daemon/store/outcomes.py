@@ -27,7 +27,7 @@ _AGAIN = re.compile(r":r[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedJudgements:
     """How judgements of a judge ended: with a verdict, or without one, by reason."""
 
     judged: int = 0
@@ -39,7 +39,7 @@ def newest(connection: Connection) -> int:
     return int(connection.scalar(select(func.max(VERDICT.c.id))) or 0)
 
 
-def since(connection: Connection, verdict_id: int, judge: str) -> Ended:
+def since(connection: Connection, verdict_id: int, judge: str) -> EndedJudgements:
     """What was decided after that verdict."""
     query = (
         select(VERDICT.c.abstention, func.count())
@@ -48,7 +48,7 @@ def since(connection: Connection, verdict_id: int, judge: str) -> Ended:
     )
     counts: dict[str | None, int] = dict(connection.execute(query).all())
     judged = counts.pop(None, 0)
-    return Ended(judged, {reason or "": count for reason, count in counts.items()})
+    return EndedJudgements(judged, {reason or "": count for reason, count in counts.items()})
 
 
 def put_back(connection: Connection, judge: str) -> dict[str, int]:

@@ -27,7 +27,7 @@ UNASKED = "its prompt is stored no more"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SoundingScores:
     """What became of a step's answers: scores in points by trace, how many wait, and of those that will
     have none how many there are by why.
     """
@@ -66,7 +66,7 @@ def ask(
     return judgements.request(connection, wanted, now) + _reopened(connection, list(stored.values()))
 
 
-def found(connection: Connection, *, run: str, step: int, traces: Sequence[int]) -> Found:
+def found(connection: Connection, *, run: str, step: int, traces: Sequence[int]) -> SoundingScores:
     """What there is by now of the answers to these events' prompts."""
     columns = (
         JUDGEMENT.c.trace_id,
@@ -94,7 +94,7 @@ def found(connection: Connection, *, run: str, step: int, traces: Sequence[int])
             waiting += 1
         else:
             missing[row.abstention or row.error or "no verdict"] += 1
-    return Found(scores, waiting, missing)
+    return SoundingScores(scores, waiting, missing)
 
 
 def close(connection: Connection, *, run: str, now: float) -> int:

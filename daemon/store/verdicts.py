@@ -55,7 +55,7 @@ def abstained(connection: Connection, judge: str, *, newest: int = RECENT) -> tu
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class VerdictFilter:
     """Which verdicts are shown. `event` is the id that the log gave it; `below` and `above` bound the reward.
 
     `lowest`: the worst first, of those that have a reward; else the newest first.
@@ -90,7 +90,7 @@ LOOKED_THROUGH = 10_000
 """Newest verdicts among which those wanted are looked for; an event's are found by it."""
 
 
-def found(connection: Connection, wanted: Wanted, *, limit: int) -> list[dict[str, Any]]:
+def found(connection: Connection, wanted: VerdictFilter, *, limit: int) -> list[dict[str, Any]]:
     """The verdicts with the event they are about and the answers they judge."""
     rows = [dict(row) for row in connection.execute(_wanted(wanted).limit(limit)).mappings()]
     traces = {row["trace_id"] for row in rows}
@@ -111,7 +111,7 @@ def found(connection: Connection, wanted: Wanted, *, limit: int) -> list[dict[st
     ]
 
 
-def _wanted(wanted: Wanted) -> Select[Any]:
+def _wanted(wanted: VerdictFilter) -> Select[Any]:
     table = select(*(_C[name] for name in SHOWN))
     if wanted.event is not None:
         events = select(TRACE.c.id).where(

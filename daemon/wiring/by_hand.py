@@ -33,7 +33,7 @@ from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
 from policies.selection import told
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
@@ -49,7 +49,7 @@ def ingest(parts: Wiring, file: Path) -> Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgingResult:
     """What came of one judge's judging: verdicts, abstentions by reason, what waits by reason; and what
     stopped it, or "".
     """
@@ -64,7 +64,7 @@ class Judged:
         return self.judged + sum(self.abstained.values())
 
 
-def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
+def judge(parts: Wiring, *roles: Role) -> dict[str, JudgingResult]:
     """Plans and makes every judgement that is due for judges of these roles, without one of all; answers
     what came of it by judge. A judge that is stopped
     stops no other.
@@ -80,9 +80,9 @@ def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
     }
 
 
-def _judged(name: str, before: int, stopped: str, connection: Connection) -> Judged:
+def _judged(name: str, before: int, stopped: str, connection: Connection) -> JudgingResult:
     ended = outcomes.since(connection, before, name)
-    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
+    return JudgingResult(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
 
 
 async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
@@ -179,7 +179,7 @@ def train(
     snapshot: str | None,
     actor: str,
     method: str | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
+    on_plan: Callable[[TrainingPlan], None] | None = None,
 ) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
     on one that is frozen now.

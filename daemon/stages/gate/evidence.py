@@ -12,10 +12,10 @@ from daemon.metrics.figures import figure_of
 from daemon.store import evaluations, halts, rollouts
 from daemon.store.agentevidence import agent_of
 from daemon.store.alignment import at_gate
-from daemon.store.evaluations import Arms, Cut, Evaluation
+from daemon.store.evaluations import Arms, CutAnswers, Evaluation
 from daemon.store.judgements import Wanted
 from policies.alignment import Alignment
-from policies.gate.decision import Comparison, Decision, Evidence, Result
+from policies.gate.decision import Comparison, Decision, GateEvidence, Result
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
@@ -29,11 +29,11 @@ def gather(
     judges: Sequence[NamedJudge],
     *,
     refused: str | None,
-) -> Evidence:
+) -> GateEvidence:
     """All that is known now. `judges` are the configured ones; `refused` says what does not verify."""
     known = rollouts.known(connection, evaluation.adapter)
-    cut = evaluations.cut_off(evaluation.evidence) or Cut(0, 0, 0)
-    return Evidence(
+    cut = evaluations.cut_off(evaluation.evidence) or CutAnswers(0, 0, 0)
+    return GateEvidence(
         comparisons=_comparisons(connection, evaluation.id),
         gate_judge=bool(of_roles(judges, Role.GATE)),
         answered=cut.answered,
@@ -113,7 +113,7 @@ def _result(choice: str | None, *, won: Literal["a", "b"]) -> Result:
     return "win" if choice == won else "loss"
 
 
-def summary(evidence: Evidence, decision: Decision) -> dict[str, Any]:
+def summary(evidence: GateEvidence, decision: Decision) -> dict[str, Any]:
     """What the decision saw, for people and for the gauges after a restart."""
     results: tuple[Result, ...] = ("win", "tie", "loss", "undecided")
     counts: dict[str, int] = {

@@ -10,12 +10,12 @@ from connectors.errors import (
     TransientError,
     UnreadableError,
 )
-from connectors.judges.failures import Asked, failure, failure_in_body, object_of
+from connectors.judges.failures import AskedJudge, failure, failure_in_body, object_of
 from tests.growth import growth
 
 NOW = 1_700_000_000.0
 KEY = "sk-canary-0123456789"
-ASKED = Asked("small", "POST http://judge/v1/chat/completions", (KEY,))
+ASKED = AskedJudge("small", "POST http://judge/v1/chat/completions", (KEY,))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from daemon.store.tables import (
     TraceRow,
     VerdictRow,
 )
-from daemon.store.tally import Given, Tally
+from daemon.store.tally import Tally, VerdictCount
 from policies.records import Split
 from tests.daemon.stages.seeding import (
     Within,
@@ -59,11 +59,11 @@ def counted(store: Store) -> Tally:
     ).items():
         found.judgements.setdefault(judge, {})[state] = number
     for each in rows(store, VerdictRow):
-        one = Given(
+        one = VerdictCount(
             1, each.abstention is not None, each.reward is not None, each.reward or 0.0, each.created_at
         )
         found.verdicts[each.judge, each.version] = (
-            found.verdicts.get((each.judge, each.version), Given()) + one
+            found.verdicts.get((each.judge, each.version), VerdictCount()) + one
         )
     return found
 
@@ -100,7 +100,7 @@ def test_the_counts_are_those_of_the_rows(store: Store) -> None:
         "judgement": 10,
         "verdict": 10,
     }
-    assert found.verdicts["small", "v2"] == Given(1, 1, 0, 0.0, 0.0)
+    assert found.verdicts["small", "v2"] == VerdictCount(1, 1, 0, 0.0, 0.0)
     assert found.given()["small"].mean_reward == pytest.approx((8 + 3 + 8 + 3 + 4) / 5)
 
 

@@ -168,7 +168,7 @@ def test_the_order_is_drawn_by_hash(small: Review, sqlite_store: Store) -> None:
     first = small.tasks()
     assert {task.answer_1.startswith("low") for task in first} == {True, False}
     assert small.tasks() == first
-    many = [labels.Pair(1, low, low + 1, 1.0) for low in range(2000)]
+    many = [labels.LabelPair(1, low, low + 1, 1.0) for low in range(2000)]
     assert 0.45 < sum(swapped(pair) for pair in many) / len(many) < 0.55
     assert len({pair_id(pair) for pair in many}) == len(many)
 
