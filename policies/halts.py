@@ -68,7 +68,7 @@ class HaltEvidence:
 
 
 class HaltRule(Protocol):
-    """Answers the halt that the evidence asks for, or None. Pure; raises nothing."""
+    """Returns the halt that the evidence asks for, or None. Pure; raises nothing."""
 
     @property
     def name(self) -> str: ...

@@ -201,7 +201,7 @@ class Resident:
             raise await self._failed("said what cannot be read") from None
 
     async def _failed(self, why: str) -> TransientError:
-        """Ends a child that is of no use, and lets it rest; answers what to raise. `why` "": it ended."""
+        """Ends a child that is of no use, and lets it rest; returns what to raise. `why` "": it ended."""
         code = await self._end()
         self._failures += 1
         self._rests_until = time.monotonic() + min(MAX_REST_S, MIN_REST_S * 2.0 ** (self._failures - 1))
@@ -212,7 +212,7 @@ class Resident:
         return TransientError(f"{line}{': ' if tail else ''}{tail} (log: {log_file})")
 
     async def _end(self) -> int:
-        """Ends the child and all that it started; answers its exit code, 0 where there is none."""
+        """Ends the child and all that it started; returns its exit code, 0 where there is none."""
         process, self._process = self._process, None
         if process is None:
             return 0

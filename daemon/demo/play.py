@@ -317,7 +317,7 @@ class Play:
 
 
 def main(*, seed: int, kafka: str | None, judge: str | None, directory: Path, method: Method = "dpo") -> int:
-    """The demo; answers the exit code. 0 only if everything that it is meant to show happened."""
+    """The demo; returns the exit code. 0 only if everything that it is meant to show happened."""
     screen = Screen()
     if judge and not os.environ.get("OPENAI_API_KEY"):
         screen.say("--judge needs OPENAI_API_KEY: without it, leave --judge out and the judges are simulated")

@@ -112,7 +112,7 @@ class Service:
         self._events: _EventLoop
 
     def run(self) -> int:
-        """Blocks until the end; answers the exit code. Call it once, in the main thread.
+        """Blocks until the end; returns the exit code. Call it once, in the main thread.
 
         Raises RlaifdError before anything was started when another process holds the state directory, and
         what the listener raises when its address cannot be had.
@@ -237,7 +237,7 @@ class _EventLoop:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     def join(self, timeout_s: float) -> list[str]:
-        """Waits for the loops; cancels those that take longer and answers their names."""
+        """Waits for the loops; cancels those that take longer and returns their names."""
         deadline = self._loop.time() + timeout_s
         late = []
         for name, future in self._running.items():

@@ -102,7 +102,7 @@ def store_sampled(
     now: float,
     refused: Mapping[int, str] | None = None,
 ) -> list[int]:
-    """Stores the answers of traces that have none yet and marks them; answers those traces' ids.
+    """Stores the answers of traces that have none yet and marks them; returns those traces' ids.
 
     A trace that another worker has sampled in the meantime keeps its answers. `refused` says, by trace, why
     a prompt has none.

@@ -187,7 +187,7 @@ def note(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]
 
 
 def rebase(connection: Connection, evaluation: Evaluation, *, stable: str | None, epoch: int) -> Evaluation:
-    """Sets an attempt that is still `open` against another stable adapter; answers it as it stands."""
+    """Sets an attempt that is still `open` against another stable adapter; returns it as it stands."""
     still_open = update(EVALUATION).where(_E.id == evaluation.id, _E.state == "open")
     connection.execute(still_open.values(stable=stable, epoch=epoch))
     return by_id(connection, evaluation.id) or evaluation

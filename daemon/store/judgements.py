@@ -87,7 +87,7 @@ class Unplanned:
 
 
 def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int:
-    """Puts judgements into the queue; answers how many were not there yet."""
+    """Puts judgements into the queue; returns how many were not there yet."""
     unique = {each.key: each for each in wanted}
     rows = [
         {

@@ -84,7 +84,7 @@ class Kind(Protocol):
         """How much was stored after `at` (None: ever); beyond `most` nobody counts on."""
 
     def write(self, store: Store, draft: Draft, directory: Path) -> tuple[str, Path]:
-        """Writes the file, durably; answers (id, path)."""
+        """Writes the file, durably; returns (id, path)."""
 
     def held(self, draft: Draft) -> Held:
         """What the row says it holds."""

@@ -64,7 +64,7 @@ def put_back(connection: Connection, judge: str) -> dict[str, int]:
 def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float) -> tuple[int, int | None]:
     """Asks again for a page of judgements that ended without a verdict: those on which calls were refused,
     cut off or not understood, and all of another version of the judge. What was said stays; each is asked for
-    once more. Answers how many are new, and the verdict to go on after (None: that was all).
+    once more. Returns how many are new, and the verdict to go on after (None: that was all).
 
     A gate's comparisons stay as they are: `rlaifd evaluate ADAPTER` opens another attempt. So do the
     soundings of a run, which nobody waits for any more.
@@ -95,7 +95,7 @@ def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float)
 
 
 def reopen_failed(connection: Connection, judge: str) -> int:
-    """Opens the judgements that were given up because this code failed on them; answers how many."""
+    """Opens the judgements that were given up because this code failed on them; returns how many."""
     opened = (
         update(JUDGEMENT)
         .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.judge == judge)

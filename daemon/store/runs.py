@@ -110,7 +110,7 @@ def end(
 def abandon(
     connection: Connection, *, gone: Callable[[str, int | None, float], bool], reason: str, now: float
 ) -> list[str]:
-    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids.
+    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Returns their ids.
 
     How often in a row that happened without a step between is noted, as of a run that failed: what takes its
     process along each time is not taken up for ever.

@@ -98,7 +98,7 @@ def found(connection: Connection, *, run: str, step: int, traces: Sequence[int])
 
 
 def close(connection: Connection, *, run: str, now: float) -> int:
-    """Gives up what is still to be judged of a run: nobody waits for it. Answers how many that were."""
+    """Gives up what is still to be judged of a run: nobody waits for it. Returns how many that were."""
     mine = select(CANDIDATE.c.id).where(CANDIDATE.c.batch == run, CANDIDATE.c.origin == Origin.SOUNDED.value)
     over = update(JUDGEMENT).where(
         JUDGEMENT.c.candidate_id.in_(mine), JUDGEMENT.c.purpose == "sounding", JUDGEMENT.c.state == "open"

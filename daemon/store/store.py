@@ -86,7 +86,7 @@ class Store:
         return self.url.set(query={}).render_as_string(hide_password=True)
 
     def read(self, work: Work[T], *, urgent: bool = False) -> T:
-        """Runs `work` on a read-only connection, on one snapshot, and answers its result."""
+        """Runs `work` on a read-only connection, on one snapshot, and returns its result."""
         engine = self._urgent_engine if urgent else self.engine
         return self._attempt(lambda: self._read(engine, work))
 

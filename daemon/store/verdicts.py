@@ -20,7 +20,7 @@ RECENT = 100
 
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Stores verdicts (columns of VerdictRow); a judgement that has one keeps it. Answers how many are new.
+    """Stores verdicts (columns of VerdictRow); a judgement that has one keeps it. Returns how many are new.
 
     Call it in the transaction that finished their judgements.
     """

@@ -65,9 +65,8 @@ class JudgingResult:
 
 
 def judge(parts: Wiring, *roles: Role) -> dict[str, JudgingResult]:
-    """Plans and makes every judgement that is due for judges of these roles, without one of all; answers
-    what came of it by judge. A judge that is stopped
-    stops no other.
+    """Plans and makes every judgement that is due for judges of these roles, without one of all; returns
+    what came of it by judge. A judge that is stopped stops no other.
     """
     while parts.plan.step():
         pass
@@ -105,7 +104,7 @@ async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
 
 
 def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
-    """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
+    """Asks again for what ended without a verdict and may end otherwise as things are configured; returns how
     many judgements by judge. Each time it is asked once more: what was opened and waits is not opened twice.
     """
     return {each.name: _reopened(parts, each, actor) for each in parts.named}
@@ -215,7 +214,7 @@ def recipe_for(parts: Wiring, method: str | None) -> Recipe:
 
 
 def rewards(parts: Wiring) -> list[dict[str, Any]]:
-    """Decides on every reward model that is held; answers all of them, newest first."""
+    """Decides on every reward model that is held; returns all of them, newest first."""
     while parts.releases.step():
         pass
     found = parts.store.read(rewardmodels.newest)
@@ -243,7 +242,7 @@ def plan(parts: Wiring, *, snapshot: str | None, method: str | None = None) -> O
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
-    """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
+    """Takes a snapshot file in; returns its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
     if isinstance(given, answers.Answers):
@@ -275,7 +274,7 @@ def _judged_for_gate(parts: Wiring) -> bool:
 
 
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
-    """Takes one adapter, or every undecided one, through the gate; answers the decisions."""
+    """Takes one adapter, or every undecided one, through the gate; returns the decisions."""
     if adapter is not None:
         parts.evaluate.open(adapter)
     decided: dict[str, dict[str, Any]] = {}

@@ -94,7 +94,7 @@ class Evaluate:
         self._comparing = comparing
 
     def step(self) -> int:
-        """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
+        """One `advance`; returns 1 if it moved something, 0 if there is nothing to do but wait."""
         advance = self.advance()
         return int(advance is not None and advance.did not in {"waiting", "failed"})
 

@@ -308,7 +308,7 @@ class Asker:
             raise TransientError(f"judge {self.named.name}: the claim ends before an answer could come")
 
     def _learn(self, error: ConnectorError, started: float) -> str:
-        """Tells the pacing and the standing; answers the outcome."""
+        """Tells the pacing and the standing; returns the outcome."""
         if isinstance(error, RateLimitedError):
             self._pacing.overloaded(started, error.retry_after_s)
             return "rate_limited"

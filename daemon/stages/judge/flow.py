@@ -37,7 +37,7 @@ class FlowTurn:
 
 Work = Coroutine[Any, Any, End]
 Take = Callable[[int], Awaitable[Sequence[Work]]]
-"""Claims up to so many pieces of work and answers them, not yet begun."""
+"""Claims up to so many pieces of work and returns them, not yet begun."""
 
 
 class Flow:
@@ -120,7 +120,7 @@ class Flow:
             return
 
     def _harvested(self, turn: FlowTurn, most: int) -> int:
-        """Counts what has ended; answers how much may be in hand from here on."""
+        """Counts what has ended; returns how much may be in hand from here on."""
         self._woken.clear()
         ended, self._ended = self._ended, []
         for task in ended:

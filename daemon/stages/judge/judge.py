@@ -72,7 +72,7 @@ class JudgeStage:
     """Judges what is open, for the judges it has, each through its assessor.
 
     Claims flow: a place that falls free takes the next judgement while slow calls are still out. `step(name)`
-    is a turn of a second or so, and answers how many judgements it finished; what is out stays out until the
+    is a turn of a second or so, and returns how many judgements it finished; what is out stays out until the
     next one, or until `finish(name)`, which takes nothing more. 0: nothing was due, judging is halted, the
     day's money is spent, or nothing could be finished now; nothing is in hand then. It raises FatalError
     after putting back all that is in hand. A judge that has not answered yet is given one judgement first:
@@ -135,7 +135,7 @@ class JudgeStage:
         return done + self._told(name, await flow.turn(most))
 
     async def finish(self, name: str) -> int:
-        """Waits for all that is in hand, takes nothing more, and answers how many were finished. Cancelled,
+        """Waits for all that is in hand, takes nothing more, and returns how many were finished. Cancelled,
         it puts back what is still out.
         """
         return self._told(name, await self._flows[name].turn(0, lasts_s=math.inf))

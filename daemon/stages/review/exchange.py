@@ -68,7 +68,7 @@ class Review:
         return self._store.read(work)
 
     def export(self, path: Path, *, reviewer: str | None = None, limit: int | None = None) -> int:
-        """Writes the tasks to a JSONL file; answers how many. Raises RlaifdError when it cannot."""
+        """Writes the tasks to a JSONL file; returns how many. Raises RlaifdError when it cannot."""
         tasks = self.tasks(reviewer=reviewer, limit=limit)
         try:
             jsonl.write(path, tasks)

@@ -62,7 +62,7 @@ class Told:
         self._counted = state.epoch
 
     def reconciled(self, found: Reconciliation) -> Reconciliation:
-        """Sets the gauges, logs the conditions that are new, and answers what it was given."""
+        """Sets the gauges, logs the conditions that are new, and returns what it was given."""
         self._metrics.rollout_ok.set(found.in_sync)
         self._metrics.rollout_epoch.set(found.epoch)
         amiss = {condition.target for condition in found.conditions}

@@ -100,7 +100,7 @@ class Watch:
         self._agents: set[str] = set()
 
     def step(self) -> int:
-        """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
+        """Refreshes the gauges and latches what the rules ask for; returns how many halts are new."""
         seen = self._store.read(self._look)
         self._measured = seen.measured
         self._show(seen)

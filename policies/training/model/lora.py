@@ -238,7 +238,7 @@ def state(model: Any) -> dict[str, torch.Tensor]:
 def save(
     model: Any, directory: Path, base: LoadedBase, served_as: str | None = None
 ) -> dict[str, AdapterFile]:
-    """Writes the adapter's two files and answers their digests. Raises JobError on a non-finite weight.
+    """Writes the adapter's two files and returns their digests. Raises JobError on a non-finite weight.
 
     Modules have the names of the checkpoint's own class. The same weights give the same bytes: keys are
     sorted, and nothing of this machine but the base model's name is written; `served_as` takes its place.

@@ -109,7 +109,7 @@ class Deployment:
         return {each.what: each.missing for each in self.forecast().requirements if each.missing}
 
     def label(self, most: int) -> int:
-        """Labels so many pairs, or all that there are; answers how many."""
+        """Labels so many pairs, or all that there are; returns how many."""
         review = Review(store=self.store, clock=self.clock)
         tasks = review.tasks(reviewer="ann", limit=most)
         path = self.directory / "labels.jsonl"

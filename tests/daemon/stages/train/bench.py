@@ -123,7 +123,7 @@ class Bench:
 
 
 def freeze(store: Store, state: Path, *, pairs: int = 32) -> str:
-    """A snapshot to train on; answers its id."""
+    """A snapshot to train on; returns its id."""
     name, path = snapshot.write(state / "snapshots", "support", [pair(n) for n in range(pairs)])
     store.write(
         lambda c: preferences.store_snapshot(c, name, str(path), Held(range(pairs)), note="", now=1.0)

@@ -44,7 +44,7 @@ def test_steps_and_rate_of_ppo_follow_from_the_prompts(
     prompts: int, at_once: int, steps: int, rate: float
 ) -> None:
     """As many learning steps as pairs would get, a hundred at most, and three for the critic before; a rate
-    by the number of updates; answers as long as the policy's. What is written is kept.
+    by the number of updates; returns as long as the policy's. What is written is kept.
     """
     found = ppo_of(PpoRecipe(), prompts)
     assert (found.prompts, found.steps, found.max_new_tokens) == (at_once, steps, 48)
