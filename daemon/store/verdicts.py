@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from daemon.store.hints import unindexed
+from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, PositionRow, TraceRow, VerdictRow
 from policies.records import Role
 
@@ -24,9 +24,8 @@ def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
 
     Call it in the transaction that finished their judgements.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     # One compiled statement for all: with many rows in it, it would be compiled each time.
-    statement = dialect.insert(VERDICT).on_conflict_do_nothing().returning(_C.id)
+    statement = insert_of(connection, VERDICT).on_conflict_do_nothing().returning(_C.id)
     return sum(len(connection.execute(statement, dict(row)).all()) for row in rows)
 
 
