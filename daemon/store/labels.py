@@ -11,6 +11,7 @@ from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.judging.judges import NamedJudge
 from policies.records import Split
+from policies.states import Purpose
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -86,7 +87,7 @@ def pairs(connection: Connection) -> list[LabelPair]:
         select(*ids, TRACE.c.split, func.max(c.probability).label("probability"))
         .join(TRACE, TRACE.c.id == c.trace_id)
         .where(TRACE.c.split.in_([split.value for split in PUT_TO_PEOPLE]))
-        .where(unindexed(c.purpose) == "audit", c.kind == "pair", c.other_id.is_not(None))
+        .where(unindexed(c.purpose) == Purpose.AUDIT, c.kind == "pair", c.other_id.is_not(None))
         .group_by(*ids, TRACE.c.split)
         .order_by(*ids)
     )
@@ -202,5 +203,5 @@ def _known(
         j.kind == kind,
     )
     if kind == "pair":
-        judged, waiting = judged.where(v.purpose == "audit"), waiting.where(j.purpose == "audit")
+        judged, waiting = judged.where(v.purpose == Purpose.AUDIT), waiting.where(j.purpose == Purpose.AUDIT)
     return [(row[0], row[1] or 0) for row in connection.execute(judged.union(waiting))]

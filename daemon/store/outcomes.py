@@ -11,6 +11,7 @@ from daemon.store.inserts import insert_new
 from daemon.store.tables import JudgeCallRow, JudgementRow, PreferenceRow, TraceRow, VerdictRow
 from policies.judging.judges import NamedJudge
 from policies.records import Split
+from policies.states import Purpose
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
@@ -20,7 +21,7 @@ PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
 MENDABLE = ("refused", "cut_off", "unreadable")
 """Outcomes of calls that another key, limit or setting changes."""
-ONCE = ("gate", "sounding")
+ONCE = (Purpose.GATE, Purpose.SOUNDING)
 """Purposes that are asked for by somebody who waits, and not again."""
 PAGE = 500
 _AGAIN = re.compile(r":r[0-9]+\Z")

@@ -10,6 +10,7 @@ from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, PositionRow, TraceRow, VerdictRow
 from policies.records import Role
+from policies.states import Purpose
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -32,7 +33,7 @@ def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
 def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]]:
     """The rewards of logged traffic, oldest first, by the adapter that answered ('': the base model)."""
     query = select(_C.adapter, _C.reward).where(
-        _C.role == role.value, _C.kind == "score", _C.purpose == "traffic", _C.reward.is_not(None)
+        _C.role == role.value, _C.kind == "score", _C.purpose == Purpose.TRAFFIC, _C.reward.is_not(None)
     )
     found: dict[str, list[float]] = {}
     for adapter, reward in connection.execute(query.order_by(_C.id)):

@@ -28,7 +28,7 @@ from policies.curation import review_pairs
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, digest
-from policies.states import PromptOutcome
+from policies.states import PromptOutcome, Purpose
 
 log = get("sampling")
 
@@ -231,7 +231,7 @@ class Sampling:
         for prompt in prompts:
             answers = found[prompt.trace_id]
             wanted += [
-                Wanted(judge, "score", "curate", prompt.trace_id, answer.id)
+                Wanted(judge, "score", Purpose.CURATE, prompt.trace_id, answer.id)
                 for judge in self._scoring
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
@@ -245,7 +245,7 @@ class Sampling:
         limit = self._spec.judging.review_pairs
         pairs, probability = review_pairs(texts, salt=prompt.event_id, limit=limit)
         return [
-            Wanted(judge, "pair", "audit", prompt.trace_id, a, b, probability=probability)
+            Wanted(judge, "pair", Purpose.AUDIT, prompt.trace_id, a, b, probability=probability)
             for a, b in pairs
             for judge in self._comparing
         ]

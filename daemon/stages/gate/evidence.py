@@ -19,6 +19,7 @@ from policies.gate.decision import Comparison, Decision, GateEvidence, Result
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
+from policies.states import Purpose
 from policies.training.jobs import CompareResult
 
 
@@ -86,7 +87,9 @@ def asking(evaluation_id: int, arms: Arms, judge: NamedJudge) -> Wanted:
     """The comparison of both answers to one prompt, by a judge of the gate's."""
     swapped = _candidate_is_other(evaluation_id, arms.trace_id)
     first, second = (arms.stable_id, arms.candidate_id) if swapped else (arms.candidate_id, arms.stable_id)
-    return Wanted(judge, "pair", "gate", arms.trace_id, first, other_id=second, evaluation_id=evaluation_id)
+    return Wanted(
+        judge, "pair", Purpose.GATE, arms.trace_id, first, other_id=second, evaluation_id=evaluation_id
+    )
 
 
 def _comparisons(connection: Connection, evaluation_id: int) -> tuple[Comparison, ...]:

@@ -10,19 +10,20 @@ from sqlalchemy import update
 
 from daemon.cli.work import _judged_text, _left
 from daemon.store import judgements
-from daemon.store.judgements import Purpose, Wanted
+from daemon.store.judgements import Wanted
 from daemon.store.outcomes import TRACE
 from daemon.store.tables import CandidateRow, JudgementRow, LedgerRow, TraceRow, VerdictRow
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
 from policies.judging.judges import NamedJudge
 from policies.records import Role, Split
+from policies.states import Purpose
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import Within, add_trace, at_once, put, rows
 from tests.judges import LARGE, SMALL
 from tests.servers.provider import Provider, Reply, completion, refusal
 
-WANTED: tuple[tuple[NamedJudge, Purpose], ...] = ((SMALL, "traffic"), (LARGE, "audit"))
+WANTED: tuple[tuple[NamedJudge, Purpose], ...] = ((SMALL, Purpose.TRAFFIC), (LARGE, Purpose.AUDIT))
 PRICED = "price: {input_per_million: 1000, output_per_million: 1000}"
 
 

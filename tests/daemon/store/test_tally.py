@@ -23,6 +23,7 @@ from daemon.store.tables import (
 )
 from daemon.store.tally import Tally, VerdictCount
 from policies.records import Split
+from policies.states import Purpose
 from tests.daemon.stages.seeding import (
     Within,
     add_label,
@@ -107,7 +108,7 @@ def test_the_counts_are_those_of_the_rows(store: Store) -> None:
 def test_what_becomes_of_rows_is_counted(store: Store) -> None:
     """Judgements that end and are opened again, a label that is changed, verdicts and traces that go."""
     at_once(store, fill)
-    wanted = [Wanted(SMALL, "score", "traffic", 1, 1), Wanted(GATE, "score", "traffic", 1, 1)]
+    wanted = [Wanted(SMALL, "score", Purpose.TRAFFIC, 1, 1), Wanted(GATE, "score", Purpose.TRAFFIC, 1, 1)]
     assert store.write(lambda c: request(c, wanted, 1.0)) == 2
     assert store.write(lambda c: request(c, wanted, 2.0)) == 0
     assert store.read(tally.read).open() == {"small": 1, "gate": 1} == counted(store).open()
