@@ -20,6 +20,16 @@ class RecordOutcome(StrEnum):
     SPAN = "span"
 
 
+class Purpose(StrEnum):
+    """What a judgement is for."""
+
+    TRAFFIC = "traffic"
+    CURATE = "curate"
+    AUDIT = "audit"
+    GATE = "gate"
+    SOUNDING = "sounding"
+
+
 class JudgementState(StrEnum):
     """Where a judgement stands."""
 

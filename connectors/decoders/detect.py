@@ -6,7 +6,7 @@ from pathlib import Path
 
 from connectors.base import Decoder, Format
 from connectors.decoders.anthropic import Anthropic
-from connectors.decoders.jsontext import Json, checked
+from connectors.decoders.jsontext import JsonDecoder, checked
 from connectors.decoders.litellm import LiteLLM
 from connectors.decoders.mapping.mapped import Mapped
 from connectors.decoders.mapping.shipped import specs
@@ -64,7 +64,7 @@ class Decoders:
         chosen = every if auto else wanted
         self._decoders = [decoders[name] for name in chosen if name in decoders]
         mine = [formats[name] for name in chosen if name in formats]
-        self._json = Json(mine, auto=auto) if mine else None
+        self._json = JsonDecoder(mine, auto=auto) if mine else None
         self.names = [*(each.name for each in self._decoders), *(each.name for each in mine)]
         """In the order in which they are asked."""
 
