@@ -41,7 +41,7 @@ class _Described(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-class Condition(_Described):
+class PathCondition(_Described):
     """One of `paths` leads to one of `values`, or to anything that is not nothing where they are None."""
 
     paths: tuple[Path, ...]
@@ -60,7 +60,7 @@ class Condition(_Described):
         return any(found == value and type(found) is type(value) for value in self.values)
 
 
-def _conditions(raw: Any) -> tuple[Condition, ...]:
+def _conditions(raw: Any) -> tuple[PathCondition, ...]:
     """From `{"a.b | a.c": value, a list of values, or present}`."""
     if isinstance(raw, tuple):
         return raw
@@ -69,14 +69,14 @@ def _conditions(raw: Any) -> tuple[Condition, ...]:
     return tuple(_condition(str(key), value) for key, value in raw.items())
 
 
-def _condition(key: str, value: Any) -> Condition:
+def _condition(key: str, value: Any) -> PathCondition:
     values = None if value == PRESENT else tuple(value if isinstance(value, list) else [value])
     if values is not None and not all(isinstance(each, Scalar) for each in values):
         raise ValueError(f"{key}: must be a value, a list of values, or {PRESENT}")
-    return Condition(paths=tuple(parsed(each.strip()) for each in key.split("|")), values=values)
+    return PathCondition(paths=tuple(parsed(each.strip()) for each in key.split("|")), values=values)
 
 
-Conditions = Annotated[tuple[Condition, ...], BeforeValidator(_conditions)]
+Conditions = Annotated[tuple[PathCondition, ...], BeforeValidator(_conditions)]
 
 
 class UsageSpec(_Described):
