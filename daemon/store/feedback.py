@@ -71,6 +71,8 @@ def _row(event: FeedbackEvent, source: str, now: float) -> dict[str, Any]:
         "ts": event.ts,
         "payload": event.model_dump(mode="json") | {"source": source},
         "stored_at": now,
+        "kind": event.form.value,
+        "due_at": None if event.about is About.SESSION else 0.0,
     }
 
 

@@ -115,7 +115,7 @@ class Answers:
 
     def __init__(self, spec: PolicySpec, recipe: SftRecipe | KtoRecipe) -> None:
         self._spec = spec
-        self._singles = Singles(recipe)
+        self._singles = Singles(recipe, spec.feedback)
 
     def found(self, connection: Connection, *, most: int, replayed: bool = True) -> Gathered:
         """By the recipe. Nothing is replayed: no answer older than those that are looked at comes in."""

@@ -203,6 +203,7 @@ def train(
 
 
 def _frozen(parts: Wiring, recipe: Recipe) -> Course:
+    parts.curate.hearing.all()
     frozen = parts.occasion.freeze(recipe)
     if isinstance(frozen, Due):
         raise RefusedError(frozen.reason)

@@ -11,6 +11,7 @@ from daemon.clock import Clock
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.stages.curate.freeze import Freezing, FrozenSnapshot
+from daemon.stages.curate.hearing import Hearing
 from daemon.stages.curate.sample import Halts, Sample, Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
@@ -25,9 +26,11 @@ CURATED_AT_ONCE = 500
 
 
 class Curate:
-    """Samples candidates, has them judged, and turns verdicts into preferences and snapshots.
+    """Samples candidates, has them judged, and turns verdicts and users' corrections into preferences and
+    snapshots.
 
-    `sampling` is the first part of it, with its own arguments, `freezing` the last.
+    `sampling` is the first part of it, with its own arguments, `freezing` the last; `hearing` is what users
+    do about answers.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Curate:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
+        self.hearing = Hearing(store=store, clock=clock, rule=spec.feedback)
         self.freezing = Freezing(store=store, clock=clock, spec=spec, directory=directory, seed=seed)
         self.sampling = Sampling(
             store=store,
@@ -68,11 +72,11 @@ class Curate:
         )
 
     def step(self, *, at_once: bool = False) -> int:
-        """Samples once and curates once, as far as there is something to do; returns how much was done.
+        """Hears, samples and curates once, as far as there is something to do; returns how much was done.
 
         `at_once`: without waiting for more prompts to sample with.
         """
-        return self.sample(at_once=at_once) + self.curate()
+        return self.hearing.step() + self.sample(at_once=at_once) + self.curate()
 
     def sample(self, *, at_once: bool = False) -> int:
         """Samples answers where they are missing; see `Sampling.step`."""
@@ -107,5 +111,6 @@ class Curate:
         }
 
     def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
-        """Writes the snapshot of what is curated; see `Freezing.freeze`."""
+        """Writes the snapshot of what is curated and heard; see `Freezing.freeze`."""
+        self.hearing.all()
         return self.freezing.freeze(limit, note=note)
