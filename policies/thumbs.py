@@ -121,7 +121,7 @@ def opinion(
     """
     found: Reason = Reason.UNREADABLE
     for kind in (FeedbackKind.THUMB, FeedbackKind.RATING, *BEHAVIOUR):
-        mine = [each for each in told if _counts_as(each, recipe) is kind]
+        mine = [each for each in told if counts_as(each, recipe) is kind]
         if not mine or not rule.weights[kind]:
             continue
         ups = (speaks_for(kind, each.said, rule, up_from=recipe.thumb_up_from) for each in mine)
@@ -134,7 +134,8 @@ def opinion(
     return found
 
 
-def _counts_as(told: Told, recipe: KtoRecipe) -> FeedbackKind:
+def counts_as(told: Told, recipe: KtoRecipe) -> FeedbackKind:
+    """The kind that it is of, for the recipe."""
     return FeedbackKind.THUMB if is_thumb(told, recipe) else told.kind
 
 

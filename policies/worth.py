@@ -1,6 +1,7 @@
 """What feedback is worth, by kind, and whether it speaks for an answer or against it."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -58,6 +59,14 @@ class FeedbackRule(Configured):
         return self
 
 
+class Sign(StrEnum):
+    """What feedback says of an answer."""
+
+    FOR = "for"
+    AGAINST = "against"
+    UNCLEAR = "unclear"
+
+
 def up(said: Feedback, *, up_from: float) -> bool | None:
     """Whether a thumb is up: by its score, else by its label. None: neither says it."""
     if said.score is not None:
@@ -81,3 +90,9 @@ def speaks_for(kind: FeedbackKind, said: Feedback, rule: FeedbackRule, *, up_fro
     if kind in CORRECTING or kind in (FeedbackKind.RETRY, FeedbackKind.REPHRASE, FeedbackKind.ABANDON):
         return False
     return True if kind is FeedbackKind.COPY else None
+
+
+def sign(kind: FeedbackKind, said: Feedback, rule: FeedbackRule, *, up_from: float) -> Sign:
+    """The same in one word."""
+    good = speaks_for(kind, said, rule, up_from=up_from)
+    return Sign.UNCLEAR if good is None else Sign.FOR if good else Sign.AGAINST

@@ -26,6 +26,8 @@ JOINED_OUTCOMES = (RecordOutcome.STORED, RecordOutcome.DUPLICATE, RecordOutcome.
 ANSWER_ORIGINS = ("logged", "sampled", "challenger", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 SLOTS = ("stable", "challenger")
+SERVED = ("stable", "canary", "other")
+"""Whose answers users see: the adapter in force, the canary, or another that was in force before."""
 JUDGE = ("judge", "role")
 """A judge's name, and its role beside it."""
 RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
@@ -93,6 +95,16 @@ class Metrics:
         )
         self.agent_versions_lost = self._gauge(
             "agent_versions_untold", "1 while tools alone tell a source's agent versions: too many.", "source"
+        )
+        self.feedback = self._gauge(
+            "feedback_answers",
+            "Of the newest 5,000 answers those with such feedback.",
+            "kind",
+            "sign",
+            "slot",
+        )
+        self.feedback_looked_at = self._gauge(
+            "feedback_looked_at_answers", "The newest 5,000 answers, by who gave them.", "slot"
         )
         self.refresh_timestamp = self._gauge(
             "metrics_refresh_timestamp_seconds", "When the gauges read from the store were last refreshed."
