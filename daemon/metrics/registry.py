@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from connectors.events import SkipReason
 from policies.gate.decision import DecisionKind
 from policies.judging.judges import NamedJudge
+from policies.pressure import Pressure
 from policies.records import Scope
 from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.selection import Reason
@@ -74,6 +75,12 @@ class Metrics:
         )
         self.source_stopped = self._gauge(
             "source_stopped", "1 while a source is not read on until a person has decided.", "source"
+        )
+        self.ingest_paused = self._gauge(
+            "ingest_paused",
+            "1 while a source is not read for this reason; nothing is lost.",
+            "source",
+            "reason",
         )
         self.lag = self._gauge(
             "consumer_lag_records",
@@ -239,6 +246,7 @@ class Metrics:
             (self.records, sources, RecordOutcome),
             (self.records_skipped, sources, SkipReason),
             (self.traces_joined, sources, JOINED_OUTCOMES),
+            (self.ingest_paused, sources, Pressure),
             (self.halts, Scope, HaltSource),
             (self.answers, ANSWER_ORIGINS, AnswerEnding),
         ]

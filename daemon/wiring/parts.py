@@ -31,9 +31,9 @@ from daemon.stages.train.occasion import Occasion
 from daemon.stages.watch.watch import Watch
 from daemon.status.status import Status
 from daemon.store import adapters as adapter_rows
-from daemon.store import stops
 from daemon.store.store import Store
-from daemon.wiring.outside import judge_of, source_of
+from daemon.wiring.conditions import conditions
+from daemon.wiring.outside import brake_of, judge_of, source_of
 from policies.policy import EndpointSampling
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Wiring:
             batch_s=stages.batch_s,
             dead_letter_ratio=stages.dead_letter_ratio,
             versions=source.agent_version,
+            keep=source.keep,
+            brake=brake_of(self.settings, self.store, self.clock),
         )
 
     @cached_property
@@ -387,14 +389,8 @@ class Wiring:
             settings=self.settings,
             judges=self.named,
             training=self.occasion.due,
-            conditions=self._conditions,
+            conditions=lambda: conditions(self.settings, self.store, self.clock, self.rollout),
         )
-
-    def _conditions(self) -> list[str]:
-        """What the rollout says, which rules are set aside, and where a source waits for a person."""
-        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
-        aside = [f"{name} is set aside: a model may judge its like" for name in self.settings.overrides]
-        return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped]
 
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""
