@@ -45,6 +45,7 @@ from policies.launch import Launch
 from policies.policy import PolicySpec
 from policies.pressure import PressureRule
 from policies.records import Role
+from policies.redaction import Pattern
 from policies.training.turn import TURN
 
 PREFIX = "RLAIFD_"
@@ -236,6 +237,12 @@ class StagesConfig(Configured):
         return self
 
 
+class RedactionConfig(Configured):
+    """What is taken out of events before they are stored. It finds what has a form, and nothing else."""
+
+    patterns: tuple[Pattern, ...] = ()
+
+
 class LogConfig(Configured):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -267,6 +274,7 @@ class Settings(BaseSettings):
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
+    redaction: RedactionConfig = RedactionConfig()
     log: LogConfig = LogConfig()
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 

@@ -35,6 +35,7 @@ from policies import snapshot as snapshots
 from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
+from policies.redaction import Redaction
 from policies.selection import told
 from policies.training.planning.plan import Plan
 
@@ -48,6 +49,7 @@ def ingest(parts: Wiring, file: Path) -> Counts:
         metrics=parts.metrics,
         clock=parts.clock,
         splits=parts.settings.policy.splits,
+        redaction=Redaction(parts.settings.redaction.patterns),
     )
 
 

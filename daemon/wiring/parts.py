@@ -35,6 +35,7 @@ from daemon.store.store import Store
 from daemon.wiring.conditions import conditions
 from daemon.wiring.outside import brake_of, judge_of, source_of
 from policies.policy import EndpointSampling
+from policies.redaction import Redaction
 
 if TYPE_CHECKING:
     from daemon.adapters.adapters import Manifest
@@ -132,6 +133,7 @@ class Wiring:
             versions=source.agent_version,
             keep=source.keep,
             brake=brake_of(self.settings, self.store, self.clock),
+            redaction=Redaction(self.settings.redaction.patterns),
         )
 
     @cached_property

@@ -25,6 +25,7 @@ from policies.agentversion import Rule
 from policies.policy import Splits
 from policies.pressure import Pressure
 from policies.records import Trace
+from policies.redaction import Redaction
 from policies.sampling import kept
 from policies.spans import JoinRule
 from policies.states import RecordOutcome
@@ -41,7 +42,8 @@ class Ingest:
     """Brings one source into the store. Used by one thread at a time.
 
     `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old. `keep` is the share
-    of the traces that are kept; `brake` says when nothing is read (None: never).
+    of the traces that are kept; `brake` says when nothing is read (None: never);
+    `redaction` takes out of all that is stored what it finds.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Ingest:
         versions: Rule = "auto",
         keep: float = 1.0,
         brake: Brake | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
@@ -67,6 +70,7 @@ class Ingest:
         self._unknowns = Unknowns(dead_letter_ratio)
         self._versions: Rule = versions
         self._keep, self._brake = keep, brake
+        self._redaction = redaction or Redaction(())
         self._pressing: frozenset[Pressure] = frozenset()
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
@@ -205,9 +209,20 @@ class Ingest:
             if fault is None
             else [DecodeError(fault)]
         )
+        if self._redaction:
+            outcomes, body = [self._redacted(each) for each in outcomes], self._redaction.raw(body)
         if self._keep < 1:
             outcomes = [self._sampled(each) for each in outcomes]
         return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
+
+    def _redacted(self, found: Found) -> Found:
+        """Of what is wrong with a record, too: the reason may quote it, and its bytes are kept."""
+        if isinstance(found, Skipped):
+            return found
+        if isinstance(found, DecodeError):
+            body = None if found.body is None else self._redaction.raw(found.body)
+            return type(found)(self._redaction.text(str(found)), body)
+        return self._redaction.event(found)
 
     def _sampled(self, found: Found) -> Found:
         """The event, or a trace that is not kept as skipped. What is said of others, and parts, are kept."""

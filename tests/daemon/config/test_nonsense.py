@@ -167,7 +167,7 @@ SOME = 9
 """Each further recipe's key has one of so many values; all have them all together."""
 NOTHING = {
     "store", "store.url", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
-    "web.*", "stages", "stages.pressure*", "log", "review", "review.reviewers",
+    "web.*", "stages", "stages.pressure*", "log", "redaction*", "review", "review.reviewers",
 }  # fmt: skip
 """Keys of which null or nothing is the default, or a section that may be empty."""
 
