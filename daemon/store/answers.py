@@ -3,7 +3,7 @@
 All are of the train split, newest first.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from policies.corrections import weight_of
 from policies.feedback import FeedbackEvent, Told, of_answer
 from policies.recipes import KtoRecipe
 from policies.records import Message, Origin, Role, Split, Tokens, Trace
+from policies.states import Purpose
 from policies.thumbs import Offered, is_thumb
 from policies.worth import FeedbackRule
 
@@ -32,21 +33,18 @@ SCORING = (Role.SMALL.value, Role.LARGE.value)
 """Judges whose scores teach. The gate's never do."""
 
 
-def thumbs(connection: Connection, recipe: KtoRecipe, rule: FeedbackRule, *, limit: int) -> list[Offered]:
+def thumbs(
+    connection: Connection,
+    recipe: KtoRecipe,
+    rule: FeedbackRule,
+    *,
+    limit: int,
+    among: Sequence[int] | None = None,
+) -> list[Offered]:
     """Logged answers that users said something of that may be worth something, in the log or in events of
-    its own: of the newest `limit` of each.
+    its own: of the newest `limit` of each, or of the candidates `among`.
     """
-    logged = (
-        _answers(TRACE.c.id.label("trace"))
-        .where(CANDIDATE.c.origin == Origin.LOGGED.value)
-        .order_by(TRACE.c.id.desc())
-    )
-    rows = list(connection.execute(logged.where(_commented()).limit(limit)))
-    known = {row.trace for row in rows}
-    told = joined.newest_revisions(connection, joined.answered(connection, limit=limit))
-    for part in _parts([each for each in told if each not in known]):
-        rows += connection.execute(logged.where(TRACE.c.id.in_(part)))
-    rows.sort(key=lambda row: row.trace, reverse=True)
+    rows = _spoken_of(connection, limit=limit, among=among)
     said = joined.said_of(connection, [row.trace for row in rows])
     offers = (_offered(row, "thumb", said=said.get(row.trace, ())) for row in rows)
     return [
@@ -56,39 +54,69 @@ def thumbs(connection: Connection, recipe: KtoRecipe, rule: FeedbackRule, *, lim
     ]
 
 
-def scores(connection: Connection, *, limit: int) -> list[Offered]:
+def _spoken_of(connection: Connection, *, limit: int, among: Sequence[int] | None) -> list[Any]:
+    """Logged answers that may have feedback, newest first, each event's newest revision before others."""
+    logged = (
+        _answers(TRACE.c.id.label("trace"))
+        .where(CANDIDATE.c.origin == Origin.LOGGED.value)
+        .order_by(TRACE.c.id.desc())
+    )
+    if among is not None:
+        return list(_rows(connection, logged, limit=limit, among=among))
+    rows = list(connection.execute(logged.where(_commented()).limit(limit)))
+    known = {row.trace for row in rows}
+    told = joined.newest_revisions(connection, joined.answered(connection, limit=limit))
+    for part in _parts([each for each in told if each not in known]):
+        rows += connection.execute(logged.where(TRACE.c.id.in_(part)))
+    return sorted(rows, key=lambda row: row.trace, reverse=True)
+
+
+def scores(connection: Connection, *, limit: int, among: Sequence[int] | None = None) -> list[Offered]:
     """Answers with a judge's reward, each once: by the large judge where it has one, else by the newest.
-    `limit` is of rewards.
+    `limit` is of rewards, unless they are those of the candidates `among`.
     """
     columns = (VERDICT.c.id.label("verdict"), VERDICT.c.role, VERDICT.c.reward)
     query = (
         _answers(*columns)
         .join(VERDICT, VERDICT.c.candidate_id == CANDIDATE.c.id)
-        .where(*_usable())
+        .where(*usable())
         .order_by(VERDICT.c.id.desc())
-        .limit(limit)
     )
     best: dict[int, Any] = {}
-    for row in connection.execute(query):
+    for row in _rows(connection, query, limit=limit, among=among):
         before = best.get(row.candidate)
         if before is None or (row.role, before.role) == (Role.LARGE.value, Role.SMALL.value):
             best[row.candidate] = row
     return [_offered(row, "score", row.reward) for row in best.values()]
 
 
-def corrections(connection: Connection, rule: FeedbackRule, *, limit: int) -> list[Offered]:
-    """What people wrote in the place of an answer and stands, each with what its kind is worth."""
+def corrections(
+    connection: Connection, rule: FeedbackRule, *, limit: int, among: Sequence[int] | None = None
+) -> list[Offered]:
+    """What people wrote in the place of an answer and stands, each with what its kind is worth: the newest
+    `limit`, or of the candidates `among`.
+    """
     query = (
         _answers(CANDIDATE.c.batch)
         .where(CANDIDATE.c.origin == Origin.CORRECTED.value, CANDIDATE.c.withdrawn.is_(false()))
         .order_by(CANDIDATE.c.id.desc())
-        .limit(limit)
     )
     offers = (
         replace(_offered(row, "correction"), weight=weight_of(row.batch, rule))
-        for row in connection.execute(query)
+        for row in _rows(connection, query, limit=limit, among=among)
     )
     return [offer for offer in offers if offer.weight]
+
+
+def choosing(connection: Connection, candidate_ids: Sequence[int]) -> list[int]:
+    """The preferences that chose one of these candidates, newest first."""
+    query = select(PREFERENCE.c.id).where(PREFERENCE.c.weight > 0)
+    found = [
+        each
+        for part in _parts(candidate_ids)
+        for each in connection.scalars(query.where(PREFERENCE.c.chosen_id.in_(part)))
+    ]
+    return sorted(found, reverse=True)
 
 
 def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offered]:
@@ -109,6 +137,18 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
     return [
         _offered(row, "best", rewards.get(row.verdict_ids[0]) if row.verdict_ids else None) for row in found
     ]
+
+
+def giving(connection: Connection, events: Sequence[int], candidate_ids: Collection[int]) -> int:
+    """How many of these events have one of the candidates."""
+    query = select(CANDIDATE.c.trace_id, CANDIDATE.c.id)
+    found = {
+        row.trace_id
+        for part in _parts(events)
+        for row in connection.execute(query.where(CANDIDATE.c.trace_id.in_(part)))
+        if row.id in candidate_ids
+    }
+    return len(found)
 
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
@@ -155,7 +195,7 @@ def _commenting(at: float | None = None) -> Select[Any]:
 
 def _scoring() -> Select[Any]:
     joined = VERDICT.join(TRACE, TRACE.c.id == VERDICT.c.trace_id)
-    return select(VERDICT.c.id).select_from(joined).where(_training(), *_usable())
+    return select(VERDICT.c.id).select_from(joined).where(_training(), *usable())
 
 
 def _correcting() -> Select[Any]:
@@ -199,13 +239,26 @@ def _commented() -> ColumnElement[bool]:
     return commented
 
 
-def _usable() -> tuple[ColumnElement[bool], ...]:
+def usable() -> tuple[ColumnElement[bool], ...]:
+    """What a verdict is whose reward teaches."""
     return (
         VERDICT.c.kind == "score",
+        VERDICT.c.purpose != Purpose.SOUNDING,
         VERDICT.c.role.in_(SCORING),
         VERDICT.c.reward.is_not(None),
         VERDICT.c.abstention.is_(None),
     )
+
+
+def _rows(
+    connection: Connection, query: Select[Any], *, limit: int, among: Sequence[int] | None
+) -> Iterator[Any]:
+    """The first `limit` rows, or all of the candidates `among`."""
+    if among is None:
+        yield from connection.execute(query.limit(limit))
+        return
+    for part in _parts(among):
+        yield from connection.execute(query.where(CANDIDATE.c.id.in_(part)))
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -10,9 +10,9 @@ from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.freeze import Freezing, NoPreferencesError
 from daemon.stages.curate.hearing import SETTLED_S, Hearing
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.train.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, FeedbackRow, LabelRow, PreferenceRow
 from policies import answers, snapshot
