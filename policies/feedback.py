@@ -53,7 +53,7 @@ def kind_of(name: str) -> FeedbackKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Remark:
     """What was said of an answer, and as what kind it counts."""
 
     kind: FeedbackKind

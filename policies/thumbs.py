@@ -11,7 +11,7 @@ from typing import Any
 
 from policies.answers import Answer, Kind, rank
 from policies.clusters import said
-from policies.feedback import BEHAVIOUR, FeedbackKind, Told
+from policies.feedback import BEHAVIOUR, FeedbackKind, Remark
 from policies.judging.prompts import MAX_ANSWER
 from policies.likeness import Sketch
 from policies.recipes import KtoRecipe, SftRecipe
@@ -40,7 +40,7 @@ class Offered:
     tokens: Tokens | None = None
     truncated: bool = False
     reward: float | None = None
-    told: tuple[Told, ...] = ()
+    told: tuple[Remark, ...] = ()
     weight: float = 1.0
     at: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -110,14 +110,14 @@ def reads(offer: Offered) -> tuple[str, ...]:
     return (*(said(turn) for turn in offer.prompt if turn.role != "system"), text_of(offer.answer))
 
 
-def thumb(told: Sequence[Told], recipe: KtoRecipe) -> bool | Reason:
+def thumb(told: Sequence[Remark], recipe: KtoRecipe) -> bool | Reason:
     """Whether a user's thumbs are up, or why nobody can tell. Thumbs are such by their kind, or by one of the
     recipe's names; there must be one.
     """
     return _agreed(up(each.said, up_from=recipe.thumb_up_from) for each in told if is_thumb(each, recipe))
 
 
-def is_thumb(told: Told, recipe: KtoRecipe) -> bool:
+def is_thumb(told: Remark, recipe: KtoRecipe) -> bool:
     """Whether the recipe takes it for a thumb."""
     return told.kind is FeedbackKind.THUMB or told.said.name in recipe.feedback
 
@@ -130,7 +130,7 @@ def _agreed(ups: Iterable[bool | None]) -> bool | Reason:
 
 
 def opinion(
-    told: Sequence[Told], recipe: KtoRecipe, rule: FeedbackRule
+    told: Sequence[Remark], recipe: KtoRecipe, rule: FeedbackRule
 ) -> tuple[FeedbackKind, bool] | Reason:
     """Whether users found an answer good, by which kind of feedback; or why nobody can tell.
 
@@ -152,7 +152,7 @@ def opinion(
     return found
 
 
-def counts_as(told: Told, recipe: KtoRecipe) -> FeedbackKind:
+def counts_as(told: Remark, recipe: KtoRecipe) -> FeedbackKind:
     """The kind that it is of, for the recipe."""
     return FeedbackKind.THUMB if is_thumb(told, recipe) else told.kind
 

@@ -15,7 +15,7 @@ from daemon.store.preferences import IDS, contributor
 from daemon.store.tables import CandidateRow, PreferenceRow, TraceRow, VerdictRow
 from policies.answers import Kind
 from policies.corrections import weight_of
-from policies.feedback import FeedbackEvent, Told, of_answer
+from policies.feedback import FeedbackEvent, Remark, of_answer
 from policies.recipes import KtoRecipe
 from policies.records import Message, Origin, Role, Split, Tokens, Trace
 from policies.states import Purpose
@@ -281,7 +281,7 @@ def _offered(
         tokens=None if row.tokens is None else Tokens.model_validate(row.tokens),
         truncated=row.truncated,
         reward=reward,
-        told=tuple(Told(each.form, each.said) for each in told),
+        told=tuple(Remark(each.form, each.said) for each in told),
         at=min(row.ts, row.stored_at),
         tags=trace.tags,
     )

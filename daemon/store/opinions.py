@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, inspect, select
 
 from daemon.store import joined
 from daemon.store.tables import FeedbackRow, TraceRow
-from policies.feedback import Told, of_answer
+from policies.feedback import Remark, of_answer
 from policies.records import Trace
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -27,7 +27,7 @@ def looked_at(connection: Connection) -> Counter[str]:
     return counts
 
 
-def told(connection: Connection) -> Iterator[tuple[str, tuple[Told, ...]]]:
+def told(connection: Connection) -> Iterator[tuple[str, tuple[Remark, ...]]]:
     """Of each of the newest answers of which something is said: its adapter, and what stands."""
     commented = TRACE.c.payload["feedback"].as_string() != "[]"
     said = TRACE.c.id.in_(select(FEEDBACK.c.answer_id).where(FEEDBACK.c.answer_id > _before()))
@@ -37,7 +37,7 @@ def told(connection: Connection) -> Iterator[tuple[str, tuple[Told, ...]]]:
     for row in rows:
         trace = Trace.model_validate(row.payload)
         standing = of_answer(trace, events.get(row.id, ()))
-        yield row.adapter or "", tuple(Told(each.form, each.said) for each in standing)
+        yield row.adapter or "", tuple(Remark(each.form, each.said) for each in standing)
 
 
 def _newest() -> ColumnElement[bool]:

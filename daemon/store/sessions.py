@@ -14,7 +14,7 @@ TRACE = cast(Table, inspect(TraceRow).local_table)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SessionTurn:
     """What was asked in a session. `trace_id` is the row's number."""
 
     trace_id: int
@@ -23,7 +23,7 @@ class Turn:
     asked: Asked
 
 
-def after(connection: Connection, trace_id: int, *, before: float, limit: int) -> Sequence[Turn]:
+def after(connection: Connection, trace_id: int, *, before: float, limit: int) -> Sequence[SessionTurn]:
     """Traces with a session behind this one, stored before then: a transaction that still runs may hold a
     lower number than one that is done.
     """
@@ -35,7 +35,7 @@ def after(connection: Connection, trace_id: int, *, before: float, limit: int) -
         .limit(limit)
     )
     return [
-        Turn(
+        SessionTurn(
             row.id,
             row.source,
             row.session,

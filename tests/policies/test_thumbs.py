@@ -3,7 +3,7 @@
 import pytest
 
 from policies.answers import Kind
-from policies.feedback import FeedbackKind, Told, kind_of
+from policies.feedback import FeedbackKind, Remark, kind_of
 from policies.judging.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message
@@ -27,9 +27,9 @@ def offer(
     )
 
 
-def words(*feedback: Feedback) -> tuple[Told, ...]:
+def words(*feedback: Feedback) -> tuple[Remark, ...]:
     """As the log says it: the name tells the kind."""
-    return tuple(Told(kind_of(each.name), each) for each in feedback)
+    return tuple(Remark(kind_of(each.name), each) for each in feedback)
 
 
 def clicked(candidate: int, *scores: float, **changes: object) -> Offered:

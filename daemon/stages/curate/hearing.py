@@ -13,7 +13,7 @@ from daemon.clock import Clock
 from daemon.log import get
 from daemon.store import corrections, feedback, joined, sessions
 from daemon.store.joined import Joined
-from daemon.store.sessions import Turn
+from daemon.store.sessions import SessionTurn
 from daemon.store.store import Store
 from policies.behaviour import behaviour
 from policies.feedback import About, FeedbackEvent
@@ -39,7 +39,7 @@ class Hearing:
         self._weighed = False
         self._reached: int | None = None
         """The last trace that was followed."""
-        self._last: OrderedDict[tuple[str, str], Turn] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], SessionTurn] = OrderedDict()
 
     def step(self) -> int:
         """One batch of each; answers how much was done."""
@@ -80,7 +80,7 @@ class Hearing:
         self._reached = turns[-1].trace_id
         return len(turns)
 
-    def _heard(self, turn: Turn) -> FeedbackEvent | None:
+    def _heard(self, turn: SessionTurn) -> FeedbackEvent | None:
         """What a turn says of the answer before it."""
         key = (turn.source, turn.session)
         before = self._last.pop(key, None)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.metrics.registry import SERVED, Metrics
 from daemon.store import opinions, rollouts
-from policies.feedback import FeedbackKind, Told
+from policies.feedback import FeedbackKind, Remark
 from policies.policy import PolicySpec
 from policies.recipes import KtoRecipe
 from policies.rollout import Assignment
@@ -63,7 +63,7 @@ class Listening:
                     count = found.told[kind.value, each.value, slot]
                     self._metrics.feedback.labels(kind.value, each.value, slot).set(count)
 
-    def _read(self, told: Told) -> tuple[str, str]:
+    def _read(self, told: Remark) -> tuple[str, str]:
         kind = counts_as(told, self._recipe)
         said = sign(kind, told.said, self._rule, up_from=self._recipe.thumb_up_from)
         return kind.value, said.value
