@@ -40,9 +40,13 @@ def settle(connection: Connection, trace_ids: Collection[int], rule: FeedbackRul
     told = joined.said_of(connection, newest)
     new = 0
     for trace_id in newest:
+        said_of_it = told.get(trace_id, ())
+        # What was taken back is in the history, too: without any correction there was never one.
+        if not any(event.correction for event in said_of_it):
+            continue
         answer = _answer(connection, trace_id)
         if answer is not None:
-            new += _settle(connection, answer, told.get(trace_id, ()), rule, now)
+            new += _settle(connection, answer, said_of_it, rule, now)
     return new
 
 

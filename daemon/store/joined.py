@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, inspect, select, update
+from sqlalchemy import Connection, Table, bindparam, func, inspect, select, update
 
 from daemon.store.hints import unindexed
 from daemon.store.tables import FeedbackRow, PositionRow, SpanRow, TraceRow
@@ -41,14 +41,16 @@ def join(connection: Connection, now: float) -> Joined:
         select(*columns).where(FEEDBACK.c.due_at <= now).order_by(FEEDBACK.c.due_at).limit(AT_ONCE)
     ).all()
     found = _answers(connection, due)
+    changes = []
     for row in due:
         answer, age = found.get(row.id), max(0.0, now - row.stored_at)
         due_at = None if answer is not None or age > GIVEN_UP_S else now + max(SOON_S, age / 2)
-        connection.execute(
-            update(FEEDBACK)
-            .where(FEEDBACK.c.id == row.id)
-            .values(answer_id=answer, due_at=due_at, joined_at=None if answer is None else now)
-        )
+        joined_at = None if answer is None else now
+        changes.append({"row": row.id, "answer_id": answer, "due_at": due_at, "joined_at": joined_at})
+    if changes:
+        change = update(FEEDBACK).where(FEEDBACK.c.id == bindparam("row"))
+        names = ("answer_id", "due_at", "joined_at")
+        connection.execute(change.values({name: bindparam(name) for name in names}), changes)
     return Joined(len(due), frozenset(found.values()))
 
 

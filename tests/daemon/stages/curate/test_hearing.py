@@ -187,6 +187,15 @@ def test_an_edit_that_changes_is_the_last_one(world: World) -> None:
     assert len([row for row in rows(world.store, CandidateRow) if row.origin == "corrected"]) == 3
 
 
+def test_an_edit_that_is_said_again_is_the_last_one(world: World) -> None:
+    """Also where nothing but the time tells it from the first: what was changed meanwhile no longer stands."""
+    world.log(native(1))
+    for text in (EDITED, "Ask the desk.", EDITED):
+        world.say(kind="edit", correction=text)
+    assert world.pairs() == [(EDITED, LOGGED, 1.0)]
+    assert count(world.store, FeedbackRow) == 2
+
+
 def test_a_thumb_may_bring_a_correction(world: World) -> None:
     """Some tools send both in one event: each is used as what it is."""
     world.log(native(1))
