@@ -188,7 +188,7 @@ def test_an_edit_that_changes_is_the_last_one(world: World) -> None:
 
 
 def test_an_edit_that_is_said_again_is_the_last_one(world: World) -> None:
-    """Also where nothing but the time tells it from the first: what was changed meanwhile no longer stands."""
+    """Also where nothing but the time tells it from the first: what came between no longer stands."""
     world.log(native(1))
     for text in (EDITED, "Ask the desk.", EDITED):
         world.say(kind="edit", correction=text)
