@@ -6,6 +6,7 @@ from pathlib import Path
 
 from connectors.base import Decoder, Format
 from connectors.decoders.anthropic import Anthropic
+from connectors.decoders.feedback import FeedbackObjects
 from connectors.decoders.jsontext import JsonDecoder, checked
 from connectors.decoders.litellm import LiteLLM
 from connectors.decoders.mapping.mapped import Mapped
@@ -21,8 +22,8 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    described = map(Mapped, specs())
-    return (Native(), LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat(), *described, Spans())
+    pairs = (LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat())
+    return (Native(), FeedbackObjects(), *pairs, *map(Mapped, specs()), Spans())
 
 
 def configured(decoder: str, mapping: Path | None) -> "Decoders":

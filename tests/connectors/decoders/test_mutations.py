@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from connectors.decoders.detect import Decoders, shipped
 from connectors.errors import DecodeError
 from connectors.events import Skipped
+from policies.feedback import FeedbackEvent
 from policies.records import Trace
 from tests.connectors.decoders.mutations import SAMPLES, mutated, values
 from tests.connectors.decoders.test_decoders import decode
@@ -29,7 +30,7 @@ def judged(raw: bytes, name: str) -> None:
     found = decoders(name).outcomes(raw, source="s", timestamp=5.0)
     assert found
     for each in found:
-        assert isinstance(each.result, Trace | Skipped | DecodeError)
+        assert isinstance(each.result, Trace | FeedbackEvent | Skipped | DecodeError)
         assert " failed: " not in str(each.result)[:120], str(each.result)
 
 

@@ -11,7 +11,7 @@ from daemon.cli.app import app
 from tests.connectors.decoders.events import native, openai
 
 MAPPING = "name: home\nwhen: {kind: turn}\nmessages: asked\noutput: said\nmodel: by\n...\n"
-ASKED = ("native", "litellm", "anthropic", "openai_responses", "openai_chat")
+ASKED = ("native", "feedback", "litellm", "anthropic", "openai_responses", "openai_chat")
 HOME = {"kind": "turn", "asked": "Where is parcel 7?", "said": "In Ulm.", "by": "agent-7"}
 
 
@@ -50,7 +50,10 @@ def test_why_an_event_is_refused_or_skipped(tmp_path: Path) -> None:
     assert (code, "becomes  skipped and counted by its reason: the response is an error" in text) == (0, True)
     code, text = decode(tmp_path, [{"level": "info"}], "--explain")
     assert code == 1
-    assert "    matched  none (asked, in this order: native, litellm, anthropic, openai_responses" in text
+    assert (
+        "    matched  none (asked, in this order: native, feedback, litellm, anthropic, openai_responses"
+        in text
+    )
     assert "    becomes  a dead letter, with its bytes: no decoder knows this format (keys: level" in text
 
 
