@@ -46,7 +46,7 @@ class _UnlikeError(Exception):
 
 
 def encoded(trace: "Trace") -> Encoded:
-    """Raises ValueError for what has no JSON (a lone surrogate, an infinite number)."""
+    """Raises ValueError for what has no JSON (a lone surrogate)."""
     try:
         return _quickly(trace)
     except (_UnlikeError, PydanticSerializationError):
