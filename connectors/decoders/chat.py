@@ -47,7 +47,8 @@ def message_of(raw: Any, where: str, *, role: str | None = None) -> Message:
     if not isinstance(raw, Mapping):
         raise DecodeError(f"`{where}` must be an object")
     said = role_of(raw.get("role")) or role
-    content, calls = raw.get("content"), ()
+    content: Any = raw.get("content")
+    calls: tuple[ToolCall, ...] = ()
     if not isinstance(content, str) or not raw.keys() <= _BARE:
         content, calls = _said(raw, where), _calls(raw, where)
     fields = {

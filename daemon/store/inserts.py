@@ -2,26 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, cast, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy import Connection, Table, func, insert, select, text
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 ROWS = 500
 """Rows a statement: well below the number of parameters that either database takes."""
+_NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)")
+
+
+def insert_of(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    """Returns an insert into the table that can say what is done with a row that is there already.
+
+    A database's dialect is loaded where that database is used.
+    """
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Inserts rows of the same columns and skips those that any unique key already has.
 
-    Answers the primary keys' first column of what was inserted.
+    Returns the primary keys' first column of what was inserted.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     key = next(iter(table.primary_key.columns))
     inserted: list[Any] = []
     for start in range(0, len(rows), ROWS):
-        statement = dialect.insert(table).values([dict(row) for row in rows[start : start + ROWS]])
+        statement = insert_of(connection, table).values([dict(row) for row in rows[start : start + ROWS]])
         inserted.extend(connection.scalars(statement.on_conflict_do_nothing().returning(key)))
     return inserted
 
@@ -34,11 +49,11 @@ def insert_written(connection: Connection, table: Table, rows: Sequence[Mapping[
     """
     if not rows:
         return
-    compiled = insert(table).compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    if compiled.positiontup is None:  # type: ignore[attr-defined] - of the compiler of SQL
+    compiled: Any = insert(table).compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    if compiled.positiontup is None:
         connection.exec_driver_sql(str(compiled), [dict(row) for row in rows])
         return
-    values = itemgetter(*compiled.positiontup)  # type: ignore[attr-defined]
+    values = itemgetter(*compiled.positiontup)
     connection.exec_driver_sql(str(compiled), [values(row) for row in rows])
 
 
@@ -50,8 +65,7 @@ def reserved(connection: Connection, table: Table, count: int) -> list[int]:
     if count == 0:
         return []
     if connection.dialect.name == "postgresql":
-        sequence = func.pg_get_serial_sequence(table.name, "id")
-        query = select(func.nextval(cast(sequence, REGCLASS))).select_from(func.generate_series(1, count))
-        return sorted(connection.scalars(query))
+        found = connection.scalars(_NEXT_IDS, {"name": table.name, "count": count})
+        return sorted(found)
     last = connection.scalar(select(func.max(table.c.id))) or 0
     return list(range(last + 1, last + 1 + count))
