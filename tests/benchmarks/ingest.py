@@ -30,10 +30,10 @@ EVENTS = 20_000
 ROUNDS = 3
 PARTITIONS = 6
 PATIENCE_S = 120.0
-WORDS = (
-    "the parcel left our depot this morning and should reach you by Thursday please check the tracking number "
-    "again since the carrier updates its status every hour customer order refund invoice address delay"
-).split()
+SAID = (
+    "the parcel left our depot this morning and should reach you by Thursday please check the tracking "
+    "number again since the carrier updates its status every hour customer order refund invoice address delay"
+)
 SYSTEM = (
     "You are the support agent of a parcel service. Be brief, name the order, and never promise a date that "
     "you do not know. Today is 2026-11-28. "
@@ -65,10 +65,10 @@ def run(events: int = EVENTS, *, databases: tuple[str, ...] = ("sqlite", "postgr
 
 def event(number: int) -> bytes:
     """One event of about 1.9 KB; each another conversation."""
-    dice = random.Random(number)
+    dice, vocabulary = random.Random(number), SAID.split()
 
     def said(words: int) -> str:
-        return " ".join(dice.choice(WORDS) for _ in range(words)).capitalize() + "."
+        return " ".join(dice.choice(vocabulary) for _ in range(words)).capitalize() + "."
 
     call = {"name": "lookup", "arguments": json.dumps({"order": number, "full": True})}
     found = {"order": number, "status": "in transit", "eta": "Thursday", "weight": 1.25}
