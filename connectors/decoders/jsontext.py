@@ -12,7 +12,6 @@ from connectors.base import Format
 from connectors.decoders import strict
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
-from policies.clusters import cluster_of
 from policies.feedback import FeedbackEvent
 from policies.records import Trace, canonical
 from policies.spans import Span
@@ -193,7 +192,7 @@ def checked(made: Found, body: Callable[[], bytes | None]) -> Found:
         return made
     _ = made.digest
     if isinstance(made, Trace):
-        _ = cluster_of(made.messages)
+        _ = made.cluster
     for name in _NAMES[type(made)]:
         if len(getattr(made, name) or "") > MAX_NAME:
             return DecodeError(f"`{name}` is longer than {MAX_NAME} characters", body())

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, inspect, select, tuple_, update
 
 from connectors.base import Partition
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Skipped
 from daemon.store import agentversions, feedback, spans
-from daemon.store.inserts import insert_new
+from daemon.store.inserts import insert_new, insert_written, reserved
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
 from policies.agentversion import Rule
-from policies.clusters import cluster_of, split_of
+from policies.clusters import split_of
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Origin, Trace, text_of
@@ -118,7 +118,7 @@ def store_batch(
     batch = _sort(connection, source, fresh, now, keep)
     _place(connection, batch, splits)
     _tell(connection, source, batch, versions, now)
-    _insert_traces(connection, source, batch, now)
+    _insert_traces(connection, batch, now)
     insert_new(connection, DEAD_LETTER, batch.dead)
     _put_others(connection, source, batch, now)
     _advance(connection, source, batch, now)
@@ -142,7 +142,7 @@ def store_traces(
         _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
     _place(connection, batch, splits)
     _tell(connection, source, batch, versions, now)
-    _insert_traces(connection, source, batch, now)
+    _insert_traces(connection, batch, now)
     return counts
 
 
@@ -238,14 +238,14 @@ def _trace_row(trace: Trace, source: str, digest: str, revision: int, now: float
         "event_id": trace.id,
         "revision": revision,
         "digest": digest,
-        "cluster": cluster_of(trace.messages),
+        "cluster": trace.cluster,
         "ts": trace.ts,
         "stored_at": now,
         "model": trace.model,
         "adapter": trace.adapter,
         "session": trace.session,
         "subject": trace.subject,
-        "payload": trace.model_dump(mode="json"),
+        "payload": trace.encoded.payload.decode(),
         "planned_at": None,
     }
 
@@ -283,32 +283,27 @@ def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: f
     agentversions.keep(connection, source, telling, now=now)
 
 
-def _insert_traces(connection: Connection, source: str, batch: _Batch, now: float) -> None:
+def _insert_traces(connection: Connection, batch: _Batch, now: float) -> None:
     """Inserts the traces, and of each the logged answer as a candidate."""
-    ids: dict[tuple[str, int], int] = {}
-    for rows in _chunks(batch.traces):
-        connection.execute(insert(TRACE), list(rows))
-        query = select(TRACE.c.id, TRACE.c.event_id, TRACE.c.revision).where(
-            TRACE.c.source == source, TRACE.c.event_id.in_([row["event_id"] for row in rows])
-        )
-        ids.update(((event_id, revision), row_id) for row_id, event_id, revision in connection.execute(query))
+    ids = reserved(connection, TRACE, len(batch.traces))
     candidates = [
         {
-            "trace_id": ids[row["event_id"], row["revision"]],
+            "trace_id": trace_id,
             "origin": Origin.LOGGED.value,
             "adapter": trace.adapter or "",
             "batch": "",
             "sample": 0,
-            "output": row["payload"]["output"],
+            "output": trace.encoded.output.decode(),
             "text": text_of(trace.output),
             "truncated": trace.truncated,
             "unshown": trace.unshown,
             "created_at": now,
         }
-        for row, trace in zip(batch.traces, batch.outputs, strict=True)
+        for trace_id, trace in zip(ids, batch.outputs, strict=True)
     ]
-    for rows in _chunks(candidates):
-        connection.execute(insert(CANDIDATE), list(rows))
+    rows = [{"id": trace_id, **row} for trace_id, row in zip(ids, batch.traces, strict=True)]
+    insert_written(connection, TRACE, rows)
+    insert_written(connection, CANDIDATE, candidates)
 
 
 def _advance(connection: Connection, source: str, batch: _Batch, now: float) -> None:

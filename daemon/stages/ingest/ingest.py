@@ -1,11 +1,18 @@
 """The first stage: records from a source into the store.
 
-One batch at a time: receive, decode, one transaction, then tell the source. A batch that could not be stored
-is kept and tried again before anything else is received, so that no position ever passes over it.
+A batch is received, decoded, stored in one transaction, and then told to the source. A batch that could not
+be stored is kept and tried again before any other is, so that no position ever passes over it.
+
+While a full batch is written, by a thread of its own, the next one is decoded: a backlog keeps the processor
+and the disk busy at once. There is never more than that one ahead.
 """
 
 import hashlib
 from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 
 from connectors.base import Partition, Record, Source
 from connectors.decoders.detect import Decoders
@@ -36,6 +43,14 @@ HEAD = 64 << 10
 LAG_S = 1.0
 MOST_EVENTS = 5000
 """Events of a batch, beyond which its further records wait for the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A batch. `unknown` is what came of the record at which it became plain that the decoder is wrong."""
+
+    arrivals: list[Arrival]
+    unknown: Found | None = None
 
 
 class Ingest:
@@ -76,6 +91,9 @@ class Ingest:
         """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
         """Decoded, and not stored yet."""
+        self._ahead: _Decoded | None = None
+        """The batch after that, decoded while it was written."""
+        self._writer = ThreadPoolExecutor(1, f"ingest-{source.name}")
         self._started = False
         self._stop: str | None = None
         """Why nothing is read on."""
@@ -121,8 +139,7 @@ class Ingest:
             if self._paused():
                 self._rest(timeout_s)
                 return 0
-            self._receive(timeout_s)
-            self._pending = self._screened()
+            self._take(timeout_s)
         done = len(self._pending)
         if self._pending:
             self._flush()
@@ -154,6 +171,17 @@ class Ingest:
     def close(self) -> None:
         """Stops the source. What was received and not stored is read again by the next start."""
         self._source.close()
+        self._writer.shutdown()
+
+    def _take(self, timeout_s: float) -> None:
+        """Makes the next batch the pending one."""
+        batch, self._ahead = self._ahead, None
+        if batch is None:
+            self._receive(timeout_s)
+            batch = self._decoded()
+        self._pending = batch.arrivals
+        if batch.unknown is not None:
+            self._stop, self._kept = self._told(batch.unknown), False
 
     def _receive(self, timeout_s: float) -> None:
         if self._waiting:
@@ -172,28 +200,37 @@ class Ingest:
                 break
             self._waiting.extend(more)
 
-    def _screened(self) -> list[Arrival]:
+    def _look_ahead(self) -> None:
+        """Decodes the next batch, of what is here already. What goes wrong with the source is said again."""
+        if self._ahead is None and self._stop is None:
+            with suppress(ConnectorError):
+                self._receive(0.0)
+            batch = self._decoded()
+            if batch.arrivals or batch.unknown is not None:
+                self._ahead = batch
+
+    def _decoded(self) -> _Decoded:
         """Decodes up to the record at which it is plain that the decoder is wrong.
 
         The run of unknown records before that one is not stored either: it waits for what a person decides.
         """
         taken: list[tuple[Record, Arrival]] = []
-        events = 0
+        events, unknown = 0, None
         while self._waiting and events < MOST_EVENTS:
             record = self._waiting.popleft()
-            arrival = self._decoded(record)
+            arrival = self._arrival(record)
             taken.append((record, arrival))
             events += len(arrival.outcomes)
             if self._unknowns.passed(unknown=arrival.unknown):
-                self._stop, self._kept = self._told(arrival.outcomes[-1]), False
+                unknown = arrival.outcomes[-1]
                 while taken and taken[-1][1].unknown:
                     self._waiting.appendleft(taken.pop()[0])
                 break
         for record in (record for record, _ in taken if record.lost):
             self._lost(record)
-        return [arrival for _, arrival in taken]
+        return _Decoded([arrival for _, arrival in taken], unknown)
 
-    def _decoded(self, record: Record) -> Arrival:
+    def _arrival(self, record: Record) -> Arrival:
         body, fault = record.value or b"", record.fault
         if fault is None and len(body) > MAX_BODY:
             digest = hashlib.sha256(body).hexdigest()
@@ -260,21 +297,31 @@ class Ingest:
         self._log.warning("unknown_records_accepted")
 
     def _flush(self) -> None:
-        counts = store_isolated(
-            self._store,
-            source=self._source.name,
-            arrivals=self._pending,
-            splits=self._splits,
-            now=self._clock.now(),
-            versions=self._versions,
-            keep=self._keep,
-        )
+        if len(self._pending) < self._batch_records:
+            counts = self._write(self._pending)
+        else:
+            written = self._writer.submit(self._write, self._pending)
+            try:
+                self._look_ahead()
+            finally:
+                counts = written.result()
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
         self._count(counts, arrivals)
         if self._standing is not None and self._stop is None and not all(each.unknown for each in arrivals):
             self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
             self._standing = None
+
+    def _write(self, arrivals: Sequence[Arrival]) -> Counts:
+        return store_isolated(
+            self._store,
+            source=self._source.name,
+            arrivals=arrivals,
+            splits=self._splits,
+            now=self._clock.now(),
+            versions=self._versions,
+            keep=self._keep,
+        )
 
     def _join(self, *, at_once: bool = False) -> None:
         """Traces of parts count beside the events that they come from."""

@@ -169,7 +169,7 @@ def test_what_the_store_cannot_compute_is_refused_by_the_decoder(monkeypatch: py
     def fail(_messages: object) -> str:
         raise ArithmeticError("no such letter")
 
-    monkeypatch.setattr("connectors.decoders.jsontext.cluster_of", fail)
+    monkeypatch.setattr("policies.clusters.cluster_of", fail)
     (outcome,) = Decoders().decode(json.dumps(native()).encode(), source="s", timestamp=None)
     assert str(outcome) == "decoder native failed: ArithmeticError"
 
