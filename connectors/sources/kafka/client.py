@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from connectors.errors import FatalError
+from connectors.sources.kafka.tokens import FileTokens, Grant, GrantedTokens
 
 FETCH_BYTES = 1 << 20
 """Most bytes fetched ahead of each partition, in the client's buffer: they come on top of the bound."""
@@ -30,13 +32,28 @@ class KafkaOptions:
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    """With OAUTHBEARER, name and password are those with which `sasl_token_url` is asked for a token."""
+    sasl_token_file: Path | None = None
+    """OAUTHBEARER: a file that holds the token, read at every login; or `sasl_token_url`."""
+    sasl_token_url: str | None = None
+    sasl_token_scope: str | None = None
+    sasl_token_cafile: Path | None = None
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
+    ssl_password: str | None = field(default=None, repr=False)
+    """Of an encrypted key."""
+
     max_in_flight_records: int = 5000
     max_in_flight_bytes: int = 64 << 20
     bootstrap_timeout_s: float = 10.0
     session_timeout_s: float = 45.0
+
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        """What must be readable before anything is tried."""
+        tls = (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
+        return (*tls, self.sasl_token_file, self.sasl_token_cafile)
 
 
 def seek(consumer: KafkaConsumer, where: TopicPartition, start: int | None) -> None:
@@ -137,6 +154,8 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
             ssl_cafile=_text(options.ssl_cafile),
             ssl_certfile=_text(options.ssl_certfile),
             ssl_keyfile=_text(options.ssl_keyfile),
+            ssl_password=options.ssl_password or "",  # with None an encrypted key is asked for at a terminal
+            sasl_oauth_token_provider=_tokens(options),
         )
     except BaseException:
         for each in made:
@@ -153,6 +172,24 @@ def check_files(place: str, *files: Path | None) -> None:
             path.open("rb").close()
         except OSError as error:
             raise FatalError(f"{place}: {path}: {error.strerror}") from None
+
+
+def _tokens(options: KafkaOptions) -> AbstractTokenProvider | None:
+    if options.sasl_mechanism != "OAUTHBEARER":
+        return None
+    if options.sasl_token_file is not None:
+        return FileTokens(options.sasl_token_file)
+    if options.sasl_token_url is None:
+        raise ValueError("OAUTHBEARER needs sasl_token_file or sasl_token_url")
+    return GrantedTokens(
+        Grant(
+            url=options.sasl_token_url,
+            client=options.sasl_username or "",
+            secret=options.sasl_password or "",
+            scope=options.sasl_token_scope,
+            cafile=options.sasl_token_cafile,
+        )
+    )
 
 
 def _text(path: Path | None) -> str | None:

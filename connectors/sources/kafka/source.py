@@ -31,7 +31,7 @@ from connectors.sources.kafka.client import (
     seek,
     settled,
 )
-from connectors.sources.kafka.errors import classified, last_reason
+from connectors.sources.kafka.errors import LastReason, classified, last_reason, silence
 from connectors.sources.kafka.errors import unreachable as unreachable_error
 from connectors.sources.kafka.health import RETRY_S, Health
 from connectors.sources.kafka.partition import Assigned, lost_before
@@ -52,6 +52,7 @@ class KafkaSource:
 
     def __init__(self, *, name: str, options: KafkaOptions) -> None:
         self.name = name
+        self._client_id = f"rlaifd-{name}"
         self._options = options
         self._lock = threading.Condition()
         self._queue: deque[Record] = deque()
@@ -116,9 +117,11 @@ class KafkaSource:
         while not self._stop.is_set():
             consumer = None
             try:
-                consumer = self._connected()
-                while not self._stop.is_set():
-                    self._poll(consumer)
+                with last_reason(self._client_id) as reason:
+                    consumer = self._connected(reason)
+                    while not self._stop.is_set():
+                        self._poll(consumer)
+                        self._watch(consumer, reason)
             except Exception as error:  # noqa: BLE001 - whatever ends this thread must reach the receiver
                 self._report(classified(error, self._options))
             finally:
@@ -127,17 +130,15 @@ class KafkaSource:
             gc.collect()  # kafka-python leaves the socket of each refused connection in a reference cycle
             self._stop.wait(self._health.pause())
 
-    def _connected(self) -> KafkaConsumer:
+    def _connected(self, reason: LastReason) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
         options = self._options
         place = f"kafka {options.bootstrap_servers}"
-        check_files(place, options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile)
-        client_id = f"rlaifd-{self.name}"
-        with last_reason(client_id) as reason:
-            try:
-                consumer = connect(self._options, client_id)
-            except kafka_errors.KafkaTimeoutError:
-                consumer = None
+        check_files(place, *options.files)
+        try:
+            consumer = connect(self._options, self._client_id)
+        except kafka_errors.KafkaTimeoutError:
+            consumer = None
         if consumer is None:  # raised here: above, the error's context would keep the client's frames alive
             raise unreachable_error(self._options, reason())
         try:
@@ -182,7 +183,6 @@ class KafkaSource:
             self._health.polled(well=well and not unplaced and settled(consumer), received=bool(batch))
             self._lock.notify_all()
         self._regulate(consumer)
-        self._watch(consumer)
         self._commit(consumer)
 
     def _gaps(
@@ -264,16 +264,19 @@ class KafkaSource:
             except KeyError:
                 continue  # it has moved away meanwhile
 
-    def _watch(self, consumer: KafkaConsumer) -> None:
-        """Notes the ends of the partitions, as the last fetch told them, and whether a broker is there."""
+    def _watch(self, consumer: KafkaConsumer, reason: LastReason) -> None:
+        """Notes the ends of the partitions, as the last fetch told them, and whether a broker is there.
+
+        Raises FatalError where no broker lets this client in any more: only another client is let in again.
+        """
         now = monotonic()
         if consumer.metrics()["consumer-metrics"]["connection-count"]:
             self._heard_at = now
+            reason.forget()
         elif now - self._heard_at > SILENCE_S:
             self._heard_at = now
             gc.collect()  # as above: a long outage would use up the descriptors
-            servers = self._options.bootstrap_servers
-            self._report(TransientError(f"kafka {servers}: no connection to any broker for {SILENCE_S:g} s"))
+            self._report(silence(self._options, reason(), SILENCE_S))
         with self._lock:
             for where, state in self._assigned.items():
                 try:
