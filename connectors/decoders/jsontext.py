@@ -160,8 +160,8 @@ def _text(value: bytes) -> str:
     for magic, codec in _COMPRESSED.items():
         if value.startswith(magic):
             raise UnknownFormatError(
-                f"compressed with {codec} by what wrote it: write it plain, and let Kafka's producer compress "
-                "(`compression.type`)"
+                f"compressed with {codec} by what wrote it: write it plain, and let Kafka's producer "
+                "compress (`compression.type`)"
             )
     try:
         return value.removeprefix(_BOM).decode()

@@ -85,7 +85,7 @@ class KafkaConfig(KafkaLogin):
     group_id: str = "rlaifd"
     decoder: str = "auto"
     agent_version: Rule = "auto"
-    auto_offset_reset: Literal["earliest", "none"] = "earliest"
+    auto_offset_reset: Literal["earliest", "none"] = "none"
     max_in_flight_records: Count = 5000
     max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
     bootstrap_timeout_s: float = Field(default=10.0, ge=0.1, le=3600)

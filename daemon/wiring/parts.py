@@ -31,7 +31,7 @@ from daemon.stages.train.occasion import Occasion
 from daemon.stages.watch.watch import Watch
 from daemon.status.status import Status
 from daemon.store import adapters as adapter_rows
-from daemon.store import stops
+from daemon.store import losses, stops
 from daemon.store.store import Store
 from daemon.wiring.outside import judge_of, source_of
 from policies.policy import EndpointSampling
@@ -394,7 +394,8 @@ class Wiring:
         """What the rollout says, which rules are set aside, and where a source waits for a person."""
         stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
         aside = [f"{name} is set aside: a model may judge its like" for name in self.settings.overrides]
-        return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped]
+        lost = self.store.read(losses.standing).values()
+        return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped, *lost]
 
     def logger(self, room: str) -> log.Logger:
         """A logger for a room."""

@@ -1,5 +1,7 @@
 """kafka-python's consumer: how it is configured, and the calls that only keep its books."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +10,7 @@ from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from connectors.errors import FatalError
+from connectors.errors import FatalError, TransientError
 from connectors.sources.kafka.tokens import FileTokens, Grant, GrantedTokens
 
 FETCH_BYTES = 1 << 20
@@ -26,8 +28,10 @@ class KafkaOptions:
     """What names this member over restarts: one that comes back after a kill goes on at once, instead of
     waiting until the group has given up the dead one.
     """
-    auto_offset_reset: Literal["earliest", "none"] = "earliest"
-    """When the stored position is no longer retained: go on at the earliest record, or stop and say so."""
+    auto_offset_reset: Literal["earliest", "none"] = "none"
+    """Where offsets were removed before they were read: go on behind them, or wait for a person. What was
+    never read begins at the earliest record either way.
+    """
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
@@ -57,11 +61,19 @@ class KafkaOptions:
 
 
 def seek(consumer: KafkaConsumer, where: TopicPartition, start: int | None) -> None:
-    """Bookkeeping only, on either thread. Raises ValueError when the partition has moved away."""
-    if start is None:
-        consumer.seek_to_beginning(where)
-    else:
-        consumer.seek(where, start)
+    """Bookkeeping only, on either thread. Of a partition that has moved away its new owner reads on."""
+    with suppress(ValueError):
+        if start is None:
+            consumer.seek_to_beginning(where)
+        else:
+            consumer.seek(where, start)
+
+
+def hold(consumer: KafkaConsumer, waits: Mapping[TopicPartition, bool]) -> None:
+    """Pauses the partitions that wait and resumes the others; one that has moved away does neither."""
+    for where, waiting in waits.items():
+        with suppress(KeyError):
+            (consumer.pause if waiting else consumer.resume)(where)
 
 
 def free_slot(consumer: KafkaConsumer) -> None:
@@ -161,6 +173,18 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
         for each in made:
             each.close()
         raise
+
+
+def partitions_of(consumer: KafkaConsumer, options: KafkaOptions) -> int:
+    """How many partitions the topics have together. Raises TransientError for a topic that is not there."""
+    found = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in options.topics}
+    missing = sorted(topic for topic, count in found.items() if not count)
+    if missing:
+        raise TransientError(
+            f"kafka {options.bootstrap_servers}: topic {missing[0]!r} does not exist or may not be read: "
+            "create it, correct the source's `topics`, or grant READ and DESCRIBE on it"
+        )
+    return sum(found.values())
 
 
 def check_files(place: str, *files: Path | None) -> None:

@@ -31,8 +31,6 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.SaslAuthenticationFailedError, "{login}"),
     (errors.UnsupportedSaslMechanismError, "the broker does not offer this `sasl_mechanism`"),
     (errors.IllegalSaslStateError, "the broker expects another `security_protocol`"),
-    (errors.OffsetOutOfRangeError,
-     "the stored position is no longer retained: set auto_offset_reset to earliest to go on at what is left"),
     (errors.LogTruncationError, "the log was truncated below the stored position: an unclean election"),
     (errors.UnsupportedCodecError, "records are compressed with a codec whose library is missing here"),
     (errors.CorruptRecordError, "a record on the broker is damaged: its checksum does not match"),

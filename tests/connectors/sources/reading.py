@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from connectors.base import Record
 from connectors.errors import ConnectorError, TransientError
+from connectors.losses import OffsetsLostError
 from connectors.sources.kafka.source import KafkaSource
 
 DEADLINE_S = 100.0
@@ -25,7 +26,7 @@ def patient(
         assert time.monotonic() < deadline, f"{len(records)} records in {DEADLINE_S} s"
         try:
             batch = source.receive(0.2)
-        except TransientError:
+        except (TransientError, OffsetsLostError):
             time.sleep(0.05)
             continue
         records.extend(batch)
