@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +62,7 @@ auto.create.topics.enable=false
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
 controlled.shutdown.enable=false
+log.cleaner.backoff.ms=1000
 """
 
 
@@ -72,23 +73,25 @@ class Broker:
     bootstrap: str
     client: dict[str, object] = field(default_factory=dict)
 
-    def create_topic(self, partitions: int = 1, name: str | None = None) -> str:
+    def create_topic(
+        self, partitions: int = 1, name: str | None = None, configs: Mapping[str, str] | None = None
+    ) -> str:
         """Creates a topic of a name of its own and answers the name once it can be written to."""
         from kafka.admin import KafkaAdminClient, NewTopic
 
         topic = name or f"t-{uuid.uuid4().hex[:12]}"
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, **self.client)
         try:
-            admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
+            admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=dict(configs or {}))])
         finally:
             admin.close()
         return topic
 
-    def producer(self) -> "KafkaProducer":
+    def producer(self, **options: object) -> "KafkaProducer":
         """A producer with kafka-python's safe defaults. The caller closes it."""
         from kafka import KafkaProducer
 
-        return KafkaProducer(bootstrap_servers=self.bootstrap, **self.client)
+        return KafkaProducer(bootstrap_servers=self.bootstrap, **self.client, **options)
 
     def produce(self, topic: str, values: Iterable[bytes | None], partition: int | None = None) -> None:
         """Writes the values and waits until the broker has all of them."""

@@ -52,6 +52,8 @@ class KafkaOptions:
     max_in_flight_bytes: int = 64 << 20
     bootstrap_timeout_s: float = 10.0
     session_timeout_s: float = 45.0
+    metadata_max_age_s: float = 30.0
+    """How often the topics are looked at anew: partitions that were added are read so much later."""
 
     @property
     def files(self) -> tuple[Path | None, ...]:
@@ -157,6 +159,7 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
             session_timeout_ms=int(options.session_timeout_s * 1000),
             heartbeat_interval_ms=int(min(3.0, options.session_timeout_s / 4) * 1000),
             max_partition_fetch_bytes=FETCH_BYTES,
+            metadata_max_age_ms=int(options.metadata_max_age_s * 1000),
             isolation_level="read_committed",
             bootstrap_timeout_ms=int(options.bootstrap_timeout_s * 1000),
             security_protocol=options.security_protocol,
