@@ -20,6 +20,16 @@ class RecordOutcome(StrEnum):
     SPAN = "span"
 
 
+class Purpose(StrEnum):
+    """What a judgement is for."""
+
+    TRAFFIC = "traffic"
+    CURATE = "curate"
+    AUDIT = "audit"
+    GATE = "gate"
+    SOUNDING = "sounding"
+
+
 class JudgementState(StrEnum):
     """Where a judgement stands."""
 
@@ -56,6 +66,14 @@ class PromptOutcome(StrEnum):
     ANSWERED = "answered"
     REFUSED = "refused"
     SET_ASIDE = "set_aside"
+
+
+class SoundingState(StrEnum):
+    """Of a run's soundings: put to the large judge, judged by it, and not judged when the run ended."""
+
+    ASKED = "asked"
+    HEARD = "heard"
+    UNHEARD = "unheard"
 
 
 class HaltSource(StrEnum):

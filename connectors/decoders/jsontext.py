@@ -47,7 +47,7 @@ _COMPRESSED = {
 _ENDS = ("{", "[", ",", "}", "]")
 
 
-class Json:
+class JsonDecoder:
     """Decodes JSON records by the formats it is given; `auto`: by the first of them that matches."""
 
     name = "json"

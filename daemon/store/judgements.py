@@ -17,13 +17,15 @@ from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
 from policies.judging.judges import NamedJudge
 from policies.records import Message, Origin, Tokens, reasoning_of
+from policies.states import Purpose
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 TRACE = cast(Table, inspect(TraceRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 
-Purpose = Literal["traffic", "curate", "audit", "gate"]
+FIRST = -1.0
+"""Due before what is due at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Wanted:
     other_id: int | None = None
     evaluation_id: int | None = None
     probability: float = 1.0
+    first: bool = False
+    """It is made before the others: somebody waits for it."""
     again: bool = False
 
     @property
@@ -83,7 +87,7 @@ class Unplanned:
 
 
 def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int:
-    """Puts judgements into the queue; answers how many were not there yet."""
+    """Puts judgements into the queue; returns how many were not there yet."""
     unique = {each.key: each for each in wanted}
     rows = [
         {
@@ -99,7 +103,7 @@ def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int
             "probability": each.probability,
             "state": "open",
             "attempts": 0,
-            "not_before": 0.0,
+            "not_before": FIRST if each.first else 0.0,
             "created_at": now,
         }
         for key, each in unique.items()

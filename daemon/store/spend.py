@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from sqlalchemy import Connection, Table, case, delete, func, insert, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from daemon.store.inserts import insert_of
 from daemon.store.tables import ReservationRow, SpendRow
 
 SPEND = cast(Table, inspect(SpendRow).local_table)
@@ -42,14 +42,13 @@ class Hold:
 
 
 def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> Spent | None:
-    """Adds what calls may cost unless that passes the limit; answers the day's sums with it. None: it would
+    """Adds what calls may cost unless that passes the limit; returns the day's sums with it. None: it would
     pass, and nothing changed.
     """
     added = _add(connection, hold, limit)
     if added is None:  # it does not fit, or it is the day's first
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         blank = {"day": hold.day, "judge": hold.judge, "reserved_usd": 0.0, "settled_usd": 0.0, "calls": 0}
-        first = dialect.insert(SPEND).values(blank)
+        first = insert_of(connection, SPEND).values(blank)
         connection.execute(first.on_conflict_do_nothing(index_elements=["day", "judge"]))
         added = _add(connection, hold, limit)
     if added is not None:
@@ -67,7 +66,7 @@ def _add(connection: Connection, hold: Hold, limit: float | None) -> Spent | Non
 
 
 def settle(connection: Connection, *, reservation: str, day: str, judge: str, actual: float) -> Spent:
-    """Replaces a reservation by what its calls cost; answers the day's sums with it. One that was given up
+    """Replaces a reservation by what its calls cost; returns the day's sums with it. One that was given up
     meanwhile is gone: what its calls cost is booked all the same.
     """
     freed = connection.scalar(delete(RESERVATION).where(_R.id == reservation).returning(_R.usd))

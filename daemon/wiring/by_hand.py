@@ -20,23 +20,20 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.outlook import Outlook
 from daemon.stages.train.run_rows import RunOutcome
 from daemon.stages.train.schedule import Due, short
-from daemon.store import ledger, losses, outcomes, preferences, rewardmodels, rollouts, stops
+from daemon.store import ledger, losses, outcomes, preferences, rewardmodels, stops
 from daemon.store import snapshots as frozen
-from daemon.store.adapters import newest
-from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
 from daemon.store.kinds import ids_of
-from daemon.store.lineage import of_adapter
 from daemon.store.snapshots import Held
 from daemon.store.traces import Counts
 from daemon.wiring.parts import Wiring
-from policies import answers
+from policies import answers, prompted
 from policies import snapshot as snapshots
 from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
 from policies.selection import told
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
@@ -52,7 +49,7 @@ def ingest(parts: Wiring, file: Path) -> Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgingResult:
     """What came of one judge's judging: verdicts, abstentions by reason, what waits by reason; and what
     stopped it, or "".
     """
@@ -67,10 +64,9 @@ class Judged:
         return self.judged + sum(self.abstained.values())
 
 
-def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
-    """Plans and makes every judgement that is due for judges of these roles, without one of all; answers
-    what came of it by judge. A judge that is stopped
-    stops no other.
+def judge(parts: Wiring, *roles: Role) -> dict[str, JudgingResult]:
+    """Plans and makes every judgement that is due for judges of these roles, without one of all; returns
+    what came of it by judge. A judge that is stopped stops no other.
     """
     while parts.plan.step():
         pass
@@ -83,9 +79,9 @@ def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
     }
 
 
-def _judged(name: str, before: int, stopped: str, connection: Connection) -> Judged:
+def _judged(name: str, before: int, stopped: str, connection: Connection) -> JudgingResult:
     ended = outcomes.since(connection, before, name)
-    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
+    return JudgingResult(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
 
 
 async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
@@ -103,14 +99,12 @@ async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
             else:
                 why[name] = await asyncio.to_thread(parts.judge_stage.shortage, name)
     finally:
-        for built in parts.assessors:
-            await built.close()
-        parts.forget_judges()
+        await parts.close_judges()  # their connections belong to the loop that ends here
     return why
 
 
 def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
-    """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
+    """Asks again for what ended without a verdict and may end otherwise as things are configured; returns how
     many judgements by judge. Each time it is asked once more: what was opened and waits is not opened twice.
     """
     return {each.name: _reopened(parts, each, actor) for each in parts.named}
@@ -191,7 +185,7 @@ def train(
     snapshot: str | None,
     actor: str,
     method: str | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
+    on_plan: Callable[[TrainingPlan], None] | None = None,
 ) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
     on one that is frozen now.
@@ -227,7 +221,7 @@ def recipe_for(parts: Wiring, method: str | None) -> Recipe:
 
 
 def rewards(parts: Wiring) -> list[dict[str, Any]]:
-    """Decides on every reward model that is held; answers all of them, newest first."""
+    """Decides on every reward model that is held; returns all of them, newest first."""
     while parts.releases.step():
         pass
     found = parts.store.read(rewardmodels.newest)
@@ -255,21 +249,27 @@ def plan(parts: Wiring, *, snapshot: str | None, method: str | None = None) -> O
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
-    """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
+    """Takes a snapshot file in; returns its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
     if isinstance(given, answers.Answers):
         name, path = answers.write(into, given.policy, given.answers)
-        held = Held((), ids_of(given.answers))
+        held = Held(candidate_ids=ids_of(given.answers))
+    elif isinstance(given, prompted.Prompts):
+        name, path = prompted.write(into, given.policy, given.prompts)
+        held = Held(trace_ids=[prompt.trace for prompt in given.prompts])
     else:
         name, path = snapshots.write(into, given.policy, given.pairs)
-        held = Held([pair.preference for pair in given.pairs])
+        judged = [pair.preference for pair in given.pairs if pair.source == "judges"]
+        held = Held(judged, labelled=len(given.pairs) - len(judged))
     parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), held, note=note, now=now))
     return name
 
 
-def _read(file: Path) -> snapshots.Snapshot | answers.Answers:
+def _read(file: Path) -> snapshots.Snapshot | answers.Answers | prompted.Prompts:
     try:
+        if prompted.holds_prompts(file):
+            return prompted.read(file)
         return answers.read(file) if answers.holds_answers(file) else snapshots.read(file)
     except snapshots.SnapshotError as error:
         raise UsageError(str(error)) from None
@@ -281,7 +281,7 @@ def _judged_for_gate(parts: Wiring) -> bool:
 
 
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
-    """Takes one adapter, or every undecided one, through the gate; answers the decisions."""
+    """Takes one adapter, or every undecided one, through the gate; returns the decisions."""
     if adapter is not None:
         parts.evaluate.open(adapter)
     decided: dict[str, dict[str, Any]] = {}
@@ -304,45 +304,3 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
 REWARD_LISTED = (
     *("name", "state", "reasons", "missing", "labels", "base_model", "run_id", "created_at", "decided_at"),
 )
-LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
-
-
-def adapters(parts: Wiring, name: str | None = None) -> list[dict[str, Any]]:
-    """Every published adapter, newest first, with its last decision; or the one of that name alone.
-
-    Raises UsageError where there is none of it.
-    """
-    found = parts.store.read(_adapters)
-    if name is None:
-        return found
-    named = [each for each in found if each["name"] == name]
-    if not named:
-        raise UsageError(f"there is no adapter {name}")
-    return named
-
-
-def lineage(parts: Wiring, name: str) -> dict[str, Any]:
-    """Where an adapter comes from. Raises UsageError where there is none of that name."""
-    found = parts.store.read(lambda c: of_adapter(c, name))
-    if found is None:
-        raise UsageError(f"there is no adapter {name}")
-    return found
-
-
-def _adapters(connection: Connection) -> list[dict[str, Any]]:
-    stable = rollouts.in_force(connection).stable
-    found = []
-    for adapter in newest(connection):
-        evaluation = latest(connection, adapter.name)
-        cut = cut_off(evaluation.evidence) if evaluation else None
-        found.append(
-            {
-                **{name: getattr(adapter, name) for name in LISTED},
-                "base_digest": adapter.manifest.get("base_digest"),
-                "in_force": adapter.name == stable,
-                "decision": evaluation.decision if evaluation else None,
-                "reasons": list(evaluation.reasons) if evaluation else [],
-                "cut_off": None if cut is None else cut.counts,
-            }
-        )
-    return found

@@ -12,11 +12,12 @@ from policies.training import together
 from policies.training.engines.engine import Lesson, Run
 from policies.training.engines.registry import engine_of
 from policies.training.errors import JobError
-from policies.training.jobs import PLAN, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import PLAN
 from policies.training.model import loading, lora
 from policies.training.model.rendering import Rendering
 from policies.training.place import here
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.progress import Reporter
 
 
@@ -54,7 +55,7 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
         reporter.report("started", note=f"out of memory: again with batches of {plan.recipe.at_once}")
 
 
-def _smaller(plan: Plan) -> Plan | None:
+def _smaller(plan: TrainingPlan) -> TrainingPlan | None:
     """The same training with less in memory; None where there is nothing left to halve."""
     try:
         return plan.smaller()
@@ -63,7 +64,7 @@ def _smaller(plan: Plan) -> Plan | None:
 
 
 def _train(
-    job: TrainJob, plan: Plan, lesson: Lesson[Any], reporter: Reporter, stopping: Callable[[], bool]
+    job: TrainJob, plan: TrainingPlan, lesson: Lesson[Any], reporter: Reporter, stopping: Callable[[], bool]
 ) -> TrainResult:
     engine = engine_of(job.recipe)
     base = lora.load(job.base_model, job.revision, job.device, job.bf16)
@@ -92,6 +93,7 @@ def _train(
         trainable=trained.trainable,
         metrics=dict(trained.figures),
         readings=trained.readings,
+        divergences=trained.divergences,
         plan=plan,
         rate=plan.flops / trained.seconds if in_one_go else None,
         files=dict(trained.files),

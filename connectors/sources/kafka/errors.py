@@ -11,7 +11,7 @@ from connectors.errors import ConnectorError, FatalError, TransientError
 from connectors.sources.kafka.tokens import REFUSED
 
 
-class Reached(Protocol):
+class Addressed(Protocol):
     """What the messages name of the options."""
 
     @property
@@ -74,7 +74,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
 _CUT = "socket disconnected"
 
 
-def classified(error: Exception, options: Reached) -> ConnectorError:
+def classified(error: Exception, options: Addressed) -> ConnectorError:
     """The error as a FatalError (a person must act) or a TransientError (call again), one line."""
     if isinstance(error, ConnectorError):
         return error
@@ -90,7 +90,7 @@ def classified(error: Exception, options: Reached) -> ConnectorError:
     return TransientError(f"kafka {options.bootstrap_servers}: {type(error).__name__}: {told}")
 
 
-def unreachable(options: Reached, reason: str | None) -> ConnectorError:
+def unreachable(options: Addressed, reason: str | None) -> ConnectorError:
     """Why the cluster was not reached in time, from the last reason in the client's log."""
     for trace, meaning in _CAUSES:
         if reason and trace in reason:
@@ -102,7 +102,7 @@ def unreachable(options: Reached, reason: str | None) -> ConnectorError:
     return TransientError(f"kafka {options.bootstrap_servers}: not reached ({reason or 'no answer'}){hint}")
 
 
-def silence(options: Reached, reason: str | None, seconds: float) -> TransientError:
+def silence(options: Addressed, reason: str | None, seconds: float) -> TransientError:
     """That no broker is connected any more. Raises FatalError where the client's log says that none will."""
     found = unreachable(options, reason)
     if isinstance(found, FatalError):
@@ -113,7 +113,7 @@ def silence(options: Reached, reason: str | None, seconds: float) -> TransientEr
     )
 
 
-def _login(options: Reached) -> str:
+def _login(options: Addressed) -> str:
     if options.sasl_mechanism == "OAUTHBEARER":
         return "the broker refuses the token: it has expired, or is not one that the broker trusts"
     return "user or password is wrong"

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition, errors
 from connectors.base import Partition, Record
 from connectors.errors import FatalError
 from connectors.losses import Loss
-from connectors.sources.kafka.errors import Reached
+from connectors.sources.kafka.errors import Addressed
 
 MOST_TYPE = 256
 """Bytes of a content type that are kept."""
@@ -67,7 +67,7 @@ def lost_before(consumer: KafkaConsumer, where: TopicPartition, state: Assigned,
 
 
 def losses_of(
-    consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int], options: Reached
+    consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int], options: Addressed
 ) -> dict[TopicPartition, Loss]:
     """What is gone of the partitions that are to be read on at those offsets. Asks the broker.
 
@@ -87,7 +87,7 @@ def losses_of(
     }
 
 
-def made_anew(options: Reached, where: TopicPartition, found: str, read_to: int) -> FatalError:
+def made_anew(options: Addressed, where: TopicPartition, found: str, read_to: int) -> FatalError:
     """What is said of a log that cannot be the one that was read before."""
     return FatalError(
         f"kafka {options.bootstrap_servers}: {where.topic}-{where.partition} {found}, but the store has read "

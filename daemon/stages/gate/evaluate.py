@@ -17,14 +17,15 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError
+from daemon.latch import Halts
 from daemon.log import get
+from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.sample import Halts
-from daemon.stages.gate.compare import Compare, Comparing
-from daemon.stages.gate.evidence import asking, figures, gather, show_figures, summary
+from daemon.stages.gate.compare import Comparing
+from daemon.stages.gate.evidence import asking, figures, gather, summary
 from daemon.store import agentversions, evaluations, ledger, rollouts
 from daemon.store.agentevidence import AWAITED, agent_of, outlived
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
@@ -75,11 +76,9 @@ class Evaluate:
         metrics: Metrics,
         spec: PolicySpec,
         judges: Sequence[NamedJudge],
-        compare: Compare,
+        comparing: Comparing,
         verify: Callable[[str], object],
         halts: Halts,
-        seed: int = 0,
-        actor: str = "gate",
         overrides: Sequence[str] = (),
     ) -> None:
         self._store = store
@@ -90,13 +89,12 @@ class Evaluate:
         self._gate = of_roles(judges, Role.GATE)
         self._verify = verify
         self._halts = halts
-        self._actor = actor
         self._overrides = list(overrides)
         self._looked_at: float | None = None
-        self._comparing = Comparing(store=store, clock=clock, metrics=metrics, compare=compare, seed=seed)
+        self._comparing = comparing
 
     def step(self) -> int:
-        """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
+        """One `advance`; returns 1 if it moved something, 0 if there is nothing to do but wait."""
         advance = self.advance()
         return int(advance is not None and advance.did not in {"waiting", "failed"})
 
@@ -178,14 +176,16 @@ class Evaluate:
             return self._failed(evaluation, result)
         return self._sampled(evaluation, prompts, result)
 
-    def _prompts(self, evaluation: Evaluation) -> list[Prompt]:
+    def _prompts(self, evaluation: Evaluation) -> list[StoredPrompt]:
         salt, limit = f"gate:{evaluation.adapter}", self._spec.gate.max_prompts
         version = evaluation.agent_version
         return self._store.read(
             lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit, agent_version=version)
         )
 
-    def _sampled(self, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult) -> Advance:
+    def _sampled(
+        self, evaluation: Evaluation, prompts: Sequence[StoredPrompt], result: CompareResult
+    ) -> Advance:
         asked = self._store.write(lambda c: self._ask(c, evaluation, prompts, result))
         refused = {"refused": len(result.refused), "reason": next(iter(result.refused.values()), "")}
         log.info(
@@ -210,7 +210,11 @@ class Evaluate:
         return Advance(evaluation.id, evaluation.adapter, "failed")
 
     def _ask(
-        self, connection: Connection, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult
+        self,
+        connection: Connection,
+        evaluation: Evaluation,
+        prompts: Sequence[StoredPrompt],
+        result: CompareResult,
     ) -> int:
         """Stores answers and figures and asks the gate's judge, if the attempt is still open."""
         answers = zip(prompts, result.candidate, result.stable, strict=True)
@@ -313,7 +317,7 @@ class Evaluate:
         ledger.append(
             connection,
             at=now,
-            actor=self._actor,
+            actor="gate",
             action=f"gate_{decision.kind}",
             subject=evaluation.adapter,
             reason="; ".join(decision.reasons),

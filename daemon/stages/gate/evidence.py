@@ -2,23 +2,24 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from daemon.metrics.registry import Metrics
+from daemon.metrics.figures import figure_of
 from daemon.store import evaluations, halts, rollouts
 from daemon.store.agentevidence import agent_of
 from daemon.store.alignment import at_gate
-from daemon.store.evaluations import Arms, Cut, Evaluation
+from daemon.store.evaluations import Arms, CutAnswers, Evaluation
 from daemon.store.judgements import Wanted
 from policies.alignment import Alignment
-from policies.gate.decision import Comparison, Decision, Evidence, Result
+from policies.gate.decision import Comparison, Decision, GateEvidence, Result
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
+from policies.states import Purpose
 from policies.training.jobs import CompareResult
 
 
@@ -29,19 +30,19 @@ def gather(
     judges: Sequence[NamedJudge],
     *,
     refused: str | None,
-) -> Evidence:
+) -> GateEvidence:
     """All that is known now. `judges` are the configured ones; `refused` says what does not verify."""
     known = rollouts.known(connection, evaluation.adapter)
-    cut = evaluations.cut_off(evaluation.evidence) or Cut(0, 0, 0)
-    return Evidence(
+    cut = evaluations.cut_off(evaluation.evidence) or CutAnswers(0, 0, 0)
+    return GateEvidence(
         comparisons=_comparisons(connection, evaluation.id),
         gate_judge=bool(of_roles(judges, Role.GATE)),
         answered=cut.answered,
         cut_candidate=cut.candidate,
         cut_stable=cut.stable,
-        kl_sequence=_number(evaluation.evidence, "kl_sequence_nats"),
-        entropy_candidate=_number(evaluation.evidence, "entropy_candidate_nats"),
-        entropy_stable=_number(evaluation.evidence, "entropy_stable_nats"),
+        kl_sequence=figure_of(evaluation.evidence, "kl_sequence_nats"),
+        entropy_candidate=figure_of(evaluation.evidence, "entropy_candidate_nats"),
+        entropy_stable=figure_of(evaluation.evidence, "entropy_stable_nats"),
         halts=tuple(halt.reason for halt in halts.active(connection, Scope.PROMOTION)),
         alignment={judge: at_gate(connection, spec, judge) for judge in judges},
         verified=refused is None,
@@ -58,19 +59,6 @@ def _moved(connection: Connection, evaluation: Evaluation) -> str | None:
         return None
     then = evaluation.stable or "the base model"
     return f"{now or 'the base model'} is in force now; the comparison was with {then}"
-
-
-def show_figures(metrics: Metrics, evidence: Mapping[str, Any]) -> None:
-    """Sets the gauges of entropy and KL to an attempt's figures; what was not measured is not touched."""
-    gauges = (
-        (metrics.entropy.labels("challenger"), "entropy_candidate_nats"),
-        (metrics.entropy.labels("stable"), "entropy_stable_nats"),
-        (metrics.kl, "kl_token_nats"),
-    )
-    for gauge, name in gauges:
-        value = _number(evidence, name)
-        if value is not None:
-            gauge.set(value)
 
 
 def figures(result: CompareResult) -> dict[str, float | int | str]:
@@ -90,11 +78,6 @@ def figures(result: CompareResult) -> dict[str, float | int | str]:
     }
 
 
-def _number(evidence: Mapping[str, Any], name: str) -> float | None:
-    value = evidence.get(name)
-    return None if value is None else float(value)
-
-
 def _candidate_is_other(evaluation_id: int, trace_id: int) -> bool:
     """Whether the candidate adapter's answer is shown second: a hash, so that no order is systematic."""
     return hashlib.sha256(f"arms:{evaluation_id}:{trace_id}".encode()).digest()[0] % 2 == 1
@@ -104,7 +87,9 @@ def asking(evaluation_id: int, arms: Arms, judge: NamedJudge) -> Wanted:
     """The comparison of both answers to one prompt, by a judge of the gate's."""
     swapped = _candidate_is_other(evaluation_id, arms.trace_id)
     first, second = (arms.stable_id, arms.candidate_id) if swapped else (arms.candidate_id, arms.stable_id)
-    return Wanted(judge, "pair", "gate", arms.trace_id, first, other_id=second, evaluation_id=evaluation_id)
+    return Wanted(
+        judge, "pair", Purpose.GATE, arms.trace_id, first, other_id=second, evaluation_id=evaluation_id
+    )
 
 
 def _comparisons(connection: Connection, evaluation_id: int) -> tuple[Comparison, ...]:
@@ -131,7 +116,7 @@ def _result(choice: str | None, *, won: Literal["a", "b"]) -> Result:
     return "win" if choice == won else "loss"
 
 
-def summary(evidence: Evidence, decision: Decision) -> dict[str, Any]:
+def summary(evidence: GateEvidence, decision: Decision) -> dict[str, Any]:
     """What the decision saw, for people and for the gauges after a restart."""
     results: tuple[Result, ...] = ("win", "tie", "loss", "undecided")
     counts: dict[str, int] = {

@@ -47,7 +47,7 @@ class Joining:
         self._log = log.get("ingest").bind(source=source)
 
     def step(self, *, at_once: bool = False) -> Counts:
-        """Joins what is complete; answers what became of the traces. Looks at most every `LOOK_S`.
+        """Joins what is complete; returns what became of the traces. Looks at most every `LOOK_S`.
 
         `at_once`: now, and whatever is open is complete.
         """

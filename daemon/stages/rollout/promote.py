@@ -15,7 +15,7 @@ from policies.rollout import Assignment
 
 
 class Promoter(Protocol):
-    """The part of `daemon.stages.rollout.Rollout` that this stage uses."""
+    """The part of `daemon.stages.rollout.rollout.Rollout` that this stage uses."""
 
     def in_force(self) -> Assignment: ...
 
@@ -31,7 +31,7 @@ class Promote:
         self._actor = actor
 
     def step(self) -> int:
-        """Promotes at most one adapter; answers how many."""
+        """Promotes at most one adapter; returns how many."""
         evaluation = self._store.read(newest_passed)
         if evaluation is None:
             return 0

@@ -19,11 +19,12 @@ from daemon.budget import Budget
 from daemon.clock import Clock
 from daemon.latch import Latch
 from daemon.log import get
+from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.stages.gate.evidence import show_figures
 from daemon.store import agentversions, alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
+from daemon.store.rewardmodels import Awaited, awaited
 from daemon.store.store import Store
 from daemon.store.tally import Tally
 from policies.agentversion import newest_five
@@ -55,12 +56,13 @@ class _Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Look:
     """One consistent look at the store."""
 
     measured: _Measured
     counts: Tally
-    snapshot: snapshots.Tally | None
+    snapshot: snapshots.SnapshotTally | None
+    awaited: Awaited | None
     evaluations: list[Evaluation]
     changed_at: float | None
     head: Head
@@ -98,7 +100,7 @@ class Watch:
         self._agents: set[str] = set()
 
     def step(self) -> int:
-        """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
+        """Refreshes the gauges and latches what the rules ask for; returns how many halts are new."""
         seen = self._store.read(self._look)
         self._measured = seen.measured
         self._show(seen)
@@ -116,13 +118,14 @@ class Watch:
             fingerprint=fingerprint(halt.rule),
         )
 
-    def _look(self, connection: Connection) -> _Seen:
+    def _look(self, connection: Connection) -> _Look:
         mark = alignment.mark(connection)
         last = self._measured
-        return _Seen(
+        return _Look(
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
             counts=tally.read(connection),
             snapshot=snapshots.newest(connection),
+            awaited=awaited(connection, self._spec.recipes),
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
             changed_at=next((change.at for change in rollouts.changes(connection, limit=1)), None),
             head=ledger.head(connection),
@@ -188,7 +191,7 @@ class Watch:
             since=since,
         )
 
-    def _show(self, seen: _Seen) -> None:
+    def _show(self, seen: _Look) -> None:
         metrics = self._metrics
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
@@ -198,6 +201,7 @@ class Watch:
             metrics.snapshot_pairs.set(snapshot.pairs)
             for why in Reason:
                 metrics.snapshot_left_out.labels(why).set(snapshot.left_out.get(why, 0))
+        metrics.reward_model_missing.set(_missing(seen.awaited))
         metrics.ledger_entries.set(seen.head.seq)
         for judge, found in seen.measured.alignment.items():
             self._show_alignment(judge, found)
@@ -215,7 +219,7 @@ class Watch:
         self._show_agents(seen)
         self._show_evaluations(seen.evaluations)
 
-    def _show_agents(self, seen: _Seen) -> None:
+    def _show_agents(self, seen: _Look) -> None:
         """The versions in the traffic; a version that has left it has no series any more."""
         for gone in self._agents - seen.agents.keys():
             self._metrics.agent_versions.remove(gone)
@@ -251,6 +255,13 @@ class Watch:
 def fingerprint(rule: str) -> str:
     """What a rule's halts are latched under."""
     return f"guard:{rule}"
+
+
+def _missing(found: Awaited | None) -> float:
+    """Labels that a held reward model lacks; NaN where nothing waits for one."""
+    if found is None or found.name is None:
+        return math.nan
+    return math.inf if found.missing is None else found.missing
 
 
 def _or_nan(value: float | None) -> float:

@@ -20,9 +20,10 @@ from policies.training.ending import end
 from policies.training.engines import savepoints
 from policies.training.engines.engine import Run, Trained
 from policies.training.errors import JobError
-from policies.training.guarding.monitor import Watch
+from policies.training.guarding.monitor import Monitor
 from policies.training.guarding.reader import Reader
-from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob
+from policies.training.jobs import TrainJob
+from policies.training.layout import ADAPTER, CHECKPOINTS
 from policies.training.model import checkpoints, lora
 from policies.training.place import here
 from policies.training.planning.memory import READ_AT_ONCE
@@ -39,7 +40,7 @@ class Pupil:
 
     model: Any
     trainable: int
-    watch: Watch
+    watch: Monitor
     start: str | None
     """The adapter on the model that training starts from: a frozen copy of the parent; None: the base. The
     engine puts it there before the first step: TRL's trainers do so themselves, `Roles.copy` does it for
@@ -85,7 +86,7 @@ def begin(run: Run[Any]) -> Pupil:
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
     )
-    watch = Watch(
+    watch = Monitor(
         reader=reader,
         figures=run.figures,
         guards=job.guards,
@@ -97,7 +98,7 @@ def begin(run: Run[Any]) -> Pupil:
     return Pupil(model, trainable, watch, start, reference)
 
 
-def taken_up(run: Run[Any], watch: Watch) -> Path | None:
+def taken_up(run: Run[Any], watch: Monitor) -> Path | None:
     """The checkpoint to go on from, with what the guards had seen by then taken up; None: from the start."""
     directory = together.agreed(lambda: checkpoints.newest(run.job.out / CHECKPOINTS))
     if directory is not None:
@@ -153,6 +154,7 @@ def conclude(
         seconds=time.monotonic() - pupil.started,
         figures=_finite({**watch.all_figures(), **reached.figures}),
         readings=tuple(watch.readings),
+        divergences=watch.divergences(step),
     )
     if halted is not None:
         return replace(ended, state="halted", reason=halted)

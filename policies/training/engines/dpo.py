@@ -12,17 +12,19 @@ from transformers import PrinterCallback
 from policies import snapshot
 from policies.answers import holds_answers
 from policies.policy import TrainingGuards
+from policies.prompted import holds_prompts
 from policies.recipes import DpoRecipe
 from policies.training.engines import batches, course, pair_trainer
 from policies.training.engines.course import Pupil
 from policies.training.engines.engine import COMMON, Lesson, Run, Trained
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering
 from policies.training.planning.dpo import decide
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedDpo
 from policies.training.planning.shape import lengths_of
 
@@ -49,6 +51,10 @@ class Dpo:
             raise JobError(
                 f"{job.snapshot.name} holds single answers: DPO learns from pairs, sft and kto do not"
             )
+        if holds_prompts(job.snapshot):
+            raise JobError(
+                f"{job.snapshot.name} holds prompts: {job.recipe.method} learns from pairs, ppo does not"
+            )
         found = snapshot.read(job.snapshot, job.snapshot_id).pairs
         most = job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)
         prepared = prepare(found, rendering, most)
@@ -65,7 +71,7 @@ class Dpo:
             cut=sum(pair.rejected_truncated for pair in found),
         )
 
-    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """By the rules of `planning`."""
         return decide(recipe, guards, facts)
 

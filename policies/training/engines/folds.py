@@ -13,17 +13,18 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from policies import calibration
 from policies.calibration import PRIOR, Calibration
-from policies.recipes import RewardRecipe
 from policies.training.engines import batches, heads, reward, reward_model
 from policies.training.engines.heads import HEAD, Scorer, Sequences
 from policies.training.engines.passes import Passes
 from policies.training.engines.reward import Finite, RewardTrainer
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, REWARD, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import CHECKPOINTS, REWARD
 from policies.training.model import checkpoints, lora
 from policies.training.model.dataset import Example
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
+from policies.training.planning.resolved import ResolvedReward
 
 CALIBRATED = 10
 """One prompt of so many is calibrated on."""
@@ -44,12 +45,12 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FoldSettings:
     """Everything about a training but its data: where it writes, and who looks on."""
 
-    base: Base
+    base: LoadedBase
     pad: int
-    recipe: RewardRecipe
+    recipe: ResolvedReward
     out: Path
     seed: int
     callbacks: Sequence[TrainerCallback] = ()
@@ -57,7 +58,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedFolds:
     """How the training of a reward model ended.
 
     `done`: `files` are there, by their paths in `<out>/reward`. `stopped`: it was asked to, and left a
@@ -95,7 +96,7 @@ class _Asked:
     points: Sequence[Point]
 
 
-def train(settings: Settings, examples: Sequence[Example], points: Sequence[Point] = ()) -> Trained:
+def train(settings: FoldSettings, examples: Sequence[Example], points: Sequence[Point] = ()) -> TrainedFolds:
     """Trains, calibrates on the points where there are any, writes to `<out>/reward` and reads back.
 
     The base is bare before and after. Raises JobError where the data cannot be had in so many folds, where
@@ -106,7 +107,7 @@ def train(settings: Settings, examples: Sequence[Example], points: Sequence[Poin
     folds: list[_Fold] = []
     for number in range(settings.recipe.folds):
         fold = _fold(settings, number, examples, points)
-        if isinstance(fold, Trained):
+        if isinstance(fold, TrainedFolds):
             return fold
         folds.append(fold)
     calibrations = tuple(fold.calibration for fold in folds)
@@ -118,7 +119,7 @@ def train(settings: Settings, examples: Sequence[Example], points: Sequence[Poin
     if left_out:
         figures["held_out"] = sum(fold.ordered for fold in folds) / left_out
     steps = sum(fold.steps for fold in folds)
-    return Trained("done", steps=steps, figures=figures, calibrations=calibrations, files=files)
+    return TrainedFolds("done", steps=steps, figures=figures, calibrations=calibrations, files=files)
 
 
 def split(examples: Sequence[Example], number: int, folds: int) -> tuple[list[Example], list[Example]]:
@@ -143,16 +144,19 @@ def split(examples: Sequence[Example], number: int, folds: int) -> tuple[list[Ex
 def held_out(examples: Sequence[Example]) -> tuple[list[Example], list[Point]]:
     """What is learned from, and points to calibrate on: both answers of the pairs of a tenth of the prompts,
     which are then not learned from, as scores of learned answers are further apart than those of new ones.
+    Prompts with a pair that has no points, as people's have none, are not among them: labels are too dear.
     Without points, and all pairs learned from, where that tenth has fewer than a calibration takes.
     """
-    held = [example for example in examples if _place(example) % CALIBRATED == 0]
+    pointless = {tuple(each.prompt) for each in examples if each.chosen_reward is None}
+    tenth = [each for each in examples if _place(each) % CALIBRATED == 0]
+    held = [each for each in tenth if tuple(each.prompt) not in pointless]
     rewards = [reward for each in held for reward in (each.chosen_reward, each.rejected_reward)]
     points = [
         Point(tuple(prompt), tuple(answer), reward)
         for (prompt, answer), reward in zip(answers_of(held), rewards, strict=True)
         if reward is not None
     ]
-    learned = [example for example in examples if _place(example) % CALIBRATED]
+    learned = [each for each in examples if _place(each) % CALIBRATED or tuple(each.prompt) in pointless]
     if len(points) < calibration.LEAST_POINTS or not learned:
         return list(examples), []
     return learned, points
@@ -165,9 +169,9 @@ def _place(example: Example) -> int:
 
 
 def _fold(
-    settings: Settings, number: int, examples: Sequence[Example], points: Sequence[Point]
-) -> _Fold | Trained:
-    """One fold, from its checkpoint where it has one; `Trained` where that was not to its end."""
+    settings: FoldSettings, number: int, examples: Sequence[Example], points: Sequence[Point]
+) -> _Fold | TrainedFolds:
+    """One fold, from its checkpoint where it has one; `TrainedFolds` where that was not to its end."""
     recipe, base, seed = settings.recipe, settings.base, settings.seed + number
     learned, left = split(examples, number, recipe.folds)
     set_seed(seed)
@@ -187,7 +191,7 @@ def _fold(
 
 
 def _trainer(
-    settings: Settings, number: int, scorer: Scorer, learned: Sequence[Example]
+    settings: FoldSettings, number: int, scorer: Scorer, learned: Sequence[Example]
 ) -> tuple[RewardTrainer, Finite]:
     finite = Finite()
     out = settings.out / CHECKPOINTS / reward_model.fold_name(number)
@@ -204,19 +208,19 @@ def _trainer(
     return trainer, finite
 
 
-def _ended(trainer: RewardTrainer, finite: Finite, number: int, folds: int) -> Trained | None:
+def _ended(trainer: RewardTrainer, finite: Finite, number: int, folds: int) -> TrainedFolds | None:
     """Why the fold's training ended before its end; None where it did not."""
     step, steps = trainer.state.global_step, trainer.state.max_steps
     if finite.reason is not None:
-        return Trained("halted", finite.reason, step)
+        return TrainedFolds("halted", finite.reason, step)
     if step < steps:
-        return Trained(
+        return TrainedFolds(
             "stopped", f"asked to stop at step {step} of {steps} of fold {number + 1} of {folds}", step
         )
     return None
 
 
-def _described(settings: Settings, number: int, trainer: RewardTrainer, asked: _Asked) -> _Fold:
+def _described(settings: FoldSettings, number: int, trainer: RewardTrainer, asked: _Asked) -> _Fold:
     """The trained fold's scores, and its files."""
     scorer = trainer.model.eval()
     passes = Passes(scorer.model, settings.pad)
@@ -258,7 +262,7 @@ def _calibrated(points: Sequence[Point], scores: Sequence[float]) -> Calibration
         raise JobError(f"the reward model cannot be calibrated: {error}") from None
 
 
-def _read_back(settings: Settings, examples: Sequence[Example], folds: Sequence[_Fold]) -> None:
+def _read_back(settings: FoldSettings, examples: Sequence[Example], folds: Sequence[_Fold]) -> None:
     """Raises JobError unless the files, on the bare base, give the scores that the trained model gave."""
     model = lora.fresh(settings.base, settings.recipe.lora)
     try:

@@ -131,7 +131,8 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     for later in (
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
         *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
-        *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "judgement.judge"),
+        *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "snapshot.trace_ids"),
+        *("snapshot.label_ids", "judgement.judge"),
         *("position.feedback", "position.spans"),
         *VERSIONED,
     ):

@@ -11,12 +11,13 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training.engines import course, savepoints
 from policies.training.engines.engine import COMMON, Lesson, Run, Trained
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import prepare
 from policies.training.model.rendering import Rendering
 from policies.training.planning.dpo import decide
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.shape import lengths_of
 
 STEPS = 6
@@ -51,7 +52,7 @@ class Nudge:
             probe=probe.draw(examples, job.seed),
         )
 
-    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         of = decide(recipe, guards, facts)
         resolved = of.recipe.model_copy(update={"steps": STEPS})
         return watched(recipe, resolved, guards, facts, memory=of.memory, flops=1e6, refusal="")

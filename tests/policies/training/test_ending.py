@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS
 from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE, pair
 
@@ -87,7 +88,7 @@ def test_a_whole_run_ends_under_the_names_of_the_checkpoints_own_class(
 
 
 def test_the_probe_is_what_anybody_gets_from_the_files(job_for: JobFor, train: Train) -> None:
-    """Base and adapter, loaded anew by plain PEFT, give the kept numbers, token ids and all."""
+    """LoadedBase and adapter, loaded anew by plain PEFT, give the kept numbers, token ids and all."""
     from peft import PeftModel
 
     from policies import snapshot

@@ -71,7 +71,7 @@ def die_at(moment: Moment, source: Source) -> None:
 
     match moment:
         case Moment.WRITTEN:
-            bad_rows.store_batch = dying(bad_rows.store_batch)
+            setattr(bad_rows, "store_batch", dying(getattr(bad_rows, "store_batch")))  # noqa: B009, B010 - it is bad_rows' own name
         case Moment.COMMITTED:
             source.commit = dying(source.commit)  # type: ignore[method-assign]
         case Moment.DRAINING:

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate import freeze as freezing
-from daemon.stages.curate.freeze import Freezing, NoPreferencesError
+from daemon.stages.train import freeze as freezing
+from daemon.stages.train.freeze import Freezing, NoPreferencesError
 from daemon.store import snapshots
 from daemon.store.kinds import Draft
 from daemon.store.store import Store
@@ -43,7 +43,7 @@ def test_a_question_asked_again_and_again_is_in_four_times(
     judge(store, by_length)
     stage.curate()
     assert {len((row.sketch or "").split()) for row in rows(store, PreferenceRow)} == {8}
-    frozen = stage.freeze()
+    frozen = world.freezing().freeze()
     assert (frozen.pairs, frozen.left_out) == (5, {Reason.ALIKE: 5})
 
 
@@ -116,7 +116,7 @@ def test_what_was_left_out_the_last_time_is_told(store: Store, clock: FakeClock,
     stage = Freezing(store=store, clock=clock, spec=SPEC, directory=tmp_path)
     prefer(store, [f"p{n}" for n in range(5)])
     first = stage.freeze()
-    assert store.read(snapshots.newest) == snapshots.Tally(first.id, 5, {}, clock.now())
+    assert store.read(snapshots.newest) == snapshots.SnapshotTally(first.id, 5, {}, clock.now())
     stage.write(Draft(stage.drafted().ids, {Reason.CONTRIBUTOR: 2}))
     found = store.read(snapshots.newest)
     assert found is not None
