@@ -14,7 +14,7 @@ FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "sasl_token_file", "sasl_t
 
 def options_of(source: KafkaConfig, *, key: str) -> KafkaOptions:
     """What the client is told. Raises ConfigError below that key for a password that cannot be read."""
-    names = {"type", "name", "decoder", "agent_version", *SECRETS}
+    names = {"type", "name", "decoder", "agent_version", "keep", *SECRETS}
     options = source.model_dump(exclude=names)
     secrets: dict[str, Any] = {
         option: secret(None, getattr(source, file), key=f"{key}.{file}") for file, option in SECRETS.items()
