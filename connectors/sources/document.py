@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from connectors.base import Partition, Record, Resume
+from connectors.base import Partition, Reading, Record, Resume
 from connectors.errors import FatalError
 from connectors.sources.lines import HEAD, MAX_LINE
 
@@ -98,6 +99,9 @@ class DocumentSource:
         if self._partition is None:
             return {}
         return {self._partition: len(self._content) - self._stored if self._out else 0}
+
+    def reading(self) -> Reading:
+        return Reading(int(self._partition is not None), time.time())
 
     def close(self) -> None:
         self._pieces, self._content = iter(()), b""

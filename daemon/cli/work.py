@@ -28,7 +28,8 @@ def ingest(
     accept: Annotated[
         str | None,
         typer.Option(
-            help="A source that stopped because no decoder knows its records: store that run as dead letters."
+            help="A source that stopped: store the records that no decoder knows as dead letters, and go on "
+            "behind the offsets that it lost."
         ),
     ] = None,
     actor: ActorOption = "operator",
@@ -42,7 +43,10 @@ def ingest(
     with wired(config, working=file is not None) as parts:
         if accept is not None:
             by_hand.accept(parts, accept, actor=actor)
-            print(f"source {accept} goes on; the records at which it stopped become dead letters")
+            print(
+                f"source {accept} goes on; records that no decoder knows become dead letters, and lost "
+                "offsets are passed over"
+            )
         if file is not None:
             counts = by_hand.ingest(parts, file)
             print(

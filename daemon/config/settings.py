@@ -5,7 +5,6 @@ lists). Unknown keys and unknown `RLAIFD_` variables are errors. The file ends w
 marker `...`: without it, it was cut off, and a cut-off YAML file usually still parses.
 """
 
-import ipaddress
 import os
 import re
 from pathlib import Path
@@ -23,7 +22,9 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
+from daemon.config.hosts import is_loopback
 from daemon.config.judges import JudgeConfig, asked, respelt
+from daemon.config.logins import KafkaLogin
 from daemon.config.targets import SERVING, TargetConfig, require_apart, with_targets
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
@@ -58,16 +59,6 @@ Kept = Annotated[float, Field(ge=0.001, le=1)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class StoreConfig(Configured):
     """Where rows live. None is SQLite inside the state directory."""
 
@@ -93,7 +84,7 @@ class JsonlConfig(Configured):
     max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
 
 
-class KafkaConfig(Configured):
+class KafkaConfig(KafkaLogin):
     """Kafka topics, consumed as a group."""
 
     type: Literal["kafka"]
@@ -105,27 +96,11 @@ class KafkaConfig(Configured):
     mapping: Path | None = None
     agent_version: Rule = "auto"
     keep: Kept = 1.0
-    auto_offset_reset: Literal["earliest", "none"] = "earliest"
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password_file: Path | None = None
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    auto_offset_reset: Literal["earliest", "none"] = "none"
     max_in_flight_records: Count = 5000
     max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
     bootstrap_timeout_s: float = Field(default=10.0, ge=0.1, le=3600)
     session_timeout_s: float = Field(default=45.0, ge=1, le=1800)
-
-    @model_validator(mode="after")
-    def _authenticates(self) -> "KafkaConfig":
-        for key in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
-            written, asked = getattr(self, key) is not None, self.security_protocol.startswith("SASL")
-            if written != asked:
-                state = "set" if written else "missing"
-                raise misfit(key, f"is {state}, and security_protocol is {self.security_protocol}")
-        return self
 
 
 SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]

@@ -97,6 +97,14 @@ class Metrics:
             "topic",
             "partition",
         )
+        self.source_partitions = self._gauge(
+            "source_partitions", "Partitions, or files, that this daemon reads of the source.", "source"
+        )
+        self.source_read_at = self._gauge(
+            "source_read_timestamp_seconds",
+            "When the source was looked into last and all was well.",
+            "source",
+        )
         self.ingest_timestamp = self._gauge(
             "ingest_timestamp_seconds", "When the last batch was committed.", "source"
         )
@@ -281,6 +289,8 @@ class Metrics:
             (self.snapshot_left_out, Reason),
             (self.records_lost, sources),
             (self.source_stopped, sources),
+            (self.source_partitions, sources),
+            (self.source_read_at, sources),
             (self.gate_decisions, DecisionKind),
             (self.alerts, AlertResult),
             (self.halt_active, Scope),

@@ -237,6 +237,27 @@ class SourceStopRow(SQLModel, table=True):
     """When a record that a decoder knows came again; None: not yet."""
 
 
+class SourceLossRow(SQLModel, table=True):
+    """A partition whose log begins beyond where the store stands, and what was decided about the gap.
+
+    The offsets from `stood` on and before `begins` were never read and are gone.
+    """
+
+    __tablename__ = "source_loss"
+    source: str = Field(primary_key=True)
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    stood: int = Field(sa_column=Column(BigInteger, nullable=False))
+    begins: int = Field(sa_column=Column(BigInteger, nullable=False))
+    line: str = Field(sa_column=Column(Text, nullable=False))
+    found_at: float
+    accepted_at: float | None = None
+    """When a person said to go on without them; None: nobody did."""
+    accepted_by: str | None = None
+    passed_at: float | None = None
+    """When the position was set beyond them; None: not yet."""
+
+
 class CandidateRow(SQLModel, table=True):
     """An answer to a trace's prompt. `batch` tells repeated samplings apart ('' for the logged answer)."""
 

@@ -20,7 +20,7 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.outlook import Outlook
 from daemon.stages.train.run_rows import RunOutcome
 from daemon.stages.train.schedule import Due, short
-from daemon.store import ledger, outcomes, preferences, rewardmodels, stops
+from daemon.store import ledger, losses, outcomes, preferences, rewardmodels, stops
 from daemon.store import snapshots as frozen
 from daemon.store.judgements import waiting
 from daemon.store.kinds import ids_of
@@ -140,14 +140,21 @@ def _reopened(parts: Wiring, judge: NamedJudge, actor: str) -> int:
 
 
 def accept(parts: Wiring, source: str, *, actor: str) -> None:
-    """Lets a stopped source go on: the run at which it stopped becomes dead letters.
-
-    Raises UsageError for one that is not stopped.
+    """Lets a stopped source go on: the run at which it stopped becomes dead letters, and the offsets that it
+    lost are passed over. Raises UsageError for one that is not stopped.
     """
     now = parts.clock.now()
-    if parts.store.write(lambda c: stops.accept(c, source, actor=actor, now=now)):
+
+    def taken(connection: Connection) -> bool:
+        found = [each.accept(connection, source, actor=actor, now=now) for each in (stops, losses)]
+        return any(found)
+
+    if parts.store.write(taken):
         return
-    names = ", ".join(each.source for each in parts.store.read(stops.standing)) or "none is"
+    stopped = {each.source for each in parts.store.read(stops.standing)} | {
+        *parts.store.read(losses.standing)
+    }
+    names = ", ".join(sorted(stopped)) or "none is"
     raise UsageError(f"source {source} is not stopped (stopped: {names}): nothing to accept")
 
 

@@ -159,10 +159,12 @@ def _source(place: str, source: SourceConfig) -> None:
 
 def _kafka(place: str, source: KafkaConfig) -> None:
     from connectors.sources.kafka.client import check_files
+    from daemon.wiring.broker import FILES, SECRETS
 
-    secret(None, source.sasl_password_file, key=f"{place}.sasl_password_file")
+    for key in SECRETS:
+        secret(None, getattr(source, key), key=f"{place}.{key}")
     try:
-        for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        for key in FILES:
             check_files(f"{place}.{key}", getattr(source, key))
     except ConnectorError as error:
         raise ConfigError(str(error)) from None

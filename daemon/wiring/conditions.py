@@ -3,7 +3,7 @@
 from daemon.clock import Clock
 from daemon.config.settings import Settings
 from daemon.stages.rollout.rollout import Rollout
-from daemon.store import stops
+from daemon.store import losses, stops
 from daemon.store.store import Store
 from daemon.wiring.outside import brake_of
 
@@ -13,4 +13,5 @@ def conditions(settings: Settings, store: Store, clock: Clock, rollout: Rollout)
     told = [str(condition) for condition in rollout.status().conditions]
     stopped = [each.line for each in store.read(stops.standing) if not each.accepted]
     aside = [f"{name} is set aside: a model may judge its like" for name in settings.overrides]
-    return [*told, *aside, *stopped, *brake_of(settings, store, clock).lines()]
+    lost = store.read(losses.standing).values()
+    return [*told, *aside, *stopped, *lost, *brake_of(settings, store, clock).lines()]

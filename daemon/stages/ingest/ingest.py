@@ -18,6 +18,7 @@ from connectors.base import Partition, Record, Source
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError, DecodeError
 from connectors.events import Found, Skipped, SkipReason
+from connectors.losses import OffsetsLostError
 from daemon import log
 from daemon.clock import Clock
 from daemon.errors import SourceStoppedError
@@ -25,6 +26,7 @@ from daemon.metrics.registry import JOINED_OUTCOMES, Metrics
 from daemon.stages.ingest.bad_rows import store_isolated
 from daemon.stages.ingest.brake import Brake
 from daemon.stages.ingest.joining import Joining
+from daemon.stages.ingest.losing import Losing
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
@@ -109,6 +111,7 @@ class Ingest:
             source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions,
             keep=keep,
         )  # fmt: skip
+        self._losing = Losing(source=source.name, store=store, metrics=metrics, clock=clock, log=self._log)
         self.totals = Counts()
         self.joined = Counts()
 
@@ -130,8 +133,9 @@ class Ingest:
         """One batch, waited for at most `timeout_s`; returns how many records were stored.
 
         Raises TransientError (wait, then call again), FatalError (a person must act), and SourceStoppedError
-        while too many records are in no format that a decoder knows, until a person has accepted them. A
-        StoreError leaves the batch pending, and the next call stores it first.
+        while too many records are in no format that a decoder knows, or the source has lost offsets before
+        they were read, until a person has accepted that. A StoreError leaves the batch pending, and the next
+        call stores it first.
         """
         self.start()
         if not self._pending:
@@ -186,7 +190,14 @@ class Ingest:
     def _receive(self, timeout_s: float) -> None:
         if self._waiting:
             return
-        self._waiting.extend(self._source.receive(timeout_s, self._batch_records))
+        try:
+            self._waiting.extend(self._source.receive(timeout_s, self._batch_records))
+            self._losing.over()
+        except OffsetsLostError as error:
+            self._losing.met(error)
+            return
+        finally:
+            self._refresh_lag()
         deadline = self._clock.monotonic() + self._batch_s
         while self._waiting and len(self._waiting) < self._batch_records:
             left = deadline - self._clock.monotonic()
@@ -226,8 +237,7 @@ class Ingest:
                 while taken and taken[-1][1].unknown:
                     self._waiting.appendleft(taken.pop()[0])
                 break
-        for record in (record for record, _ in taken if record.lost):
-            self._lost(record)
+        self._losing.passed_over([record for record, _ in taken if record.lost])
         return _Decoded([arrival for _, arrival in taken], unknown)
 
     def _arrival(self, record: Record) -> Arrival:
@@ -360,23 +370,15 @@ class Ingest:
             reasons = [str(event) for event in events if isinstance(event, DecodeError)]
             self._log.warning("dead letters stored", count=counts.dead_letters, last=reasons[-1:])
 
-    def _lost(self, record: Record) -> None:
-        """Tells what the source no longer had when its turn came."""
-        self._metrics.records_lost.labels(self._source.name).inc(record.lost)
-        self._log.warning(
-            "records_lost",
-            topic=record.partition.topic,
-            partition=record.partition.partition,
-            offset=record.offset,
-            count=record.lost,
-            reason="the source removed them before they were read: raise its retention, or read faster",
-        )
-
     def _refresh_lag(self) -> None:
         if self._clock.monotonic() - self._lag_at < LAG_S:
             return
         self._lag_at = self._clock.monotonic()
         name, lag, before = self._source.name, dict(self._source.lag()), self._lag
+        reading = self._source.reading()
+        self._metrics.source_partitions.labels(name).set(reading.partitions)
+        if reading.well_at is not None:
+            self._metrics.source_read_at.labels(name).set(reading.well_at)
         for gone in before.keys() - lag.keys():
             self._metrics.lag.remove(name, gone.topic, str(gone.partition))
         for partition, behind in lag.items():

@@ -1,6 +1,10 @@
 """What a record is where it is no trace: skipped by a reason, known and refused, or known to no decoder."""
 
+import bz2
+import gzip
 import json
+import lzma
+import zlib
 from typing import Any
 
 import pytest
@@ -97,7 +101,14 @@ def test_what_is_known_is_refused_with_what_to_do(value: Any, words: str) -> Non
     [
         (b"plain text", "not JSON"),
         (b"\x89PNG\r\n", "not UTF-8"),
-        (b"\x00\x00\x00\x00\x05" + json.dumps(openai()).encode(), "Confluent's schema header (5 bytes)"),
+        (
+            b"\x00\x00\x00\x00\x05" + json.dumps(openai()).encode(),
+            "Confluent's schema header (5 bytes), of schema 5",
+        ),
+        (gzip.compress(json.dumps(openai()).encode()), "compressed with gzip by what wrote it"),
+        (zlib.compress(json.dumps(openai()).encode()), "compressed with zlib by what wrote it"),
+        (bz2.compress(json.dumps(openai()).encode()), "compressed with bzip2 by what wrote it"),
+        (lzma.compress(json.dumps(openai()).encode()), "compressed with xz by what wrote it"),
         (b"[", "one record a line: this is a piece of JSON over many lines"),
         (b'  "request": {', "one record a line: this is a piece of JSON over many lines"),
         ({"level": "info", "msg": "started"}, "no decoder knows this format (keys: level, msg"),

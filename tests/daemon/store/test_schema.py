@@ -144,7 +144,7 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
     for table in (
         *("source_stop", "reservation", "reward_model", "feedback", "span"),
-        *("agent_version", "agent_source"),
+        *("agent_version", "agent_source", "source_loss"),
     ):
         sqlite_store.write(lambda c, table=table: c.execute(text(f"DROP TABLE {table}")))  # type: ignore[misc]
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
@@ -167,7 +167,7 @@ def test_what_was_in_force_stays_when_the_agent_s_versions_come(store: Store) ->
     later = [text(f"DROP INDEX {index}") for index in HEARD_BY]
     columns = (*VERSIONED, *JOINED, *HEARD)
     later += [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in columns]
-    later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source")]
+    later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source", "source_loss")]
     later.append(text("UPDATE alembic_version SET version_num = :v").bindparams(v=before))
     for change in later:
         store.write(lambda c, change=change: c.execute(change))  # type: ignore[misc]
