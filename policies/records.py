@@ -123,6 +123,8 @@ class Trace(Frozen):
     """A part of the answer is no text (an image, a sound): a placeholder stands for it, which nothing may
     learn.
     """
+    incomplete: bool = False
+    """What led to the answer is not all in the log: it is judged, and in no training."""
 
     @property
     def digest(self) -> str:
@@ -134,7 +136,7 @@ class Trace(Frozen):
         content = self.model_dump(mode="json", exclude={"source", "ts"})
         # Younger than stores that hold digests: where they say nothing, the digest is what it was without
         # them.
-        for name in ("truncated", "unshown", "agent_version"):
+        for name in ("truncated", "unshown", "incomplete", "agent_version"):
             if not content[name]:
                 del content[name]
         for message in (*content["messages"], *content["output"]):

@@ -7,14 +7,14 @@ from connectors.base import Decoder, Format
 from connectors.decoders.jsontext import Json, checked
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
-from connectors.decoders.spans import Spans
+from connectors.decoders.otlp.otlp import OtlpJson, OtlpProto
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
 
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat(), Spans())
+    return (Native(), OpenAIChat(), OtlpJson())
 
 
 class Decoders:
@@ -29,13 +29,13 @@ class Decoders:
         names: str | Sequence[str] = "auto",
         known: Sequence[Format] | None = None,
         *,
-        others: Sequence[Decoder] = (),
+        others: Sequence[Decoder] = (OtlpProto(),),
     ) -> None:
         formats = {each.name: each for each in (shipped() if known is None else known)}
         decoders = {each.name: each for each in others}
         wanted = [names] if isinstance(names, str) else list(names)
         auto = wanted == ["auto"]
-        every = [*formats, *decoders]
+        every = list(dict.fromkeys((*formats, *decoders)))
         for name in () if auto else wanted:
             if name not in every:
                 raise FatalError(f"unknown decoder {name!r}: use auto or one of {', '.join(sorted(every))}")

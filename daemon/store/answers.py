@@ -6,7 +6,7 @@ All are of the train split, newest first.
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, inspect, select
 
 from daemon.store.hints import unindexed
 from daemon.store.preferences import IDS, contributor
@@ -166,7 +166,7 @@ def _answers(*columns: Any) -> Select[Any]:
 
 
 def _training() -> ColumnElement[bool]:
-    return unindexed(TRACE.c.split) == Split.TRAIN.value
+    return and_(unindexed(TRACE.c.split) == Split.TRAIN.value, TRACE.c.incomplete.is_(False))
 
 
 def _commented() -> ColumnElement[bool]:

@@ -1,10 +1,10 @@
 """Spans as they came, until the traces they are parts of are complete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, tuple_, update
+from sqlalchemy import Connection, Table, delete, func, insert, inspect, or_, select, tuple_, update
 
 from daemon.store.tables import SpanRow
 from policies.spans import JoinRule, OpenTrace, Span
@@ -29,13 +29,13 @@ class Parts:
 def put(connection: Connection, source: str, spans: Sequence[Span], now: float) -> int:
     """Stores spans that a source gave; answers how many are new or changed. One that changed is open again.
 
-    Of one span twice the later is kept.
+    Of one part of a span twice the later is kept.
     """
-    rows = {(span.trace_id, span.span_id): _row(span, source, now) for span in spans}
+    rows = {(span.trace_id, span.span_id, span.part): _row(span, source, now) for span in spans}
     known = _known(connection, source, list(rows))
     changed = [row for key, row in rows.items() if key in known and known[key] != row["digest"]]
     for row in changed:
-        key = (_C.source == row["source"], _C.trace_id == row["trace_id"], _C.span_id == row["span_id"])
+        key = (_C[name] == row[name] for name in ("source", "trace_id", "span_id", "part"))
         connection.execute(update(SPAN).where(*key).values(row))
     fresh = [row for key, row in rows.items() if key not in known]
     if fresh:
@@ -72,6 +72,14 @@ def complete(connection: Connection, source: str, rule: JoinRule, now: float, *,
     return _parts(connection, source, due[:limit])
 
 
+def name(connection: Connection, source: str, trace_id: str, events: Mapping[str, str]) -> None:
+    """Notes the events that a trace's spans are, by span: what was said of a span is said of its answer."""
+    for span_id, event_id in events.items():
+        mine = (_C.source == source, _C.trace_id == trace_id, _C.span_id == span_id)
+        other = or_(_C.event_id.is_(None), _C.event_id != event_id)
+        connection.execute(update(SPAN).where(*mine, other).values(event_id=event_id))
+
+
 def close(connection: Connection, parts: Sequence[Parts], now: float, *, refused: str | None = None) -> None:
     """The parts are joined, or what they make was refused."""
     row_ids = [row_id for each in parts for row_id in each.row_ids]
@@ -94,6 +102,7 @@ def _row(span: Span, source: str, now: float) -> dict[str, Any]:
         "source": source,
         "trace_id": span.trace_id,
         "span_id": span.span_id,
+        "part": span.part,
         "event_id": span.id if span.is_call else None,
         "digest": span.digest,
         "ends_trace": span.ends_trace,
@@ -105,14 +114,13 @@ def _row(span: Span, source: str, now: float) -> dict[str, Any]:
 
 
 def _known(
-    connection: Connection, source: str, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    found: dict[tuple[str, str], str] = {}
+    connection: Connection, source: str, keys: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], str]:
+    found: dict[tuple[str, str, str], str] = {}
     for start in range(0, len(keys), CHUNK):
-        query = select(_C.trace_id, _C.span_id, _C.digest).where(
-            _C.source == source, tuple_(_C.trace_id, _C.span_id).in_(keys[start : start + CHUNK])
-        )
-        found |= {(row.trace_id, row.span_id): row.digest for row in connection.execute(query)}
+        within = tuple_(_C.trace_id, _C.span_id, _C.part).in_(keys[start : start + CHUNK])
+        query = select(_C.trace_id, _C.span_id, _C.part, _C.digest).where(_C.source == source, within)
+        found |= {(row.trace_id, row.span_id, row.part): row.digest for row in connection.execute(query)}
     return found
 
 

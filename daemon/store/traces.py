@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_,
 from connectors.base import Partition
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Skipped
-from daemon.store import agentversions, feedback, spans
+from daemon.store import adapters, agentversions, feedback, spans
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
 from policies.agentversion import Rule
@@ -23,10 +23,14 @@ from policies.clusters import cluster_of, split_of
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Origin, Trace, text_of
+from policies.served import spellings
 from policies.spans import Span
 
 ROWS = 500
 """Most rows of one statement: under SQLite's limit of bound variables with every table here."""
+
+INCOMPLETE = "what led to the answer is not all in the log"
+"""Why the prompt of such a trace is given to no policy."""
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -114,6 +118,7 @@ def store_batch(
     fresh = _fresh(connection, source, arrivals, now)
     batch = _sort(connection, source, fresh, now)
     _place(connection, batch, splits)
+    _attribute(connection, batch)
     _tell(connection, source, batch, versions, now)
     _insert_traces(connection, source, batch, now)
     insert_new(connection, DEAD_LETTER, batch.dead)
@@ -137,6 +142,7 @@ def store_traces(
     for trace in traces:
         _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
     _place(connection, batch, splits)
+    _attribute(connection, batch)
     _tell(connection, source, batch, versions, now)
     _insert_traces(connection, source, batch, now)
     return counts
@@ -241,7 +247,15 @@ def _trace_row(trace: Trace, source: str, digest: str, revision: int, now: float
         "subject": trace.subject,
         "payload": trace.model_dump(mode="json"),
         "planned_at": None,
+        **_in_training(trace, now),
     }
+
+
+def _in_training(trace: Trace, now: float) -> dict[str, Any]:
+    """Where what led to the answer is not all there, nothing is sampled, curated or compared by it."""
+    done = now if trace.incomplete else None
+    why = INCOMPLETE if trace.incomplete else None
+    return {"incomplete": trace.incomplete, "sampled_at": done, "curated_at": done, "refused": why}
 
 
 def _dead_row(source: str, arrival: Arrival, index: int, error: DecodeError, now: float) -> dict[str, Any]:
@@ -267,6 +281,14 @@ def _place(connection: Connection, batch: _Batch, splits: Splits) -> None:
         row["split"] = settled.setdefault(row["cluster"], split_of(row["cluster"], splits).value)
 
 
+def _attribute(connection: Connection, batch: _Batch) -> None:
+    """Gives each row whose log names no adapter the one that its response's model is the name of."""
+    rows = [row for row in batch.traces if row["adapter"] is None and row["model"] is not None]
+    served = adapters.named(connection, {name for row in rows for name in spellings(row["model"])})
+    for row in rows if served else ():
+        row["adapter"] = next((name for name in spellings(row["model"]) if name in served), None)
+
+
 def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: float) -> None:
     """Gives each row the version of the agent that answered."""
     if not batch.traces:
@@ -290,7 +312,7 @@ def _insert_traces(connection: Connection, source: str, batch: _Batch, now: floa
         {
             "trace_id": ids[row["event_id"], row["revision"]],
             "origin": Origin.LOGGED.value,
-            "adapter": trace.adapter or "",
+            "adapter": row["adapter"] or "",
             "batch": "",
             "sample": 0,
             "output": row["payload"]["output"],

@@ -227,8 +227,9 @@ class Ingest:
 
     def _join(self, *, at_once: bool = False) -> None:
         """Traces of parts count beside the events that they come from."""
-        counts = self._joining.step(at_once=at_once)
-        told = (counts.stored, counts.duplicates, counts.revisions)
+        found = self._joining.step(at_once=at_once)
+        counts = found.counts
+        told = (counts.stored, counts.duplicates, counts.revisions, found.steps, found.blank)
         for outcome, count in zip(JOINED_OUTCOMES, told, strict=True):
             self._metrics.traces_joined.labels(self._source.name, outcome).inc(count)
         self.joined += counts
