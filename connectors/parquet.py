@@ -45,6 +45,9 @@ SCHEMA = pa.schema(
         ("chosen_tokens", _TOKENS),
         ("rejected_tokens", _TOKENS),
         ("rejected_truncated", pa.bool_()),
+        ("source", pa.string()),
+        ("chosen_reward", pa.float64()),
+        ("rejected_reward", pa.float64()),
     ]
 )
 

@@ -9,6 +9,8 @@ RlaifdError            1  it failed: the message names the place and the fix
     └── AdapterRefusedError
 """
 
+from connectors.errors import FatalError
+
 
 class RlaifdError(Exception):
     """It failed. The message is one line for a person: what, where, and what to do."""
@@ -42,3 +44,16 @@ class HaltedError(RefusedError):
 
 class AdapterRefusedError(RefusedError):
     """The adapter is unknown, does not verify, or was not passed by the gate."""
+
+
+def line_of(error: Exception) -> str:
+    """One line for logs and pages. Of a database error only the driver's words: its full text holds rows."""
+    from sqlalchemy.exc import DBAPIError  # help imports this module, and knows no database
+
+    if isinstance(error, DBAPIError):
+        text = str(error.orig)
+        return f"{type(error.orig).__name__}: {text.splitlines()[0] if text else ''}"[:300]
+    text = " ".join(str(error).split())
+    if isinstance(error, RlaifdError | FatalError):
+        return text[:300]
+    return f"{type(error).__name__}: {text}"[:300]

@@ -8,6 +8,7 @@ the calling thread: a busy writer or an exhausted pool does not keep a halt wait
 import threading
 import uuid
 from collections.abc import Sequence
+from typing import Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +27,13 @@ from policies.states import HaltSource
 MOST_UNSTORED = 1000
 """Halts kept in memory until they can be stored. One more of a scope that is among them changes nothing."""
 log = get("latch")
+
+
+class Halts(Protocol):
+    """The part of the latch that a stage asks."""
+
+    def check(self, scope: Scope) -> None:
+        """Returns when the scope may work. Raises HaltedError otherwise."""
 
 
 class Latch:

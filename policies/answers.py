@@ -4,26 +4,21 @@ The first line is the header, every further line one answer that was found good 
 take single answers take a snapshot of pairs as well: `of_pairs` says what it is to them.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
-from policies import durable
-from policies.records import Frozen, Message, Tokens, canonical, digest
-from policies.snapshot import FORMAT as PAIRS_FORMAT
+from policies import snapshot
+from policies.records import Frozen, Message, Tokens
 from policies.snapshot import Pair, SnapshotError
-from policies.snapshot import read as read_pairs
 
 FORMAT: Literal["rlaifd-answers-1"] = "rlaifd-answers-1"
 Kind = Literal["best", "correction", "thumb", "score"]
 """What was found out by: the best of several by their rewards, a person's own text, a user's thumb, or a
 judge's score.
 """
-T = TypeVar("T", bound=Frozen)
 
 
 class AnswersHeader(Frozen):
@@ -62,7 +57,7 @@ class Answer(Frozen):
     @property
     def asked(self) -> str:
         """What is asked, as a digest of messages and tools: the same for the same prompt."""
-        return digest([[message.model_dump(mode="json") for message in self.prompt], list(self.tools)])
+        return snapshot.asked(self.prompt, self.tools)
 
 
 class Answers(Frozen):
@@ -76,9 +71,7 @@ class Answers(Frozen):
 def write(directory: Path, policy: str, answers: Sequence[Answer]) -> tuple[str, Path]:
     """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same answers give the same file."""
     header = AnswersHeader(answers=len(answers), policy=policy)
-    lines = [header.model_dump(mode="json"), *(answer.model_dump(mode="json") for answer in answers)]
-    body = b"".join(canonical(line) + b"\n" for line in lines)
-    return durable.write_named(directory, body, suffix=".jsonl")
+    return snapshot.write_lines(directory, [each.model_dump(mode="json") for each in (header, *answers)])
 
 
 def read(path: Path, expected: str | None = None) -> Answers:
@@ -86,31 +79,20 @@ def read(path: Path, expected: str | None = None) -> Answers:
 
     Raises SnapshotError where the file is cut, changed or neither.
     """
-    try:
-        body = path.read_bytes()
-    except OSError as error:
-        raise SnapshotError(f"{path}: {error.strerror}") from None
-    lines = body.splitlines()
-    if PAIRS_FORMAT.encode() in (lines[0] if lines else b""):
-        found = read_pairs(path, expected)
-        return Answers(id=found.id, policy=found.policy, answers=tuple(of_pairs(found.pairs)))
-    name = hashlib.sha256(body).hexdigest()
-    if expected is not None and name != expected:
-        raise SnapshotError(f"{path}: its digest is {name[:12]}, not {expected[:12]}: the file was changed")
-    header = _parse(AnswersHeader, path, 1, lines[0] if lines else b"")
-    answers = tuple(_parse(Answer, path, number, line) for number, line in enumerate(lines[1:], start=2))
-    if len(answers) != header.answers:
-        raise SnapshotError(f"{path}: holds {len(answers)} answers where its header says {header.answers}")
-    return Answers(id=name, policy=header.policy, answers=answers)
+    if snapshot.begins_as(path, snapshot.FORMAT):
+        pairs = snapshot.read(path, expected)
+        return Answers(id=pairs.id, policy=pairs.policy, answers=tuple(of_pairs(pairs.pairs)))
+    name, lines = snapshot.read_lines(path, expected)
+    header = snapshot.parse(AnswersHeader, path, 1, lines[0])
+    found = tuple(snapshot.parse(Answer, path, at, line) for at, line in enumerate(lines[1:], start=2))
+    if len(found) != header.answers:
+        raise SnapshotError(f"{path}: holds {len(found)} answers where its header says {header.answers}")
+    return Answers(id=name, policy=header.policy, answers=found)
 
 
 def holds_answers(path: Path) -> bool:
     """Whether the file begins as one of answers. False also where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return FORMAT.encode() in file.readline()
-    except OSError:
-        return False
+    return snapshot.begins_as(path, FORMAT)
 
 
 def of_pairs(pairs: Sequence[Pair]) -> list[Answer]:
@@ -147,14 +129,3 @@ def best(answers: Sequence[Answer]) -> list[Answer]:
 def rank(answer: Answer) -> tuple[bool, float]:
     """By which the better of two targets is told: a person's text first, then the reward."""
     return answer.kind == "correction", -1.0 if answer.reward is None else answer.reward
-
-
-def _parse(model: type[T], path: Path, number: int, line: bytes) -> T:
-    try:
-        return model.model_validate(json.loads(line))
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise SnapshotError(f"{path}: line {number}: {where}: {problem['msg']}") from None
-    except ValueError as error:
-        raise SnapshotError(f"{path}: line {number}: {error}") from None

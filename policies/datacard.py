@@ -36,6 +36,8 @@ class Contents:
     labels: int
     left_out: Mapping[str, int]
     """Preferences that are stored and not in it, in words."""
+    people: int
+    """Pairs of which people, not judges, preferred one answer; the other counts are without them."""
     unknown: int
     """Pairs that are not stored here: nothing but their text is known."""
     truncated: int
@@ -46,7 +48,7 @@ class Contents:
     @property
     def pairs(self) -> int:
         """How many pairs it holds."""
-        return sum(self.splits.values()) + self.unknown
+        return sum(self.splits.values()) + self.people + self.unknown
 
 
 def card(contents: Contents) -> str:
@@ -79,7 +81,9 @@ _READING = """\
 * `soft`: estimated probability that chosen is the better one; a prior from the difference of the rewards
 * `chosen_tokens`, `rejected_tokens`: an answer's tokens as sampled, under the rendering of that digest
 * `rejected_truncated`: a limit cut the answer off
-* `preference`: the row's number where it was made
+* `preference`: the row's number where it was made; 0 of pairs that people labelled
+* `source`: who preferred the one answer, judges or people
+* `chosen_reward`, `rejected_reward`: points of 0 to 10 that the judge gave the answers, where it did
 
 ## Limits
 
@@ -95,8 +99,9 @@ def _body(contents: Contents) -> str:
     return f"""\
 # Preferences of {contents.policy}
 
-{contents.pairs} pairs of answers to one prompt each, of which judges preferred the one to the other: what one
-training run saw. Frozen {contents.frozen} by rlaifd{f" ({contents.note})" if contents.note else ""}.
+{contents.pairs} pairs of answers to one prompt each, of which judges preferred the one to the other, and
+people in {contents.people} of them: what one training run saw. Frozen {contents.frozen} by
+rlaifd{f" ({contents.note})" if contents.note else ""}.
 
 | | |
 |---|---|
@@ -119,8 +124,9 @@ training run saw. Frozen {contents.frozen} by rlaifd{f" ({contents.note})" if co
 {_table("answers", "number", contents.answers)}
 {_table("judge", "verdicts behind the pairs", contents.verdicts)}
 {_table("left out of the snapshot", "preferences", contents.left_out)}
-Pairs of which nothing but the text is known: {contents.unknown}. Prompts that calibrate judges, audit them
-or test adapters at the gate are in no snapshot, and so not here.
+Pairs of which nothing but the text is known: {contents.unknown}. Prompts that audit judges or test adapters
+at the gate are in no snapshot, and so not here; those that calibrate are here only where people labelled
+them.
 
 {_READING}## Files
 

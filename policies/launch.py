@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from policies.configured import Configured, misfit
 
+DIVIDED = frozenset({"dpo", "sft", "kto"})
+"""Methods whose steps several processes make together."""
+
 
 class Launch(Configured):
     """One training in several processes, each on a card of its own: each learns from its share of a step's
@@ -24,3 +27,9 @@ class Launch(Configured):
                 "config_file", "is read where there are several processes: set processes, or leave it away"
             )
         return self
+
+    def refusal(self, method: str) -> str | None:
+        """Why a training by the method cannot be launched so; None where it can."""
+        if self.processes == 1 or method in DIVIDED:
+            return None
+        return f"{method} is made by one process: set training.launch.processes to 1"

@@ -6,7 +6,7 @@ Some of it may be meant; all of it is said by `rlaifd check`. What is stricter e
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from policies.policy import PolicySpec
+from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 
 Side = Literal["above", "below"]
@@ -28,6 +28,7 @@ LAXER: Mapping[str, tuple[Side, str]] = {
         "above",
         "a training goes on though chosen answers become unlikely",
     ),
+    "guards.divergence.limit": ("above", "a training goes on though the judge finds its answers worse"),
     "halts.min_alignment": ("below", "a judge with whom people agree less goes on"),
     "halts.alignment_min_labels": ("above", "a judge with whom people disagree is halted later"),
     "halts.alignment_window": ("above", "a judge that became worse is halted later"),
@@ -59,6 +60,7 @@ LAXER: Mapping[str, tuple[Side, str]] = {
 RECIPE = "recipe."
 SPARSE_STEPS = 50
 FEW_SAMPLES = 8
+SOUNDED = TrainingGuards().divergence_prompts
 
 
 def weaker(policy: PolicySpec) -> tuple[str, ...]:
@@ -78,6 +80,11 @@ def weaker(policy: PolicySpec) -> tuple[str, ...]:
         )
     if samples != "auto" and samples < FEW_SAMPLES:
         lines.append(f"policy.guards.samples is {samples}: so few answers say little; auto takes 8 at least")
+    if policy.guards.divergence_prompts < SOUNDED:
+        lines.append(
+            f"policy.guards.divergence_prompts is {policy.guards.divergence_prompts}, below the shipped "
+            f"{SOUNDED}: a reward that misleads is seen later, or not before the gate"
+        )
     return tuple(lines)
 
 

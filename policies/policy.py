@@ -127,6 +127,10 @@ class Guard(Configured):
     mode: Mode = "enforce"
 
 
+FEWEST_PROMPTS = 8
+"""Of a sounding: differences of fewer have no spread to speak of."""
+
+
 class TrainingGuards(Configured):
     """Checked inside the training process, on freshly sampled answers every `every_steps` steps."""
 
@@ -139,6 +143,13 @@ class TrainingGuards(Configured):
     entropy_high_ratio: Guard = Guard(limit=3.0)
     chosen_logp_drop_nats: Guard = Guard(limit=15.0)
     """Most fall of the chosen answers' mean log-probability per sequence since the first steps."""
+    divergence_steps: AutoInt = "auto"
+    """Steps between two soundings of a policy that learns from a reward: the large judge scores its fresh
+    answers to fixed train prompts."""
+    divergence_prompts: int = Field(default=16, ge=0, le=1000)
+    """Prompts of a sounding, each one score of the large judge, out of its budget; 0: none is made."""
+    divergence: Guard = Guard(limit=0.0)
+    """Most points by which, beyond chance, the judge's score may fall while the reward rises."""
 
     @model_validator(mode="after")
     def _can_be_kept(self) -> "TrainingGuards":
@@ -149,6 +160,12 @@ class TrainingGuards(Configured):
         for name in ("kl_nats", "chosen_logp_drop_nats"):
             if not getattr(self, name).limit:
                 raise misfit(f"{name}.limit", "must be above 0, or every run that learns is stopped")
+        if 0 < self.divergence_prompts < FEWEST_PROMPTS:
+            raise misfit(
+                "divergence_prompts",
+                f"{self.divergence_prompts} are too few to tell a fall from chance: write {FEWEST_PROMPTS}, "
+                "or more, or 0 for no soundings",
+            )
         return self
 
 

@@ -18,6 +18,7 @@ from policies.requirements import (
     Requirement,
     gate_prompts,
     new_preferences,
+    of_others,
     preferences,
     up,
 )
@@ -85,6 +86,7 @@ def _requirements(
             _prompts(Split.TRAIN, stock, training),
             *training,
             *by_itself,
+            *of_others(stock, policy, asks),
             _prompts(Split.AUDIT, stock, people),
             *people,
             gate_prompts(stock, policy, asks),
@@ -98,7 +100,7 @@ def _prompts(split: Split, stock: Stock, served: list[Requirement]) -> Requireme
     demands = [each.demand for each in served if each.lacks is Lacks.EVENTS and each.demand is not None]
     most = max(demands, key=lambda each: each.hits / each.yields.estimate, default=None)
     more = 0 if most is None else up(most.hits / most.yields.estimate)
-    note = f"for the {'preferences' if split is Split.TRAIN else 'labels'}"
+    note = f"for the {stock.called if split is Split.TRAIN else 'labels'}"
     lacks = Lacks.EVENTS if more else Lacks.NOTHING
     return Requirement(f"{split.value} prompts", have, have + more, lacks, note, most)
 
@@ -170,9 +172,9 @@ def _basis(stock: Stock) -> str:
     if not traffic.events:
         return (
             "expected from the configuration alone, at best: every event brings a new prompt, every train "
-            "prompt a preference, every pair a label"
+            f"prompt {stock.one}, every pair a label"
         )
     new = f"{traffic.fresh} of the newest {traffic.events} events brought a new prompt"
     if not stock.curated:
-        return f"{new}; every train prompt is taken to give a preference: none was looked at yet"
-    return f"{new}; {stock.gave} of {stock.curated} train prompts gave a preference"
+        return f"{new}; every train prompt is taken to give {stock.one}: none was looked at yet"
+    return f"{new}; {stock.gave} of {stock.curated} train prompts gave {stock.one}"

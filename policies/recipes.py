@@ -21,8 +21,6 @@ from policies.quantities import (
     AutoRate,
     AutoShare,
     Batch,
-    Epochs,
-    Rate,
     Share,
     Steps,
 )
@@ -108,11 +106,15 @@ class RewardRecipe(Configured):
     centring: float = Field(default=0.01, ge=0, le=100)
     """Weight of the squared sum of a pair's scores (Eisenstein et al. 2023, arXiv:2312.09244): preferences
     leave the level of scores open, and without it they drift."""
+    label_weight: float = Field(default=2.0, ge=0, le=1000)
+    """Weight of a pair that people labelled, where one that a judge scored has 1; 0: none is learned from. A
+    label that is right with probability p tells (2p - 1)**2 of what a certain one tells: .64 for a person
+    (.9), .36 for a judge that is only just trusted (.8), which is 1.8 times as much."""
     margin: float = Field(default=0.0, ge=0, le=100)
     """Share of a label's log odds by which chosen must be ahead before the loss calls it right (Llama 2,
     arXiv:2307.09288, has margins by strength of preference). Soft labels say the strength already."""
-    learning_rate: Rate = 1e-4
-    epochs: Epochs = 1.0
+    learning_rate: AutoRate = "auto"
+    epochs: AutoEpochs = "auto"
     batch_size: Batch = 8
     gradient_accumulation: Batch = 1
     max_length: int = Field(default=4096, ge=16, le=1 << 20)
@@ -124,7 +126,8 @@ class RewardRecipe(Configured):
 class PpoRecipe(Configured):
     """PPO (Schulman et al. 2017, arXiv:1707.06347) with a penalty on KL to the reference.
 
-    A step samples `prompts` times `answers` answers and learns from them in `inner_epochs` passes.
+    A step samples `prompts` times `answers` answers and learns from them in `inner_epochs` passes. What is
+    `auto` follows from the number of prompts and the size of the base.
     """
 
     method: Literal["ppo"] = "ppo"
@@ -134,11 +137,13 @@ class PpoRecipe(Configured):
     reference: Literal["start"] = "start"
     """KL in the reward is to what training starts from."""
     lora: Lora = Lora()
-    steps: Count = 50
-    prompts: Batch = 16
+    steps: AutoInt = "auto"
+    """The critic's warm-up among them."""
+    prompts: AutoInt = "auto"
     answers: int = Field(default=4, ge=1, le=1024)
     """To each prompt: how far their rewards are apart is what tells of a policy that no longer varies."""
-    max_new_tokens: int = Field(default=256, ge=1, le=1 << 17)
+    max_new_tokens: AutoInt = "auto"
+    """auto: as many as `policy.sampling` lets an answer have."""
     sampling_batch: Batch = 32
     """Answers that are sampled at a time."""
     inner_epochs: int = Field(default=2, ge=1, le=16)
@@ -146,7 +151,7 @@ class PpoRecipe(Configured):
     """Answers of one optimiser step."""
     microbatch: Batch = 8
     """Answers in memory at a time; the gradient is that of the whole minibatch whatever it is."""
-    learning_rate: Rate = 1e-4
+    learning_rate: AutoRate = "auto"
     """The policy's highest: it rises in the warm-up and falls as a cosine, and no step is made at 0."""
     warmup_steps: int = Field(default=5, ge=0, le=1_000_000)
     critic_learning_rate_factor: float = Field(default=10.0, ge=0.01, le=10_000)
@@ -193,12 +198,12 @@ class PpoRecipe(Configured):
             raise ValueError(
                 "lora.dropout must be 0: with it the importance ratio of an unchanged policy is not 1"
             )
-        if self.max_new_tokens >= self.max_length:
+        if self.max_new_tokens != "auto" and self.max_new_tokens >= self.max_length:
             raise ValueError(
                 f"max_new_tokens is {self.max_new_tokens} and max_length {self.max_length}: no room is left "
                 "for a prompt"
             )
-        if self.critic_warmup_steps >= self.steps:
+        if self.steps != "auto" and self.critic_warmup_steps >= self.steps:
             raise ValueError(
                 f"critic_warmup_steps is {self.critic_warmup_steps} of {self.steps} steps: none is left for "
                 "the policy"

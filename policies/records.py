@@ -152,6 +152,8 @@ class Origin(StrEnum):
     SAMPLED = "sampled"
     REVISED = "revised"
     CORRECTED = "corrected"
+    SOUNDED = "sounded"
+    """By a policy under training, for the judge alone: nothing is learned from it."""
 
 
 class Role(StrEnum):

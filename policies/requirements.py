@@ -92,11 +92,11 @@ def up(value: float) -> int:
 
 
 def preferences(stock: Stock, policy: PolicySpec, asks: Asks) -> Requirement:
-    """Preferences of which the caps let a snapshot hold as many as training asks for."""
+    """What the recipe learns from, of which the caps let a snapshot hold as many as training asks for."""
     need, rule = asks.min_preferences, policy.curation
     missing = max(0, need - stock.kept)
     room = stock.room(missing, rule)
-    stuck = _alone(policy) if missing else None
+    stuck = _alone(stock, policy) if missing else None
     if rule.max_pairs < need:
         stuck = f"policy.curation.max_pairs ({rule.max_pairs}) is below training.min_preferences: raise it"
     elif stuck is None and missing and room.estimate == 0:
@@ -106,18 +106,25 @@ def preferences(stock: Stock, policy: PolicySpec, asks: Asks) -> Requirement:
         note += f"; {few}"
     if stock.left_out:
         note += f"; of {stock.stored} are left out: {told(stock.left_out)}"
-    return _from_train("preferences", stock, Need(need, note, stuck), have=stock.kept, room=room)
+    return _from_train(stock.called, stock, Need(need, note, stuck), have=stock.kept, room=room)
 
 
 def new_preferences(stock: Stock, policy: PolicySpec, need: int) -> Requirement:
-    """Preferences since the last training began, of which so many make the daemon begin one."""
+    """The same since the last training began, of which so many make the daemon begin one."""
     note = (
         "training.min_new_preferences: then the daemon trains by itself; `rlaifd train` does not wait for it"
     )
-    asked = Need(need, note, _alone(policy) if stock.fresh < need else None)
-    return replace(
-        _from_train("new preferences", stock, asked, have=stock.fresh, room=known(1.0)), aside=True
-    )
+    asked = Need(need, note, _alone(stock, policy) if stock.fresh < need else None)
+    found = _from_train(f"new {stock.called}", stock, asked, have=stock.fresh, room=known(1.0))
+    return replace(found, aside=True)
+
+
+def of_others(stock: Stock, policy: PolicySpec, asks: Asks) -> list[Requirement]:
+    """What the policy's other recipes learn from. It keeps nobody waiting: the first makes a challenger."""
+    return [
+        replace(preferences(stock.of(each), policy, asks), what=f"{each.method}: {each.called}", aside=True)
+        for each in stock.others
+    ]
 
 
 def _capped(stock: Stock, rule: CurationRule, need: int) -> str:
@@ -147,19 +154,21 @@ def _from_train(what: str, stock: Stock, asked: Need, *, have: int, room: Rate) 
     missing = max(0, asked.count - have)
     gives = observed(stock.gave, stock.curated)
     if missing and asked.stuck is None and gives.estimate == 0:
-        why = (
-            f"none of the newest {stock.curated} train events gave a preference: their answers differ by "
-            "less than policy.curation.min_margin or min_difference, or were cut off"
-        )
+        why = f"none of the newest {stock.curated} train events gave {stock.one}"
+        if stock.rivals:
+            why += (
+                ": their answers differ by less than policy.curation.min_margin or min_difference, or were "
+                "cut off"
+            )
         asked = replace(asked, stuck=why)
     demand = _demand(Split.TRAIN, missing, stock.uncurated, gives * room)
     in_hand = f"{stock.uncurated} train event(s) are in hand" if stock.uncurated else ""
     return stated(what, have, asked, demand, in_hand)
 
 
-def _alone(policy: PolicySpec) -> str | None:
+def _alone(stock: Stock, policy: PolicySpec) -> str | None:
     """Why nothing is compared or preferred."""
-    if policy.sampling.candidates:
+    if policy.sampling.candidates or not stock.rivals:
         return None
     return "policy.sampling.candidates is 0: there is no second answer to prefer one to"
 

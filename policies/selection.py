@@ -42,11 +42,19 @@ class Reason(StrEnum):
     CUT_OFF = "cut_off"
     """It is good as far as it goes: its end would be taught."""
     SEEN_IN_PART = "seen_in_part"
-    """The judges did not see all of it."""
+    """Nobody saw all of it."""
+    SOUNDED = "sounded"
+    """A policy under training gave it, for a judge to hold against its reward: nothing learns from it."""
     REVISED = "revised"
     """A later revision of the event, or a thumb beside the score, says it better."""
     NOT_BEST = "not_best"
     """Another answer to the same prompt is the target."""
+    UNDECIDED = "undecided"
+    """Of a pair that people labelled: they prefer neither answer."""
+    LABELLED = "labelled"
+    """Of a preference: people labelled its two answers, and that counts in its place."""
+    REPEATED = "repeated"
+    """Of a prompt: a newer one of its cluster stands for it."""
 
 
 WHY = {
@@ -60,9 +68,13 @@ WHY = {
     Reason.MIDDLING: "scored between policy.recipe.bad_to and good_from",
     Reason.LOW_REWARD: "below policy.recipe.min_reward",
     Reason.CUT_OFF: "cut off by a limit of length",
-    Reason.SEEN_IN_PART: "that judges saw in part",
+    Reason.SEEN_IN_PART: "that were seen only in part",
+    Reason.SOUNDED: "that a policy under training gave to be judged",
     Reason.REVISED: "that another revision or a thumb replaces",
     Reason.NOT_BEST: "beside a better one to the same prompt",
+    Reason.UNDECIDED: "of whose answers people prefer neither",
+    Reason.LABELLED: "that people's labels replace",
+    Reason.REPEATED: "that repeat a newer one",
 }
 
 

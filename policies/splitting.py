@@ -17,7 +17,7 @@ LEAST_SHARE = 0.05
 
 
 def shares(demands: Sequence[Demand], traffic: Traffic) -> Splits | None:
-    """The shares, in whole per cent; `calibrate`, from which nothing takes a prompt, gets none.
+    """The shares, in whole per cent; `calibrate`, for which neither training nor gate waits, gets none.
 
     None where nothing is missing or no shares bring it.
     """

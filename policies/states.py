@@ -70,6 +70,14 @@ class PromptOutcome(StrEnum):
     SET_ASIDE = "set_aside"
 
 
+class SoundingState(StrEnum):
+    """Of a run's soundings: put to the large judge, judged by it, and not judged when the run ended."""
+
+    ASKED = "asked"
+    HEARD = "heard"
+    UNHEARD = "unheard"
+
+
 class HaltSource(StrEnum):
     """Who latched a halt."""
 

@@ -6,7 +6,7 @@ The store counts it (`daemon/store/readiness.py`), each figure to a bound that i
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from policies.alignment import Alignment
 from policies.judging.judges import NamedJudge
@@ -63,19 +63,18 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
-    """All that counts. Without anything stored every figure is 0 and every rate is assumed.
+class Supply:
+    """What recipes of one kind of snapshot learn from, `called` so in the plural and `one` in the singular.
 
-    `uncurated` and `unsampled` are train and audit events that the stages still have in hand. Of the newest
-    `curated` train events `gave` gave a preference. `kept` of the `stored` preferences go into a snapshot,
-    `left_out` says why the others do not; `fresh` came after the last training began. `possible` is, for each
-    of the newest sampled audit events, how many pairs of answers differ. `unlabelled` of their pairs wait for
-    people; people looked at `labelled` pairs and preferred an answer in `settled`. Of the gate judge's newest
-    `rulings` it `decided` so many.
+    `rivals`: it takes a second answer to a prompt. `uncurated` are train events that the stages still have in
+    hand. Of the newest `curated` train events `gave` gave something. `kept` of what is `stored` goes into a
+    snapshot, `left_out` says why the rest does not; `fresh` came after the last training began.
     """
 
-    traffic: Traffic = Traffic()
-    prompts: Mapping[Split, int] = field(default_factory=dict)
+    method: str = "dpo"
+    called: str = "preferences"
+    one: str = "a preference"
+    rivals: bool = True
     uncurated: int = 0
     curated: int = 0
     gave: int = 0
@@ -83,6 +82,21 @@ class Stock:
     kept: int = 0
     left_out: Mapping[Reason, int] = field(default_factory=dict)
     fresh: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stock(Supply):
+    """All that counts: what the policy's first recipe learns from, and what `others` do.
+
+    Without anything stored every figure is 0 and every rate is assumed. `unsampled` are audit events that the
+    stages still have in hand. `possible` is, for each of the newest sampled audit events, how many pairs of
+    answers differ. `unlabelled` of their pairs wait for people; people looked at `labelled` pairs and
+    preferred an answer in `settled`. Of the gate judge's newest `rulings` it `decided` so many.
+    """
+
+    traffic: Traffic = Traffic()
+    prompts: Mapping[Split, int] = field(default_factory=dict)
+    others: tuple[Supply, ...] = ()
     unsampled: int = 0
     possible: tuple[int, ...] = ()
     unlabelled: int = 0
@@ -91,6 +105,10 @@ class Stock:
     rulings: int = 0
     decided: int = 0
     alignment: Mapping[NamedJudge, Alignment] = field(default_factory=dict)
+
+    def of(self, supply: Supply) -> "Stock":
+        """The same with another recipe as the first."""
+        return replace(self, **{each.name: getattr(supply, each.name) for each in fields(Supply)})
 
     def pairs_per_prompt(self, policy: PolicySpec, review_pairs: int) -> float:
         """Answer pairs of one audit event that are put to people: those that differ, at most `review_pairs`.
@@ -101,7 +119,7 @@ class Stock:
         return sum(min(review_pairs, each) for each in possible) / len(possible)
 
     def room(self, missing: int, rule: CurationRule) -> Rate:
-        """The share of further preferences that the caps on one contributor let into a snapshot.
+        """The share of what is further learned from that the caps on one contributor let into a snapshot.
 
         While those known have room for what is missing it is all of them; afterwards it takes new ones, which
         come as often as one contributor in the traffic is behind one event alone (Good, Biometrika 40, 1953).

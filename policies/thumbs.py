@@ -5,15 +5,18 @@ ends of the scale, and says nothing between them. Only the train split is ever o
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from policies.answers import Answer, Kind, rank
+from policies.clusters import said
 from policies.judging.prompts import MAX_ANSWER
+from policies.likeness import Sketch
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message, Tokens, text_of
 from policies.selection import Offer, Reason
+from policies.votes import Settled
 
 UP = frozenset({"up", "thumbs_up", "thumb_up", "positive", "good", "like", "👍"})
 DOWN = frozenset({"down", "thumbs_down", "thumb_down", "negative", "bad", "dislike", "👎"})
@@ -63,12 +66,14 @@ class Learnable:
 class Gathered:
     """What the caps choose from, newest first, and what is left out before them, by why.
 
-    `answers` are those offered by themselves, by their numbers.
+    `answers` are those offered by themselves, by their numbers. `labelled` pairs go in beside the offers,
+    under no cap: people chose them, and who labels is known.
     """
 
     offers: tuple[Offer, ...]
     left_out: Mapping[Reason, int] = field(default_factory=dict)
     answers: Mapping[int, Answer] = field(default_factory=dict)
+    labelled: tuple[Settled, ...] = ()
 
     @property
     def stored(self) -> int:
@@ -76,9 +81,15 @@ class Gathered:
         return len(self.offers) + sum(self.left_out.values())
 
 
-def offers_of(found: Learnable, *, tag: str | None) -> Gathered:
-    """Answers as the caps have them: by contributor, age and topic, which is what an event says under `tag`.
-    Nothing is known of how they read.
+def offers_of(
+    found: Learnable,
+    *,
+    tag: str | None,
+    seen: Collection[int] = (),
+    sketch: Callable[[Offered], Sketch] | None = None,
+) -> Gathered:
+    """Answers as the caps have them: by contributor, age, topic, which is what an event says under `tag`, and
+    what they read like (None: nobody asks). `seen` are the numbers of those that a run learned from.
     """
     offers = tuple(
         Offer(
@@ -86,10 +97,17 @@ def offers_of(found: Learnable, *, tag: str | None) -> Gathered:
             id=each.answer.candidate,
             at=each.offered.at,
             topic="" if tag is None else each.offered.tags.get(tag, ""),
+            sketch=() if sketch is None else sketch(each.offered),
+            seen=each.answer.candidate in seen,
         )
         for each in found.learned
     )
     return Gathered(offers, found.left_out, {each.answer.candidate: each.answer for each in found.learned})
+
+
+def reads(offer: Offered) -> tuple[str, ...]:
+    """Prompt, without the system's part, and answer, turn by turn: what near-copies are told by."""
+    return (*(said(turn) for turn in offer.prompt if turn.role != "system"), text_of(offer.answer))
 
 
 def thumb(feedback: Sequence[Feedback], recipe: KtoRecipe) -> bool | Reason:
@@ -116,11 +134,11 @@ def judged(offers: Sequence[Offered], recipe: KtoRecipe) -> Learnable:
     """
     left_out: Counter[Reason] = Counter()
     learned: list[Learned] = []
-    said: set[object] = set()
+    heard: set[object] = set()
     for offer in sorted(offers, key=lambda each: each.kind != "thumb"):
         keys = {offer.candidate, offer.event} if offer.kind == "thumb" else {offer.candidate}
-        found = Reason.REVISED if said & keys else _judged(offer, recipe)
-        said |= keys
+        found = Reason.REVISED if heard & keys else _judged(offer, recipe)
+        heard |= keys
         if isinstance(found, Reason):
             left_out[found] += 1
         else:

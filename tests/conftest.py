@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from daemon.clock import FakeClock
+from daemon.log import SETUP
 
 pytest_plugins = (
     "tests.servers.kafka",
@@ -55,6 +56,7 @@ def logging_as_it_was() -> Iterator[None]:
     """
     before = list(logging.getLogger().handlers)
     yield
+    SETUP.done()
     structlog.reset_defaults()
     for handler in set(logging.getLogger().handlers) - set(before):
         logging.getLogger().removeHandler(handler)

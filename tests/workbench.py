@@ -8,8 +8,6 @@ from policies.policy import Guard, TrainingGuards
 from policies.recipes import DpoRecipe, Lora
 from policies.snapshot import Pair, write
 from policies.training.jobs import (
-    ADAPTER,
-    PROGRESS,
     CompareJob,
     CompareResult,
     Messages,
@@ -18,6 +16,7 @@ from policies.training.jobs import (
     TrainJob,
     TrainResult,
 )
+from policies.training.layout import ADAPTER, PROGRESS
 
 R = TypeVar("R")
 

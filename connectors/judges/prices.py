@@ -1,5 +1,6 @@
 """What a call costs: the configured price, else the list price, else unknown, which is not zero."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectors.base import Usage
@@ -25,6 +26,10 @@ class Tariff:
         return (
             usage.input_tokens * self.input_per_million + usage.output_tokens * self.output_per_million
         ) / MILLION
+
+
+Tariffs = Mapping[str, Tariff | None]
+"""The price of each configured judge; None: it is not known."""
 
 
 def tariff(

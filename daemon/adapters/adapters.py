@@ -24,12 +24,13 @@ from daemon.adapters.artefacts import (
     describe,
     manifest_of,
 )
-from daemon.children.child import another_lives
+from daemon.children.alive import another_lives
 from daemon.errors import AdapterRefusedError
 from policies import durable
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile, Probe
+from policies.training.jobs import AdapterFile, Probe
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST = "MANIFEST.json"
 FILES = frozenset({ADAPTER_CONFIG, ADAPTER_WEIGHTS})

@@ -16,7 +16,8 @@ from daemon.errors import AdapterRefusedError
 from policies import durable
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST = "MANIFEST.json"
 CALIBRATIONS = "reward.json"

@@ -24,10 +24,6 @@ from daemon.log import get
 from policies import durable
 from policies.launch import Launch
 from policies.training.jobs import (
-    JOB,
-    LOG,
-    PROGRESS,
-    RESULT,
     RESULTS,
     AnyJob,
     CompareJob,
@@ -44,6 +40,7 @@ from policies.training.jobs import (
     TrainJob,
     TrainResult,
 )
+from policies.training.layout import JOB, LOG, PROGRESS, RESULT
 
 ALLOWED = frozenset({
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
@@ -52,8 +49,6 @@ ALLOWED = frozenset({
 })  # fmt: skip
 ALLOWED_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "PYTORCH_", "TORCH_", "TRITON_")
 POLL_S = 0.05
-SLACK_S = 2.0
-"""The kernel tells its boot in whole seconds."""
 LOG_LINES = 3
 LOG_BYTES = 8192
 
@@ -254,27 +249,6 @@ def one_line(text: str) -> str:
     """A log's last lines, on one."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-LOG_LINES:])[-600:]
-
-
-def another_lives(pid: int, since: float) -> bool:
-    """Whether a process other than this one, which had the number at `since` (seconds since the epoch), is
-    there still. One that ended and was not reaped is not.
-
-    Numbers are given out again, and in a container every daemon has the same one.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    fields = stat.rpartition(")")[2].split()
-    return pid != os.getpid() and fields[0] not in "ZX" and _started_at(int(fields[19])) <= since + SLACK_S
-
-
-def _started_at(ticks: int) -> float:
-    """Seconds since the epoch of a time in clock ticks since boot; 0 where the boot's time is not told."""
-    kernel = Path("/proc/stat").read_text(encoding="ascii", errors="replace")
-    boot = next((line.split()[1] for line in kernel.splitlines() if line.startswith("btime ")), None)
-    return 0.0 if boot is None else int(boot) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _has_ended(pid: int) -> bool:

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeVar
 
 from connectors.base import Sampler, Samples
 from connectors.errors import TransientError
-from daemon.children.child import Child, ChildDiedError, ChildFailedError, another_lives, command
+from daemon.children.alive import another_lives
+from daemon.children.child import Child, ChildDiedError, ChildFailedError, command
 from daemon.config.settings import TrainingConfig
 from daemon.errors import AdapterRefusedError
 from daemon.store.candidates import Prompt

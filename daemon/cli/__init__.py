@@ -1,7 +1,11 @@
 """The command `rlaifd`. It parses first and imports what a command needs after, so that help is instant."""
 
+import gc
 import sys
 from typing import NoReturn
+
+MOST_YOUNG = 1_000_000
+"""Objects made before the first look for garbage."""
 
 
 def main() -> NoReturn:
@@ -10,6 +14,9 @@ def main() -> NoReturn:
         from daemon.service.signals import end_at_once
 
         end_at_once()
+    # What is imported stays. To look through it for garbage, as it comes in and once more at the end, is a
+    # third of a command that only looks; one that works sets this back (`daemon.cli.context.wired`).
+    gc.set_threshold(MOST_YOUNG)
     from connectors.errors import ConnectorError
     from daemon.cli.app import app
     from daemon.errors import RlaifdError
@@ -27,6 +34,8 @@ def main() -> NoReturn:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        gc.freeze()
     sys.exit(0)
 
 

@@ -1,5 +1,6 @@
 """What the commands share: the configuration option, the wired parts, and how a state is printed."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ ActorOption = Annotated[
     ),
 ]
 DEFAULT_CONFIG = Path("rlaifd.yaml")
+USUAL = (700, 10, 10)
+"""Python's own thresholds for its garbage collector."""
 
 
 @contextmanager
@@ -44,24 +47,34 @@ def wired(config: Path, *, ready: bool = True, working: bool = False) -> "Iterat
     base model that cannot be loaded is told by the work that loads it: the rest goes on without.
     """
     from daemon import log
-    from daemon.config import in_force
     from daemon.config.settings import load
-    from daemon.wiring.check import startable
     from daemon.wiring.parts import Wiring
 
     settings = load(config)
     log.configure(settings.log.level, settings.log.format)
     if working:
+        from daemon.wiring.check import startable
+
         startable(settings)
     parts = Wiring(settings)
     try:
         if ready:
             parts.prepare_store()
         if working and settings.rollout.lead:
+            from daemon.config import in_force
+
             in_force.record(parts.store, settings, actor=parts.owner, now=parts.clock.now())
+        if working:
+            collect_as_usual()
         yield parts
     finally:
         parts.close()
+
+
+def collect_as_usual() -> None:
+    """For long work: garbage is looked for at Python's usual pace, but not among what was imported so far."""
+    gc.freeze()
+    gc.set_threshold(*USUAL)
 
 
 def emit(state: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:

@@ -68,12 +68,21 @@ def _adapter(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"run        {run['id']} {run['state']}, {run['recipe'].get('method')}, {_at(run['started_at'])}"
     if snapshot is None:
         return
-    unit = "answers" if found["answers"] else "pairs"
+    unit = next((unit for unit in ("answers", "prompts") if found[unit]), "pairs")
     yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} {unit}, {_at(snapshot['created_at'])}"
+    shown = {"answers": _answers, "prompts": _prompts, "pairs": _pairs}
     if snapshot["agent_versions"]:
         versions = (f"{count} {name or 'unknown'}" for name, count in snapshot["agent_versions"].items())
         yield f"agent      {', '.join(versions)}"
-    yield from _answers(found["answers"]) if found["answers"] else _pairs(found["pairs"])
+    yield from shown[unit](found[unit])
+
+
+def _prompts(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    known = [prompt for prompt in found if "event_id" in prompt]
+    yield f"traces     {_counted(prompt['source'] for prompt in known)}"
+    for prompt in known[:SHOWN]:
+        yield f"prompt     of {prompt['source']}/{prompt['event_id']}"
+    yield from _more(found)
 
 
 def _answers(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -118,6 +127,7 @@ def _pair(pair: Mapping[str, Any]) -> str:
 def _trace(found: Mapping[str, Any]) -> Iterator[str]:
     revision = f", revision {found['revision']}" if found["revision"] else ""
     yield f"trace      {found['source']}/{found['event_id']}{revision}, {found['split']}, {_at(found['ts'])}"
+    yield from _snapshots(found["snapshots"], "prompts")
     for answer in found["answers"]:
         yield f"answer     {answer['id']} {_origin(answer)}"
         yield from _snapshots(answer["snapshots"], "answers")
@@ -126,6 +136,7 @@ def _trace(found: Mapping[str, Any]) -> Iterator[str]:
     for label in found["labels"]:
         between = f"{label['candidate_id']} and {label['other_id']}"
         yield f"label      {label['reviewer']} between {between}: {label['choice']}"
+        yield from _snapshots(label["snapshots"], "pairs")
     for preference in found["preferences"]:
         yield f"pair       {preference['id']}: {preference['chosen_id']} over {preference['rejected_id']}"
         yield from _snapshots(preference["snapshots"], "pairs")

@@ -3,11 +3,19 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, cut_off, emit, wired
+from daemon.cli.context import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    collect_as_usual,
+    cut_off,
+    emit,
+    wired,
+)
 
 if TYPE_CHECKING:
     from daemon.wiring.parts import Wiring
@@ -31,11 +39,16 @@ def demo(
         str | None, typer.Option(help="A real model for small and large judge; needs OPENAI_API_KEY.")
     ] = None,
     directory: Annotated[Path, typer.Option(help="Where it works; removed first.")] = Path(".rlaifd/demo"),
+    method: Annotated[
+        Literal["dpo", "ppo"], typer.Option(help="How it learns; ppo: against a reward model of its own.")
+    ] = "dpo",
 ) -> None:
     """Watch a tiny agent get better from its own logs, and two bad adapters refused."""
     from daemon.demo import play
 
-    raise typer.Exit(play.main(seed=seed, kafka=kafka, judge=judge, directory=directory))
+    collect_as_usual()
+    done = play.main(seed=seed, kafka=kafka, judge=judge, directory=directory, method=method)
+    raise typer.Exit(done)
 
 
 def init(

@@ -28,15 +28,15 @@ def adapters(
 ) -> None:
     """List the published adapters with their gate decisions, or show where one comes from."""
     from daemon.cli.lineage import text_of
-    from daemon.wiring import by_hand
+    from daemon.status import listing
 
     if lineage and name is None:
         raise UsageError("--lineage is of one adapter: name it")
     with wired(config) as parts:
         if name is not None and lineage:
-            emit(by_hand.lineage(parts, name), as_json=as_json, text=text_of)
+            emit(listing.lineage(parts.store, name), as_json=as_json, text=text_of)
             return
-        emit(by_hand.adapters(parts, name), as_json=as_json, text=_adapters_text)
+        emit(listing.adapters(parts.store, name), as_json=as_json, text=_adapters_text)
 
 
 def promote(

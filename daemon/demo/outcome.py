@@ -1,12 +1,13 @@
 """What the play came to: the figures, whether all of it happened, and the summary for scripts."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-from daemon.demo.watcher import Attempt
+from daemon.demo.settings import Method
+from daemon.demo.watcher import Attempt, Ranker
 
 TWICE: Final = 2.0
 """The customer score after must be at least so many times that before."""
@@ -31,6 +32,13 @@ class Outcome:
     alignment: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     failure: str | None = None
+    method: Method = "dpo"
+    reward_models: list[Ranker] = field(default_factory=list)
+
+    @property
+    def released(self) -> Ranker | None:
+        """The reward model that PPO learned from."""
+        return next((each for each in self.reward_models if each.decision == "release"), None)
 
     @property
     def refused(self) -> list[Attempt]:
@@ -47,6 +55,11 @@ class Outcome:
             found.append("no adapter was promoted")
         if self.labels_decided < MIN_LABELS:
             found.append(f"{self.labels_decided} decided labels; {MIN_LABELS} are wanted")
+        if self.method == "ppo" and self.released is None:
+            found += [
+                f"{each.name}: {each.decision}: {'; '.join(each.reasons)}" for each in self.reward_models
+            ]
+            found.append("no reward model was released")
         for name, word in (("shop-flipped", "win rate"), ("shop-unanchored", "KL")):
             if not _refused_for(self.attempts, name, word):
                 found.append(f"the adapter {name} was not rejected by its {word}")
@@ -62,6 +75,8 @@ class Outcome:
             "reward_before": mean(self.rewards_before),
             "reward_after": mean(self.rewards_after),
             "promoted": self.promoted,
+            "method": self.method,
+            "reward_models": [asdict(each) for each in self.reward_models],
             "refused": [
                 {"adapter": attempt.adapter, "reasons": list(attempt.reasons)}
                 for attempt in self.refused

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -24,6 +24,7 @@ from daemon.demo.outcome import Outcome
 from daemon.demo.processes import Agent, PlayError, environment, judge_server, on_leash, rlaifd
 from daemon.demo.scores import customer_score
 from daemon.demo.screen import Screen
+from daemon.demo.settings import Method
 from daemon.demo.watcher import Daemon, Status
 from policies import rollout
 from policies.training.toy.agent import ResidentJob, TinySpec
@@ -33,7 +34,7 @@ AFTER: Final = 300
 AGAIN: Final = 100
 BATCH: Final = 150
 LESSONS: Final = 8000
-PATIENCE_S: Final = 240.0
+PATIENCE_S: Final[Mapping[Method, float]] = {"dpo": 240.0, "ppo": 600.0}
 REAL_JUDGE_PATIENCE_S: Final = 3600.0
 COMMAND_S: Final = 300.0
 SERVED_S: Final = 60.0
@@ -46,9 +47,11 @@ class Play:
     """One performance. `run` fills the outcome; the acts follow each other in the order of the methods."""
 
     def __init__(
-        self, *, seed: int, kafka: str | None, judge: str | None, directory: Path, screen: Screen
-    ) -> None:
+        self, *, seed: int, kafka: str | None, judge: str | None, directory: Path, screen: Screen,
+        method: Method = "dpo",
+    ) -> None:  # fmt: skip
         self._seed = seed
+        self._method = method
         self._kafka = kafka
         self._judge = judge
         self._dir = directory.resolve()
@@ -59,8 +62,8 @@ class Play:
         self._villains = False
         self._held_since: float | None = None
         self._bad: Villains | None = None
-        self._patience_s = REAL_JUDGE_PATIENCE_S if judge else PATIENCE_S
-        self.outcome = Outcome(seed=seed, simulated=_simulated(judge))
+        self._patience_s = REAL_JUDGE_PATIENCE_S if judge else PATIENCE_S[method]
+        self.outcome = Outcome(seed=seed, simulated=_simulated(judge), method=method)
 
     def run(self, stack: ExitStack) -> None:
         """All acts. Raises PlayError when one does not come off."""
@@ -121,9 +124,10 @@ class Play:
             seed=self._seed,
             judges_port=port,
             web_port=web_port,
-            sample_least=settings.sampled_prompts(prompts),
+            sample_least=settings.sampled_prompts(prompts, settings.SPLITS[self._method]),
             kafka=self._topic,
             real_judge=self._judge,
+            method=self._method,
         )
         settings.write(self._dir / "rlaifd.yaml", self._config)
         daemon = on_leash("the daemon", self._rlaifd("run"), log=self._log("daemon"), more=_keys(self._judge))
@@ -284,6 +288,7 @@ class Play:
         try:
             self.outcome.attempts = watcher.attempts(store)
             found = watcher.rewards(store)
+            self.outcome.reward_models = watcher.reward_models(store)
         finally:
             store.close()
         self.outcome.rewards_before = found.get("", [])
@@ -311,14 +316,14 @@ class Play:
         return self._dir / "log" / f"{name}.log"
 
 
-def main(*, seed: int, kafka: str | None, judge: str | None, directory: Path) -> int:
+def main(*, seed: int, kafka: str | None, judge: str | None, directory: Path, method: Method = "dpo") -> int:
     """The demo; answers the exit code. 0 only if everything that it is meant to show happened."""
     screen = Screen()
     if judge and not os.environ.get("OPENAI_API_KEY"):
         screen.say("--judge needs OPENAI_API_KEY: without it, leave --judge out and the judges are simulated")
         return 2
     signal.signal(signal.SIGTERM, _stop)
-    play = Play(seed=seed, kafka=kafka, judge=judge, directory=directory, screen=screen)
+    play = Play(seed=seed, kafka=kafka, judge=judge, directory=directory, screen=screen, method=method)
     try:
         with ExitStack() as stack, screen:
             play.run(stack)

@@ -93,12 +93,21 @@ def _head(outcome: Outcome) -> str:
     return (
         f"<h1>{title}</h1>\n"
         '<p class="soft">A tiny language model was trained from nothing, rude half of the time, and put to '
-        "serve customers. rlaifd read its logs, had the answers judged, trained an adapter, let it through "
-        "the gate and rolled it out; two adapters that were bad on purpose were not let through.</p>\n"
+        f"serve customers. rlaifd read its logs, had the answers judged, trained an adapter{_how(outcome)}, "
+        "let it through the gate and rolled it out; two adapters that were bad on purpose were not let "
+        "through.</p>\n"
         f'<p class="note"><b>Simulated:</b> {escape(", ".join(outcome.simulated))}. The daemon, its store, '
         "the training, the gate and the rollout are the real ones.</p>\n"
         f'{problems}<div class="figures">{cards}</div>'
     )
+
+
+def _how(outcome: Outcome) -> str:
+    """What PPO learned from; nothing of DPO, which is the usual way."""
+    if outcome.method != "ppo" or outcome.released is None:
+        return ""
+    released = outcome.released
+    return f" by PPO against {_code(released.name)}, which {released.labels} labels had released"
 
 
 def _quality(outcome: Outcome) -> str:

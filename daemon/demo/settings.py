@@ -5,8 +5,9 @@ that the unanchored adapter is trained with the training guards in dry_run, so t
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 
@@ -26,29 +27,71 @@ SILENT: Final = 0.05
 DAILY_BUDGET_USD: Final = 5.0
 
 Document = dict[str, Any]
+Method = Literal["dpo", "ppo"]
+"""By which the demo's agent learns."""
+
+_LORA: Final = {"r": 8, "alpha": 16}
+_STEPS: Final = {
+    "lora": _LORA,
+    "epochs": 4,
+    "batch_size": 16,
+    "max_length": 256,
+    "checkpoint_steps": 50,
+    "warmup_ratio": 0.1,
+}
+RECIPES: Final[Mapping[str, Document]] = {
+    "dpo": {"method": "dpo", **_STEPS, "beta": 0.3, "sft_weight": 2.0, "learning_rate": 1e-3},
+    "sft": {"method": "sft", **_STEPS, "learning_rate": 2e-3},
+    "kto": {"method": "kto", **_STEPS, "learning_rate": 2e-3},
+    "reward": {"method": "reward", **_STEPS, "epochs": 3, "learning_rate": 3e-3},
+    "ppo": {
+        "method": "ppo",
+        "lora": _LORA,
+        "steps": 16,
+        "prompts": 16,
+        "answers": 4,
+        "max_new_tokens": 64,
+        "sampling_batch": 64,
+        "minibatch": 32,
+        "microbatch": 32,
+        "learning_rate": 2e-3,
+        "warmup_steps": 3,
+        "critic_warmup_steps": 1,
+        "max_length": 256,
+    },
+}
+"""For a model of half a million weights, by method."""
+SPLITS: Final[Mapping[Method, Splits]] = {
+    "dpo": Splits(),
+    "ppo": Splits(train=0.65, calibrate=0.05, audit=0.10, gate=0.20),
+}
+"""A reward model is held against its judge on audit labels, and takes twice as many as the gate does."""
 
 
-def sampled_prompts(prompts: list[str]) -> int:
-    """For how many of these prompts the daemon begins to sample candidates: nearly all of the train and audit
-    splits. An agent from nothing sometimes says nothing, and silence is no event.
+def sampled_prompts(prompts: list[str], splits: Splits | None = None) -> int:
+    """For how many of these prompts the daemon begins to sample candidates: nearly all but the gate's.
+
+    An agent from nothing sometimes says nothing, and silence is no event.
     """
-    splits = Splits()
+    splits = splits or Splits()
     found = {cluster_of((Message(role="user", content=prompt),)) for prompt in prompts}
-    sampled = sum(split_of(cluster, splits) in {Split.TRAIN, Split.AUDIT} for cluster in found)
+    sampled = sum(split_of(cluster, splits) is not Split.GATE for cluster in found)
     return int(sampled * (1 - SILENT))
 
 
 def base(
     *, seed: int, judges_port: int, web_port: int, sample_least: int, kafka: tuple[str, str] | None,
-    real_judge: str | None,
+    real_judge: str | None, method: Method = "dpo",
 ) -> Document:  # fmt: skip
-    """The configuration that the daemon runs with. `kafka` is (bootstrap server, topic)."""
+    """The configuration that the daemon runs with. `kafka` is (bootstrap server, topic). PPO's recipe comes
+    after that of its reward model: the daemon follows each as soon as it can be followed.
+    """
     return {
         "state_dir": "state",
         "seed": seed,
         "sources": [_source(kafka)],
         "judges": _judges(judges_port, real_judge),
-        "policy": _policy(),
+        "policy": _policy(method),
         "training": {
             "interval_s": 1.0,
             "min_new_preferences": MIN_PREFERENCES,
@@ -75,7 +118,7 @@ def unanchored(document: Document) -> Document:
     bad = copy.deepcopy(document)
     policy = bad["policy"]
     policy["name"] = "shop-unanchored"
-    policy["recipe"] |= {"sft_weight": 0.0, "beta": 0.1, "learning_rate": 4e-3, "epochs": 2.5}
+    policy["recipe"] = recipe("dpo", sft_weight=0.0, beta=0.1, learning_rate=4e-3, epochs=2.5)
     policy["guards"] = {
         name: {"limit": limit, "mode": "dry_run"}
         for name, limit in (
@@ -93,7 +136,7 @@ def flipped(document: Document) -> Document:
     """The same for the snapshot whose labels are flipped: the recipe is sound, the data is not."""
     bad = copy.deepcopy(document)
     bad["policy"]["name"] = "shop-flipped"
-    bad["policy"]["recipe"] |= {"learning_rate": 2e-3, "epochs": 3}
+    bad["policy"]["recipe"] = recipe("dpo", learning_rate=2e-3, epochs=3)
     bad["training"]["lock"] = "flipped.lock"
     return bad
 
@@ -152,25 +195,21 @@ def _judges(port: int, real: str | None) -> Document:
     }
 
 
-def _policy() -> Document:
+def recipe(method: str, **changes: Any) -> Document:
+    """The method's recipe, one's own to change."""
+    return copy.deepcopy(RECIPES[method]) | changes
+
+
+def _policy(method: Method) -> Document:
     return {
         "name": "shop-agent",
         "family": POLICY_FAMILY,
         "base_model": "base",
+        "splits": SPLITS[method].model_dump(),
         "judging": {"small_rate": 1.0, "audit_rate": 0.05, "review_pairs": 8},
         "sampling": {"type": "child", "candidates": 4, "temperature": 1.0, "max_new_tokens": 64},
         "curation": {"min_margin": 4.5},
-        "recipe": {
-            "lora": {"r": 8, "alpha": 16},
-            "beta": 0.3,
-            "sft_weight": 2.0,
-            "learning_rate": 1e-3,
-            "epochs": 4,
-            "batch_size": 16,
-            "max_length": 256,
-            "checkpoint_steps": 50,
-            "warmup_ratio": 0.1,
-        },
+        "recipe": [recipe("reward"), recipe("ppo")] if method == "ppo" else recipe(method),
         "guards": {"every_steps": 40, "samples": 16},
         "gate": {
             "min_prompts": 40,

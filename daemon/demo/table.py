@@ -13,6 +13,10 @@ def show(outcome: Outcome, directory: Path, console: Console) -> None:
     console.print()
     console.print(_scores(outcome))
     console.print(_gate(outcome))
+    for model in outcome.reward_models:
+        console.print(
+            f"{model.name} {model.decision}: {'; '.join(model.reasons)}", highlight=False, markup=False
+        )
     for attempt in outcome.attempts:
         for reason in attempt.reasons:
             console.print(f"{attempt.adapter}: {reason}", highlight=False, markup=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from daemon.demo.processes import Player, PlayError
-from daemon.store import evaluations, verdicts
+from daemon.store import evaluations, rewardmodels, verdicts
 from daemon.store.store import Store
 from policies.records import Role
 
@@ -34,6 +34,16 @@ class Attempt:
     kl_sequence: float | None
     entropy: float | None
     entropy_stable: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranker:
+    """A reward model, and what people's labels made of it."""
+
+    name: str
+    decision: Literal["release", "hold", "reject"]
+    reasons: tuple[str, ...]
+    labels: int
 
 
 class Daemon:
@@ -88,6 +98,12 @@ def attempts(store: Store) -> list[Attempt]:
 def rewards(store: Store) -> dict[str, list[float]]:
     """The small judge's rewards of the served answers by adapter ('' for the base model)."""
     return store.read(lambda connection: verdicts.traffic_rewards(connection, Role.SMALL))
+
+
+def reward_models(store: Store) -> list[Ranker]:
+    """Every reward model, newest first."""
+    found = store.read(rewardmodels.newest)
+    return [Ranker(each.name, each.state, each.reasons, each.labels) for each in found]
 
 
 def free_port() -> int:

@@ -24,8 +24,9 @@ from policies.states import (
     JoinOutcome,
     PromptOutcome,
     RecordOutcome,
+    SoundingState,
 )
-from policies.training.jobs import TrainState
+from policies.training.layout import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
@@ -191,6 +192,18 @@ class Metrics:
             "training_kl_nats", "Mean KL to the reference per sequence, on fresh samples, in training."
         )
         self.training_kl_limit = self._gauge("training_kl_limit_nats", "Above it the run stops itself.")
+        self.training_divergence = self._gauge(
+            "training_divergence_points",
+            "Mean change since the run's start on fresh answers: of training's reward, and of the large "
+            "judge's score.",
+            "view",
+        )
+        self.training_diverged = self._gauge(
+            "training_diverged", "1 where the reward rose and the judge's score fell, both beyond chance."
+        )
+        self.training_soundings = self._gauge(
+            "training_soundings", "Soundings of the run under way, by what became of them.", "state"
+        )
         self.entropy = self._gauge(
             "policy_entropy_nats", "Mean entropy per token on freshly sampled answers.", "slot"
         )
@@ -199,6 +212,10 @@ class Metrics:
         self.snapshot_pairs = self._gauge("snapshot_pairs", "Pairs of the newest snapshot.")
         self.snapshot_left_out = self._gauge(
             "snapshot_left_out_pairs", "Preferences that are not in the newest snapshot, by why.", "reason"
+        )
+        self.reward_model_missing = self._gauge(
+            "reward_model_missing_labels",
+            "About how many labels the held reward model lacks that PPO waits for; +Inf: no number is known.",
         )
         self.last_training = self._gauge("training_finished_timestamp_seconds", "End of the last run.")
 
@@ -252,6 +269,7 @@ class Metrics:
             (self.rollout_refused, RefusalKind),
             (self.rollout_condition, ConditionKind),
             (self.training_runs, RUN_RESULTS),
+            (self.training_soundings, SoundingState),
             (self.sampling_prompts, PromptOutcome),
         ]
         for metric, values in single:

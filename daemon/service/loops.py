@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from connectors.errors import FatalError, RateLimitedError, TransientError
-from daemon.errors import HaltedError, RefusedError, RlaifdError, SourceStoppedError
+from daemon.errors import HaltedError, RefusedError, RlaifdError, SourceStoppedError, line_of
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats
@@ -173,14 +173,3 @@ async def _wait(stopping: asyncio.Event, pause_s: float) -> None:
             await stopping.wait()
     except TimeoutError:
         return
-
-
-def line_of(error: Exception) -> str:
-    """One line for logs and pages. Of a database error only the driver's words: its full text holds rows."""
-    if isinstance(error, DBAPIError):
-        text = str(error.orig)
-        return f"{type(error.orig).__name__}: {text.splitlines()[0] if text else ''}"[:300]
-    text = " ".join(str(error).split())
-    if isinstance(error, RlaifdError | FatalError):
-        return text[:300]
-    return f"{type(error).__name__}: {text}"[:300]

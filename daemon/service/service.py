@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from daemon.clock import Clock
+from daemon.errors import line_of
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
 from daemon.service import signals
 from daemon.service.health import Heartbeats
 from daemon.service.instance import sole
-from daemon.service.loops import AsyncLoop, Loop, Pace, drive, drive_async, line_of
+from daemon.service.loops import AsyncLoop, Loop, Pace, drive, drive_async
 from daemon.service.systemd import Notifier
 
 GRACE_S = 25.0
@@ -49,14 +50,34 @@ Closer = tuple[str, Callable[[], Awaitable[None] | None]]
 """A name for the log and what to call. A coroutine function runs on the async loops' event loop."""
 
 
-class Service:
-    """Runs loops, schedule and listener until a signal, whatever the loops' steps raise.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What runs beside the loops, where there is one."""
+
+    listener: Stoppable | None = None
+    schedule: Stoppable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What is done at both ends of a service's life.
 
     `prepare` is called once the state directory is ours and before anything starts: what must not happen
     beside another daemon (clearing up after a killed one, joining a consumer group) belongs there.
-    `stop_training` asks the training child to stop and may block. SIGHUP is answered with a log line: nothing
-    is reloaded. `closers` are called last, in order: sources, judges, store; one that fails or hangs
-    does not keep the next from its turn.
+    `stop_training` asks the training child to stop and may block. The steps under way have `grace_s` to end.
+    `closers` are called last, in order: sources, judges, store; one that fails or hangs does not keep the
+    next from its turn.
+    """
+
+    prepare: Callable[[], None] = lambda: None
+    stop_training: Callable[[], None] = lambda: None
+    closers: Sequence[Closer] = ()
+    grace_s: float = GRACE_S
+
+
+class Service:
+    """Runs loops, and what is beside them, until a signal, whatever the steps raise. SIGHUP is answered
+    with a log line: nothing is reloaded.
     """
 
     def __init__(
@@ -68,13 +89,9 @@ class Service:
         metrics: Metrics,
         clock: Clock,
         log: Logger,
-        listener: Stoppable | None = None,
-        schedule: Stoppable | None = None,
-        prepare: Callable[[], None] = lambda: None,
-        stop_training: Callable[[], None] = lambda: None,
-        closers: Sequence[Closer] = (),
+        beside: Beside | None = None,
+        ends: Ends | None = None,
         notifier: Notifier | None = None,
-        grace_s: float = GRACE_S,
     ) -> None:
         self._loops = loops
         self._state_dir = state_dir
@@ -82,13 +99,11 @@ class Service:
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._listener = listener
-        self._schedule = schedule
-        self._prepare = prepare
-        self._stop_training = stop_training
-        self._closers = closers
+        beside = beside or Beside()
+        self._listener = beside.listener
+        self._schedule = beside.schedule
+        self._ends = ends or Ends()
         self._notifier = notifier or Notifier()
-        self._grace_s = grace_s
         self._stopping = threading.Event()
         self._inbox: signals.Inbox | None = None
         self._ended: Ended | None = None
@@ -121,7 +136,7 @@ class Service:
 
     def _start(self) -> None:
         self._events.start()
-        self._prepare()
+        self._ends.prepare()
         if self._listener is not None:
             self._listener.start()
         for loop in self._loops:
@@ -161,10 +176,10 @@ class Service:
     def _drain(self) -> None:
         """No new work; the steps under way and the training child share one grace."""
         self._notifier.tell("STOPPING=1")
-        deadline = self._clock.monotonic() + self._grace_s
+        deadline = self._clock.monotonic() + self._ends.grace_s
         self._stopping.set()
         self._events.stop_loops()
-        training = self._aside("stop_training", self._stop_training)
+        training = self._aside("stop_training", self._ends.stop_training)
         if self._schedule is not None:
             self._schedule.stop(self._left(deadline))
         for thread in [*self._threads, training]:
@@ -177,7 +192,7 @@ class Service:
     def _close(self) -> None:
         if self._listener is not None:
             self._listener.stop(CLOSE_S)
-        for name, close in self._closers:
+        for name, close in self._ends.closers:
             closing = self._aside(name, lambda close=close: self._events.complete(close))  # type: ignore[misc]
             closing.join(CLOSE_S)
             if closing.is_alive():

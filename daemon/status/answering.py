@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.children.child import another_lives
+from daemon.children.alive import another_lives
 from daemon.config.settings import WebConfig
 from daemon.service.instance import FILE
 

@@ -12,8 +12,6 @@ from policies.records import Scope
 from policies.requirements import Lacks
 from policies.training.turn import TRAINING, waits_for_turn
 
-PREFERENCES = ("preferences", "new preferences")
-
 
 def needs(state: Mapping[str, Any], *, auto_promote: bool) -> list[str]:
     """What only people can do or bring, most pressing first; [] where nothing waits for them."""
@@ -21,8 +19,9 @@ def needs(state: Mapping[str, Any], *, auto_promote: bool) -> list[str]:
         *_halted(state["halts"]),
         *_stuck(state["readiness"]),
         *_labels(state["readiness"], state["review"]),
+        *_release(state["reward_model"], state["review"]),
         *(() if auto_promote else _passed(state["passed"])),
-        *_preferences(state["readiness"]),
+        *_preferences(state["readiness"], state["draft"]["called"]),
     ]
 
 
@@ -40,6 +39,7 @@ def waits(state: Mapping[str, Any]) -> list[dict[str, str]]:
             _training(state["runs"], state["daemon"].get("training") or state["training"]["reason"])
             or waits_for_turn(state["device"], TRAINING),
         ),
+        ("ppo", "" if state["reward_model"] is None else state["reward_model"]["reason"]),
         ("snapshot", _left_out(state["draft"])),
         ("gate", _deciding(state["evaluations"])),
     ]
@@ -78,6 +78,21 @@ def _labels(readiness: list[dict[str, Any]], review: Mapping[str, Any]) -> Itera
         yield f"{line}, and no pair waits to be labelled{_more(most) or ': the stages have them in hand'}"
 
 
+def _release(awaited: Mapping[str, Any] | None, review: Mapping[str, Any]) -> Iterator[str]:
+    """The labels by which a held reward model is released, or what to do where no number of them would."""
+    if awaited is None or awaited["name"] is None:
+        return
+    name, missing, waiting = awaited["name"], awaited["missing"], review["unlabelled"]
+    if missing:
+        hand = f"`rlaifd review export` ({waiting} audit pairs wait to be labelled)"
+        yield (
+            f"about {missing} labelled audit pairs are missing until reward model {name} is decided on, for "
+            f"which PPO waits: {hand if waiting else 'no pair waits to be labelled'}"
+        )
+    else:
+        yield f"{awaited['reason']}: train another one (`rlaifd train --method reward`)"
+
+
 def _more(row: Mapping[str, Any]) -> str:
     """How many events bring the pairs that are missing."""
     events = row["events"]
@@ -93,8 +108,9 @@ def _passed(adapter: str | None) -> Iterator[str]:
         yield f"{adapter} passed the gate and is not in force: `rlaifd promote {adapter}`"
 
 
-def _preferences(readiness: list[dict[str, Any]]) -> Iterator[str]:
-    rows = [row for row in readiness if row["requirement"] in PREFERENCES and row["missing"]]
+def _preferences(readiness: list[dict[str, Any]], called: str) -> Iterator[str]:
+    """`called`: what the first recipe learns from."""
+    rows = [row for row in readiness if row["requirement"] in {called, f"new {called}"} and row["missing"]]
     most = max(
         (row for row in rows if row["waits_for"] != Lacks.CHANGE),
         key=lambda row: row["missing"],
@@ -102,7 +118,7 @@ def _preferences(readiness: list[dict[str, Any]]) -> Iterator[str]:
     )
     if most is not None:
         counts = f"{most['have']} of {most['need']} {most['requirement']}"
-        yield f"training waits for {most['missing']} more preferences ({counts})"
+        yield f"training waits for {most['missing']} more {called} ({counts})"
 
 
 def _reading(records: Mapping[str, Mapping[str, int]], lag: Mapping[str, int]) -> str:
@@ -140,7 +156,9 @@ def _left_out(draft: Mapping[str, Any]) -> str:
     left_out = draft["stored"] - draft["kept"]
     if not left_out:
         return ""
-    return f"{left_out} of the newest {draft['stored']} preferences would be left out: {draft['left_out']}"
+    return (
+        f"{left_out} of the newest {draft['stored']} {draft['called']} would be left out: {draft['left_out']}"
+    )
 
 
 def _deciding(evaluations: list[dict[str, Any]]) -> str:

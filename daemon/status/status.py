@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.config.settings import Settings
-from daemon.stages.curate.sample import NONE_ASKED_FOR, few
+from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.stages.train.schedule import Due
 from daemon.status.needs import needs, waits
 from daemon.status.readiness import as_object, stock_of
-from daemon.store import agentversions, alignment, candidates, queues, spend, tally, verdicts
+from daemon.store import agentversions, alignment, candidates, queues, rewardmodels, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
 from policies.agentversion import UNKNOWN, too_many
@@ -85,7 +85,13 @@ class Status:
             **as_object(found, self._settings, self._judges),
             "judges": {judge.name: self._judge(connection, judge, day) for judge in self._judges},
             "sampling": self._sampling(connection),
-            "draft": {"stored": found.stored, "kept": found.kept, "left_out": told(found.left_out)},
+            "reward_model": _awaited(rewardmodels.awaited(connection, self._settings.policy.recipes)),
+            "draft": {
+                "called": found.called,
+                "stored": found.stored,
+                "kept": found.kept,
+                "left_out": told(found.left_out),
+            },
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
             "alignment": {judge.name: self._alignment(judge, rows) for judge, rows in people.judged.items()},
@@ -141,6 +147,11 @@ class Status:
             "ceiling": measured.ceiling,
             "standing": measured.standing.value,
         }
+
+
+def _awaited(found: rewardmodels.Awaited | None) -> dict[str, Any] | None:
+    """The reward model that PPO waits for."""
+    return None if found is None else {"name": found.name, "missing": found.missing, "reason": found.reason}
 
 
 def _reviewer(found: Agreement) -> dict[str, Any]:

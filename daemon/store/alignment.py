@@ -154,13 +154,15 @@ def choices(
 def spread(connection: Connection, judge: NamedJudge, *, window: int, since: float | None = None) -> Spread:
     """The sample standard deviation of the judge's last `window` rewards given after `since`.
 
-    Rewards of gate evaluations are left out: they are of other prompts and of two policies. `READ_BACK`
-    windows of its newest verdicts, of whichever version, are looked through.
+    Rewards of gate evaluations are left out: they are of other prompts and of two policies. So are those of
+    soundings: they are of a policy that nobody serves, to the same few prompts. `READ_BACK` windows of its
+    newest verdicts, of whichever version, are looked through.
     """
     newest = _newest(judge, "score", READ_BACK * window)
     query = (
         select(newest.c.reward)
-        .where(newest.c.version == judge.version, newest.c.reward.is_not(None), newest.c.purpose != "gate")
+        .where(newest.c.version == judge.version, newest.c.reward.is_not(None))
+        .where(newest.c.purpose.not_in(("gate", "sounding")))
         .where(_after(newest.c.created_at, since))
         .order_by(newest.c.created_at.desc(), newest.c.id.desc())
         .limit(window)

@@ -3,7 +3,7 @@
 All are of the train split, newest first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, func, inspect, select
@@ -26,49 +26,53 @@ SCORING = (Role.SMALL.value, Role.LARGE.value)
 """Judges whose scores teach. The gate's never do."""
 
 
-def thumbs(connection: Connection, names: Sequence[str], *, limit: int) -> list[Offered]:
+def thumbs(
+    connection: Connection, names: Sequence[str], *, limit: int, among: Sequence[int] | None = None
+) -> list[Offered]:
     """Logged answers that a user said something of under one of the names, of the newest `limit` with any
-    feedback.
+    feedback, or of the candidates `among`.
     """
     query = (
-        _answers()
-        .where(CANDIDATE.c.origin == Origin.LOGGED.value, _commented())
-        .order_by(TRACE.c.id.desc())
-        .limit(limit)
+        _answers().where(CANDIDATE.c.origin == Origin.LOGGED.value, _commented()).order_by(TRACE.c.id.desc())
     )
-    found = (_offered(row, "thumb") for row in connection.execute(query))
+    found = (_offered(row, "thumb") for row in _rows(connection, query, limit=limit, among=among))
     return [offer for offer in found if any(each.name in names for each in offer.feedback)]
 
 
-def scores(connection: Connection, *, limit: int) -> list[Offered]:
+def scores(connection: Connection, *, limit: int, among: Sequence[int] | None = None) -> list[Offered]:
     """Answers with a judge's reward, each once: by the large judge where it has one, else by the newest.
-    `limit` is of rewards.
+    `limit` is of rewards, unless they are those of the candidates `among`.
     """
     columns = (VERDICT.c.id.label("verdict"), VERDICT.c.role, VERDICT.c.reward)
     query = (
         _answers(*columns)
         .join(VERDICT, VERDICT.c.candidate_id == CANDIDATE.c.id)
-        .where(*_usable())
+        .where(*usable())
         .order_by(VERDICT.c.id.desc())
-        .limit(limit)
     )
     best: dict[int, Any] = {}
-    for row in connection.execute(query):
+    for row in _rows(connection, query, limit=limit, among=among):
         before = best.get(row.candidate)
         if before is None or (row.role, before.role) == (Role.LARGE.value, Role.SMALL.value):
             best[row.candidate] = row
     return [_offered(row, "score", row.reward) for row in best.values()]
 
 
-def corrections(connection: Connection, *, limit: int) -> list[Offered]:
-    """What people wrote in the place of an answer."""
-    query = (
-        _answers()
-        .where(CANDIDATE.c.origin == Origin.CORRECTED.value)
-        .order_by(CANDIDATE.c.id.desc())
-        .limit(limit)
-    )
-    return [_offered(row, "correction") for row in connection.execute(query)]
+def corrections(connection: Connection, *, limit: int, among: Sequence[int] | None = None) -> list[Offered]:
+    """What people wrote in the place of an answer, the newest `limit`, or of the candidates `among`."""
+    query = _answers().where(CANDIDATE.c.origin == Origin.CORRECTED.value).order_by(CANDIDATE.c.id.desc())
+    return [_offered(row, "correction") for row in _rows(connection, query, limit=limit, among=among)]
+
+
+def choosing(connection: Connection, candidate_ids: Sequence[int]) -> list[int]:
+    """The preferences that chose one of these candidates, newest first."""
+    query = select(PREFERENCE.c.id)
+    found = [
+        each
+        for part in _parts(candidate_ids)
+        for each in connection.scalars(query.where(PREFERENCE.c.chosen_id.in_(part)))
+    ]
+    return sorted(found, reverse=True)
 
 
 def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offered]:
@@ -87,6 +91,18 @@ def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offere
     return [
         _offered(row, "best", rewards.get(row.verdict_ids[0]) if row.verdict_ids else None) for row in found
     ]
+
+
+def giving(connection: Connection, events: Sequence[int], candidate_ids: Collection[int]) -> int:
+    """How many of these events have one of the candidates."""
+    query = select(CANDIDATE.c.trace_id, CANDIDATE.c.id)
+    found = {
+        row.trace_id
+        for part in _parts(events)
+        for row in connection.execute(query.where(CANDIDATE.c.trace_id.in_(part)))
+        if row.id in candidate_ids
+    }
+    return len(found)
 
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
@@ -130,7 +146,7 @@ def _commenting(at: float | None = None) -> Select[Any]:
 
 def _scoring() -> Select[Any]:
     joined = VERDICT.join(TRACE, TRACE.c.id == VERDICT.c.trace_id)
-    return select(VERDICT.c.id).select_from(joined).where(_training(), *_usable())
+    return select(VERDICT.c.id).select_from(joined).where(_training(), *usable())
 
 
 def _correcting() -> Select[Any]:
@@ -174,13 +190,26 @@ def _commented() -> ColumnElement[bool]:
     return commented
 
 
-def _usable() -> tuple[ColumnElement[bool], ...]:
+def usable() -> tuple[ColumnElement[bool], ...]:
+    """What a verdict is whose reward teaches."""
     return (
         VERDICT.c.kind == "score",
+        VERDICT.c.purpose != "sounding",
         VERDICT.c.role.in_(SCORING),
         VERDICT.c.reward.is_not(None),
         VERDICT.c.abstention.is_(None),
     )
+
+
+def _rows(
+    connection: Connection, query: Select[Any], *, limit: int, among: Sequence[int] | None
+) -> Iterator[Any]:
+    """The first `limit` rows, or all of the candidates `among`."""
+    if among is None:
+        yield from connection.execute(query.limit(limit))
+        return
+    for part in _parts(among):
+        yield from connection.execute(query.where(CANDIDATE.c.id.in_(part)))
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:

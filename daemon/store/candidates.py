@@ -16,7 +16,7 @@ TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 
-SAMPLED_SPLITS = (Split.TRAIN.value, Split.AUDIT.value)
+SAMPLED_SPLITS = (Split.TRAIN.value, Split.CALIBRATE.value, Split.AUDIT.value)
 """What is learned from, and what people label. Gate prompts are answered in evaluations only."""
 
 
@@ -86,7 +86,9 @@ def waiting(connection: Connection, *, most: int) -> Waiting:
 
 
 def unsampled(connection: Connection, *, limit: int) -> list[Prompt]:
-    """Train and audit prompts without sampled answers whose traffic judgements are planned, oldest first."""
+    """Prompts of `SAMPLED_SPLITS` without sampled answers whose traffic judgements are planned, oldest
+    first.
+    """
     ids = connection.scalars(_unsampled(TRACE.c.id).order_by(TRACE.c.id).limit(limit)).all()
     return prompts(connection, ids)
 

@@ -23,7 +23,9 @@ CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 TRACE = cast(Table, inspect(TraceRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 
-Purpose = Literal["traffic", "curate", "audit", "gate"]
+Purpose = Literal["traffic", "curate", "audit", "gate", "sounding"]
+FIRST = -1.0
+"""Due before what is due at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Wanted:
     other_id: int | None = None
     evaluation_id: int | None = None
     probability: float = 1.0
+    first: bool = False
+    """It is made before the others: somebody waits for it."""
     again: bool = False
 
     @property
@@ -99,7 +103,7 @@ def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int
             "probability": each.probability,
             "state": "open",
             "attempts": 0,
-            "not_before": 0.0,
+            "not_before": FIRST if each.first else 0.0,
             "created_at": now,
         }
         for key, each in unique.items()

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, func, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from daemon.store.hints import unindexed
+from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.judging.judges import NamedJudge
 from policies.records import Split
@@ -19,10 +19,17 @@ VERDICT = cast(Table, inspect(VerdictRow).local_table)
 LABEL = cast(Table, inspect(LabelRow).local_table)
 _L = LABEL.c
 
+PUT_TO_PEOPLE = (Split.AUDIT, Split.CALIBRATE)
+"""Splits whose pairs judges compare and people label, the more pressing first: no judge is trusted, and no
+reward model released, without audit labels. Those of `calibrate` may be fitted on.
+"""
+FITTED = (Split.TRAIN, Split.CALIBRATE)
+"""Splits whose labels something may be fitted on. Never the audit's: what was fitted is measured on them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two candidates of a trace that judges compare for the audit. `low` < `high`, both candidate ids."""
+    """Two candidates of a trace that judges compare and people label. `low` < `high`, both candidate ids."""
 
     trace_id: int
     low: int
@@ -70,20 +77,22 @@ class Imported:
 
 
 def pairs(connection: Connection) -> list[Pair]:
-    """Every pair of an audit prompt that a judge was asked to compare for the audit, once, oldest trace
-    first.
+    """Every pair of a prompt of `PUT_TO_PEOPLE` that a judge was asked to compare for the audit, once: in the
+    order of the splits, then oldest trace first.
     """
     c = JUDGEMENT.c
+    ids = (c.trace_id, c.candidate_id, c.other_id)
     query = (
-        select(c.trace_id, c.candidate_id, c.other_id, func.max(c.probability).label("probability"))
+        select(*ids, TRACE.c.split, func.max(c.probability).label("probability"))
         .join(TRACE, TRACE.c.id == c.trace_id)
-        .where(TRACE.c.split == Split.AUDIT.value)
+        .where(TRACE.c.split.in_([split.value for split in PUT_TO_PEOPLE]))
         .where(unindexed(c.purpose) == "audit", c.kind == "pair", c.other_id.is_not(None))
-        .group_by(c.trace_id, c.candidate_id, c.other_id)
-        .order_by(c.trace_id, c.candidate_id, c.other_id)
+        .group_by(*ids, TRACE.c.split)
+        .order_by(*ids)
     )
+    rows = sorted(connection.execute(query), key=lambda row: PUT_TO_PEOPLE.index(Split(row.split)))
     found: dict[tuple[int, int], Pair] = {}
-    for row in connection.execute(query):
+    for row in rows:
         low, high = sorted((row.candidate_id, row.other_id))
         found.setdefault((low, high), Pair(row.trace_id, low, high, row.probability))
     return list(found.values())
@@ -139,8 +148,7 @@ def _upsert(connection: Connection, label: Label, *, reviewer: str, now: float) 
         "probability": label.pair.probability,
         **said,
     }
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(LABEL).values(row)
+    statement = insert_of(connection, LABEL).values(row)
     key = (_L.reviewer, _L.candidate_id, _L.other_id)
     connection.execute(statement.on_conflict_do_update(index_elements=key, set_=said))
 

@@ -6,9 +6,20 @@ one machine, it is the caller's.
 
 from typing import cast
 
-from sqlalchemy import ColumnElement, Connection, Table, func, inspect, literal, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    DOUBLE_PRECISION,
+    ColumnElement,
+    Connection,
+    Table,
+    func,
+    inspect,
+    literal,
+    or_,
+    select,
+    update,
+)
 
+from daemon.store.inserts import insert_of
 from daemon.store.tables import LeaseRow
 
 LEASE = cast(Table, inspect(LeaseRow).local_table)
@@ -22,8 +33,7 @@ def acquire(connection: Connection, *, name: str, owner: str, ttl_s: float, now:
     An expiry further away than one `ttl_s` was written before the clock was set back, and counts as passed.
     """
     time = _time(connection, now)
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    first = dialect.insert(LEASE).values(name=name, owner=owner, epoch=1, expires_at=time + ttl_s)
+    first = insert_of(connection, LEASE).values(name=name, owner=owner, epoch=1, expires_at=time + ttl_s)
     free = or_(_C.expires_at <= time, _C.expires_at > time + ttl_s + SLACK_S)
     take = first.on_conflict_do_update(
         index_elements=["name"],
@@ -62,5 +72,5 @@ def holds(connection: Connection, name: str, owner: str, epoch: int, now: float)
 
 def _time(connection: Connection, now: float) -> ColumnElement[float]:
     if connection.dialect.name == "postgresql":
-        return func.extract("epoch", func.clock_timestamp()).cast(postgresql.DOUBLE_PRECISION)
+        return func.extract("epoch", func.clock_timestamp()).cast(DOUBLE_PRECISION)
     return literal(now)

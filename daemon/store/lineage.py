@@ -9,7 +9,6 @@ from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, func, inspect, select
-from sqlalchemy.dialects.postgresql import JSONB
 
 from daemon.store.tables import (
     AdapterRow,
@@ -60,6 +59,7 @@ def of_adapter(connection: Connection, name: str) -> Row | None:
     run = None if found["run_id"] is None else _run(connection, found["run_id"])
     snapshot = None if run is None else _snapshot(connection, run["snapshot_id"])
     ids = [] if snapshot is None else snapshot.pop("preference_ids")
+    prompts = None if snapshot is None else snapshot.pop("trace_ids")
     singles = None if snapshot is None else snapshot.pop("candidate_ids")
     return {
         **found,
@@ -69,6 +69,7 @@ def of_adapter(connection: Connection, name: str) -> Row | None:
         "snapshot": snapshot,
         "pairs": pairs_of(connection, ids),
         "answers": answers_of(connection, singles or ()),
+        "prompts": prompts_of(connection, prompts or ()),
     }
 
 
@@ -101,7 +102,8 @@ def of_trace(connection: Connection, event_id: str, *, sources: AbstractSet[str]
             **trace,
             "answers": _answers(connection, trace["id"]),
             "verdicts": _rows(connection, VERDICT, VERDICT_COLUMNS, VERDICT.c.trace_id == trace["id"]),
-            "labels": _rows(connection, LABEL, LABEL_COLUMNS, LABEL.c.trace_id == trace["id"]),
+            "labels": _people(connection, trace["id"]),
+            "snapshots": _snapshots_with(connection, SNAPSHOT.c.trace_ids, trace["id"]),
             "preferences": _preferences(connection, trace["id"]),
         }
         for trace in _all(connection, query)
@@ -126,6 +128,14 @@ def _answers(connection: Connection, trace_id: int) -> list[Row]:
     ]
 
 
+def _people(connection: Connection, trace_id: int) -> list[Row]:
+    """Labels, with the snapshots that hold a pair by them."""
+    found = _rows(connection, LABEL, LABEL_COLUMNS, LABEL.c.trace_id == trace_id)
+    return [
+        {**each, "snapshots": _snapshots_with(connection, SNAPSHOT.c.label_ids, each["id"])} for each in found
+    ]
+
+
 def _snapshots_with(connection: Connection, ids: ColumnElement[Any], wanted: int) -> list[Row]:
     """The snapshots whose list has the id, oldest first, each with its runs."""
     query = select(*_columns(SNAPSHOT, "id", "pairs", "created_at")).order_by(SNAPSHOT.c.created_at)
@@ -146,6 +156,8 @@ def _snapshots_with(connection: Connection, ids: ColumnElement[Any], wanted: int
 def _holds(connection: Connection, ids: ColumnElement[Any], wanted: int) -> ColumnElement[bool]:
     """Whether a snapshot's list has the id, as the database itself finds it."""
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import JSONB
+
         return ids.cast(JSONB).contains([wanted])
     each = func.json_each(ids).table_valued("value")
     return select(each.c.value).where(each.c.value == wanted).exists()
@@ -162,8 +174,8 @@ def _run(connection: Connection, run: str) -> Row | None:
 
 
 def _snapshot(connection: Connection, snapshot_id: str) -> Row | None:
-    names = ("id", "path", "pairs", "preference_ids", "candidate_ids", "agent_versions", "left_out", "note",
-             "created_at")  # fmt: skip
+    held = ("preference_ids", "candidate_ids", "trace_ids")
+    names = ("id", "path", "pairs", *held, "agent_versions", "left_out", "note", "created_at")
     return _first(connection, select(*_columns(SNAPSHOT, *names)).where(SNAPSHOT.c.id == snapshot_id))
 
 
@@ -188,6 +200,15 @@ def pairs_of(connection: Connection, preference_ids: Sequence[int]) -> list[Row]
     for ids in _chunks(preference_ids):
         found |= _some_pairs(connection, ids)
     return [found.get(each, {"preference": each}) for each in preference_ids]
+
+
+def prompts_of(connection: Connection, trace_ids: Sequence[int]) -> list[Row]:
+    """The events whose prompts these are, in the snapshot's order; one that is not stored here has its id
+    alone.
+    """
+    names = ("id", "source", "event_id", "revision", "split", "ts")
+    found = _by_id(connection, TRACE, names, trace_ids)
+    return [found.get(each, {"id": each}) for each in trace_ids]
 
 
 def answers_of(connection: Connection, candidate_ids: Sequence[int]) -> list[Row]:

@@ -20,6 +20,8 @@ PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
 MENDABLE = ("refused", "cut_off", "unreadable")
 """Outcomes of calls that another key, limit or setting changes."""
+ONCE = ("gate", "sounding")
+"""Purposes that are asked for by somebody who waits, and not again."""
 PAGE = 500
 _AGAIN = re.compile(r":r[0-9]+\Z")
 
@@ -64,7 +66,8 @@ def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float)
     cut off or not understood, and all of another version of the judge. What was said stays; each is asked for
     once more. Answers how many are new, and the verdict to go on after (None: that was all).
 
-    A gate's comparisons stay as they are: `rlaifd evaluate ADAPTER` opens another attempt.
+    A gate's comparisons stay as they are: `rlaifd evaluate ADAPTER` opens another attempt. So do the
+    soundings of a run, which nobody waits for any more.
     """
     mendable = select(CALL.c.id).where(
         CALL.c.judgement_id == VERDICT.c.judgement_id, CALL.c.outcome.in_(MENDABLE)
@@ -73,7 +76,7 @@ def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float)
         select(JUDGEMENT, VERDICT.c.id.label("verdict_id"))
         .join(VERDICT, VERDICT.c.judgement_id == JUDGEMENT.c.id)
         .where(VERDICT.c.id > after, VERDICT.c.judge == judge.name, VERDICT.c.abstention.is_not(None))
-        .where(JUDGEMENT.c.purpose != "gate")
+        .where(JUDGEMENT.c.purpose.not_in(ONCE))
         .where(or_(VERDICT.c.version != judge.version, mendable.exists()))
         .order_by(VERDICT.c.id)
         .limit(PAGE)
@@ -95,7 +98,8 @@ def reopen_failed(connection: Connection, judge: str) -> int:
     """Opens the judgements that were given up because this code failed on them; answers how many."""
     opened = (
         update(JUDGEMENT)
-        .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.judge == judge, JUDGEMENT.c.purpose != "gate")
+        .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.judge == judge)
+        .where(JUDGEMENT.c.purpose.not_in(ONCE))
         .values(state="open", attempts=0, not_before=0.0, done_at=None)
     )
     return connection.execute(opened).rowcount

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, exists, func, inspect, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, inspect, literal, select, update
 
 from daemon.store import tally
 from daemon.store.inserts import insert_new
@@ -22,7 +22,7 @@ from policies import snapshot
 from policies.clusters import said
 from policies.curation import Judged, JudgedPrompt, Preference, Score
 from policies.likeness import Sketch
-from policies.records import Message, Role, Split, Tokens, Trace
+from policies.records import Message, Origin, Role, Split, Tokens, Trace
 from policies.selection import Offer
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -171,6 +171,15 @@ def count(connection: Connection) -> int:
     return tally.read(connection).of("preference")
 
 
+def giving(connection: Connection, events: Sequence[int]) -> int:
+    """How many of these events gave a preference."""
+    query = select(PREFERENCE.c.trace_id).distinct()
+    return sum(
+        len(connection.scalars(query.where(PREFERENCE.c.trace_id.in_(events[start : start + IDS]))).all())
+        for start in range(0, len(events), IDS)
+    )
+
+
 def newest_id(connection: Connection) -> int | None:
     """The id of the preference that was stored last."""
     found: int | None = connection.scalar(select(func.max(PREFERENCE.c.id)))
@@ -224,7 +233,10 @@ def store_snapshot(
         "path": path,
         "pairs": len(held),
         "preference_ids": list(held.preference_ids),
-        "candidate_ids": None if held.candidate_ids is None else list(held.candidate_ids),
+        **{
+            name: None if (ids := getattr(held, name)) is None else list(ids)
+            for name in ("candidate_ids", "trace_ids", "label_ids")
+        },
         "agent_versions": _held_versions(connection, held),
         "note": note,
         "created_at": now,
@@ -246,12 +258,15 @@ def _versions(connection: Connection, trace_ids: Sequence[int]) -> dict[int, str
 
 def _held_versions(connection: Connection, held: Held) -> dict[str, int]:
     """How many of what a snapshot holds come from each version of the agent."""
-    if held.candidate_ids is None:
-        ids, of = held.preference_ids, select(PREFERENCE.c.agent_version)
-        column = PREFERENCE.c.id
-    else:
+    ids: Sequence[int]
+    column: ColumnElement[int]
+    if held.trace_ids is not None:
+        ids, column, of = held.trace_ids, TRACE.c.id, select(TRACE.c.agent_version)
+    elif held.candidate_ids is not None:
         of = select(TRACE.c.agent_version).join(CANDIDATE, CANDIDATE.c.trace_id == TRACE.c.id)
         ids, column = held.candidate_ids, CANDIDATE.c.id
+    else:
+        ids, column, of = held.preference_ids, PREFERENCE.c.id, select(PREFERENCE.c.agent_version)
     counts: Counter[str] = Counter()
     for start in range(0, len(ids), IDS):
         counts.update(
@@ -273,7 +288,7 @@ def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
         select(*(CANDIDATE.c[name] for name in ("id", "trace_id", "text", "truncated", "unshown")))
-        .where(CANDIDATE.c.trace_id.in_(trace_ids))
+        .where(CANDIDATE.c.trace_id.in_(trace_ids), CANDIDATE.c.origin != Origin.SOUNDED.value)
         .order_by(CANDIDATE.c.id)
     )
     found: dict[int, list[Judged]] = {trace_id: [] for trace_id in trace_ids}

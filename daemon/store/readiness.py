@@ -12,19 +12,19 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, distinct, func,
 
 from daemon.store import preferences, runs
 from daemon.store.alignment import NEWEST_FIRST, Reviewed, for_gate
+from daemon.store.hints import unindexed
 from daemon.store.kinds import grouped, kind_of
-from daemon.store.tables import JudgementRow, LabelRow, PreferenceRow, TraceRow, VerdictRow
+from daemon.store.tables import JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.alignment import adjudicate
 from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec
+from policies.recipes import Recipe
 from policies.records import Role, Split
-from policies.selection import Selection, selected
-from policies.stock import ASKED_SPLITS, Stock, Traffic
-from policies.thumbs import Gathered
+from policies.selection import selected
+from policies.stock import ASKED_SPLITS, Stock, Supply, Traffic
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
-PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
 LABEL = cast(Table, inspect(LabelRow).local_table)
 
@@ -49,24 +49,17 @@ def stock(
     """All of it, in the caller's transaction. `people`: of the configured judges."""
     most = max(LOOKED_AT, 4 * min_preferences)
     prompts = max(COUNTED, policy.gate.max_prompts)
-    kind = kind_of(policy)
-    methods = [recipe.method for recipe in grouped(policy.recipes)[0]]
-    found, selection = _selection(connection, policy, now, most=most)
+    first, *others = (
+        _supply(connection, policy, recipes, now, most=most) for recipes in grouped(policy.recipes)
+    )
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in people.said.values()]
-    gave = _gave(connection)
     rulings = _rulings(connection, [judge for judge in people.judged if judge.role is Role.GATE])
     return Stock(
         traffic=_traffic(connection),
         prompts={split: _prompts(connection, split, prompts) for split in ASKED_SPLITS},
-        uncurated=_in_hand(connection, Split.TRAIN, TRACE.c.curated_at),
-        curated=len(gave),
-        gave=sum(gave),
-        stored=found.stored,
-        kept=len(selection.kept),
-        left_out=Counter(found.left_out) + Counter(selection.left_out),
-        fresh=kind.since(connection, runs.last_learned(connection, methods=methods), most=most),
+        others=tuple(others),
         unsampled=_in_hand(connection, Split.AUDIT, TRACE.c.sampled_at),
         possible=_possible(pairs, audited),
         unlabelled=len(pairs.keys() - _labelled(connection, audited)),
@@ -75,15 +68,35 @@ def stock(
         rulings=len(rulings),
         decided=sum(rulings),
         alignment={judge: for_gate(rows, policy) for judge, rows in people.judged.items()},
+    ).of(first)
+
+
+def _supply(
+    connection: Connection, policy: PolicySpec, recipes: Sequence[Recipe], now: float, *, most: int
+) -> Supply:
+    """What these recipes learn from: what is looked at, and what a snapshot takes of it. Nothing is replayed,
+    and labels are no traffic.
+    """
+    kind = kind_of(policy, recipes[0])
+    found = kind.found(connection, most=most, replayed=False)
+    selection = selected(found.offers, policy.curation, now=now)
+    events = connection.scalars(
+        _newest_done(Split.TRAIN, TRACE.c.curated_at, WINDOW) if kind.rivals else _newest_train()
+    ).all()
+    learned = runs.last_learned(connection, methods=[recipe.method for recipe in recipes])
+    return Supply(
+        method=recipes[0].method,
+        called=kind.made_of,
+        one=kind.one,
+        rivals=kind.rivals,
+        uncurated=_in_hand(connection, Split.TRAIN, TRACE.c.curated_at) if kind.rivals else 0,
+        curated=len(events),
+        gave=kind.gave(connection, events, found),
+        stored=found.stored,
+        kept=len(selection.kept),
+        left_out=Counter(found.left_out) + Counter(selection.left_out),
+        fresh=kind.since(connection, learned, most=most),
     )
-
-
-def _selection(
-    connection: Connection, policy: PolicySpec, now: float, *, most: int
-) -> tuple[Gathered, Selection]:
-    """What is looked at, and what a snapshot takes of it. Nothing is replayed."""
-    found = kind_of(policy).found(connection, most=most, replayed=False)
-    return found, selected(found.offers, policy.curation, now=now)
 
 
 def _traffic(connection: Connection) -> Traffic:
@@ -132,12 +145,10 @@ def _in_hand(connection: Connection, split: Split, done_at: ColumnElement[Any]) 
     return connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
 
 
-def _gave(connection: Connection) -> list[bool]:
-    """Of each of the newest train events that were looked at, whether it gave a preference."""
-    some = _newest_done(Split.TRAIN, TRACE.c.curated_at, WINDOW).subquery()
-    # One is looked for, by the index: PostgreSQL would answer an EXISTS from a list of them all.
-    one = select(PREFERENCE.c.id).where(PREFERENCE.c.trace_id == some.c.id).limit(1).scalar_subquery()
-    return [each is not None for each in connection.scalars(select(one).select_from(some))]
+def _newest_train() -> Select[Any]:
+    """The newest train events, whatever was done with them."""
+    training = unindexed(TRACE.c.split) == Split.TRAIN.value
+    return select(TRACE.c.id).where(training).order_by(TRACE.c.id.desc()).limit(WINDOW)
 
 
 def _newest_done(split: Split, done_at: ColumnElement[Any], limit: int) -> Select[Any]:

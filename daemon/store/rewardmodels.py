@@ -1,5 +1,6 @@
 """Reward models, as rows: published, and held until labels release or reject them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, Row, Table, inspect, select, update
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import RewardModelRow
+from policies.recipes import PpoRecipe, Recipe
 from policies.release import Kind, Release
 
 REWARD_MODEL = cast(Table, inspect(RewardModelRow).local_table)
@@ -27,6 +29,17 @@ class StoredReward:
     labels: int
     created_at: float
     decided_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """That PPO waits for a reward model to be released. `name` is the newest that a decision holds (None:
+    none does); `missing` is about how many labels it lacks, None where no number is known.
+    """
+
+    reason: str
+    name: str | None = None
+    missing: int | None = None
 
 
 def record(connection: Connection, *, name: str, digest: str, manifest: dict[str, Any], now: float) -> bool:
@@ -70,6 +83,26 @@ def newest(connection: Connection) -> list[StoredReward]:
 def released(connection: Connection) -> StoredReward | None:
     """The newest that training may learn from."""
     return next((each for each in newest(connection) if each.state == "release"), None)
+
+
+def asks(recipe: Recipe) -> bool:
+    """Whether the recipe learns from a released reward model."""
+    return isinstance(recipe, PpoRecipe) and recipe.verdict_weight < 1
+
+
+def awaited(connection: Connection, recipes: Sequence[Recipe]) -> Awaited | None:
+    """What those of the recipes wait for that ask for a released reward model; None where there is one, or
+    none asks.
+    """
+    if not any(map(asks, recipes)) or released(connection) is not None:
+        return None
+    held = next((each for each in newest(connection) if each.state == "hold"), None)
+    if held is None:
+        return Awaited(
+            "PPO waits for a released reward model, and none is held: `rlaifd train --method reward`"
+        )
+    said = f"PPO waits for reward model {held.name}, which is held: {'; '.join(held.reasons)}"
+    return Awaited(said) if held.decided_at is None else Awaited(said, held.name, held.missing)
 
 
 def _stored(row: Row[Any]) -> StoredReward:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, inspect, se
 
 from daemon.store.tables import EvaluationRow, RewardModelRow, RunRow
 from policies.recipes import DpoRecipe
-from policies.training.jobs import TrainState
+from policies.training.layout import TrainState
 
 RUN = cast(Table, inspect(RunRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)

@@ -1,6 +1,6 @@
 """What the store has for recipes that learn from answers one by one: which to look at, and what is new."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection
 
@@ -37,9 +37,14 @@ class Singles:
             return ("thumbs", "scores") if recipe.source == "both" else (recipe.source,)
         return ("corrections", "best") if recipe.targets == "both" else (recipe.targets,)
 
-    def found(self, connection: Connection, *, most: int) -> Learnable:
-        """What of the newest `most` of each source can be learned from."""
+    def found(self, connection: Connection, *, most: int, learned: Collection[int] = ()) -> Learnable:
+        """What of the newest `most` of each source can be learned from, and then of the older candidates
+        `learned`.
+        """
         offers = [each for name in self.sources for each in self._offered(connection, name, most)]
+        older = sorted(set(learned).difference(each.candidate for each in offers), reverse=True)
+        if older:
+            offers += [each for name in self.sources for each in self._offered(connection, name, most, older)]
         recipe = self._recipe
         return judged(offers, recipe) if isinstance(recipe, KtoRecipe) else targets(offers, recipe)
 
@@ -51,12 +56,17 @@ class Singles:
         """How many came in after `at` (None: ever), at most `most` of each source."""
         return sum(SINCE[name](connection, at, most=most) for name in self.sources)
 
-    def _offered(self, connection: Connection, source: str, most: int) -> Sequence[Offered]:
+    def _offered(
+        self, connection: Connection, source: str, most: int, among: Sequence[int] | None = None
+    ) -> Sequence[Offered]:
+        """The newest `most`, or of the candidates `among`."""
         if source == "thumbs":
             assert isinstance(self._recipe, KtoRecipe)
-            return stored.thumbs(connection, self._recipe.feedback, limit=most)
+            return stored.thumbs(connection, self._recipe.feedback, limit=most, among=among)
         if source == "scores":
-            return stored.scores(connection, limit=most)
+            return stored.scores(connection, limit=most, among=among)
         if source == "corrections":
-            return stored.corrections(connection, limit=most)
+            return stored.corrections(connection, limit=most, among=among)
+        if among is not None:
+            return stored.chosen(connection, stored.choosing(connection, among))
         return stored.chosen(connection, [each.id for each in preferences.newest(connection, limit=most)])

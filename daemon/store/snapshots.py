@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Row, Table, func, inspect, select
 
@@ -13,17 +13,27 @@ RUN = cast(Table, inspect(RunRow).local_table)
 
 MOST = 16
 """Snapshots of which the preferences are read at once."""
+Holds = Literal["preference_ids", "candidate_ids", "trace_ids"]
+"""The columns that say what a snapshot holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a snapshot holds: preferences, or candidates where it holds answers by themselves."""
+    """What a snapshot holds: preferences, or candidates where it holds answers by themselves, or traces where
+    it holds prompts.
 
-    preference_ids: Sequence[int]
+    Beside preferences there may be `labelled` pairs, which people's labels of the ids `label_ids` made.
+    """
+
+    preference_ids: Sequence[int] = ()
     candidate_ids: Sequence[int] | None = None
+    trace_ids: Sequence[int] | None = None
+    label_ids: Sequence[int] | None = None
+    labelled: int = 0
 
     def __len__(self) -> int:
-        return len(self.preference_ids if self.candidate_ids is None else self.candidate_ids)
+        others = (self.candidate_ids, self.trace_ids)
+        return len(next((ids for ids in others if ids is not None), self.preference_ids)) + self.labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,16 @@ class StoredSnapshot:
     left_out: Mapping[str, int] | None
     """What is not in it, by why; None where nobody counted."""
     candidate_ids: tuple[int, ...] | None = None
-    """Of the answers that it holds by themselves; None: it holds pairs."""
+    """Of the answers that it holds by themselves; None: it holds something else."""
+    trace_ids: tuple[int, ...] | None = None
+    """Of the events whose prompts it holds; None: it holds something else."""
+    label_ids: tuple[int, ...] | None = None
+    """Of people's labels that made pairs of it; None: none did."""
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it holds pairs."""
+        return self.candidate_ids is None and self.trace_ids is None
 
 
 def get(connection: Connection, snapshot_id: str) -> StoredSnapshot | None:
@@ -72,20 +91,22 @@ def newest(connection: Connection) -> Tally | None:
     return None if found is None else Tally(found.id, found.pairs, found.left_out or {}, found.created_at)
 
 
-def learned(connection: Connection) -> frozenset[int]:
-    """The preferences of snapshots that runs learned from: of `MOST` of these, evenly from first to last.
+def learned(
+    connection: Connection, what: Holds = "preference_ids", *, method: str | None = None
+) -> frozenset[int]:
+    """What snapshots hold that runs (by the method; None: by any) learned from: of `MOST` of these, evenly
+    from first to last.
 
     Each holds many of the one before, so that few of them know nearly all.
     """
-    ids = connection.scalars(
-        select(RUN.c.snapshot_id)
-        .where(RUN.c.state == "done")
-        .group_by(RUN.c.snapshot_id)
-        .order_by(func.min(RUN.c.started_at))
-    ).all()
+    column = SNAPSHOT.c[what]
+    query = select(RUN.c.snapshot_id).where(RUN.c.state == "done")
+    if method is not None:
+        query = query.where(RUN.c.recipe["method"].as_string() == method)
+    ids = connection.scalars(query.group_by(RUN.c.snapshot_id).order_by(func.min(RUN.c.started_at))).all()
     some = ids if len(ids) <= MOST else [ids[round(at * (len(ids) - 1) / (MOST - 1))] for at in range(MOST)]
-    query = select(SNAPSHOT.c.preference_ids).where(SNAPSHOT.c.id.in_(some))
-    return frozenset(each for found in connection.scalars(query) for each in found)
+    held = connection.scalars(select(column).where(SNAPSHOT.c.id.in_(some)))
+    return frozenset(each for found in held for each in found or ())
 
 
 def _snapshot(row: Row[Any]) -> StoredSnapshot:
@@ -97,5 +118,11 @@ def _snapshot(row: Row[Any]) -> StoredSnapshot:
         row.note,
         row.created_at,
         row.left_out,
-        None if row.candidate_ids is None else tuple(row.candidate_ids),
+        _ids(row.candidate_ids),
+        _ids(row.trace_ids),
+        _ids(row.label_ids),
     )
+
+
+def _ids(stored: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if stored is None else tuple(stored)

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from sqlalchemy import Connection, Table, case, delete, func, insert, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from daemon.store.inserts import insert_of
 from daemon.store.tables import ReservationRow, SpendRow
 
 SPEND = cast(Table, inspect(SpendRow).local_table)
@@ -47,9 +47,8 @@ def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> Spent
     """
     added = _add(connection, hold, limit)
     if added is None:  # it does not fit, or it is the day's first
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         blank = {"day": hold.day, "judge": hold.judge, "reserved_usd": 0.0, "settled_usd": 0.0, "calls": 0}
-        first = dialect.insert(SPEND).values(blank)
+        first = insert_of(connection, SPEND).values(blank)
         connection.execute(first.on_conflict_do_nothing(index_elements=["day", "judge"]))
         added = _add(connection, hold, limit)
     if added is not None:

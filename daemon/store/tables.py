@@ -10,21 +10,46 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Float,
     Index,
     Integer,
     LargeBinary,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     false,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
-JSON = _JSON().with_variant(JSONB(), "postgresql")
-_JSON_OR_NULL = _JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+class Json(TypeDecorator[Any]):
+    """JSON: `jsonb` on PostgreSQL, whose dialect is loaded where one is used."""
+
+    impl = _JSON
+    cache_ok = True
+
+    def __init__(self, *, none_as_null: bool = False) -> None:
+        super().__init__(none_as_null=none_as_null)
+        self.none_as_null = none_as_null
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != "postgresql":
+            return super().load_dialect_impl(dialect)
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        return dialect.type_descriptor(JSONB(none_as_null=self.none_as_null))
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
+        return self.impl_instance.coerce_compared_value(op, value)
+
+
+JSON = Json()
+_JSON_OR_NULL = Json(none_as_null=True)
 
 
 class TraceRow(SQLModel, table=True):
@@ -248,7 +273,7 @@ class JudgementRow(SQLModel, table=True):
     kind: str
     """score | pair"""
     purpose: str
-    """traffic | curate | audit | gate"""
+    """traffic | curate | audit | gate | sounding"""
     trace_id: int = Field(foreign_key="trace.id", index=True)
     candidate_id: int = Field(foreign_key="candidate.id", index=True)
     other_id: int | None = Field(default=None, foreign_key="candidate.id")
@@ -383,7 +408,11 @@ class SnapshotRow(SQLModel, table=True):
     left_out: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """Preferences that are not in it, by why."""
     candidate_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
-    """The answers that it holds by themselves; None: it holds pairs."""
+    """The answers that it holds by themselves; None: it holds something else."""
+    trace_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """The events whose prompts it holds; None: it holds something else."""
+    label_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """People's labels that made pairs of it; None: none did."""
     agent_versions: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """How many of what it holds come from each version of the agent ('' where it is not known)."""
     note: str = ""

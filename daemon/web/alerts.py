@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.clock import Clock
-from daemon.errors import RefusedError
+from daemon.errors import RefusedError, line_of
 from daemon.latch import Latch
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
-from daemon.service.loops import line_of
 from daemon.store.halts import HaltRequest
 from daemon.store.store import StoreError
 from daemon.web.payload import Alert, digest, parse

@@ -16,11 +16,10 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import ClientDisconnect
 
 from daemon.clock import Clock
-from daemon.errors import RlaifdError
+from daemon.errors import RlaifdError, line_of
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats, Readiness
-from daemon.service.loops import line_of
 from daemon.web.access import Door, Headers, Refusal
 from daemon.web.alerts import Alerts, Received
 from daemon.web.crowd import Crowd

@@ -8,7 +8,7 @@ from random import Random
 
 from connectors.base import Judge
 from connectors.judges.pacing import Pacing
-from connectors.judges.prices import Tariff
+from connectors.judges.prices import Tariff, Tariffs
 from daemon.children.resident import Resident
 from daemon.clock import Clock
 from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
@@ -21,7 +21,6 @@ from daemon.stages.judge.judge import Claims
 from daemon.stages.judge.local import LocalAssessor
 from daemon.stages.judge.questions import Posing
 from daemon.wiring import local
-from daemon.wiring.pricing import Tariffs
 from policies.judging.constitution import Constitution
 from policies.judging.judges import NamedJudge
 from policies.judging.prompts import system_text

@@ -20,17 +20,14 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.outlook import Outlook
 from daemon.stages.train.run_rows import RunOutcome
 from daemon.stages.train.schedule import Due, short
-from daemon.store import ledger, outcomes, preferences, rewardmodels, rollouts, stops
+from daemon.store import ledger, outcomes, preferences, rewardmodels, stops
 from daemon.store import snapshots as frozen
-from daemon.store.adapters import newest
-from daemon.store.evaluations import cut_off, latest
 from daemon.store.judgements import waiting
 from daemon.store.kinds import ids_of
-from daemon.store.lineage import of_adapter
 from daemon.store.snapshots import Held
 from daemon.store.traces import Counts
 from daemon.wiring.parts import Wiring
-from policies import answers
+from policies import answers, prompted
 from policies import snapshot as snapshots
 from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
@@ -103,9 +100,7 @@ async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
             else:
                 why[name] = await asyncio.to_thread(parts.judge_stage.shortage, name)
     finally:
-        for built in parts.assessors:
-            await built.close()
-        parts.forget_judges()
+        await parts.close_judges()  # their connections belong to the loop that ends here
     return why
 
 
@@ -253,16 +248,22 @@ def _register(parts: Wiring, file: Path, *, note: str) -> str:
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
     if isinstance(given, answers.Answers):
         name, path = answers.write(into, given.policy, given.answers)
-        held = Held((), ids_of(given.answers))
+        held = Held(candidate_ids=ids_of(given.answers))
+    elif isinstance(given, prompted.Prompts):
+        name, path = prompted.write(into, given.policy, given.prompts)
+        held = Held(trace_ids=[prompt.trace for prompt in given.prompts])
     else:
         name, path = snapshots.write(into, given.policy, given.pairs)
-        held = Held([pair.preference for pair in given.pairs])
+        judged = [pair.preference for pair in given.pairs if pair.source == "judges"]
+        held = Held(judged, labelled=len(given.pairs) - len(judged))
     parts.store.write(lambda c: preferences.store_snapshot(c, name, str(path), held, note=note, now=now))
     return name
 
 
-def _read(file: Path) -> snapshots.Snapshot | answers.Answers:
+def _read(file: Path) -> snapshots.Snapshot | answers.Answers | prompted.Prompts:
     try:
+        if prompted.holds_prompts(file):
+            return prompted.read(file)
         return answers.read(file) if answers.holds_answers(file) else snapshots.read(file)
     except snapshots.SnapshotError as error:
         raise UsageError(str(error)) from None
@@ -297,45 +298,3 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
 REWARD_LISTED = (
     *("name", "state", "reasons", "missing", "labels", "base_model", "run_id", "created_at", "decided_at"),
 )
-LISTED = ("name", "base_model", "parent", "run_id", "created_at", "quarantined_at", "quarantine_reason")
-
-
-def adapters(parts: Wiring, name: str | None = None) -> list[dict[str, Any]]:
-    """Every published adapter, newest first, with its last decision; or the one of that name alone.
-
-    Raises UsageError where there is none of it.
-    """
-    found = parts.store.read(_adapters)
-    if name is None:
-        return found
-    named = [each for each in found if each["name"] == name]
-    if not named:
-        raise UsageError(f"there is no adapter {name}")
-    return named
-
-
-def lineage(parts: Wiring, name: str) -> dict[str, Any]:
-    """Where an adapter comes from. Raises UsageError where there is none of that name."""
-    found = parts.store.read(lambda c: of_adapter(c, name))
-    if found is None:
-        raise UsageError(f"there is no adapter {name}")
-    return found
-
-
-def _adapters(connection: Connection) -> list[dict[str, Any]]:
-    stable = rollouts.in_force(connection).stable
-    found = []
-    for adapter in newest(connection):
-        evaluation = latest(connection, adapter.name)
-        cut = cut_off(evaluation.evidence) if evaluation else None
-        found.append(
-            {
-                **{name: getattr(adapter, name) for name in LISTED},
-                "base_digest": adapter.manifest.get("base_digest"),
-                "in_force": adapter.name == stable,
-                "decision": evaluation.decision if evaluation else None,
-                "reasons": list(evaluation.reasons) if evaluation else [],
-                "cut_off": None if cut is None else cut.counts,
-            }
-        )
-    return found

@@ -1,123 +1,51 @@
 """The composition root: settings in, parts out. The only place that picks adapters.
 
-Parts are built when first asked for, so that a command pays for what it uses and imports what it needs.
+Parts are built when first asked for, so that a command pays for what it uses and imports what it needs. What
+all stand on is in `foundations`.
 """
 
-import os
-import platform
-import socket
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connectors.base import Judge, Sampler, ServingTarget
-from connectors.decoders.detect import Decoders
-from daemon import log, version
-from daemon.adapters.basedigest import CACHE, BaseOnDisk
-from daemon.budget import Budget
-from daemon.children.policy import PolicyWork
-from daemon.clock import Clock, SystemClock
-from daemon.config.judges import ChatJudgeConfig
-from daemon.config.secret import alert_token, secret
-from daemon.config.settings import Settings, SourceConfig
-from daemon.latch import Latch
-from daemon.metrics.registry import Metrics
-from daemon.stages.curate.curate import Curate
-from daemon.stages.gate.evaluate import Evaluate
-from daemon.stages.ingest.ingest import Ingest
-from daemon.stages.rollout.promote import Promote
-from daemon.stages.train.occasion import Occasion
-from daemon.stages.watch.watch import Watch
-from daemon.status.status import Status
-from daemon.store import adapters as adapter_rows
-from daemon.store import stops
-from daemon.store.store import Store
-from daemon.wiring.outside import judge_of, source_of
+from daemon.config.settings import SourceConfig
+from daemon.wiring.foundations import Foundations
+from policies.judging.judges import of_roles
 from policies.policy import EndpointSampling
+from policies.records import Role
 
 if TYPE_CHECKING:
-    from daemon.adapters.adapters import Manifest
+    from connectors.base import Judge, Sampler, ServingTarget
+    from connectors.judges.prices import Tariffs
+    from daemon.children.policy import PolicyWork
+    from daemon.stages.curate.curate import Curate
+    from daemon.stages.curate.sample import Sampling
+    from daemon.stages.gate.evaluate import Evaluate
     from daemon.stages.gate.release import Releases
+    from daemon.stages.ingest.ingest import Ingest
     from daemon.stages.judge.assessor import Assessor
     from daemon.stages.judge.judge import Claims, JudgeStage
     from daemon.stages.judge.plan import Plan
     from daemon.stages.judge.recheck import Recheck
     from daemon.stages.review.exchange import Review
+    from daemon.stages.rollout.promote import Promote
     from daemon.stages.rollout.rollout import Rollout
+    from daemon.stages.train.occasion import Occasion
     from daemon.stages.train.outlook import Planner
     from daemon.stages.train.trainer import Trainer
-    from daemon.wiring.pricing import Tariffs
-    from policies.judging.constitution import Constitution
-    from policies.judging.judges import NamedJudge
-    from policies.judging.rubric import Rubric
+    from daemon.stages.watch.watch import Watch
+    from daemon.status.status import Status
 
 
-class Wiring:
+class Wiring(Foundations):
     """All parts of one daemon or one command. `close` ends what was built."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self.settings = settings
-        self.clock = clock or SystemClock()
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._digests: dict[str, str] = {}
-
-    def prepare_store(self) -> None:
-        """Makes the schema of a new database; raises StoreError for one of another version."""
-        from daemon.store import schema
-
-        if self.store.read(schema.current) is None:
-            schema.upgrade(self.store)
-        schema.verify(self.store)
-
-    def close(self) -> None:
-        """Closes the store, if it was opened. Judges and sources are closed by what runs them."""
-        if "store" in self.__dict__:
-            self.store.close()
-
-    # --- foundations
-
-    @cached_property
-    def store(self) -> Store:
-        return Store(self.settings.store_url)
-
-    @cached_property
-    def metrics(self) -> Metrics:
-        metrics = Metrics()
-        metrics.prepare(sources=tuple(each.name for each in self.settings.sources), judges=self.named)
-        metrics.build_info.labels(version(), platform.python_version()).set(1)
-        for judge in self.named:
-            limit = self.settings.judges[judge.name].daily_budget_usd
-            if limit is not None:
-                metrics.budget.labels(*judge.labels).set(limit)
-        metrics.training_kl_limit.set(self.settings.policy.guards.kl_nats.limit)
-        return metrics
-
-    @cached_property
-    def latch(self) -> Latch:
-        return Latch(self.store, self.clock, self.metrics)
-
-    @cached_property
-    def budget(self) -> Budget:
-        return Budget(self.store, self.clock, self.metrics)
-
-    @cached_property
-    def base_on_disk(self) -> BaseOnDisk:
-        return BaseOnDisk(self.settings.policy.base, cache=self.settings.state_dir / CACHE)
-
-    @property
-    def adapters_dir(self) -> Path:
-        return self.settings.state_dir / "adapters"
-
-    @property
-    def alert_token(self) -> str | None:
-        """Read anew each time: a rotated secret counts at once."""
-        return alert_token(self.settings.web)
-
-    # --- stages
-
-    def ingest(self, source: SourceConfig) -> Ingest:
+    def ingest(self, source: SourceConfig) -> "Ingest":
         """The ingest stage of one configured source."""
+        from connectors.decoders.detect import Decoders
+        from daemon.stages.ingest.ingest import Ingest
+        from daemon.wiring.outside import source_of
+
         stages = self.settings.stages
         return Ingest(
             source=source_of(source, state_dir=self.settings.state_dir),
@@ -133,31 +61,31 @@ class Wiring:
         )
 
     @cached_property
-    def judges(self) -> Mapping[str, Judge]:
+    def judges(self) -> "Mapping[str, Judge]":
+        """The clients of the chat models, by judge."""
+        from daemon.config.judges import ChatJudgeConfig
+        from daemon.wiring.outside import judge_of
+
         return {
             name: judge_of(name, judge)
             for name, judge in self.settings.judges.items()
             if isinstance(judge, ChatJudgeConfig)
         }
 
+    async def close_judges(self) -> None:
+        """Closes the judges that were built, and lets go of them: what asks next builds its own, for its own
+        event loop.
+        """
+        for built in self.__dict__.pop("assessors", ()):
+            await built.close()
+        for name in ("judge_stage", "judges"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def plan(self) -> "Plan":
         from daemon.stages.judge.plan import Plan
 
         return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, judges=self.named)
-
-    @cached_property
-    def documents(self) -> "tuple[Constitution, Rubric]":
-        from daemon.wiring.judges import documents
-
-        return documents(self.settings.policy)
-
-    @cached_property
-    def named(self) -> "tuple[NamedJudge, ...]":
-        """The configured judges, with the versions that they have now."""
-        from daemon.wiring.judges import named
-
-        return named(self.settings.judges, self.settings.policy.judging, *self.documents)
 
     @cached_property
     def prices(self) -> "Tariffs":
@@ -180,11 +108,6 @@ class Wiring:
         from daemon.stages.judge.judge import Claims
 
         return Claims(self.owner, self.settings.stages.claim_s, self.settings.stages.claim_batch)
-
-    def forget_judges(self) -> None:
-        """Has the judges built anew when they are wanted again: on the event loop of then."""
-        for name in ("judge_stage", "assessors", "judges"):
-            self.__dict__.pop(name, None)
 
     @cached_property
     def judge_stage(self) -> "JudgeStage":
@@ -212,22 +135,25 @@ class Wiring:
         return Recheck(store=self.store, clock=self.clock, judges=self.named, most=most)
 
     @cached_property
-    def policy_work(self) -> PolicyWork:
+    def policy_work(self) -> "PolicyWork":
+        from daemon.children.policy import PolicyWork
+
         return PolicyWork(
             spec=self.settings.policy,
             training=self.settings.training,
             directory=self.settings.state_dir / "jobs",
-            adapter_path=self._verified_path,
+            adapter_path=self.verified_path,
             endpoint=self.endpoint,
         )
 
     @cached_property
-    def endpoint(self) -> Sampler | None:
+    def endpoint(self) -> "Sampler | None":
         """Where the served policy is asked for answers; None: a child process samples them."""
         sampling = self.settings.policy.sampling
         if not isinstance(sampling, EndpointSampling):
             return None
         from connectors.samplers.openai import EndpointSampler
+        from daemon.config.secret import secret
 
         return EndpointSampler(
             base_url=sampling.base_url,
@@ -238,37 +164,55 @@ class Wiring:
         )
 
     @cached_property
-    def curate(self) -> Curate:
-        stages = self.settings.stages
+    def curate(self) -> "Curate":
+        from daemon.stages.curate.curate import Curate
+
         return Curate(
+            store=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            rule=self.settings.policy.curation,
+            sampling=self.sampling,
+        )
+
+    @cached_property
+    def sampling(self) -> "Sampling":
+        from daemon.stages.curate.sample import Batching, Generation, Sampling
+
+        stages, work = self.settings.stages, self.policy_work
+        return Sampling(
             store=self.store,
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
             judges=self.named,
-            sample=self.policy_work.sample,
-            device=self.policy_work.waits_for,
             halts=self.latch,
-            directory=self.settings.state_dir / "snapshots",
-            seed=self.settings.seed,
-            least=stages.sample_least,
-            most=stages.sample_most,
-            patience_s=stages.sample_patience_s,
+            generation=Generation(work.sample, self.settings.seed, work.waits_for),
+            batching=Batching(stages.sample_least, stages.sample_most, stages.sample_patience_s),
         )
 
     @cached_property
-    def occasion(self) -> Occasion:
+    def occasion(self) -> "Occasion":
+        from daemon.stages.train.occasion import Occasion
+
         return Occasion(
             store=self.store,
             clock=self.clock,
             latch=self.latch,
             settings=self.settings,
-            cut_off=lambda: self.trainer.cut_off(by_itself=False) is not None,
+            cut_off=self._cut_off,
         )
+
+    def _cut_off(self) -> bool:
+        """Whether a run that was cut off can go on. The trainer is loaded where there may be one."""
+        from daemon.stages.train.leavings import Leavings
+
+        left = Leavings(self.store, self.settings.state_dir / "runs").resumable()
+        return left is not None and self.trainer.cut_off(by_itself=False) is not None
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from daemon.stages.train.trainer import Trainer
+        from daemon.stages.train.trainer import Given, Trainer
 
         return Trainer(
             store=self.store,
@@ -278,7 +222,7 @@ class Wiring:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            seed=self.settings.seed,
+            given=Given(self.settings.seed, of_roles(self.named, Role.LARGE)),
         )
 
     @cached_property
@@ -293,17 +237,25 @@ class Wiring:
         )
 
     @cached_property
-    def evaluate(self) -> Evaluate:
+    def evaluate(self) -> "Evaluate":
+        from daemon.stages.gate.compare import Comparing
+        from daemon.stages.gate.evaluate import Evaluate
+
         return Evaluate(
             store=self.store,
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
             judges=self.named,
-            compare=self.policy_work.compare,
-            verify=self._verified_path,
+            comparing=Comparing(
+                store=self.store,
+                clock=self.clock,
+                metrics=self.metrics,
+                compare=self.policy_work.compare,
+                seed=self.settings.seed,
+            ),
+            verify=self.verified_path,
             halts=self.latch,
-            seed=self.settings.seed,
             overrides=self.settings.overrides,
         )
 
@@ -317,24 +269,8 @@ class Wiring:
             base=self.base_on_disk,
         )  # fmt: skip
 
-    def _verified_path(self, adapter: str) -> Path:
-        """The adapter's directory, verified. Raises AdapterRefusedError."""
-        directory = self.adapters_dir / adapter
-        found = self._verify(directory, adapter)
-        self.base_on_disk.check(adapter, found.base)
-        return directory
-
-    def _verify(self, directory: Path, adapter: str) -> "Manifest":
-        """Against the whole digest that the store has. It never changes, so it is read once."""
-        from daemon.adapters.adapters import verify
-
-        digest = self._digests.get(adapter) or self.store.read(lambda c: adapter_rows.digest(c, adapter))
-        if digest is not None:
-            self._digests[adapter] = digest
-        return verify(directory, adapter, digest=digest)
-
     @cached_property
-    def targets(self) -> tuple[ServingTarget, ...]:
+    def targets(self) -> "tuple[ServingTarget, ...]":
         from connectors.serving.directory import DirectoryTarget
 
         return tuple(
@@ -354,15 +290,19 @@ class Wiring:
             latch=self.latch,
             clock=self.clock,
             metrics=self.metrics,
-            verify=self._verify,
+            verify=self.verify,
         )
 
     @cached_property
-    def promote(self) -> Promote:
+    def promote(self) -> "Promote":
+        from daemon.stages.rollout.promote import Promote
+
         return Promote(store=self.store, rollout=self.rollout)
 
     @cached_property
-    def watch(self) -> Watch:
+    def watch(self) -> "Watch":
+        from daemon.stages.watch.watch import Watch
+
         return Watch(
             store=self.store,
             clock=self.clock,
@@ -380,7 +320,9 @@ class Wiring:
         return Review(store=self.store, clock=self.clock, listed=self.settings.review.reviewers)
 
     @cached_property
-    def status(self) -> Status:
+    def status(self) -> "Status":
+        from daemon.status.status import Status
+
         return Status(
             store=self.store,
             clock=self.clock,
@@ -392,10 +334,8 @@ class Wiring:
 
     def _conditions(self) -> list[str]:
         """What the rollout says, which rules are set aside, and where a source waits for a person."""
+        from daemon.store import stops
+
         stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
         aside = [f"{name} is set aside: a model may judge its like" for name in self.settings.overrides]
         return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped]
-
-    def logger(self, room: str) -> log.Logger:
-        """A logger for a room."""
-        return log.get(room)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from connectors.judges.prices import PriceUnknownError, Tariff, required, tariff
+from connectors.judges.prices import PriceUnknownError, Tariff, Tariffs, required, tariff
 from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.config.settings import is_loopback
 from daemon.errors import ConfigError
@@ -11,8 +11,6 @@ from daemon.log import get
 
 log = get("judge")
 
-Tariffs = Mapping[str, Tariff | None]
-"""By the judge's name; None: unknown."""
 FREE = Tariff(0.0, 0.0)
 """Of a judge that no provider serves."""
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from daemon.errors import ConfigError, RefusedError, RlaifdError
+from daemon.errors import ConfigError, RefusedError, RlaifdError, line_of
 from daemon.service.health import Heartbeats, Readiness
 from daemon.service.leadership import NAME, TTL_S, Leader
 from daemon.service.lease import Lease
-from daemon.service.loops import AsyncLoop, Loop, line_of
-from daemon.service.service import Closer, Service
+from daemon.service.loops import AsyncLoop, Loop
+from daemon.service.service import Beside, Closer, Ends, Service
 from daemon.stages.ingest.files import FILE
 from daemon.stages.ingest.ingest import Ingest
 from daemon.stages.train.schedule import Due, Schedule
@@ -45,11 +45,8 @@ def service(parts: Wiring) -> Service:
         metrics=parts.metrics,
         clock=parts.clock,
         log=parts.logger("service"),
-        listener=_listener(parts, heartbeats, schedule),
-        schedule=schedule,
-        prepare=lambda: _prepare(parts, leader),
-        stop_training=lambda: _stop_children(parts),
-        closers=closers,
+        beside=Beside(_listener(parts, heartbeats, schedule), schedule),
+        ends=Ends(lambda: _prepare(parts, leader), lambda: _stop_children(parts), closers),
     )
 
 

@@ -26,8 +26,6 @@ from policies.snapshot import SnapshotError
 from policies.training.errors import JobError, StoppedError
 from policies.training.jobs import (
     JOBS,
-    PROGRESS,
-    RESULT,
     AnyJob,
     AnyResult,
     CompareJob,
@@ -43,6 +41,7 @@ from policies.training.jobs import (
     TrainJob,
     TrainResult,
 )
+from policies.training.layout import PROGRESS, RESULT
 from policies.training.place import Place, here
 from policies.training.progress import Reporter
 from policies.training.turn import DOES, LockedError, held

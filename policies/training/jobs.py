@@ -15,25 +15,12 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
 from policies.snapshot import Pair
+from policies.training.layout import TrainState
 from policies.training.planning.plan import Plan
-
-JOB = "job.json"
-PROGRESS = "progress.jsonl"
-LOG = "log.txt"
-RESULT = "result.json"
-PLAN = "plan.json"
-ADAPTER = "adapter"
-REWARD = "reward"
-"""The directory of a reward model, inside the job's."""
-CHECKPOINTS = "checkpoints"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 Messages = tuple[Message, ...]
 Tools = tuple[dict[str, Any], ...]
 Device = Literal["auto", "cuda", "cpu"]
-TrainState = Literal["done", "unchanged", "halted", "stopped", "failed"]
-"""How a training may end."""
 Bf16 = Literal["auto", "off"]
 Turns = Literal["auto", "always", "never"]
 """Whether only one job at a time works on the device; auto: where that is a card."""
@@ -112,6 +99,8 @@ class TrainJob(_Learning):
     """What the base model was when the job was made: a run goes on only on the same one."""
     served_as: str | None = None
     """The name that the adapter's configuration gives its base model; None: where it was loaded from."""
+    judged: bool = False
+    """Whether somebody has a judge score what the policy answers on the way (`soundings`)."""
     lock: Path
     lock_wait_s: float = Field(default=5.0, ge=0)
 
@@ -182,6 +171,24 @@ class GuardReading(Frozen):
     breaches: tuple[str, ...] = ()
 
 
+class Divergence(Frozen):
+    """How far a policy's reward and a judge's score of the same fresh answers moved since the run's start, in
+    points, as means over `prompts` prompts: `reward_lower` is the least that the reward rose, `judge_upper`
+    the most that the score changed (below 0: it fell at least so far), each beyond chance.
+
+    `unknown`: why there is no verdict, and no figure either; "" where there is one.
+    """
+
+    step: NonNegativeInt
+    prompts: NonNegativeInt = 0
+    reward: float | None = None
+    reward_lower: float | None = None
+    judge: float | None = None
+    judge_upper: float | None = None
+    diverged: bool = False
+    unknown: str = ""
+
+
 class ProbeSequence(Frozen):
     """One answer of the probe: its tokens' log-probability, summed, in nats at temperature 1."""
 
@@ -237,6 +244,8 @@ class TrainResult(Frozen):
     metrics: dict[str, float] = Field(default_factory=dict)
     """The last step's figures, under the names that the engine gives them, and the guards' last reading."""
     readings: tuple[GuardReading, ...] = ()
+    divergences: tuple[Divergence, ...] = ()
+    """Reward against judge, at each look of a run that learns from a reward; one without figures says so."""
     plan: Plan | None = None
     """What was done, with every number of the recipe; None where the run ended before it was decided."""
     rate: float | None = None
@@ -332,6 +341,8 @@ Event = Literal[
     "resumed",
     "step",
     "guard",
+    "sounded",
+    "divergence",
     "checkpoint",
     "sampled",
     "done",

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from policies.training.engines.engine import Lesson
 from policies.training.engines.registry import engine_of
-from policies.training.jobs import CHECKPOINTS, PLAN, PlanJob, PlanResult, TrainJob
+from policies.training.jobs import PlanJob, PlanResult, TrainJob
+from policies.training.layout import CHECKPOINTS, PLAN
 from policies.training.model import checkpoints, device, loading, selftest
 from policies.training.model.outline import outline
 from policies.training.model.rendering import Rendering

@@ -12,7 +12,8 @@ from policies.training import together
 from policies.training.engines.engine import Lesson, Run
 from policies.training.engines.registry import engine_of
 from policies.training.errors import JobError
-from policies.training.jobs import PLAN, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import PLAN
 from policies.training.model import loading, lora
 from policies.training.model.rendering import Rendering
 from policies.training.place import here
@@ -92,6 +93,7 @@ def _train(
         trainable=trained.trainable,
         metrics=dict(trained.figures),
         readings=trained.readings,
+        divergences=trained.divergences,
         plan=plan,
         rate=plan.flops / trained.seconds if in_one_go else None,
         files=dict(trained.files),

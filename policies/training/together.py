@@ -19,8 +19,6 @@ from policies.training.place import here
 
 T = TypeVar("T")
 
-DIVIDED = frozenset({"dpo"})
-"""Methods whose steps several processes make together."""
 CUT_UP = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 """What `accelerate launch` sets where its configuration cuts the model itself into pieces."""
 
@@ -30,8 +28,9 @@ def meet(job: TrainJob) -> None:
     place = here()
     if place.alone:
         return
-    if job.recipe.method not in DIVIDED:
-        raise JobError(f"{job.recipe.method} is made by one process: set training.launch.processes to 1")
+    refusal = job.launch.refusal(job.recipe.method)
+    if refusal is not None:
+        raise JobError(refusal)
     for variable, name in CUT_UP.items():
         if os.environ.get(variable, "").lower() in {"true", "1"}:
             raise JobError(

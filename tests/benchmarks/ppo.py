@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from policies.calibration import PRIOR
-from policies.recipes import Lora, PpoRecipe
+from policies.recipes import Lora
 from policies.records import Message
 from policies.training.jobs import Messages
+from policies.training.planning.resolved import ResolvedPpo
 
 STEPS = 3
-RECIPE = PpoRecipe(
+RECIPE = ResolvedPpo(
     lora=Lora(r=8, alpha=16),
     steps=STEPS,
     prompts=8,
@@ -33,6 +34,7 @@ RECIPE = PpoRecipe(
     critic_epochs=1,
     minibatch=32,
     microbatch=8,
+    learning_rate=1e-4,
     warmup_steps=0,
     critic_warmup_steps=0,
     ceiling="none",

@@ -33,6 +33,9 @@ def pairs() -> list[Pair]:
             tools=TOOLS,
             chosen_tokens=Tokens(ids=(1, 2, 151_000), rendering="r"),
             rejected_truncated=True,
+            chosen_reward=8.5,
+            rejected_reward=0.1,
+            source="people",
         ),
         Pair(preference=1, prompt=(ask,), chosen=(bad,), rejected=(Message(role="assistant"),)),
     ]
@@ -48,6 +51,11 @@ def test_read_back_it_is_the_snapshot(tmp_path: Path) -> None:
     before = frozen(tmp_path)
     parquet.write(tmp_path / "x.parquet", before)
     assert parquet.read(tmp_path / "x.parquet") == before
+
+
+def test_every_field_of_a_pair_is_a_column() -> None:
+    """One that is not would be lost, and the file would not be read back as the snapshot."""
+    assert parquet.SCHEMA.names == list(Pair.model_fields)
 
 
 def test_other_tools_read_chats(tmp_path: Path) -> None:

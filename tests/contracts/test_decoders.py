@@ -219,7 +219,9 @@ def test_an_event_id_of_two_sources_is_two_events(
 def test_parts_are_joined_over_records(
     make: Make, source: MemorySource, store: Store, clock: FakeClock, metrics: Metrics
 ) -> None:
-    """Once the root has ended, and a little later: the answer has the session that its parent knows. A restart loses nothing."""
+    """A little after the root has ended: the answer has the session that its parent knows. A restart loses
+    nothing.
+    """
     stage = make()
     ingested(stage, source, parts("span|call|t|agent|In Ulm."), parts("span|agent|t|root|"))
     assert later(stage, clock, 5.0) == Counts()

@@ -13,7 +13,7 @@ from daemon.cli import templates
 from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.config.yamlfile import read_yaml
-from policies.recipes import DpoRecipe, KtoRecipe, SftRecipe
+from policies.recipes import DpoRecipe, KtoRecipe, PpoRecipe, RewardRecipe, SftRecipe
 from policies.records import Frozen
 from policies.rollout import RolloutSpec, parse
 
@@ -167,15 +167,18 @@ def test_the_example_shows_the_keys_that_a_local_judge_alone_has() -> None:
     assert all(name not in told for name in ChatJudgeConfig.model_fields.keys() - shared)
 
 
-@pytest.mark.parametrize(("method", "recipe"), [("sft", SftRecipe), ("kto", KtoRecipe)])
+@pytest.mark.parametrize(
+    ("method", "recipe"),
+    [("sft", SftRecipe), ("kto", KtoRecipe), ("reward", RewardRecipe), ("ppo", PpoRecipe)],
+)
 def test_the_example_tells_the_other_methods_keys_with_their_defaults(
     method: str, recipe: type[Frozen]
 ) -> None:
-    """As comments below the recipe's: each key that DPO's has not, as it is where nothing is written."""
+    """As comments below the recipe's: each key that DPO's has not, or has with another default."""
     text = EXAMPLE.read_text(encoding="utf-8").partition(f"# method: {method} has")[2]
     block = text.partition("# method:")[0].partition("\n  also:")[0]
     lines = [line.partition("# ")[2] for line in block.splitlines()[1:]]
     told = yaml.safe_load("\n".join(line for line in lines if line))
-    plain = recipe().model_dump(mode="json")
-    own = plain.keys() - DpoRecipe.model_fields.keys()
-    assert told == {name: plain[name] for name in own}
+    plain, usual = (each().model_dump(mode="json") for each in (recipe, DpoRecipe))
+    own = {name for name in plain if name not in usual or plain[name] != usual[name]}
+    assert told == {name: plain[name] for name in own - {"method", "start"}}

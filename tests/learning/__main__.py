@@ -3,17 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Final
 
 from daemon import log
 from daemon.demo.screen import Screen
 from tests.learning import report
 from tests.learning.commands import LearnError
 from tests.learning.run import Learning
-from tests.learning.settings import Sizes
+from tests.learning.settings import SIZES
 from tests.servers import realmodel
-
-METHODS: Final = ("dpo",)
 
 
 def main(arguments: list[str]) -> int:
@@ -23,8 +20,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--directory", type=Path, help="where it works; removed first")
     asked = parser.parse_args(arguments)
-    if asked.method not in METHODS:
-        sys.stderr.write(f"no method {asked.method!r}: this build trains by {', '.join(METHODS)}\n")
+    if asked.method not in SIZES:
+        sys.stderr.write(f"no method {asked.method!r}: there are {', '.join(SIZES)}\n")
         return 2
     directory = asked.directory or Path(".rlaifd") / "learn" / asked.method
     log.configure("warning", "auto")
@@ -33,8 +30,8 @@ def main(arguments: list[str]) -> int:
         base = realmodel.directory()
         with screen:
             outcome = Learning(
-                method=asked.method, seed=asked.seed, directory=directory, base=base, sizes=Sizes(),
-                screen=screen,
+                method=asked.method, seed=asked.seed, directory=directory, base=base,
+                sizes=SIZES[asked.method], screen=screen,
             ).run()  # fmt: skip
     except (LearnError, realmodel.UnavailableError) as error:
         screen.say(f"failed: {error}")

@@ -24,13 +24,17 @@ from tests.learning.agent import Agent
 from tests.learning.checker import check
 from tests.learning.commands import LearnError
 from tests.learning.report import Outcome
-from tests.learning.settings import Sizes
+from tests.learning.settings import Method, Sizes
+from tests.learning.task import Request
 
 SIMULATED: Final = (
     "SIMULATED: three judges and a reviewer, played by rules on loopback. They see order number, courtesy, "
     "length, a shared word and the last character, with noise; the judges also with a taste for length. "
     "The checker is other code that none of them knows."
 )
+
+HELD_OUT_FROM: Final = 270
+"""The place of the first request that is held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Learning:
     """One run in a directory of its own, which is removed first."""
 
     def __init__(
-        self, *, method: str, seed: int, directory: Path, base: Path, sizes: Sizes, screen: Screen
+        self, *, method: Method, seed: int, directory: Path, base: Path, sizes: Sizes, screen: Screen
     ) -> None:
         self._method = method
         self._seed = seed
@@ -55,8 +59,7 @@ class Learning:
         self._sizes = sizes
         self._screen = screen
         self._agent = Agent(base, self._dir / "agent", sizes.max_new_tokens)
-        drawn = list(itertools.islice(task.requests(seed), sizes.logs + sizes.held_out))
-        self._logged, self._held_out = drawn[: sizes.logs], drawn[sizes.logs :]
+        self._logged, self._held_out = drawn(seed, sizes)
 
     def run(self) -> Outcome:
         """All stages. Raises LearnError where one does not do what it is there for."""
@@ -73,7 +76,7 @@ class Learning:
         after = self._measure(self._promote(trained.adapter))
         return Outcome(
             method=self._method,
-            requests=tuple(self._held_out),
+            requests=self._held_out,
             before=_texts(before),
             after=_texts(after),
             scores_before=self._scores(before),
@@ -86,7 +89,9 @@ class Learning:
 
     def _configure(self, judges: dict[Any, str]) -> None:
         """The two files that a user writes, checked by the command that checks them."""
-        content = settings.document(base=self._agent.base, judges=judges, seed=self._seed, sizes=self._sizes)
+        content = settings.document(
+            base=self._agent.base, judges=judges, seed=self._seed, sizes=self._sizes, method=self._method
+        )
         settings.write(self._config, content)
         (self._dir / "rollout.yaml").write_text(rollout.render(None), encoding="utf-8")
         self._screen.say(SIMULATED)
@@ -129,11 +134,23 @@ class Learning:
         self._command("review", "import", str(labels), "--reviewer", judge.REVIEWER)
 
     def _train(self) -> Trained:
-        """One training, with the default recipe."""
-        done = self._command("train")
+        """One training, with the method's default recipe. PPO's is after that of its reward model, which
+        people's labels must release.
+        """
+        peak_mb = 0.0
+        if self._method == "ppo":
+            peak_mb = self._command("train", "--method", "reward").peak_mb
+            self._release()
+        done = self._command("train", "--method", self._method)
         adapter = self._status()["runs"][0]["adapter"]
         manifest = json.loads((self._dir / "state" / "adapters" / adapter / "MANIFEST.json").read_bytes())
-        return Trained(adapter, done.peak_mb, manifest["recipe"])
+        return Trained(adapter, max(peak_mb, done.peak_mb), manifest["recipe"])
+
+    def _release(self) -> None:
+        """The daemon holds the reward model against the labels that there are."""
+        self._screen.say("rlaifd rewards …")
+        done = commands.must("rewards", "--json", config=self._config)
+        self._screen.say(f"rlaifd rewards ({done.seconds:.0f} s): {released(json.loads(done.out))}")
 
     def _gate(self, adapter: str) -> Attempt:
         """The gate decides; anything but `promote` ends the programme."""
@@ -188,6 +205,23 @@ class Learning:
 
     def _tell(self, name: str) -> agent.Tell:
         return lambda done, total: self._screen.progress(name, done, total)
+
+
+def drawn(seed: int, sizes: Sizes) -> tuple[tuple[Request, ...], tuple[Request, ...]]:
+    """Who is served and logged, and who is held out: these are the same of a seed however many are logged."""
+    found = tuple(itertools.islice(task.requests(seed), max(sizes.logs, HELD_OUT_FROM) + sizes.held_out))
+    after = HELD_OUT_FROM + sizes.held_out
+    logged = (*found[:HELD_OUT_FROM], *found[after:])
+    return logged[: sizes.logs], found[HELD_OUT_FROM:after]
+
+
+def released(rows: Sequence[dict[str, Any]]) -> str:
+    """What is said of the newest reward model, in a line. Raises LearnError unless it is released."""
+    newest = rows[0]
+    said = f"{newest['name']} {newest['state']} by {newest['labels']} labels"
+    if newest["state"] != "release":
+        raise LearnError(f"{said}: {'; '.join(newest['reasons'])}")
+    return said
 
 
 def _texts(answers: Sequence[Sampled]) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ Recipe, guards, halts and gate are not mentioned, so they are the defaults, what
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 
-from policies.policy import GateRule
+from policies.policy import GateRule, JudgingRule
 from policies.records import Role
 
 POLICY: Final = "shop-agent"
@@ -21,6 +21,13 @@ FAMILIES: Final[Mapping[Role, str]] = {
     Role.GATE: "simulated-south",
 }
 Document = dict[str, Any]
+Method = Literal["dpo", "ppo", "sft"]
+RECIPES: Final[Mapping[Method, Any]] = {
+    "dpo": None,
+    "ppo": [{"method": "reward"}, {"method": "ppo"}],
+    "sft": {"method": "sft"},
+}
+"""What the configuration says of the recipe: the method, and nothing of the daemon's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,9 @@ class Sizes:
     gate: float = 0.34
     serving_temperature: float = 0.7
     """At which the agent answers its customers. All else samples at 1."""
+    review_pairs: int = JudgingRule().review_pairs
+    threads: int = 1
+    """Of a training."""
 
     def said(self) -> list[str]:
         """The lines that say what is not a default."""
@@ -46,13 +56,28 @@ class Sizes:
             f"answers of at most {self.max_new_tokens} tokens",
             f"splits: {self.train:.0%} train, {self.audit:.0%} audit, {self.gate:.0%} gate",
             f"labels: as many as the audit prompts give; the gate needs {labels}",
+            f"up to {self.review_pairs} pairs of an audit prompt are labelled",
+            f"a training has {self.threads} thread{'s' if self.threads > 1 else ''}",
             f"the agent serves at temperature {self.serving_temperature:g}; what is compared is sampled at 1",
             "recipe, guards, halts and gate thresholds: the defaults",
         ]
 
 
-def document(*, base: Path, judges: Mapping[Role, str], seed: int, sizes: Sizes) -> Document:
+SIZES: Final[Mapping[Method, Sizes]] = {
+    "dpo": Sizes(),
+    "sft": Sizes(logs=330, train=0.50, audit=0.19, gate=0.31),
+    "ppo": Sizes(logs=420, train=0.44, audit=0.32, gate=0.24, review_pairs=6, threads=2),
+}
+"""SFT has a target only of every other prompt, and needs as many as DPO needs pairs. A reward model is held
+against its judge on labels, of which it takes some two hundred on which both are decided; and PPO, whose
+steps take ten times as long, has both cores to itself."""
+
+
+def document(
+    *, base: Path, judges: Mapping[Role, str], seed: int, sizes: Sizes, method: Method = "dpo"
+) -> Document:
     """What goes into rlaifd.yaml. `judges` are the addresses of the simulated ones."""
+    recipe = RECIPES[method]
     splits = {"train": sizes.train, "calibrate": 0.0, "audit": sizes.audit, "gate": sizes.gate}
     return {
         "state_dir": "state",
@@ -64,8 +89,11 @@ def document(*, base: Path, judges: Mapping[Role, str], seed: int, sizes: Sizes)
             "family": POLICY_FAMILY,
             "base_model": str(base),
             "splits": splits,
+            "judging": {"review_pairs": sizes.review_pairs},
+            **({} if recipe is None else {"recipe": recipe}),
             "sampling": {"type": "child", "max_new_tokens": sizes.max_new_tokens},
         },
+        "training": {"threads": sizes.threads},
     }
 
 

@@ -27,5 +27,5 @@ def test_a_command_that_fails_ends_the_programme_with_its_words(tmp_path: Path) 
 
 def test_an_unknown_method_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2, and the methods that there are."""
-    assert main(["--method", "ppo"]) == 2
-    assert capsys.readouterr().err == "no method 'ppo': this build trains by dpo\n"
+    assert main(["--method", "rlhf"]) == 2
+    assert capsys.readouterr().err == "no method 'rlhf': there are dpo, sft, ppo\n"

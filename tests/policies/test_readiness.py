@@ -13,7 +13,7 @@ from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Requirement
 from policies.selection import Reason
 from policies.statistics.intervals import bounds
-from policies.stock import Stock, Traffic
+from policies.stock import Stock, Supply, Traffic
 from tests.judges import BENCH, SMALL
 
 SPEC = PolicySpec(name="test", family="tiny", base_model="base")
@@ -314,3 +314,38 @@ def test_a_split_without_a_share_is_suggested_one() -> None:
     assert (found.events, found.bottleneck) == (None, "gate prompts")
     assert found.suggestion is not None
     assert found.suggestion.splits.gate > 0.3
+
+
+def test_thumbs_come_at_their_own_rate_and_need_no_rival() -> None:
+    """Three of a hundred events have one: it takes 33 times as many events, whatever gives a preference."""
+    supply = Supply(
+        *("kto", "answers", "an answer to learn from"),
+        rivals=False,
+        curated=1000,
+        gave=30,
+        stored=30,
+        kept=30,
+    )
+    few = THERE.of(supply)
+    found = forecast(few, SPEC.model_copy(update={"sampling": ChildSampling(candidates=0)}), ASKS)
+    own = row(found, "answers")
+    assert (own.missing, own.lacks) == (34, Lacks.EVENTS)
+    assert own.events is not None
+    assert own.events.about == pytest.approx(34 / 0.03 / 0.7, rel=0.05)
+    assert found.basis.endswith("30 of 1000 train prompts gave an answer to learn from")
+    none = forecast(replace(few, gave=0), SPEC, ASKS)
+    assert row(none, "answers").note == "none of the newest 1000 train events gave an answer to learn from"
+
+
+def test_each_kind_of_several_recipes_is_shown_and_the_first_counts() -> None:
+    """What the others lack is said, and keeps nobody waiting."""
+    others = (
+        Supply("ppo", "prompts", "a prompt", rivals=False, curated=1000, gave=900, stored=900, kept=500),
+        Supply("kto", "answers", "an answer", rivals=False, curated=1000, gave=10, stored=10, kept=10),
+    )
+    found = forecast(replace(THERE, others=others), SPEC, ASKS)
+    assert (row(found, "ppo: prompts").have, row(found, "ppo: prompts").lacks) == (500, Lacks.NOTHING)
+    kto = row(found, "kto: answers")
+    assert (kto.missing, kto.lacks, kto.aside) == (54, Lacks.EVENTS, True)
+    assert found.events is not None
+    assert (found.events.most, found.bottleneck) == (0, "")

@@ -108,7 +108,7 @@ def _passed(home: Site, store: Store) -> tuple[str, str]:
         recipe = home.parts.settings.policy.recipe
         assert isinstance(recipe, DpoRecipe)
         done = home.parts.trainer.train(
-            home.parts.curate.freeze().id,
+            home.parts.occasion.freezing.freeze().id,
             actor="soak",
             recipe=recipe.model_copy(update={"learning_rate": rate}),
             from_base=True,

@@ -18,9 +18,8 @@ from connectors.decoders.detect import Decoders
 from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.curate import Curate
-from daemon.stages.curate.freeze import FrozenSnapshot
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.train.freeze import Freezing, FrozenSnapshot
 from daemon.store import candidates, preferences
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
@@ -32,11 +31,10 @@ from policies.records import Origin, Sampled, Trace
 from policies.selection import Reason
 from tests import airline
 from tests.airline import Contest, Trial
-from tests.daemon.stages.halts import FakeHalts
-from tests.daemon.stages.seeding import add_verdicts, count, rows, spec, table
+from tests.daemon.stages.curate.curating import curate_of
+from tests.daemon.stages.seeding import ROLES, add_verdicts, count, rows, spec, table
 from tests.dialects import DIALECTS, ends_of, tokenizer_of
 from tests.families import FAMILIES, build
-from tests.judges import BENCH
 from tests.workbench import RECIPE, Workbench
 
 pytestmark = [
@@ -98,19 +96,6 @@ def unasked(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed:
     return Samples([() for _ in prompts])
 
 
-def curating(store: Store, clock: FakeClock, folder: Path) -> Curate:
-    return Curate(
-        store=store,
-        clock=clock,
-        metrics=Metrics(),
-        spec=POLICY,
-        judges=BENCH,
-        sample=unasked,
-        halts=FakeHalts(),
-        directory=folder,
-    )
-
-
 def reading(trials: list[Trial]) -> Any:
     """A tokenizer of Qwen's kind that knows the words of the airline's agent."""
     said = [turn["content"] or "" for trial in trials[::5] for turn in trial.turns[:6]]
@@ -168,10 +153,11 @@ def curated(logged: Store, trials: list[Trial], tmp_path_factory: pytest.TempPat
     kept = [preference_of(prompt, POLICY.curation) for prompt in judged]
     close = [each.reason for each in kept if isinstance(each, NoPreference)]
     assert all(re.match(r"the texts differ by \d", reason) for reason in close)
-    stage = curating(logged, clock, tmp_path_factory.mktemp("snapshots"))
+    stage = curate_of(logged, unasked, policy=POLICY, roles=ROLES, clock=clock)
     while stage.curate():
         pass
-    frozen = stage.freeze()
+    folder = tmp_path_factory.mktemp("snapshots")
+    frozen = Freezing(store=logged, clock=clock, spec=POLICY, directory=folder).freeze()
     missing = {
         "never call differently": alike,
         "another pair of the prompt": len(contests) - prompts,

@@ -59,7 +59,7 @@ def test_what_is_there_is_sampled_and_told(bench: tuple[Path, JudgeServer]) -> N
     assert "judge_price_unknown" not in done.err + done.out
     again = rlaifd("curate", cwd=directory)
     assert again.out.splitlines() == [
-        "nothing is sampled: no prompt of the train or audit split waits for answers",
+        "nothing is sampled: no prompt of the train, calibrate or audit split waits for answers",
         "1 preferences are stored",
     ]
 

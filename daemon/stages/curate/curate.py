@@ -1,23 +1,19 @@
-"""The curate stage: candidates where they are missing, preferences from what was judged, frozen snapshots.
+"""The curate stage: candidates where they are missing, and preferences from what was judged.
 
-Every part can be killed anywhere and run again. A preference is unique on its two candidates, a snapshot on
-its content.
+Both parts can be killed anywhere and run again. A preference is unique on its two candidates.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from daemon.clock import Clock
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.freeze import Freezing, FrozenSnapshot
-from daemon.stages.curate.sample import Halts, Sample, Sampling
+from daemon.stages.curate.sample import Sampling
 from daemon.store import preferences
 from daemon.store.store import Store
 from policies.curation import JudgedPrompt, NoPreference, Preference, preference_of
-from policies.judging.judges import NamedJudge
 from policies.likeness import Sketch, sketch_of
-from policies.policy import PolicySpec
+from policies.policy import CurationRule
 
 log = get("curate")
 
@@ -25,47 +21,18 @@ CURATED_AT_ONCE = 500
 
 
 class Curate:
-    """Samples candidates, has them judged, and turns verdicts into preferences and snapshots.
-
-    `sampling` is the first part of it, with its own arguments, `freezing` the last.
+    """Samples candidates, has them judged, and turns verdicts into preferences. `sampling` is its first
+    part.
     """
 
     def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        metrics: Metrics,
-        spec: PolicySpec,
-        judges: Sequence[NamedJudge],
-        sample: Sample,
-        halts: Halts,
-        directory: Path,
-        seed: int = 0,
-        least: int = 32,
-        most: int = 512,
-        patience_s: float = 300.0,
-        device: Callable[[], str] = str,
+        self, *, store: Store, clock: Clock, metrics: Metrics, rule: CurationRule, sampling: Sampling
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._spec = spec
-        self.freezing = Freezing(store=store, clock=clock, spec=spec, directory=directory, seed=seed)
-        self.sampling = Sampling(
-            store=store,
-            clock=clock,
-            metrics=metrics,
-            spec=spec,
-            judges=judges,
-            sample=sample,
-            halts=halts,
-            seed=seed,
-            least=least,
-            most=most,
-            patience_s=patience_s,
-            device=device,
-        )
+        self._rule = rule
+        self.sampling = sampling
 
     def step(self, *, at_once: bool = False) -> int:
         """Samples once and curates once, as far as there is something to do; returns how much was done.
@@ -83,7 +50,7 @@ class Curate:
         prompts = self._store.read(lambda c: preferences.uncurated(c, limit=CURATED_AT_ONCE))
         if not prompts:
             return 0
-        found = [preference_of(prompt, self._spec.curation) for prompt in prompts]
+        found = [preference_of(prompt, self._rule) for prompt in prompts]
         made = [each for each in found if isinstance(each, Preference)]
         sketches = self._sketches(prompts, made)
         looked_at = [prompt.trace_id for prompt in prompts]
@@ -105,7 +72,3 @@ class Curate:
             each.trace_id: sketch_of((*asked[each.trace_id], texts[each.chosen_id], texts[each.rejected_id]))
             for each in made
         }
-
-    def freeze(self, limit: int | None = None, *, note: str = "") -> FrozenSnapshot:
-        """Writes the snapshot of what is curated; see `Freezing.freeze`."""
-        return self.freezing.freeze(limit, note=note)

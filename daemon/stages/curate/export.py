@@ -46,8 +46,9 @@ def export(store: Store, settings: Settings, snapshot_id: str, directory: Path) 
     RlaifdError where the snapshot's file is not what it was.
     """
     row = _row(store, snapshot_id)
-    if row.candidate_ids is not None:
-        raise UsageError(f"snapshot {row.id[:12]} holds answers by themselves: only one of pairs is exported")
+    if not row.of_pairs:
+        what = "prompts" if row.candidate_ids is None else "answers by themselves"
+        raise UsageError(f"snapshot {row.id[:12]} holds {what}: only one of pairs is exported")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory}: is there already and not an empty directory")
     try:
@@ -117,7 +118,8 @@ def _contents(
         ),
         labels=sum(len(pair["labels"]) for pair in known),
         left_out={said: count for why, said in WHY.items() if (count := (row.left_out or {}).get(why))},
-        unknown=len(content.pairs) - len(known),
+        people=(people := sum(pair.source == "people" for pair in content.pairs)),
+        unknown=len(content.pairs) - len(known) - people,
         truncated=sum(pair.rejected_truncated for pair in content.pairs),
         files={DATA: digest},
     )

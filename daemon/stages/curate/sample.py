@@ -15,21 +15,22 @@ from connectors.base import Samples
 from daemon.children.trials import Trials
 from daemon.clock import Clock
 from daemon.errors import HaltedError, RlaifdError
+from daemon.latch import Halts
 from daemon.log import get
 from daemon.metrics.registry import Metrics
+from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.store import candidates, rollouts
-from daemon.store.candidates import Prompt, Waiting
+from daemon.store.candidates import Prompt
 from daemon.store.judgements import Wanted, request
+from daemon.store.labels import PUT_TO_PEOPLE
 from daemon.store.store import Store
 from policies.curation import review_pairs
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
-from policies.records import Origin, Role, Scope, Split, digest
+from policies.records import Origin, Role, Scope, digest
 from policies.states import PromptOutcome
 
 log = get("sampling")
-
-NONE_ASKED_FOR = "policy.sampling.candidates is 0: no answers are sampled beside the logged ones"
 
 
 class Sample(Protocol):
@@ -42,12 +43,6 @@ class Sample(Protocol):
     def __call__(
         self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
     ) -> Samples: ...
-
-
-class Halts(Protocol):
-    """The part of the latch that a stage asks."""
-
-    def check(self, scope: Scope) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +72,32 @@ class Batch:
         return self.prompts + self.refused + self.set_aside + self.deaths
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """When a batch is due. Starting a sampler is dear, so sampling waits until `least` prompts are there or
+    the oldest has waited `patience_s`; it takes at most `most` at a time.
+    """
+
+    least: int = 32
+    most: int = 512
+    patience_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What answers come from. `device` says what else has the device, "" where it is free: a batch that
+    waited there would hold up all that comes after it.
+    """
+
+    sample: Sample
+    seed: int = 0
+    device: Callable[[], str] = str
+
+
 class Sampling:
     """Samples answers to prompts that lack them, and asks for their judgements.
 
-    `judges` are the configured ones. Starting a sampler is dear, so sampling waits until `least` prompts are
-    there or the oldest has waited `patience_s`; it takes at most `most` at a time. `device` says what else
-    has the device, "" where it is free: a batch that waited there would hold up all that comes after it.
-    `totals` is what this object sampled.
+    `judges` are the configured ones. `totals` is what this object sampled.
     """
 
     def __init__(
@@ -94,13 +108,9 @@ class Sampling:
         metrics: Metrics,
         spec: PolicySpec,
         judges: Sequence[NamedJudge],
-        sample: Sample,
         halts: Halts,
-        seed: int,
-        least: int,
-        most: int,
-        patience_s: float,
-        device: Callable[[], str] = str,
+        generation: Generation,
+        batching: Batching,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -108,13 +118,9 @@ class Sampling:
         self._spec = spec
         self._scoring = of_roles(judges, Role.SMALL)
         self._comparing = of_roles(judges, Role.LARGE, Role.GATE)
-        self._sample = sample
         self._halts = halts
-        self._seed = seed
-        self._least = least
-        self._most = most
-        self._patience_s = patience_s
-        self._device = device
+        self._generation = generation
+        self._batching = batching
         self._trials = Trials(store=store, clock=clock)
         self.totals = Batch()
 
@@ -125,7 +131,7 @@ class Sampling:
         """
         if self.waits_for(at_once=at_once) is not None:
             return 0
-        prompts = self._store.read(lambda c: candidates.unsampled(c, limit=self._most))
+        prompts = self._store.read(lambda c: candidates.unsampled(c, limit=self._batching.most))
         if not prompts:
             return 0
         batch = self._sampled(prompts)
@@ -143,25 +149,26 @@ class Sampling:
         """Why nothing is sampled now, in a line; None: prompts are due."""
         if self._spec.sampling.candidates == 0:
             return NONE_ASKED_FOR
-        waiting = self._store.read(lambda c: candidates.waiting(c, most=self._least))
-        now, patience_s = self._clock.now(), 0.0 if at_once else self._patience_s
-        too_few = few(waiting, now=now, least=self._least, patience_s=patience_s)
+        waiting = self._store.read(lambda c: candidates.waiting(c, most=self._batching.least))
+        now, patience_s = self._clock.now(), 0.0 if at_once else self._batching.patience_s
+        too_few = few(waiting, now=now, least=self._batching.least, patience_s=patience_s)
         if too_few is not None:
             return too_few
         try:
             self._halts.check(Scope.JUDGING)
         except HaltedError as error:
             return str(error)
-        return self._device() or None
+        return self._generation.device() or None
 
     def _sampled(self, prompts: Sequence[Prompt]) -> Batch:
         """Samples the oldest of these prompts, as many at once as may be, and stores what comes of it."""
         stable = self._store.read(rollouts.in_force).stable
         name = f"{stable or 'base'}:{prompts[0].trace_id}"
-        count = self._spec.sampling.candidates
+        count, generation = self._spec.sampling.candidates, self._generation
+        seed = _seed(generation.seed, name)
 
         def work(batch: Sequence[Prompt]) -> Samples:
-            samples = self._sample(batch, count=count, adapter=stable, seed=_seed(self._seed, name))
+            samples = generation.sample(batch, count=count, adapter=stable, seed=seed)
             _check(samples, prompts=len(batch), count=count)
             return samples
 
@@ -229,7 +236,7 @@ class Sampling:
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
             ]
-            if prompt.split is Split.AUDIT:
+            if prompt.split in PUT_TO_PEOPLE:
                 wanted += self._comparisons(prompt, {answer.id: answer.text for answer in answers})
         return wanted
 
@@ -242,15 +249,6 @@ class Sampling:
             for a, b in pairs
             for judge in self._comparing
         ]
-
-
-def few(waiting: Waiting, *, now: float, least: int, patience_s: float) -> str | None:
-    """Why so few prompts are not sampled yet, in a line; None: they are enough, or waited long enough."""
-    if waiting.oldest is None:
-        return "no prompt of the train or audit split waits for answers"
-    if waiting.prompts < least and now - waiting.oldest < patience_s:
-        return f"{waiting.prompts} of stages.sample_least ({least}) prompts wait for answers"
-    return None
 
 
 def _seed(seed: int, batch: str) -> int:

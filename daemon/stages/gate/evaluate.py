@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError
+from daemon.latch import Halts
 from daemon.log import get
+from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.sample import Halts
-from daemon.stages.gate.compare import Compare, Comparing
-from daemon.stages.gate.evidence import asking, figures, gather, show_figures, summary
+from daemon.stages.gate.compare import Comparing
+from daemon.stages.gate.evidence import asking, figures, gather, summary
 from daemon.store import agentversions, evaluations, ledger, rollouts
 from daemon.store.agentevidence import AWAITED, agent_of, outlived
 from daemon.store.candidates import Prompt
@@ -75,11 +76,9 @@ class Evaluate:
         metrics: Metrics,
         spec: PolicySpec,
         judges: Sequence[NamedJudge],
-        compare: Compare,
+        comparing: Comparing,
         verify: Callable[[str], object],
         halts: Halts,
-        seed: int = 0,
-        actor: str = "gate",
         overrides: Sequence[str] = (),
     ) -> None:
         self._store = store
@@ -90,10 +89,9 @@ class Evaluate:
         self._gate = of_roles(judges, Role.GATE)
         self._verify = verify
         self._halts = halts
-        self._actor = actor
         self._overrides = list(overrides)
         self._looked_at: float | None = None
-        self._comparing = Comparing(store=store, clock=clock, metrics=metrics, compare=compare, seed=seed)
+        self._comparing = comparing
 
     def step(self) -> int:
         """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
@@ -313,7 +311,7 @@ class Evaluate:
         ledger.append(
             connection,
             at=now,
-            actor=self._actor,
+            actor="gate",
             action=f"gate_{decision.kind}",
             subject=evaluation.adapter,
             reason="; ".join(decision.reasons),

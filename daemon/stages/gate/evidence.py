@@ -2,13 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from daemon.metrics.registry import Metrics
+from daemon.metrics.figures import figure_of
 from daemon.store import evaluations, halts, rollouts
 from daemon.store.agentevidence import agent_of
 from daemon.store.alignment import at_gate
@@ -39,9 +39,9 @@ def gather(
         answered=cut.answered,
         cut_candidate=cut.candidate,
         cut_stable=cut.stable,
-        kl_sequence=_number(evaluation.evidence, "kl_sequence_nats"),
-        entropy_candidate=_number(evaluation.evidence, "entropy_candidate_nats"),
-        entropy_stable=_number(evaluation.evidence, "entropy_stable_nats"),
+        kl_sequence=figure_of(evaluation.evidence, "kl_sequence_nats"),
+        entropy_candidate=figure_of(evaluation.evidence, "entropy_candidate_nats"),
+        entropy_stable=figure_of(evaluation.evidence, "entropy_stable_nats"),
         halts=tuple(halt.reason for halt in halts.active(connection, Scope.PROMOTION)),
         alignment={judge: at_gate(connection, spec, judge) for judge in judges},
         verified=refused is None,
@@ -60,19 +60,6 @@ def _moved(connection: Connection, evaluation: Evaluation) -> str | None:
     return f"{now or 'the base model'} is in force now; the comparison was with {then}"
 
 
-def show_figures(metrics: Metrics, evidence: Mapping[str, Any]) -> None:
-    """Sets the gauges of entropy and KL to an attempt's figures; what was not measured is not touched."""
-    gauges = (
-        (metrics.entropy.labels("challenger"), "entropy_candidate_nats"),
-        (metrics.entropy.labels("stable"), "entropy_stable_nats"),
-        (metrics.kl, "kl_token_nats"),
-    )
-    for gauge, name in gauges:
-        value = _number(evidence, name)
-        if value is not None:
-            gauge.set(value)
-
-
 def figures(result: CompareResult) -> dict[str, float | int | str]:
     """What goes into the evidence. JSON has no NaN: what is not finite is written as text."""
     measured = {
@@ -88,11 +75,6 @@ def figures(result: CompareResult) -> dict[str, float | int | str]:
         "refused": len(result.refused),
         **({"refusal": next(iter(result.refused.values()))} if result.refused else {}),
     }
-
-
-def _number(evidence: Mapping[str, Any], name: str) -> float | None:
-    value = evidence.get(name)
-    return None if value is None else float(value)
 
 
 def _candidate_is_other(evaluation_id: int, trace_id: int) -> bool:

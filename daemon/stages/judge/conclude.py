@@ -90,9 +90,11 @@ def result_of(verdict: Verdict) -> str:
 
 
 def counted(metrics: Metrics, verdict: Verdict, row: Mapping[str, Any], *, contender: str | None) -> None:
-    """Counts a stored verdict. Only the adapter under evaluation is the challenger; all else is stable."""
+    """Counts a stored verdict. Only the adapter under evaluation is the challenger; all else is stable, but
+    for a policy under training, whose rewards are not shown here.
+    """
     metrics.verdicts.labels(row["judge"], row["role"], row["kind"], result_of(verdict)).inc()
-    if row["reward"] is not None:
+    if row["reward"] is not None and row["purpose"] != "sounding":
         tested = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
         slot = "challenger" if tested else "stable"
         metrics.reward.labels(row["judge"], row["role"], slot).observe(row["reward"])

@@ -17,11 +17,10 @@ from sqlalchemy import Connection
 from connectors.errors import FatalError, PoisonError, RateLimitedError, TransientError, UnreadableError
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
-from daemon.errors import HaltedError
+from daemon.errors import HaltedError, line_of
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.service.loops import line_of
 from daemon.stages.judge.allowance import Allowance
 from daemon.stages.judge.assessor import Assessor, Case
 from daemon.stages.judge.claiming import Claiming

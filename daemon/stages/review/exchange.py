@@ -53,8 +53,8 @@ class Review:
         self._listed = listed
 
     def tasks(self, *, reviewer: str | None = None, limit: int | None = None) -> list[Task]:
-        """The audit pairs that wait, as tasks, oldest trace first: those that nobody labelled, or that the
-        reviewer did not.
+        """The pairs that wait, as tasks, those of the audit before those that may be fitted on, then oldest
+        trace first: those that nobody labelled, or that the reviewer did not.
         """
 
         def work(connection: Connection) -> list[Task]:

@@ -15,7 +15,7 @@ from policies.rollout import Assignment
 
 
 class Promoter(Protocol):
-    """The part of `daemon.stages.rollout.Rollout` that this stage uses."""
+    """The part of `daemon.stages.rollout.rollout.Rollout` that this stage uses."""
 
     def in_force(self) -> Assignment: ...
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
-from daemon.stages.curate.freeze import Freezing, FrozenSnapshot, NoPreferencesError
 from daemon.stages.train import rewardsource
 from daemon.stages.train.course import Course
+from daemon.stages.train.freeze import Freezing, FrozenSnapshot, NoPreferencesError
 from daemon.stages.train.schedule import Material
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.kinds import Draft

@@ -8,10 +8,12 @@ from daemon.errors import HaltedError
 from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
+from daemon.stages.train.sounding import Soundings
 from daemon.store import runs
 from daemon.store.store import Store
 from policies.records import Scope
-from policies.training.jobs import PLAN, Progress
+from policies.training.jobs import Progress
+from policies.training.layout import PLAN
 from policies.training.planning.plan import Plan
 
 LOOK_S = 2.0
@@ -29,7 +31,9 @@ log = get("trainer")
 
 
 class Follower:
-    """Listens to one run's child. `end` asks the child to leave a checkpoint and end."""
+    """Listens to one run's child, and tells `soundings` of each line. `end` asks the child to leave a
+    checkpoint and end.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Follower:
         store: Store,
         latch: Latch,
         metrics: Metrics,
+        soundings: Soundings,
         on_plan: Callable[[Plan], None] | None,
         end: Callable[[], None],
     ) -> None:
@@ -47,6 +52,7 @@ class Follower:
         self._store = store
         self._latch = latch
         self._metrics = metrics
+        self._soundings = soundings
         self._on_plan = on_plan
         self._end = end
         self._looked = time.monotonic()
@@ -58,6 +64,7 @@ class Follower:
             if self._on_plan is not None:
                 self._on_plan(plan)
         self._observe(progress)
+        self._soundings.follow(progress)
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             self._look(progress.step)

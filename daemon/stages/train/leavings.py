@@ -10,7 +10,7 @@ from pathlib import Path
 from daemon.store import runs
 from daemon.store.runs import Run
 from daemon.store.store import Store
-from policies.training.jobs import CHECKPOINTS
+from policies.training.layout import CHECKPOINTS
 
 ATTEMPTS = 3
 """How often a run that ended at the same step by a crash is taken up before a new one is begun."""

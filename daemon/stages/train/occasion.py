@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 from daemon.clock import Clock
 from daemon.config.settings import Settings, TrainingConfig
 from daemon.latch import Latch
-from daemon.stages.curate.freeze import Freezing, FrozenSnapshot
 from daemon.stages.train import rewardsource
 from daemon.stages.train.course import Course
 from daemon.stages.train.feed import Feed
+from daemon.stages.train.freeze import Freezing, FrozenSnapshot
 from daemon.stages.train.schedule import Due, Facts, Material, Terms, Turn, due, lacking, short
-from daemon.store import evaluations, rollouts, runs
+from daemon.store import evaluations, rewardmodels, rollouts, runs
 from daemon.store.kinds import grouped
 from daemon.store.store import Store
 from policies.recipes import Recipe
@@ -93,6 +93,8 @@ class Occasion:
         self, connection: Connection, feed: Feed, *, halted: bool = False, leads: bool = True
     ) -> Facts:
         kind, methods = feed.freezing.kind, [recipe.method for recipe in feed.recipes]
+        able = any(not rewardsource.lacking(connection, recipe) for recipe in feed.recipes)
+        awaited = None if able else rewardmodels.awaited(connection, feed.recipes)
         return Facts(
             last_start=runs.last_start(connection),
             new_preferences=kind.since(
@@ -105,6 +107,7 @@ class Occasion:
             turn=_last_turn(connection),
             leads=leads,
             released=any(rewardsource.unused(connection, recipe) for recipe in feed.recipes),
+            awaited=None if awaited is None else awaited.reason,
         )
 
     def material(self) -> Material:

@@ -6,7 +6,8 @@ from daemon import version
 from daemon.adapters import adapters, rewardmodels
 from daemon.adapters.adapters import Manifest, Published
 from daemon.adapters.rewardmodels import PublishedReward, RewardManifest
-from policies.training.jobs import ADAPTER, REWARD, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, REWARD
 
 
 def adapter(job: TrainJob, run: str, result: TrainResult, *, policy: str, to: Path) -> Published:

@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from daemon.adapters import rewardmodels
-from daemon.adapters.basedigest import BaseOnDisk
 from daemon.errors import UsageError
 from daemon.store import rewardmodels as rows
 from daemon.store import runs
 from daemon.store.store import Store
 from policies.recipes import PpoRecipe, Recipe
-from policies.training.jobs import RewardFiles
+
+if TYPE_CHECKING:
+    from daemon.adapters.basedigest import BaseOnDisk
+    from policies.training.jobs import RewardFiles
 
 
-def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: BaseOnDisk) -> RewardFiles | None:
+def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: "BaseOnDisk") -> "RewardFiles | None":
     """The newest released reward model, verified; None where the recipe asks for none.
 
     Raises UsageError where there is none to be had and where rewards would have no ceiling, and
@@ -37,6 +39,9 @@ def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: BaseOnDisk) -> 
             "reward` and label audit pairs until `rlaifd rewards` says release, or set "
             "policy.recipe.verdict_weight to 1 to learn from stored verdicts alone"
         )
+    from daemon.adapters import rewardmodels  # who only asks what waits need not load them
+    from policies.training.jobs import RewardFiles
+
     path = rewards / found.name
     made = rewardmodels.verify(path, found.name, digest=found.digest)
     base.check(found.name, made.base, fix="train a reward model on this base first")
@@ -45,14 +50,14 @@ def chosen(recipe: Recipe, *, store: Store, rewards: Path, base: BaseOnDisk) -> 
 
 def lacking(connection: Connection, recipe: Recipe) -> bool:
     """Whether the recipe asks for a released reward model and there is none."""
-    return _asks(recipe) and rows.released(connection) is None
+    return rows.asks(recipe) and rows.released(connection) is None
 
 
 def renewed(connection: Connection, recipe: Recipe) -> float | None:
     """When the reward model that the recipe learns from was released, in seconds since the epoch; None where
     it asks for none, or there is none.
     """
-    found = rows.released(connection) if _asks(recipe) else None
+    found = rows.released(connection) if rows.asks(recipe) else None
     return None if found is None else found.decided_at
 
 
@@ -74,7 +79,3 @@ def has_learned(connection: Connection, snapshot: str, recipe: Recipe) -> bool:
     """
     last = runs.learned(connection, snapshot, recipe.method)
     return last is not None and last >= (renewed(connection, recipe) or 0.0)
-
-
-def _asks(recipe: Recipe) -> bool:
-    return isinstance(recipe, PpoRecipe) and recipe.verdict_weight < 1

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
-
-from apscheduler.schedulers.background import BackgroundScheduler
+from typing import TYPE_CHECKING
 
 from daemon.clock import Clock
-from daemon.errors import RefusedError
+from daemon.errors import RefusedError, line_of
 from daemon.log import Logger
 from daemon.metrics.registry import Metrics
-from daemon.service.loops import line_of
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.background import BackgroundScheduler
 
 ASK_S = 15.0
 NAME = "training"
@@ -41,6 +42,8 @@ class Waits(StrEnum):
     """A snapshot would hold too few."""
     OTHER_DATA = "other_data"
     """The recipe was rejected on these."""
+    REWARD_MODEL = "reward_model"
+    """None is released that PPO could learn from."""
     STOP = "stop"
     """The daemon ends."""
 
@@ -106,6 +109,8 @@ class Facts:
     cut_off: bool = False
     """A run was cut off and can go on from its checkpoint."""
     released: bool = False
+    awaited: str | None = None
+    """Why none of the recipes can be followed before a reward model is released."""
 
 
 def due(facts: Facts, terms: Terms, *, now: float) -> Due:
@@ -151,6 +156,8 @@ def _early(facts: Facts, terms: Terms, now: float) -> Due | None:
 
 def lacking(facts: Facts, terms: Terms) -> Due | None:
     """Why what there is gives no run of the schedule anything to learn; None where it does."""
+    if facts.awaited is not None:
+        return _not(facts.awaited, Waits.REWARD_MODEL)
     if facts.new_preferences < terms.min_new and not facts.released:
         return _not(f"{facts.new_preferences} new {facts.called} of {terms.min_new}", Waits.NEW_PREFERENCES)
     return short(facts.material(), terms)
@@ -207,6 +214,8 @@ class Schedule:
         """Begins to ask. Does nothing when the interval is None: then only people start a run."""
         if self._terms.interval_s is None:
             return
+        from apscheduler.schedulers.background import BackgroundScheduler
+
         self._metrics.errors.labels(NAME)
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(

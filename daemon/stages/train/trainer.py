@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ from daemon.adapters import adapters
 from daemon.adapters.adapters import Published
 from daemon.adapters.basedigest import CACHE, BaseOnDisk
 from daemon.adapters.rewardmodels import PublishedReward
-from daemon.children.child import Child, ChildFailedError, another_lives
+from daemon.children.alive import another_lives
+from daemon.children.child import Child, ChildFailedError
 from daemon.clock import Clock
 from daemon.config.settings import TrainingConfig
 from daemon.errors import AdapterRefusedError, RlaifdError, UsageError
@@ -32,26 +34,31 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.following import Follower
 from daemon.stages.train.leavings import Leavings, resumable
 from daemon.stages.train.run_rows import RunOutcome, write_end, write_start
+from daemon.stages.train.sounding import Soundings
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import Run
 from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
 from policies.states import HaltSource
-from policies.training.jobs import (
-    JOB,
-    JOBS,
-    Job,
-    TrainJob,
-    TrainResult,
-)
+from policies.training.jobs import JOBS, Job, TrainJob, TrainResult
+from policies.training.layout import JOB
 from policies.training.planning.plan import Plan
 from policies.training.turn import TURN
 
 log = get("trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What every run is given alike. `judges`: who may score what a policy answers on the way."""
+
+    seed: int = 0
+    judges: tuple[NamedJudge, ...] = ()
 
 
 class Trainer:
@@ -67,7 +74,7 @@ class Trainer:
         latch: Latch,
         metrics: Metrics,
         clock: Clock,
-        seed: int = 0,
+        given: Given | None = None,
         start: Callable[..., Child[TrainResult]] = Child,
     ) -> None:
         self._store = store
@@ -78,7 +85,7 @@ class Trainer:
         self._latch = latch
         self._metrics = metrics
         self._clock = clock
-        self._seed = seed
+        self._given = given or Given()
         self._start = start
         self._leavings = Leavings(store, self._state_dir / "runs")
         self._busy = threading.Lock()
@@ -224,6 +231,9 @@ class Trainer:
         recipe cannot be followed.
         """
         base, recipe = self._base.now(), recipe or self._policy.recipe
+        refusal = self._training.launch.refusal(recipe.method)
+        if refusal is not None:
+            raise UsageError(refusal)
         stable = self._store.read(rollouts.in_force).stable
         parent = None if from_base or recipe.start == "base" else stable
         against = stable if recipe.reference == "stable" and parent is None else None
@@ -232,7 +242,7 @@ class Trainer:
         return {
             "base_model": base.model,
             "revision": base.revision,
-            "seed": self._seed,
+            "seed": self._given.seed,
             "threads": self._training.threads,
             "device": self._training.device,
             "bf16": self._training.bf16,
@@ -297,6 +307,7 @@ class Trainer:
             lock=self._state_dir / self._training.lock,
             turn=self._state_dir / TURN,
             turns=self._training.turns,
+            judged=bool(self._given.judges),
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:
@@ -309,9 +320,16 @@ class Trainer:
         return None
 
     def _run(self, job: TrainJob, run: str, actor: str, on_plan: Callable[[Plan], None] | None) -> RunOutcome:
-        self._child = self._start(
-            job, stall_s=self._training.stall_s, on_progress=self._follower(run, on_plan).follow
+        soundings = Soundings(
+            run,
+            self._directory(run),
+            store=self._store,
+            metrics=self._metrics,
+            clock=self._clock,
+            judges=self._given.judges,
         )
+        follower = self._follower(run, soundings, on_plan)
+        self._child = self._start(job, stall_s=self._training.stall_s, on_progress=follower.follow)
         log.info("training_started", run=run, snapshot=job.snapshot_id[:12], actor=actor)
         try:
             if self._closed:
@@ -327,6 +345,7 @@ class Trainer:
             raise
         finally:
             self._child = None
+            soundings.close()
         if result.state == "halted":
             self._latch.halt(
                 Scope.TRAINING,
@@ -362,10 +381,10 @@ class Trainer:
         )
         return outcome
 
-    def _follower(self, run: str, on_plan: Callable[[Plan], None] | None) -> Follower:
+    def _follower(self, run: str, soundings: Soundings, on_plan: Callable[[Plan], None] | None) -> Follower:
         return Follower(
             run, self._directory(run), store=self._store, latch=self._latch, metrics=self._metrics,
-            on_plan=on_plan, end=self._ask_to_end,
+            soundings=soundings, on_plan=on_plan, end=self._ask_to_end,
         )  # fmt: skip
 
     def _directory(self, run: str) -> Path:

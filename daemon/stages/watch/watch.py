@@ -19,11 +19,12 @@ from daemon.budget import Budget
 from daemon.clock import Clock
 from daemon.latch import Latch
 from daemon.log import get
+from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.stages.gate.evidence import show_figures
 from daemon.store import agentversions, alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
+from daemon.store.rewardmodels import Awaited, awaited
 from daemon.store.store import Store
 from daemon.store.tally import Tally
 from policies.agentversion import newest_five
@@ -61,6 +62,7 @@ class _Seen:
     measured: _Measured
     counts: Tally
     snapshot: snapshots.Tally | None
+    awaited: Awaited | None
     evaluations: list[Evaluation]
     changed_at: float | None
     head: Head
@@ -123,6 +125,7 @@ class Watch:
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
             counts=tally.read(connection),
             snapshot=snapshots.newest(connection),
+            awaited=awaited(connection, self._spec.recipes),
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
             changed_at=next((change.at for change in rollouts.changes(connection, limit=1)), None),
             head=ledger.head(connection),
@@ -198,6 +201,7 @@ class Watch:
             metrics.snapshot_pairs.set(snapshot.pairs)
             for why in Reason:
                 metrics.snapshot_left_out.labels(why).set(snapshot.left_out.get(why, 0))
+        metrics.reward_model_missing.set(_missing(seen.awaited))
         metrics.ledger_entries.set(seen.head.seq)
         for judge, found in seen.measured.alignment.items():
             self._show_alignment(judge, found)
@@ -251,6 +255,13 @@ class Watch:
 def fingerprint(rule: str) -> str:
     """What a rule's halts are latched under."""
     return f"guard:{rule}"
+
+
+def _missing(found: Awaited | None) -> float:
+    """Labels that a held reward model lacks; NaN where nothing waits for one."""
+    if found is None or found.name is None:
+        return math.nan
+    return math.inf if found.missing is None else found.missing
 
 
 def _or_nan(value: float | None) -> float:

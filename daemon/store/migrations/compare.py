@@ -30,6 +30,6 @@ def _render(kind: str, item: Any, context: Any) -> str | Literal[False]:
     del context
     if kind == "type" and isinstance(item, AutoString):
         return "sa.String()"
-    if kind == "type" and isinstance(item, JSON):
+    if kind == "type" and isinstance(item, JSON | tables.Json):
         return "JSON"
     return False

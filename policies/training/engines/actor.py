@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from policies.recipes import PpoRecipe
 from policies.training.engines.clipping import policy_sums
 from policies.training.engines.descent import Descent
 from policies.training.engines.experience import Experience, Minibatch
 from policies.training.engines.roles import Roles
 from policies.training.model.lora import POLICY
+from policies.training.planning.resolved import ResolvedPpo
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _Tally:
 class Actor:
     """The policy with its optimiser."""
 
-    def __init__(self, roles: Roles, recipe: PpoRecipe) -> None:
+    def __init__(self, roles: Roles, recipe: ResolvedPpo) -> None:
         self._roles = roles
         self._recipe = recipe
         self.descent = Descent(

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import torch
 
-from policies.recipes import PpoRecipe
 from policies.rewards import Reward
 from policies.training.engines.critic import Critic
 from policies.training.engines.passes import by_prompt
@@ -18,6 +17,7 @@ from policies.training.engines.rollouts import Collected, Rollout
 from policies.training.errors import JobError
 from policies.training.model.lora import POLICY
 from policies.training.model.rendering import Rendering
+from policies.training.planning.resolved import ResolvedPpo
 from policies.training.sampling.generate import Answer, Settings, sample
 from policies.training.sampling.questions import Question, Refused
 
@@ -31,7 +31,7 @@ class Collector:
     rendering: Rendering
     questions: Sequence[Question]
     rewarder: Rewarder
-    recipe: PpoRecipe
+    recipe: ResolvedPpo
     seed: int
     between: Callable[[int, int], None] | None = None
     """Called with (done, total) after every batch that is sampled; what it raises ends the step."""

@@ -22,7 +22,8 @@ from policies.training.engines.engine import Run, Trained
 from policies.training.errors import JobError
 from policies.training.guarding.monitor import Watch
 from policies.training.guarding.reader import Reader
-from policies.training.jobs import ADAPTER, CHECKPOINTS, TrainJob
+from policies.training.jobs import TrainJob
+from policies.training.layout import ADAPTER, CHECKPOINTS
 from policies.training.model import checkpoints, lora
 from policies.training.place import here
 from policies.training.planning.memory import READ_AT_ONCE
@@ -153,6 +154,7 @@ def conclude(
         seconds=time.monotonic() - pupil.started,
         figures=_finite({**watch.all_figures(), **reached.figures}),
         readings=tuple(watch.readings),
+        divergences=watch.divergences(step),
     )
     if halted is not None:
         return replace(ended, state="halted", reason=halted)

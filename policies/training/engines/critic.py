@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from policies.recipes import PpoRecipe
 from policies.training.engines import heads
 from policies.training.engines.clipping import value_sums
 from policies.training.engines.descent import Descent
@@ -13,6 +12,7 @@ from policies.training.engines.experience import Experience, Minibatch
 from policies.training.engines.reward_model import RewardModel, role_of
 from policies.training.engines.roles import CRITIC, Roles
 from policies.training.model.lora import POLICY
+from policies.training.planning.resolved import ResolvedPpo
 from policies.training.sampling.generate import Answer
 
 
@@ -24,7 +24,9 @@ class Critic:
     (hiyouga/LLaMA-Factory#1563).
     """
 
-    def __init__(self, roles: Roles, recipe: PpoRecipe, seed: int, model: RewardModel | None = None) -> None:
+    def __init__(
+        self, roles: Roles, recipe: ResolvedPpo, seed: int, model: RewardModel | None = None
+    ) -> None:
         self._roles = roles
         self._recipe = recipe
         if model is None:

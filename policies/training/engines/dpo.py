@@ -12,12 +12,14 @@ from transformers import PrinterCallback
 from policies import snapshot
 from policies.answers import holds_answers
 from policies.policy import TrainingGuards
+from policies.prompted import holds_prompts
 from policies.recipes import DpoRecipe
 from policies.training.engines import batches, course, pair_trainer
 from policies.training.engines.course import Pupil
 from policies.training.engines.engine import COMMON, Lesson, Run, Trained
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering
@@ -48,6 +50,10 @@ class Dpo:
         if holds_answers(job.snapshot):
             raise JobError(
                 f"{job.snapshot.name} holds single answers: DPO learns from pairs, sft and kto do not"
+            )
+        if holds_prompts(job.snapshot):
+            raise JobError(
+                f"{job.snapshot.name} holds prompts: {job.recipe.method} learns from pairs, ppo does not"
             )
         found = snapshot.read(job.snapshot, job.snapshot_id).pairs
         most = job.recipe.max_length if positions is None else min(job.recipe.max_length, positions)

@@ -9,7 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from policies.policy import TrainingGuards
 from policies.training.errors import StoppedError
-from policies.training.jobs import AdapterFile, GuardReading, PlanJob, Probe, TrainJob, TrainState
+from policies.training.jobs import AdapterFile, Divergence, GuardReading, PlanJob, Probe, TrainJob
+from policies.training.layout import TrainState
 from policies.training.model.lora import Base
 from policies.training.model.probe import ProbeText
 from policies.training.model.rendering import Rendering
@@ -80,6 +81,7 @@ class Trained:
     figures: Mapping[str, float] = field(default_factory=dict)
     """The last step's, and those of the whole."""
     readings: tuple[GuardReading, ...] = ()
+    divergences: tuple[Divergence, ...] = ()
     files: Mapping[str, AdapterFile] = field(default_factory=dict)
     probe: Probe | None = None
 

@@ -13,17 +13,18 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from policies import calibration
 from policies.calibration import PRIOR, Calibration
-from policies.recipes import RewardRecipe
 from policies.training.engines import batches, heads, reward, reward_model
 from policies.training.engines.heads import HEAD, Scorer, Sequences
 from policies.training.engines.passes import Passes
 from policies.training.engines.reward import Finite, RewardTrainer
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, REWARD, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import CHECKPOINTS, REWARD
 from policies.training.model import checkpoints, lora
 from policies.training.model.dataset import Example
 from policies.training.model.lora import Base
+from policies.training.planning.resolved import ResolvedReward
 
 CALIBRATED = 10
 """One prompt of so many is calibrated on."""
@@ -49,7 +50,7 @@ class Settings:
 
     base: Base
     pad: int
-    recipe: RewardRecipe
+    recipe: ResolvedReward
     out: Path
     seed: int
     callbacks: Sequence[TrainerCallback] = ()
@@ -143,16 +144,19 @@ def split(examples: Sequence[Example], number: int, folds: int) -> tuple[list[Ex
 def held_out(examples: Sequence[Example]) -> tuple[list[Example], list[Point]]:
     """What is learned from, and points to calibrate on: both answers of the pairs of a tenth of the prompts,
     which are then not learned from, as scores of learned answers are further apart than those of new ones.
+    Prompts with a pair that has no points, as people's have none, are not among them: labels are too dear.
     Without points, and all pairs learned from, where that tenth has fewer than a calibration takes.
     """
-    held = [example for example in examples if _place(example) % CALIBRATED == 0]
+    pointless = {tuple(each.prompt) for each in examples if each.chosen_reward is None}
+    tenth = [each for each in examples if _place(each) % CALIBRATED == 0]
+    held = [each for each in tenth if tuple(each.prompt) not in pointless]
     rewards = [reward for each in held for reward in (each.chosen_reward, each.rejected_reward)]
     points = [
         Point(tuple(prompt), tuple(answer), reward)
         for (prompt, answer), reward in zip(answers_of(held), rewards, strict=True)
         if reward is not None
     ]
-    learned = [example for example in examples if _place(example) % CALIBRATED]
+    learned = [each for each in examples if _place(each) % CALIBRATED or tuple(each.prompt) in pointless]
     if len(points) < calibration.LEAST_POINTS or not learned:
         return list(examples), []
     return learned, points

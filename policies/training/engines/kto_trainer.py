@@ -100,15 +100,15 @@ class ThumbTrainer(Upkeep, KTOTrainer):
     def _record(
         self, drift: torch.Tensor, good: torch.Tensor, kl: torch.Tensor, entropy: torch.Tensor
     ) -> None:
-        """Keeps the batch's figures, with a single wait for the device; none of a kind that is not in it."""
-        figures = {"kl_estimate": kl, "dataset_entropy": entropy}
-        if good.any():
-            figures["chosen_drift"] = drift[good].mean()
-        if not good.all():
-            figures["rejected_drift"] = drift[~good].mean()
-        values = torch.stack([value.float() for value in figures.values()]).tolist()
-        for name, value in zip(figures, values, strict=True):
-            self._metrics["train"][name].append(value)
+        """Keeps the batch's figures."""
+        self._keep(
+            {
+                "kl_estimate": (kl, 1),
+                "dataset_entropy": (entropy, 1),
+                "chosen_drift": (drift[good].sum(), good.sum()),
+                "rejected_drift": (drift[~good].sum(), (~good).sum()),
+            }
+        )
 
 
 def _outputs(model: Any, batch: dict[str, torch.Tensor], prefix: str = "") -> Any:

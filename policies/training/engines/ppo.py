@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from policies.recipes import PpoRecipe
 from policies.records import Frozen
 from policies.training.engines import rollouts, savepoints
 from policies.training.engines.actor import Actor
@@ -32,6 +31,7 @@ from policies.training.engines.schedule import factor
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
 from policies.training.model.rendering import Rendering
+from policies.training.planning.resolved import ResolvedPpo
 from policies.training.sampling.questions import Question
 
 WEIGHTS, ACTOR, CRITIC = "weights.safetensors", "actor.safetensors", "critic.safetensors"
@@ -88,12 +88,21 @@ class Ended:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What others put in. `extra_state` returns what each checkpoint keeps as `guards.json`. While answers
+    are sampled `between(done, total)` is called; what it raises ends the run.
+    """
+
+    extra_state: Callable[[], str] = str
+    between: Callable[[int, int], None] | None = None
+
+
 class Ppo:
     """One run. `roles` has the policy's adapter, and `ref` where that goes on from a parent; where rewards
     come from a reward model its folds are on them, too.
 
-    Checkpoints are in `out`. What `extra_state` gives is kept in each as `guards.json`. While answers are
-    sampled `between(done, total)` is called; what it raises ends the run.
+    Checkpoints are in `out`.
     """
 
     def __init__(
@@ -103,12 +112,11 @@ class Ppo:
         rendering: Rendering,
         questions: Sequence[Question],
         rewarder: Rewarder,
-        recipe: PpoRecipe,
+        recipe: ResolvedPpo,
         out: Path,
         seed: int,
         callback: TrainerCallback,
-        extra_state: Callable[[], str] = str,
-        between: Callable[[int, int], None] | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         distinct = list({question.ids: question for question in questions}.values())
         if not distinct:
@@ -117,11 +125,14 @@ class Ppo:
         self._out = out
         self._seed = seed
         self._callback = callback
-        self._extra_state = extra_state
+        hooks = hooks or Hooks()
+        self._extra_state = hooks.extra_state
         self.roles = roles
         self.critic = Critic(roles, recipe, seed, rewarder.model)
         self.actor = Actor(roles, recipe)
-        self.collector = Collector(roles, self.critic, rendering, distinct, rewarder, recipe, seed, between)
+        self.collector = Collector(
+            roles, self.critic, rendering, distinct, rewarder, recipe, seed, hooks.between
+        )
         self.penalty = Penalty(
             recipe.kl_coefficient, first=recipe.kl_coefficient, target=recipe.kl_target, gain=recipe.kl_gain
         )

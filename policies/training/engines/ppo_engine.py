@@ -1,32 +1,33 @@
 """The engine for PPO: prompts in, and out a policy whose answers are rewarded better.
 
-The steps are made by `ppo`; rewards are those of a released reward model, of verdicts that are stored with
-the snapshot, or a mixture of both.
+The steps are made by `ppo`; rewards are those of a released reward model, of verdicts that the snapshot has
+of answers to its prompts, or a mixture of both.
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from policies import snapshot
+from policies import prompted
+from policies.answers import holds_answers
 from policies.policy import TrainingGuards
 from policies.recipes import PpoRecipe
-from policies.training.engines import course, folds, ppo, reward_model, rewarding
+from policies.training.engines import course, ppo, reward_model, rewarding
 from policies.training.engines.course import Pupil, Reached
 from policies.training.engines.engine import Lesson, Run, Trained
-from policies.training.engines.ppo import Ppo
+from policies.training.engines.ppo import Hooks, Ppo
+from policies.training.engines.ppo_soundings import sounder_of
 from policies.training.engines.reward_model import RewardModel
 from policies.training.engines.rewarding import Rewarder
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
-from policies.training.model import lora, probe
-from policies.training.model.dataset import Example, prepare
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
+from policies.training.model import lora, probe, prompts
+from policies.training.model.prompts import Prompted, Room
 from policies.training.model.rendering import Rendering
 from policies.training.planning.plan import Facts, Plan
-from policies.training.planning.ppo import decide
+from policies.training.planning.ppo import decide, new_tokens
 from policies.training.planning.resolved import ResolvedPpo
-from policies.training.planning.shape import lengths_of
 from policies.training.sampling.generate import Answer
 from policies.training.sampling.questions import Question
 
@@ -34,14 +35,6 @@ SEEN = 512
 """Most answers whose rewards an automatic ceiling is taken from."""
 READ = frozenset({"kl_sequence", "kl_token", "entropy"})
 """Figures of a step's rollouts that the guards measure better, on the same prompts all through."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompted:
-    """A prompt's tokens, and the answers to it in the snapshot with their judge's reward (None: not kept)."""
-
-    ids: tuple[int, ...]
-    answers: Mapping[tuple[int, ...], float | None]
 
 
 class PpoEngine:
@@ -56,25 +49,28 @@ class PpoEngine:
         """Each prompt once, with its answers. A prompt without room for an answer is left out."""
         recipe = job.recipe
         assert isinstance(recipe, PpoRecipe)
-        found = snapshot.read(job.snapshot, job.snapshot_id).pairs
+        if holds_answers(job.snapshot):
+            raise JobError(
+                f"{job.snapshot.name} holds single answers: PPO learns from prompts, or from pairs"
+            )
+        found = prompted.read(job.snapshot, job.snapshot_id).prompts
         most = recipe.max_length if positions is None else min(recipe.max_length, positions)
-        prepared = prepare(found, rendering, most)
-        kept = [each for each in prepared.examples if len(each.prompt) + recipe.max_new_tokens <= most]
-        told = f"{len(prompts := _prompts(kept))} prompts of {prepared.told}"
-        no_room = len(prepared.examples) - len(kept)
-        if no_room:
-            told += f", {no_room} without room for {recipe.max_new_tokens} new tokens in {most}"
-        if not kept:
-            advice = ": lower policy.recipe.max_new_tokens" if no_room else ""
-            raise JobError(f"nothing to learn from: {told}{advice}")
+        room = Room(most, new_tokens(recipe, job.guard_max_new_tokens))
+        prepared = prompts.prepare(found, rendering, room)
+        if not prepared.prompts:
+            advice = ": lower policy.recipe.max_new_tokens" if prepared.left_out["no_room"] else ""
+            raise JobError(f"nothing to learn from: {prepared.told}{advice}")
+        known = [each for prompt in prepared.prompts for each in prompt.singles]
+        if not known:
+            raise JobError(f"none of {prepared.told} has an answer: a run is measured on some of them")
         return Lesson(
-            items=prompts,
+            items=prepared.prompts,
             offered=len(found),
-            left_out={str(why): count for why, count in prepared.left_out.items()} | {"no_room": no_room},
-            told=told,
-            lengths=lengths_of(kept).model_copy(update={"pairs": len(prompts)}),
-            prompts=[each.ids for each in prompts],
-            probe=probe.draw(kept, job.seed),
+            left_out=prepared.left_out,
+            told=prepared.told,
+            lengths=prompts.lengths_of(prepared.prompts),
+            prompts=[each.ids for each in prepared.prompts],
+            probe=probe.draw_answers(known, job.seed),
         )
 
     def plan(self, recipe: PpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
@@ -96,6 +92,7 @@ class PpoEngine:
         if pupil.reference is not None:
             roles.copy(lora.POLICY, pupil.reference, trained=False)
         learner, ceiling = _learner(run, recipe, pupil, roles)
+        pupil.watch.sounder = sounder_of(run, recipe, roles, learner.collector.rewarder)
         course.taken_up(run, pupil.watch)
         run.reporter.report(
             "ready",
@@ -117,47 +114,38 @@ class PpoEngine:
 
 def _learner(run: Run[Prompted], recipe: ResolvedPpo, pupil: Pupil, roles: Roles) -> tuple[Ppo, float | None]:
     """PPO with its rewards, and the ceiling that they have."""
-    prompts = run.lesson.items
+    asked = run.lesson.items
     model: RewardModel | None = None
     if run.job.reward is not None and recipe.verdict_weight < 1:
         model = reward_model.load(roles, run.job.reward.path, run.base)
     known = {
         (each.ids, answer): reward
-        for each in prompts
-        for answer, reward in each.answers.items()
+        for each in asked
+        for answer, reward in each.rewards.items()
         if reward is not None
     }
     verdicts = rewarding.stored(known) if known and recipe.verdict_weight > 0 else None
     ceiling = rewarding.resolved_ceiling(
-        recipe, lambda: rewarding.mixtures(recipe, model, verdicts, _seen(prompts, run.job.seed))
+        recipe, lambda: rewarding.mixtures(recipe, model, verdicts, _seen(asked, run.job.seed))
     )
     learner = Ppo(
         roles=roles,
         rendering=run.rendering,
-        questions=[Question(each.ids) for each in prompts],
+        questions=[Question(each.ids) for each in asked],
         rewarder=Rewarder(recipe, ceiling, model=model, verdicts=verdicts),
         recipe=recipe,
         out=run.job.out / CHECKPOINTS,
         seed=run.job.seed,
         callback=pupil.watch,
-        extra_state=pupil.watch.state,
-        between=lambda done, total: run.reporter.report("sampled", note=f"{done} of {total} answers"),
+        hooks=Hooks(
+            extra_state=pupil.watch.state,
+            between=lambda done, total: run.reporter.report("sampled", note=f"{done} of {total} answers"),
+        ),
     )
     return learner, ceiling
 
 
-def _prompts(examples: Sequence[Example]) -> list[Prompted]:
-    """Each prompt once, in the order of the examples, with all answers to it."""
-    found: dict[tuple[int, ...], dict[tuple[int, ...], float | None]] = {}
-    for example in examples:
-        rewards = (example.chosen_reward, example.rejected_reward)
-        sides = zip(folds.answers_of([example]), rewards, strict=True)
-        answers = found.setdefault(tuple(example.prompt), {})
-        answers.update({tuple(tokens): reward for (_, tokens), reward in sides})
-    return [Prompted(ids, answers) for ids, answers in found.items()]
-
-
-def _seen(prompts: Sequence[Prompted], seed: int) -> list[Answer]:
+def _seen(asked: Sequence[Prompted], seed: int) -> list[Answer]:
     """Answers that were there before the run: some of them where there are many."""
-    whole = [Answer(each.ids, answer, truncated=False) for each in prompts for answer in each.answers]
+    whole = [Answer(each.ids, answer, truncated=False) for each in asked for answer in each.rewards]
     return random.Random(f"ceiling-{seed}").sample(whole, min(SEEN, len(whole)))

@@ -21,7 +21,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from policies.recipes import RewardRecipe
 from policies.training.engines import savepoints
 from policies.training.engines.arguments import common
 from policies.training.engines.batches import LengthBuckets
@@ -31,6 +30,7 @@ from policies.training.engines.heads import Scorer
 from policies.training.engines.schedule import factor
 from policies.training.model import checkpoints, lora
 from policies.training.model.lora import Base
+from policies.training.planning.resolved import ResolvedReward
 
 WEIGHTS = "weights.safetensors"
 FIGURES = (*COMMON, "margin", "accuracy", "score")
@@ -41,7 +41,7 @@ class RewardTrainer(Trainer):
     """The Trainer with this loss, batches of like length, and checkpoints of adapter and head alone."""
 
     def __init__(
-        self, *, model: Scorer, recipe: RewardRecipe, extra_state: Callable[[], str], **kwargs: Any
+        self, *, model: Scorer, recipe: ResolvedReward, extra_state: Callable[[], str], **kwargs: Any
     ) -> None:
         self._recipe = recipe
         self._extra_state = extra_state
@@ -127,6 +127,6 @@ class Finite(TrainerCallback):
                 control.should_training_stop = True
 
 
-def arguments(recipe: RewardRecipe, out: Path, base: Base, seed: int) -> TrainingArguments:
+def arguments(recipe: ResolvedReward, out: Path, base: Base, seed: int) -> TrainingArguments:
     """The Trainer's settings for a recipe."""
     return TrainingArguments(**common(recipe, out, base, seed), bf16=base.model.dtype == torch.bfloat16)

@@ -13,7 +13,8 @@ from policies.training.engines import course, folds, reward
 from policies.training.engines.dpo import Dpo
 from policies.training.engines.engine import Lesson, Run, Trained
 from policies.training.guarding.monitor import Watch
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints
 from policies.training.model.dataset import Example
 from policies.training.model.rendering import Rendering

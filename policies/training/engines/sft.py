@@ -14,7 +14,8 @@ from policies.training.engines.engine import COMMON, Lesson, Run, Trained
 from policies.training.engines.roles import Roles
 from policies.training.engines.upkeep import rows_of
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import lora, probe, singles
 from policies.training.model.rendering import Rendering
 from policies.training.model.singles import Single

@@ -56,20 +56,22 @@ class TargetTrainer(Upkeep, SFTTrainer):
         counted = inputs["labels"][:, 1:] != IGNORED
         tokens = counted.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         loss = -(inputs["weight"][:, None] * outputs.log_probs).sum() / tokens.clamp(min=1)
+        if num_items_in_batch is not None:
+            # The tokens are those of all processes, whose gradients DDP averages.
+            loss = loss * self.accelerator.num_processes
         self._record(outputs, counted)
         return loss
 
     def _record(self, outputs: Any, counted: torch.Tensor) -> None:
-        """Keeps the batch's figures, with a single wait for the device."""
+        """Keeps the batch's figures."""
         tokens = counted.sum().clamp(min=1)
-        figures = {
-            "answer_logp": outputs.log_probs.detach().sum() / counted.shape[0],
-            "token_accuracy": outputs.is_top1.sum() / tokens,
-            "dataset_entropy": outputs.entropy.detach().sum() / tokens,
-        }
-        values = torch.stack([value.float() for value in figures.values()]).tolist()
-        for name, value in zip(figures, values, strict=True):
-            self._metrics["train"][name].append(value)
+        self._keep(
+            {
+                "answer_logp": (outputs.log_probs.sum(), counted.shape[0]),
+                "token_accuracy": (outputs.is_top1.sum(), tokens),
+                "dataset_entropy": (outputs.entropy.sum(), tokens),
+            }
+        )
 
 
 def arguments(recipe: ResolvedSft, out: Path, base: Base, seed: int) -> SFTConfig:

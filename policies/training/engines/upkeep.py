@@ -45,7 +45,9 @@ class Upkeep(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         del train_dataset
-        return MixedBuckets(self.rows, self.args.train_batch_size, self.args.seed)
+        # A bucket is a step of all processes: accelerate deals its batches out to them in turn.
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return MixedBuckets(self.rows, step, self.args.seed)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The learning rate over the steps; the base class's would begin at 0."""
@@ -58,17 +60,31 @@ class Upkeep(Trainer):
         """Without the model card that TRL writes."""
         Trainer._save_checkpoint(self, model, trial)  # noqa: SLF001
         directory = Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}"
-        savepoints.finish(directory, self._extra_state())
+        self.accelerator.wait_for_everyone()  # each process has written its random numbers
+        if self.is_world_process_zero():
+            savepoints.finish(directory, self._extra_state())
+
+    def _keep(self, sums: dict[str, tuple[torch.Tensor, torch.Tensor | int]]) -> None:
+        """Keeps figures, each the mean over all processes: its sum here, and over how many. One that is of
+        nothing anywhere is left out. A single wait for the device.
+        """
+        own = [torch.as_tensor(part, dtype=torch.float32) for both in sums.values() for part in both]
+        mine = torch.stack([part.detach().to(self.args.device) for part in own])
+        values = self.accelerator.reduce(mine, reduction="sum").tolist()
+        for name, total, count in zip(sums, values[::2], values[1::2], strict=True):
+            if count:
+                self._metrics["train"][name].append(total / count)
 
 
 class MixedBuckets(torch.utils.data.Sampler[int]):
     """A random order whose batches hold good and bad answers in the proportion of the whole, each kind of
-    like length; a function of seed and epoch alone.
+    like length; a function of seed and epoch alone. Which answers a step has does not depend on how it is cut
+    into batches.
     """
 
-    def __init__(self, rows: Sequence[Row], batch: int, seed: int) -> None:
+    def __init__(self, rows: Sequence[Row], step: int, seed: int) -> None:
         self._rows = rows
-        self._batch = batch
+        self._step = step
         self._seed = seed
         self._epoch = 0
 
@@ -82,17 +98,17 @@ class MixedBuckets(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
         order = torch.randperm(len(self._rows), generator=generator).tolist()
-        mega = self._batch * MEGABATCHES
-        batches: list[list[int]] = []
+        mega = self._step * MEGABATCHES
+        steps: list[list[int]] = []
         for start in range(0, len(order), mega):
             bucket = self._mixed(order[start : start + mega])
-            batches += [bucket[at : at + self._batch] for at in range(0, len(bucket), self._batch)]
-        full = [batch for batch in batches if len(batch) == self._batch]
-        rest = [batch for batch in batches if len(batch) < self._batch]
+            steps += [bucket[at : at + self._step] for at in range(0, len(bucket), self._step)]
+        full = [step for step in steps if len(step) == self._step]
+        rest = [step for step in steps if len(step) < self._step]
         for index in torch.randperm(len(full), generator=generator).tolist():
             yield from full[index]
-        for batch in rest:
-            yield from batch
+        for step in rest:
+            yield from step
 
     def _mixed(self, indices: Sequence[int]) -> list[int]:
         """By the place that each has among those of its kind, from the shortest to the longest."""

@@ -1,7 +1,7 @@
 """The eyes of a training run: measures for the guards, reports progress, and ends the run when it must."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from policies.policy import TrainingGuards
 from policies.training import together
 from policies.training.guarding import guards as rules
+from policies.training.guarding.divergence import breaches as divergence_breaches
 from policies.training.guarding.reader import Reader
-from policies.training.jobs import GuardReading
+from policies.training.guarding.sounder import Sounder
+from policies.training.jobs import Divergence, GuardReading
 from policies.training.progress import Reporter
 
 DRIFT = "chosen_drift"
@@ -23,7 +25,8 @@ class Watch(TrainerCallback):
     train begin; then for each step its end, its log, and its save where there is one.
 
     `figures` names what of a step is reported. It measures every `every_steps` steps, by the reader; None:
-    the model is no policy, and nothing is sampled. `halted` says why the guards ended the run, or is None.
+    the model is no policy, and nothing is sampled. An engine whose policy learns from a reward gives it a
+    `sounder` before the first step. `halted` says why the guards ended the run, or is None.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Watch(TrainerCallback):
         self.readings: list[GuardReading] = []
         self.last: dict[str, float] = {}
         self.halted: str | None = None
+        self.sounder: Sounder | None = None
 
     def state(self) -> str:
         """What a resumed run must know, as JSON."""
@@ -65,6 +69,10 @@ class Watch(TrainerCallback):
         del args
         if self._reader is not None and not self.readings:
             self.measure(self._reader, kwargs["model"], state.global_step, control)
+        if self.sounder is not None and state.global_step == 0:
+            self.sounder.sound(0)
+        elif self.sounder is not None:
+            self.sounder.again(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments | None, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -73,6 +81,10 @@ class Watch(TrainerCallback):
         del args
         if self._reader is not None and state.global_step % self._every_steps == 0:
             self.measure(self._reader, kwargs["model"], state.global_step, control)
+        if self.sounder is not None:
+            if self.sounder.due(state.global_step):
+                self.sounder.sound(state.global_step)
+            self._hear(self.sounder, self.sounder.heard(state.global_step), control)
         if together.agreed(self._stopping) and self.halted is None:
             control.should_save = True
             control.should_training_stop = True
@@ -111,6 +123,13 @@ class Watch(TrainerCallback):
             return
         if not self.readings or self.readings[-1].step != step:
             self.measure(self._reader, model, step)
+        if self.sounder is not None and self.halted is None:
+            self.sounder.sound(step)
+            self._hear(self.sounder, self.sounder.hear_out(step))
+
+    def divergences(self, step: int) -> tuple[Divergence, ...]:
+        """Reward against judge, at each look up to the step."""
+        return () if self.sounder is None else self.sounder.verdicts(step)
 
     def all_figures(self) -> dict[str, float]:
         """The last step's, and what the guards read first and last."""
@@ -144,6 +163,19 @@ class Watch(TrainerCallback):
         self._reporter.report("guard", step=step, metrics=figures, note="; ".join(reading.breaches))
         self._act(breaches, step, control)
         return reading
+
+    def _hear(
+        self, sounder: Sounder, verdicts: Iterable[Divergence], control: TrainerControl | None = None
+    ) -> None:
+        """Tells each verdict, and ends the run where one says so."""
+        for verdict in verdicts:
+            found = divergence_breaches(verdict, sounder.guard)
+            figures = verdict.model_dump(exclude={"step", "unknown"}, exclude_none=True)
+            note = verdict.unknown or "; ".join(breach.reason for breach in found)
+            self._reporter.report("divergence", step=verdict.step, metrics=figures, note=note)
+            self._act(found, verdict.step, control)
+            if self.halted is not None:
+                return
 
     def _act(self, breaches: Sequence[rules.Breach], step: int, control: TrainerControl | None) -> None:
         reason = rules.enforced(breaches)

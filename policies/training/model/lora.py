@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 
 from policies.recipes import Lora
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from policies.training.model import targets
 from policies.training.model.loading import UNLOADABLE, Base, load
 from policies.training.model.naming import SAME, Naming, listed

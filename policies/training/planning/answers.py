@@ -11,14 +11,16 @@ from policies.training.planning.resolved import passes_of
 COMMON = ("lora", "max_length", "max_steps", "checkpoint_steps")
 
 
-def fit_of(asked: SftRecipe | KtoRecipe, facts: Facts, *, least: int = 1) -> Fit:
-    """How a step is cut into batches of `least` answers or more."""
-    return fitted(asked, Room(facts.shape, facts.lengths, facts.setting, facts.there, "answer", least))
+def fit_of(asked: SftRecipe | KtoRecipe, facts: Facts, *, least: int = 1, uncut: bool = False) -> Fit:
+    """How a step is cut into batches of `least` answers or more; `uncut`: each process makes whole ones."""
+    room = Room(facts.shape, facts.lengths, facts.setting, facts.there, "answer", least, uncut)
+    return fitted(asked, room)
 
 
 def steps_of(asked: SftRecipe | KtoRecipe, facts: Facts, fit: Fit) -> dict[str, Any]:
     """The explicit values of all keys that such recipes share. There must be an answer to learn from."""
-    answers, step = facts.lengths.pairs, fit.batch * fit.accumulation
+    processes = facts.setting.processes
+    answers, step = facts.lengths.pairs, fit.batch * fit.accumulation * processes
     epochs = rules.epochs_of(answers, step) if asked.epochs == "auto" else asked.epochs
     steps = asked.max_steps if asked.max_steps > 0 else rules.steps_of(answers, step, epochs)
     rate = asked.learning_rate
@@ -35,6 +37,7 @@ def steps_of(asked: SftRecipe | KtoRecipe, facts: Facts, fit: Fit) -> dict[str, 
         "epochs": epochs,
         "batch_size": fit.batch,
         "gradient_accumulation": fit.accumulation,
+        "processes": processes,
         "gradient_checkpointing": fit.checkpointing,
         "warmup_steps": rules.warmup_steps(asked, steps),
         "steps": steps,

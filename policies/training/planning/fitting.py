@@ -52,7 +52,8 @@ class Fit:
 class Room:
     """What must fit where: the model, the pairs, and the bytes there (None: nobody knows).
 
-    `unit` is what one of the pairs is called, and `least` how many of them a batch must hold.
+    `unit` is what one of the pairs is called, and `least` how many of them a batch must hold. `uncut`:
+    something is estimated across a batch, so that processes are given whole ones.
     """
 
     shape: Shape
@@ -61,6 +62,7 @@ class Room:
     there: int | None
     unit: str = "pair"
     least: int = 1
+    uncut: bool = False
 
     def memory(self, batch: int, *, checkpointing: bool, longest: int | None = None) -> Memory:
         """The peak with batches of that size; `longest` in the place of the longest sequence."""
@@ -112,7 +114,7 @@ def divided(batch: int, accumulation: int, processes: int) -> tuple[int, int] | 
 def _sizes(recipe: Batched, room: Room) -> Iterator[tuple[int, int]]:
     for batch, accumulation in _whole(recipe, room):
         each = divided(batch, accumulation, room.setting.processes)
-        if each is not None:
+        if each is not None and not (room.uncut and each[0] < batch):
             yield each
 
 
@@ -135,12 +137,23 @@ def _indivisible(recipe: Batched, room: Room) -> Fit:
     batch, accumulation = next(_whole(recipe, room))
     wanted = recipe.gradient_checkpointing
     checkpointing = False if wanted == "auto" else wanted
-    refusal = (
-        f"a step of {batch * accumulation} {room.unit}s cannot be divided among {room.setting.processes} "
-        "processes: set training.launch.processes to a divisor, or policy.recipe.batch_size to a multiple"
-    )
+    processes = room.setting.processes
+    if divided(batch, accumulation, processes) is None:
+        refusal = _odd(batch * accumulation, room)
+    else:
+        refusal = (
+            f"a batch of {batch} {room.unit}s is not cut among {processes} processes, as KL is estimated "
+            f"across it: set policy.recipe.gradient_accumulation to a multiple of {processes}"
+        )
     memory = room.memory(batch, checkpointing=checkpointing)
     return Fit(batch, accumulation, checkpointing, memory, refusal)
+
+
+def _odd(step: int, room: Room) -> str:
+    return (
+        f"a step of {step} {room.unit}s cannot be divided among {room.setting.processes} processes: set "
+        "training.launch.processes to a divisor, or policy.recipe.batch_size to a multiple"
+    )
 
 
 def _refusal(recipe: Batched, room: Room, smallest: Fit) -> str:

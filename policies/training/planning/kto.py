@@ -13,7 +13,7 @@ behind other prompts."""
 
 def decide(asked: KtoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
     """The plan. There must be an answer to learn from."""
-    fit = answers.fit_of(asked, facts, least=LEAST_TOGETHER)
+    fit = answers.fit_of(asked, facts, least=LEAST_TOGETHER, uncut=True)
     recipe = ResolvedKto(
         source=asked.source,
         feedback=asked.feedback,

@@ -1,16 +1,19 @@
 """The plan of a training by PPO."""
 
+import math
 from collections.abc import Iterator
 
 from policies.policy import TrainingGuards
 from policies.recipes import PpoRecipe
-from policies.training.planning import work
+from policies.training.planning import rules, work
 from policies.training.planning.memory import BYTES, RESERVE, Memory, estimate, fits
 from policies.training.planning.plan import Facts, Plan, watched
 from policies.training.planning.resolved import ResolvedPpo
 
 ADAPTERS = 3
 """Beside the policy's: the critic's, which is trained, and the reward model's."""
+MOST_STEPS = 100
+"""Of those that `auto` gives: a step costs ten times what one of DPO costs."""
 LOGITS = 3
 """Tensors of one batch's logits at a time: the policy's, the reference's, and what is made from them."""
 
@@ -19,7 +22,7 @@ def decide(asked: PpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
     """The plan. There must be a prompt. What is learned is the recipe's; how many answers are in memory at a
     time is what the memory there holds.
     """
-    recipe = ResolvedPpo(**asked.model_dump())
+    recipe = _resolved(asked, facts)
     memory, refusal = memory_of(recipe, facts), _refusal(recipe, facts)
     for smaller in _cuts(recipe):
         memory = memory_of(smaller, facts)
@@ -31,7 +34,43 @@ def decide(asked: PpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
     )
 
 
-def operations(recipe: PpoRecipe, facts: Facts) -> float:
+def _resolved(asked: PpoRecipe, facts: Facts) -> ResolvedPpo:
+    """What is `auto` made explicit. Steps are counted as pairs' are, and so is how far they move the policy:
+    by its updates.
+    """
+    there = facts.lengths.pairs
+    prompts = rules.batch_of(there) if asked.prompts == "auto" else asked.prompts
+    steps = asked.steps
+    if steps == "auto":
+        learned = rules.steps_of(there, prompts, rules.epochs_of(there, prompts))
+        steps = asked.critic_warmup_steps + min(learned, MOST_STEPS)
+    learning = steps - asked.critic_warmup_steps
+    rate = asked.learning_rate
+    if rate == "auto":
+        updates = learning * asked.inner_epochs * math.ceil(prompts * asked.answers / asked.minibatch)
+        rate = rules.learning_rate_of(
+            updates,
+            learning * min(prompts, there) / there,
+            hidden=facts.shape.hidden,
+            answer=facts.lengths.answer,
+            alpha=asked.lora.alpha,
+            power=rules.NOISE_POWER,
+        )
+    explicit = {
+        "prompts": prompts,
+        "steps": steps,
+        "learning_rate": rate,
+        "max_new_tokens": new_tokens(asked, facts.setting.max_new_tokens),
+    }
+    return ResolvedPpo(**asked.model_dump() | explicit)
+
+
+def new_tokens(asked: PpoRecipe, sampled: int) -> int:
+    """The most tokens of an answer, where the policy's own answers have at most so many."""
+    return sampled if asked.max_new_tokens == "auto" else asked.max_new_tokens
+
+
+def operations(recipe: ResolvedPpo, facts: Facts) -> float:
     """Of all steps: answers sampled, read by policy, reference, critic and reward model, and learned from by
     policy and critic, each there and back.
     """
@@ -42,7 +81,7 @@ def operations(recipe: PpoRecipe, facts: Facts) -> float:
     return recipe.steps * work.forward(facts.shape, passes * tokens + sampled)
 
 
-def memory_of(recipe: PpoRecipe, facts: Facts) -> Memory:
+def memory_of(recipe: ResolvedPpo, facts: Facts) -> Memory:
     """The peak: activations of the answers that are learned from together, their logits, and the keys and
     values of those that are sampled together.
     """

@@ -136,8 +136,10 @@ class ResolvedDpo(Frozen):
 
 
 class ResolvedReward(RewardRecipe):
-    """A reward model's: what was asked, which leaves nothing open but the cut into batches."""
+    """A reward model's: what was asked, with its rate and epochs, cut into batches."""
 
+    learning_rate: NonNegativeFloat
+    epochs: PositiveFloat
     steps: PositiveInt
     """Optimiser steps of all folds."""
 
@@ -179,7 +181,12 @@ class ResolvedReward(RewardRecipe):
 
 
 class ResolvedPpo(PpoRecipe):
-    """PPO's: what was asked, which leaves nothing open but what is in memory at a time."""
+    """PPO's: what was asked, with all its numbers, and with so many answers in memory at a time."""
+
+    steps: PositiveInt
+    prompts: PositiveInt
+    max_new_tokens: PositiveInt
+    learning_rate: NonNegativeFloat
 
     @property
     def unit(self) -> str:
@@ -233,6 +240,8 @@ class _Answers(Frozen):
     epochs: PositiveFloat
     batch_size: PositiveInt
     gradient_accumulation: PositiveInt
+    processes: PositiveInt = 1
+    """Each makes `gradient_accumulation` batches of a step."""
     gradient_checkpointing: bool
     max_length: PositiveInt
     max_steps: int
@@ -253,7 +262,13 @@ class _Answers(Frozen):
 
     def passes(self, answers: int) -> float:
         """How often each of so many answers is seen."""
-        return passes_of(self.epochs, self.max_steps, self.batch_size * self.gradient_accumulation, answers)
+        step = self.batch_size * self.gradient_accumulation * self.processes
+        return passes_of(self.epochs, self.max_steps, step, answers)
+
+    @property
+    def _cut(self) -> str:
+        each = f" in each of {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.batch_size} x {self.gradient_accumulation} answers{each}"
 
     def smaller(self) -> Self:
         """The same steps in batches of half the size. Raises ValueError where they cannot be cut further."""
@@ -269,19 +284,17 @@ class _Answers(Frozen):
         """Steps, batches, epochs and rate."""
         checkpointed = " with checkpointing" if self.gradient_checkpointing else ""
         return (
-            f"{self.steps} steps of {self.batch_size} x {self.gradient_accumulation} "
-            f"answers{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, learning rate "
-            f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"
+            f"{self.steps} steps of {self._cut}{checkpointed}, {self.epochs:g} epochs of {lengths.pairs}, "
+            f"learning rate {self.learning_rate:g}, {self.warmup_steps} warm-up steps"
         )
 
     def rows(self) -> list[tuple[str, str]]:
         """Rate, epochs and batch."""
         checkpointing = "with" if self.gradient_checkpointing else "without"
-        cut = f"{self.batch_size} x {self.gradient_accumulation} answers, {checkpointing} checkpointing"
         return [
             ("learning rate", f"{self.learning_rate:g}, {self.warmup_steps} warm-up steps"),
             ("epochs", f"{self.epochs:g}"),
-            ("batch", cut),
+            ("batch", f"{self._cut}, {checkpointing} checkpointing"),
         ]
 
 

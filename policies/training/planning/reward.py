@@ -9,7 +9,7 @@ from policies.training.planning import rules, work
 from policies.training.planning.fitting import halved
 from policies.training.planning.memory import RESERVE, Memory, estimate, fits
 from policies.training.planning.plan import Facts, Plan, watched
-from policies.training.planning.resolved import ResolvedReward
+from policies.training.planning.resolved import ResolvedReward, passes_of
 
 
 def decide(asked: RewardRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
@@ -39,8 +39,19 @@ def _resolved(asked: RewardRecipe, facts: Facts) -> ResolvedReward:
     if asked.folds > 1:
         learned = math.ceil(learned * (asked.folds - 1) / asked.folds)
     step = asked.batch_size * asked.gradient_accumulation
-    each = asked.max_steps if asked.max_steps > 0 else rules.steps_of(learned, step, asked.epochs)
-    return ResolvedReward(**asked.model_dump(), steps=asked.folds * each)
+    epochs = rules.epochs_of(learned, step) if asked.epochs == "auto" else asked.epochs
+    each = asked.max_steps if asked.max_steps > 0 else rules.steps_of(learned, step, epochs)
+    rate = asked.learning_rate
+    if rate == "auto":
+        rate = rules.learning_rate_of(
+            each,
+            passes_of(epochs, asked.max_steps, step, learned),
+            hidden=facts.shape.hidden,
+            answer=rules.MEASURED_ANSWER,  # what is scored is no sum over tokens
+            alpha=asked.lora.alpha,
+        )
+    explicit = {"epochs": epochs, "learning_rate": rate, "steps": asked.folds * each}
+    return ResolvedReward(**asked.model_dump() | explicit)
 
 
 def _cuts(recipe: ResolvedReward) -> Iterator[ResolvedReward]:

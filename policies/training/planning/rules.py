@@ -22,6 +22,8 @@ STEPS_POWER = 0.9
 is 1e-4 near 80 steps, which is LlamaFactory's for fewer than 5,000 examples (its author at
 QwenLM/Qwen3-VL#127), and near 1e-5 for a large set on a large base, the best LoRA rate of TRL's table (trl
 PR#4207)."""
+NOISE_POWER = 0.5
+"""Where each step learns from a few answers of its own, as in PPO."""
 EPOCHS_POWER = 0.5
 """Where the pairs are seen more often than in the measured run: 16 of them, six times at 3.5e-4, made a KL of
 6.1 nats on their own prompts."""
@@ -66,7 +68,9 @@ def epochs_of(pairs: int, batch: int) -> float:
     return float(max(least, 2 if pairs < FEW_PAIRS else 1))
 
 
-def learning_rate_of(steps: int, epochs: float, *, hidden: int, answer: float, alpha: int) -> float:
+def learning_rate_of(
+    steps: int, epochs: float, *, hidden: int, answer: float, alpha: int, power: float = STEPS_POWER
+) -> float:
     """The highest learning rate of a run, to two digits.
 
     `answer` is the mean length of an answer in tokens. The adapter's effect is its weights times alpha (the
@@ -74,7 +78,7 @@ def learning_rate_of(steps: int, epochs: float, *, hidden: int, answer: float, a
     """
     rate = (
         MEASURED_RATE
-        * (MEASURED_STEPS / max(steps, 1)) ** STEPS_POWER
+        * (MEASURED_STEPS / max(steps, 1)) ** power
         * min(1.0, MEASURED_EPOCHS / epochs) ** EPOCHS_POWER
         * (MEASURED_HIDDEN / hidden) ** HIDDEN_POWER
         * min(1.0, MEASURED_ANSWER / max(answer, 1)) ** ANSWER_POWER

@@ -7,7 +7,8 @@ import struct
 from pathlib import Path
 
 from daemon.adapters.adapters import Manifest
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 BASE = "models/base"
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from daemon.adapters.rewardmodels import HEAD
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, REWARD, AdapterFile, TrainResult
+from policies.training.jobs import AdapterFile, TrainResult
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS, REWARD
 from tests.daemon.adapters.adapterfiles import described, source, weights
 from tests.daemon.stages.train.bench import FakeChild
 

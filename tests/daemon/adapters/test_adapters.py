@@ -16,7 +16,8 @@ from daemon.adapters.artefacts import MOST_TENSORS, TEMPORARY
 from daemon.errors import AdapterRefusedError
 from policies.basemodel import Base
 from policies.records import canonical
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Probe, ProbeSequence
+from policies.training.jobs import Probe, ProbeSequence
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tests.daemon.adapters import kill_sweep
 from tests.daemon.adapters.adapterfiles import BASE, manifest, source, weights
 from tests.killing import sweep

@@ -12,7 +12,8 @@ import pytest
 from daemon.adapters import rewardmodels
 from daemon.adapters.rewardmodels import HEAD, PublishedReward, RewardManifest
 from daemon.errors import AdapterRefusedError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFile
+from policies.training.jobs import AdapterFile
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tests.daemon.adapters.adapterfiles import described
 from tests.daemon.adapters.rewardfiles import reward_source
 

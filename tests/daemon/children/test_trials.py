@@ -12,18 +12,17 @@ from connectors.base import Samples
 from connectors.errors import TransientError
 from daemon.children.policy import SamplerDiedError
 from daemon.children.trials import PLAIN, DiesOnAnythingError
-from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.curate.curate import Curate
+from daemon.stages.curate.sample import Sample
 from daemon.store import candidates, trials
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, TraceRow
 from policies.records import Split
 from policies.trials import ALONE_TWICE
-from tests.daemon.stages.halts import FakeHalts
-from tests.daemon.stages.seeding import SPEC, add_trace, add_traces, rows, sampled, table
-from tests.judges import BENCH
+from tests.daemon.stages.curate.curating import curate_of
+from tests.daemon.stages.seeding import add_trace, add_traces, rows, sampled, table
 
 
 @dataclass
@@ -52,19 +51,9 @@ class Bench:
     sampler: Mortal = field(default_factory=Mortal)
     metrics: Metrics = field(default_factory=Metrics)
 
-    def stage(self) -> Curate:
+    def stage(self, sample: Sample | None = None) -> Curate:
         """A new one each time: nothing in memory matters."""
-        return Curate(
-            store=self.store,
-            clock=FakeClock(),
-            metrics=self.metrics,
-            spec=SPEC,
-            judges=BENCH,
-            sample=self.sampler,
-            halts=FakeHalts(),
-            directory=self.directory,
-            least=1,
-        )
+        return curate_of(self.store, sample or self.sampler, metrics=self.metrics)
 
     def run(self) -> int:
         """Steps until there is nothing to do; returns how many steps it took."""
@@ -184,8 +173,7 @@ def test_a_prompt_that_takes_this_process_with_it_is_found(bench: Bench) -> None
             bench.store.write(lambda c, statement=statement: c.execute(statement))  # type: ignore[misc]
 
     for _ in range(20):
-        stage = bench.stage()
-        stage.sampling._sample = work
+        stage = bench.stage(work)
         try:
             if not stage.sample():
                 break

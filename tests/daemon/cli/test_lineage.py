@@ -10,14 +10,15 @@ from typer.testing import CliRunner
 from daemon.cli.app import app
 from daemon.cli.lineage import text_of
 from daemon.config.settings import load
-from daemon.store import lineage, runs
+from daemon.store import lineage, preferences, runs
+from daemon.store.snapshots import Held
 from daemon.store.store import Store
 from daemon.store.tables import AdapterRow, EvaluationRow
 from daemon.wiring.parts import Wiring
 from policies.records import Split
 from tests.daemon.configuration import write
 from tests.daemon.preferring import freeze, prefer
-from tests.daemon.stages.seeding import add_label, add_trace, add_verdicts, put
+from tests.daemon.stages.seeding import add_label, add_labelled, add_trace, add_verdicts, put
 
 NAME = "support-agent-00000000000a"
 
@@ -174,3 +175,31 @@ def test_what_is_not_there_is_said(config: Path, command: list[str], said: str) 
     done = CliRunner().invoke(app, [*command, "-c", str(config)])
     assert str(done.exception) == said
     assert type(done.exception).__name__ == "UsageError"
+
+
+def test_prompts_and_labels_are_followed_both_ways(store: Store) -> None:
+    """A trace whose prompt PPO learned on, and one whose label taught a reward model, lead to both runs."""
+    trace = add_trace(store, "asked", Split.TRAIN)
+    add_labelled(store, {"labelled": True}, split=Split.CALIBRATE)
+    held = {"s-ppo": Held(trace_ids=[trace]), "s-reward": Held(label_ids=[1], labelled=1)}
+    for name, each in held.items():
+        store.write(
+            lambda c, name=name, each=each: preferences.store_snapshot(c, name, name, each, note="", now=1.0)  # type: ignore[misc]
+        )
+        begun: dict[str, Any] = {"recipe": {"method": name[2:]}, "parent": None, "pid": 1, "now": 1.0}
+        store.write(
+            lambda c, name=name, begun=begun: runs.begin(c, run=f"run-{name}", snapshot_id=name, **begun)  # type: ignore[misc]
+        )
+    columns = {"digest": "d", "path": "p", "base_model": "base", "manifest": {}, "created_at": 3.0}
+    put(store, AdapterRow, name=NAME, run_id="run-s-ppo", **columns)
+    (asked,) = store.read(lambda c: lineage.of_trace(c, "asked", sources={"agent"}))
+    (labelled,) = store.read(lambda c: lineage.of_trace(c, "labelled", sources={"agent"}))
+    assert [each["runs"][0]["id"] for each in asked["snapshots"]] == ["run-s-ppo"]
+    assert labelled["snapshots"] == []
+    assert [each["runs"][0]["id"] for each in labelled["labels"][0]["snapshots"]] == ["run-s-reward"]
+    found = store.read(lambda c: lineage.of_adapter(c, NAME))
+    assert found is not None
+    assert [each["event_id"] for each in found["prompts"]] == ["asked"]
+    said = text_of(found)
+    assert "1 prompts" in said
+    assert "prompt     of agent/asked" in said

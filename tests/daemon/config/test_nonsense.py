@@ -67,6 +67,7 @@ RECIPE: dict[str, tuple[Harmless, str]] = {
         (between(0, 100), "another reward, up to the ceiling"),
     ),
     **dict.fromkeys(("min_reward", "bad_to"), (between(0, 10), "which answers are learned from")),
+    "label_weight": (between(0, 1000), "of people's pairs against judges'; 0 is without them"),
     **dict.fromkeys(("thumb_weight", "score_weight"), (between(0, 1000), "of sources against each other")),
     "*": (between(1e-4, 1_000_000), "a bad recipe is stopped by the guards"),
 }
@@ -124,6 +125,9 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.guards.kl_nats.limit": (between(0.01, 20), "stricter than shipped"),
     "policy.guards.entropy_low_ratio.limit": (between(0.3, 0.99), "stricter than shipped"),
     "policy.guards.chosen_logp_drop_nats.limit": (between(0.01, 15), "stricter than shipped"),
+    "policy.guards.divergence_steps": (between(1, 1_000_000), "at its end every run is sounded"),
+    "policy.guards.divergence.limit": (between(0, 0), "the shipped one"),
+    "policy.guards.divergence_prompts": (between(16, 1000), "more of the judge's money, by its budget"),
     "policy.halts.alignment_min_labels": (between(1, 50), "halts earlier than shipped"),
     "policy.halts.min_reward_sd": (between(0.1, 4), "stricter than shipped"),
     "policy.halts.reward_window": (between(10, 200), "halts earlier than shipped"),

@@ -12,7 +12,7 @@ from rich.console import Console
 from daemon.demo import report
 from daemon.demo.outcome import Outcome
 from daemon.demo.table import show
-from daemon.demo.watcher import Attempt
+from daemon.demo.watcher import Attempt, Ranker
 
 GOOD = Attempt("shop-agent-1", "promote", ("win rate 0.7",), None, 0.7, 0.6, 0.8, 1.5, 0.4, 0.5)
 FLIPPED = Attempt(
@@ -94,6 +94,24 @@ def test_a_refusal_for_another_reason_does_not_count(outcome: Outcome, attempt: 
     """The flipped adapter must be rejected, and by its win rate."""
     outcome.attempts = [attempt, GOOD, UNANCHORED]
     assert outcome.missing() == ["the adapter shop-flipped was not rejected by its win rate"]
+
+
+def test_by_ppo_a_reward_model_must_have_been_released(outcome: Outcome, tmp_path: Path) -> None:
+    """Why it was not is said; one that was is in summary, report and table."""
+    held = Ranker("shop-agent-reward-1", "hold", ("labels: 12 of 50, 38 are missing",), 12)
+    outcome.method, outcome.reward_models = "ppo", [held]
+    assert outcome.missing() == [
+        "shop-agent-reward-1: hold: labels: 12 of 50, 38 are missing",
+        "no reward model was released",
+    ]
+    assert "by PPO against" not in report.page(outcome)
+    outcome.reward_models = [Ranker("shop-agent-reward-2", "release", ("agreement 0.9",), 180), held]
+    assert outcome.missing() == []
+    assert outcome.summary()["reward_models"][0]["labels"] == 180
+    assert "by PPO against <code>shop-agent-reward-2</code>, which 180 labels" in report.page(outcome)
+    console = Console(record=True, width=120)
+    show(outcome, tmp_path, console)
+    assert "shop-agent-reward-2 release: agreement 0.9" in console.export_text()
 
 
 class _Well(HTMLParser):

@@ -8,7 +8,8 @@ import pytest
 from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
-from policies.recipes import DpoRecipe
+from policies.policy import Splits
+from policies.recipes import RECIPES, DpoRecipe
 
 
 @pytest.fixture
@@ -72,6 +73,28 @@ def test_the_gate_is_the_usual_one(tmp_path: Path, document: dict[str, Any]) -> 
     assert gate.min_win_rate == 0.5
 
 
+def test_by_ppo_the_daemon_trains_a_reward_model_first(tmp_path: Path) -> None:
+    """Both recipes are followed on schedule; the bad adapters are trained by DPO all the same."""
+    (tmp_path / "base").mkdir()
+    document = settings.base(
+        seed=4, judges_port=1, web_port=0, sample_least=1, kafka=None, real_judge=None, method="ppo"
+    )
+    policy = loaded(tmp_path, document).policy
+    assert [each.method for each in policy.recipes] == ["reward", "ppo"]
+    assert policy.splits.audit == 2 * Splits().audit
+    for bad in (settings.flipped(document), settings.unanchored(document)):
+        assert [each.method for each in loaded(tmp_path, bad).policy.recipes] == ["dpo"]
+
+
+def test_every_recipe_is_one_that_there_is_and_ones_own_to_change() -> None:
+    """What is changed in one is not changed in the next."""
+    for method in settings.RECIPES:
+        recipe = settings.recipe(method, checkpoint_steps=7)
+        assert RECIPES.validate_python(recipe).method == method
+        recipe["lora"]["r"] = 1
+        assert settings.recipe(method)["lora"]["r"] == 8
+
+
 def test_a_real_judge_takes_small_and_large_and_the_gate_stays_simulated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,3 +122,5 @@ def test_sampling_waits_for_all_the_prompts_it_takes() -> None:
     prompts = [case.prompt for case in world.customers(0)[:400]]
     assert 260 < settings.sampled_prompts(prompts) < 340
     assert settings.sampled_prompts(prompts * 2) == settings.sampled_prompts(prompts)
+    none = Splits(train=0, calibrate=0, audit=0, gate=1)
+    assert settings.sampled_prompts(prompts, none) == 0

@@ -11,7 +11,7 @@ from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats
 from daemon.service.loops import AsyncLoop, Loop
-from daemon.service.service import Service
+from daemon.service.service import Beside, Ends, Service
 
 
 @dataclass
@@ -35,7 +35,9 @@ class Bench:
             metrics=self.metrics,
             clock=self.clock,
             log=get("service"),
-            **named,
+            beside=Beside(**{name: named.pop(name) for name in ("listener", "schedule") if name in named}),
+            notifier=named.pop("notifier", None),
+            ends=Ends(**named),
         )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -5,11 +5,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from connectors.errors import FatalError, RateLimitedError, TransientError
 from daemon.clock import Clock, FakeClock
-from daemon.errors import ConfigError, HaltedError, RefusedError, RlaifdError, SourceStoppedError
+from daemon.errors import ConfigError, HaltedError, RefusedError, RlaifdError, SourceStoppedError, line_of
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats
-from daemon.service.loops import Loop, Pace, line_of
+from daemon.service.loops import Loop, Pace
 from daemon.store.store import StoreError
 
 

@@ -16,7 +16,7 @@ CHILD = textwrap.dedent("""
     from daemon.log import configure, get
     from daemon.service.loops import AsyncLoop, Loop
     from daemon.metrics.registry import Metrics
-    from daemon.service.service import Service
+    from daemon.service.service import Ends, Service
     import asyncio
 
     configure("info", "json")
@@ -41,8 +41,10 @@ CHILD = textwrap.dedent("""
     service = Service(
         loops=[Loop("step", step, 60), AsyncLoop("judge", judge, 0.01)], state_dir=Path(sys.argv[1]),
         heartbeats=Heartbeats(clock), metrics=Metrics(), clock=clock, log=get("service"),
-        stop_training=asked.set if sys.argv[2] == "gentle" else lambda: None,
-        closers=[("store", lambda: say("closed"))], grace_s=20.0,
+        ends=Ends(
+            stop_training=asked.set if sys.argv[2] == "gentle" else lambda: None,
+            closers=[("store", lambda: say("closed"))], grace_s=20.0,
+        ),
     )
     sys.exit(service.run())
 """)

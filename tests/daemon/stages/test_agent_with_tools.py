@@ -11,18 +11,17 @@ import pytest
 from connectors.base import Partition, Samples
 from connectors.decoders.detect import Decoders
 from daemon.clock import FakeClock
-from daemon.metrics.registry import Metrics
-from daemon.stages.curate.curate import Curate
 from daemon.stages.judge.plan import Plan
+from daemon.stages.train.freeze import Freezing
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
 from daemon.store.traces import Arrival, store_batch
 from policies import snapshot
 from policies.policy import CurationRule, PolicySpec, Splits
-from policies.records import Message, Sampled, ToolCall, Trace, text_of
+from policies.records import Message, Role, Sampled, ToolCall, Trace, text_of
 from policies.snapshot import Pair
-from tests.daemon.stages.halts import FakeHalts
+from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.seeding import Asked, judge, rows, spec
 from tests.judges import SMALL
 
@@ -102,20 +101,11 @@ def frozen(store: Store, traces: Sequence[Trace], directory: Path) -> tuple[Pair
     store.write(lambda c: store_batch(c, source="agent", arrivals=[arrival], splits=POLICY.splits, now=1.0))
     clock = FakeClock()
     assert Plan(store=store, clock=clock, rule=POLICY.judging, judges=[SMALL]).step() == len(traces)
-    stage = Curate(
-        store=store,
-        clock=clock,
-        metrics=Metrics(),
-        spec=POLICY,
-        judges=[SMALL],
-        sample=answers,
-        halts=FakeHalts(),
-        directory=directory,
-    )
+    stage = curate_of(store, answers, policy=POLICY, roles=frozenset({Role.SMALL}), clock=clock)
     assert stage.sample(at_once=True) == len(traces)
     judge(store, speaks)
     stage.curate()
-    made = stage.freeze()
+    made = Freezing(store=store, clock=clock, spec=POLICY, directory=directory).freeze()
     return snapshot.read(made.path, made.id).pairs
 
 

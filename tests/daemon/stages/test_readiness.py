@@ -15,7 +15,7 @@ from connectors.decoders.detect import Decoders
 from connectors.review.jsonl import Task
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
-from daemon.stages.curate.curate import Curate
+from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evaluate import Advance, Evaluate
 from daemon.stages.ingest.files import ingest_file
 from daemon.stages.judge.plan import Plan
@@ -30,6 +30,7 @@ from policies.readiness import Forecast, forecast
 from policies.records import Message, Split
 from policies.requirements import Asks
 from policies.stock import Stock
+from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.gate.world import NAME, FakeComparer
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import ROLES, add_adapter, by_length, judge, sampled
@@ -93,17 +94,7 @@ class Deployment:
         )
         self.fed = until
         Plan(store=self.store, clock=self.clock, rule=self.policy.judging, judges=BENCH).step()
-        curate = Curate(
-            store=self.store,
-            clock=self.clock,
-            metrics=Metrics(),
-            spec=self.policy,
-            judges=BENCH,
-            sample=sample,
-            halts=FakeHalts(),
-            directory=self.directory,
-            least=1,
-        )
+        curate = curate_of(self.store, sample, policy=self.policy, clock=self.clock)
         while curate.step() + judge(self.store, by_length):
             pass
 
@@ -130,10 +121,12 @@ class Deployment:
         stage = Evaluate(
             store=self.store,
             clock=self.clock,
-            metrics=Metrics(),
+            metrics=(metrics := Metrics()),
             spec=self.policy,
             judges=BENCH,
-            compare=FakeComparer(),
+            comparing=Comparing(
+                store=self.store, clock=self.clock, metrics=metrics, compare=FakeComparer(), seed=0
+            ),
             verify=lambda _name: None,
             halts=FakeHalts(),
         )

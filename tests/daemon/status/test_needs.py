@@ -93,7 +93,7 @@ def test_an_empty_store_names_what_a_newcomer_lacks(parts: Wiring) -> None:
     found = waiting(parts, training=training_schedule(parts).explain())
     assert found["ingest"] == "nothing was read yet: `rlaifd decode FILE` says what it makes of a log file"
     assert found["training"] == "0 new preferences of 256"
-    assert found["sampling"] == "no prompt of the train or audit split waits for answers"
+    assert found["sampling"] == "no prompt of the train, calibrate or audit split waits for answers"
     assert _status_text(parts.status()).startswith(f"needs        {labels}\nneeds        {training}\n")
 
 

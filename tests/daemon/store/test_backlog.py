@@ -11,8 +11,8 @@ from policies.records import Split
 from tests.daemon.stages.seeding import Within, add_traces, add_verdicts, at_once
 from tests.judges import SMALL
 
-BACKLOG = 1500
-MOST_STEPS = 3000
+BACKLOG = 3000
+MOST_STEPS = 3500
 """Of SQLite's virtual machine; looking at every row of the backlog takes several for each."""
 
 

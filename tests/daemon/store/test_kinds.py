@@ -7,14 +7,15 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate.freeze import Freezing, NoPreferencesError
+from daemon.stages.train.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
-from daemon.store.tables import CandidateRow, SnapshotRow, TraceRow
+from daemon.store.tables import CandidateRow, RunRow, SnapshotRow, TraceRow
 from policies import answers
 from policies.policy import CurationRule
 from policies.recipes import KtoRecipe, Recipe, SftRecipe
 from policies.records import Split
 from policies.selection import Reason, told
+from tests.daemon.preferring import prefer
 from tests.daemon.stages.curate.curating import World
 from tests.daemon.stages.seeding import (
     add_candidate,
@@ -22,6 +23,7 @@ from tests.daemon.stages.seeding import (
     add_verdict,
     by_length,
     judge,
+    put,
     rows,
     spec,
     table,
@@ -104,6 +106,75 @@ def test_one_contributor_does_not_click_for_all(world: World) -> None:
     assert (made.pairs, made.left_out) == (3, {Reason.CONTRIBUTOR: 2})
     (row,) = rows(world.store, SnapshotRow)
     assert row.left_out == {"contributor": 2}
+
+
+def test_near_copies_and_old_answers_are_left_out(world: World) -> None:
+    """As of pairs: of answers that read nearly alike so many are in, and none older than the rule says."""
+    form = " ".join(f"word{number}" for number in range(200))
+    for number in range(4):
+        clicked(world, f"form-{number}", 0, text=f"{form} {number}", question="where is it?")
+    clicked(world, "own", 1)
+    made = stage_of(world, KtoRecipe(), max_alike=2, max_source_share=1).freeze()
+    assert (made.pairs, made.left_out) == (3, {Reason.ALIKE: 2})
+    world.clock.advance(30 * 86_400.0)
+    with pytest.raises(NoPreferencesError, match=r"5 older than policy\.curation\.max_age_days"):
+        stage_of(world, KtoRecipe(), max_age_days=1).freeze()
+
+
+@pytest.mark.parametrize(
+    ("source", "recipe"),
+    [
+        ("thumb", KtoRecipe()),
+        ("score", KtoRecipe(source="scores")),
+        ("corrected", SftRecipe(targets="corrections")),
+        ("best", SftRecipe(min_reward=0)),
+    ],
+)
+def test_answers_that_runs_learned_from_are_replayed(world: World, source: str, recipe: Recipe) -> None:
+    """Out of reach of the newest that are looked at, or too old: a full snapshot has some of them, and those
+    of a run by another method none.
+    """
+    world.clock.advance(100 * 86_400.0)
+    before = frozenset(row.id for row in rows(world.store, CandidateRow))
+    _teach(world, source, [f"old {n}" for n in range(3)])
+    old = [row.id for row in rows(world.store, CandidateRow) if row.id not in before]
+    put(world.store, SnapshotRow, id="s", path="s", pairs=3, preference_ids=[], candidate_ids=old, note="",
+        created_at=1.0)  # fmt: skip
+    change = update(table(TraceRow)).values(ts=1.0, stored_at=1.0)
+    world.store.write(lambda c: c.execute(change))
+    _teach(world, source, [f"new {n}" for n in range(8)])
+    now = {"ts": world.clock.now(), "stored_at": world.clock.now()}
+    change = update(table(TraceRow)).where(table(TraceRow).c.ts == 0).values(now)
+    world.store.write(lambda c: c.execute(change))
+    fair: dict[str, Any] = {"max_source_fair": 1000, "max_age_days": 90, "max_alike": 100}
+    stage = stage_of(world, recipe, max_pairs=4, replay_share=0.25, **fair)
+    run = {"state": "done", "step": 1, "reason": "", "started_at": 1.0, "snapshot_id": "s"}
+    put(world.store, RunRow, id="other", recipe={"method": "dpo"}, **run)
+    assert set(stage.drafted(newest=8).ids).isdisjoint(old)
+    put(world.store, RunRow, id="own", recipe={"method": recipe.method}, **run)
+    for newest in (8, None):
+        draft = stage.drafted(newest=newest)
+        assert len(set(draft.ids).intersection(old)) == 1
+        assert len(draft.ids) == len(draft.answers) == 4
+    none = stage_of(world, recipe, max_pairs=4, replay_share=0, **fair)
+    assert set(none.drafted().ids).isdisjoint(old)
+
+
+def _teach(world: World, source: str, names: list[str]) -> None:
+    """An answer to learn from for each name."""
+    if source == "best":
+        made = prefer(world.store, names)
+        assert len(made) == len(names)
+        return
+    for name in names:
+        if source == "thumb":
+            clicked(world, name, 1)
+            continue
+        trace = add_trace(world.store, name, Split.TRAIN)
+        origin = "corrected" if source == "corrected" else "sampled"
+        answered = add_candidate(world.store, trace, f"answer {name}", origin=origin)
+        if source == "score":
+            add_verdict(world.store, trace, answered, reward=9.0)
 
 
 def test_the_best_of_several_are_targets(world: World) -> None:

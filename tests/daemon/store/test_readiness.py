@@ -10,8 +10,10 @@ from daemon.store.alignment import reviewed
 from daemon.store.readiness import stock
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, PreferenceRow, RunRow, SnapshotRow
-from policies.records import Split
+from policies.recipes import DpoRecipe, KtoRecipe, PpoRecipe, RewardRecipe
+from policies.records import Feedback, Split
 from policies.stock import Stock, Traffic
+from tests.daemon.preferring import prefer
 from tests.daemon.stages.seeding import (
     SPEC,
     Within,
@@ -113,6 +115,36 @@ def test_train_events_are_in_hand_or_gave_a_preference_or_none(store: Store) -> 
     found = look(store)
     assert (found.curated, found.gave, found.uncurated) == (3, 2, 1)
     assert (found.stored, found.kept, found.fresh) == (2, 2, 1)
+
+
+def test_each_kind_has_the_rate_of_what_it_learns_from(store: Store) -> None:
+    """Of ten train events one has a thumb, two gave a preference, and nine brought a prompt of their own."""
+
+    def fill(to: Within) -> None:
+        prefer(to, ["p0", "p1"])
+        add_traces(to, [f"t{n}" for n in range(6)], Split.TRAIN)
+        add_traces(to, ["again"], Split.TRAIN, cluster="t0")
+        thumb = Feedback(name="thumb", score=1.0)
+        add_traces(to, ["clicked"], Split.TRAIN, feedback=[thumb])
+        to.write(lambda c: c.exec_driver_sql("UPDATE trace SET sampled_at = 1, curated_at = 2 WHERE id < 5"))
+
+    at_once(store, fill)
+    recipes = (KtoRecipe(), DpoRecipe(), RewardRecipe(), PpoRecipe())
+    policy = SPEC.model_copy(update={"recipe": recipes[0], "also": recipes[1:]})
+
+    def work(connection: Connection) -> Stock:
+        people = reviewed(connection, BENCH, min_gap=2.0)
+        return stock(connection, policy, people, min_preferences=64, now=0.0)
+
+    found = store.read(work)
+    supplies = (found, *found.others)
+    assert {each.method: (each.called, each.curated, each.gave, each.kept) for each in supplies} == {
+        "kto": ("answers", 10, 1, 1),
+        "dpo": ("preferences", 4, 2, 2),
+        "reward": ("preferences and labels", 4, 2, 2),
+        "ppo": ("prompts", 10, 9, 9),
+    }
+    assert [each.rivals for each in supplies] == [False, True, True, False]
 
 
 def test_pairs_of_audit_events_are_possible_unlabelled_and_settled(store: Store) -> None:

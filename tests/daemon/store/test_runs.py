@@ -5,7 +5,7 @@ import pytest
 from daemon.store import preferences, runs
 from daemon.store.snapshots import Held
 from daemon.store.store import Store
-from policies.training.jobs import TrainState
+from policies.training.layout import TrainState
 
 
 def ended(store: Store, run: str, *, at: float, state: TrainState) -> None:

@@ -236,7 +236,7 @@ def test_a_deadlock_is_resolved_by_doing_the_transaction_again(postgres_store: S
 @pytest.fixture
 def own_server(durable_postgres: Postgres) -> Iterator[tuple[Postgres, Store]]:
     """A store on a server that the test may restart."""
-    store = Store(durable_postgres.create())
+    store = Store(durable_postgres.create(), patience_s=60.0)
     upgrade(store)
     yield durable_postgres, store
     store.close()

@@ -8,6 +8,7 @@ import pytest
 from daemon.cli.operate import _status_text
 from daemon.cli.rollout import _adapters_text
 from daemon.errors import UsageError
+from daemon.status import listing
 from daemon.store.tables import EvaluationRow, SnapshotRow
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
@@ -35,7 +36,7 @@ def test_every_adapter_is_listed(parts: Wiring) -> None:
         add_adapter(parts.store, name)
     put_in_force(parts.store, names[3], epoch=1)
 
-    found = by_hand.adapters(parts)
+    found = listing.adapters(parts.store)
 
     assert sorted(each["name"] for each in found) == names
     assert [each["name"] for each in found if each["in_force"]] == [names[3]]
@@ -49,7 +50,7 @@ def test_an_adapter_shows_how_often_its_answers_were_cut_off(parts: Wiring) -> N
     columns = {"adapter": "support-agent-000000000000", "reasons": ["r"], "created_at": 0.0}
     for before in (evidence, {name: evidence[name] for name in evidence if name != "answered"}):
         put(parts.store, EvaluationRow, state="decided", decision="hold", evidence=before, **columns)
-        (found,) = by_hand.adapters(parts)
+        (found,) = listing.adapters(parts.store)
         answered = before.get("answered", 60)
         assert found["cut_off"] == {"answered": answered, "candidate": 15, "stable": 28}
         said = f"cut off: 15 of {answered} answers, 28 of {answered} of the stable policy's"

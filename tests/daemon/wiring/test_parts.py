@@ -9,9 +9,9 @@ from connectors.errors import TransientError
 from daemon.adapters import adapters
 from daemon.cli.rollout import _adapters_text
 from daemon.errors import AdapterRefusedError, ConfigError
+from daemon.status import listing
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts
-from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
 from tests.daemon.adapters.adapterfiles import BASE, manifest, source
 from tests.daemon.adapters.basefiles import write_base
@@ -140,7 +140,7 @@ def test_the_same_base_model_elsewhere_is_accepted(parts: Wiring, tmp_path: Path
 def test_an_adapter_that_is_held_by_a_name_alone_is_listed_so(parts: Wiring, tmp_path: Path) -> None:
     """Older adapters are accepted by the old rule, and people see which those are."""
     named, known = published(parts, tmp_path), published(parts, tmp_path, ours=True)
-    lines = dict(line.split("  ", 1) for line in _adapters_text(by_hand.adapters(parts)).splitlines())
+    lines = dict(line.split("  ", 1) for line in _adapters_text(listing.adapters(parts.store)).splitlines())
     assert lines[named].endswith("undecided  base model told by its name alone")
     assert lines[known].endswith("undecided")
 

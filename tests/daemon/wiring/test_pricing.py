@@ -1,5 +1,6 @@
 """What judges cost: said once where it is not known and somebody may send a bill."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_it_is_said_once_a_process(tmp_path: Path) -> None:
     with capture_logs() as logged:
         for _ in range(3):
             assert parts.judge_stage
-            parts.forget_judges()
+            asyncio.run(parts.close_judges())
     said = [each for each in logged if each["event"] == "judge_price_unknown"]
     assert [(each["judge"], each["counted_as_usd"]) for each in said] == [("small", 0)]
     parts.close()

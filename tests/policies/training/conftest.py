@@ -12,7 +12,8 @@ from policies.policy import Guard, TrainingGuards
 from policies.recipes import DpoRecipe, Lora
 from policies.records import Message
 from policies.snapshot import Pair, write
-from policies.training.jobs import PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import PROGRESS
 
 NOUNS = ("order", "refund", "invoice", "password", "account")
 RECIPE = DpoRecipe(

@@ -11,7 +11,8 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training.engines import course, savepoints
 from policies.training.engines.engine import COMMON, Lesson, Run, Trained
-from policies.training.jobs import CHECKPOINTS, PlanJob, TrainJob
+from policies.training.jobs import PlanJob, TrainJob
+from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import prepare
 from policies.training.model.rendering import Rendering

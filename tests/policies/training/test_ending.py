@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS
 from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE, pair
 

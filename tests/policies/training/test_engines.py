@@ -10,7 +10,8 @@ import pytest
 
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import Recipe
-from policies.training.jobs import ADAPTER, PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, PROGRESS
 from policies.training.planning.resolved import Resolved
 from tests.policies.training.conftest import GUARDS
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policies.snapshot import Pair
-from policies.training.jobs import ADAPTER_WEIGHTS
+from policies.training.layout import ADAPTER_WEIGHTS
 from tests.conversations import CONVERSATIONS, agent
 from tests.dialects import DIALECTS
 from tests.families import FAMILIES, build

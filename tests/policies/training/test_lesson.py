@@ -10,7 +10,8 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training import lesson
 from policies.training.errors import JobError
-from policies.training.jobs import CHECKPOINTS, PLAN, PlanJob, TrainJob, TrainResult
+from policies.training.jobs import PlanJob, TrainJob, TrainResult
+from policies.training.layout import CHECKPOINTS, PLAN
 from policies.training.model import device
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter
@@ -34,7 +35,7 @@ def plan_for(job_for: JobFor, tiny_model: Path, tmp_path: Path) -> Callable[...,
     def make(count: int, **changes: object) -> Plan:
         asked = {"recipe": DpoRecipe(), "guards": TrainingGuards(), "memory_gb": 8.0} | changes
         job = job_for(f"plan-{count}", pairs=[pair(n) for n in range(count)], base_model=str(bare), **asked)
-        fields = job.model_dump(exclude={"kind", "lock", "lock_wait_s", "base_digest", "served_as"})
+        fields = job.model_dump(exclude={"kind", "lock", "lock_wait_s", "base_digest", "served_as", "judged"})
         result = lesson.run_plan(PlanJob.model_validate(fields))
         assert result.plan is not None
         return result.plan

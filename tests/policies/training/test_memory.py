@@ -14,7 +14,8 @@ import torch
 from policies.recipes import Lora
 from policies.training import run
 from policies.training.errors import JobError
-from policies.training.jobs import PLAN, PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import PLAN, PROGRESS
 from policies.training.model import lora
 from policies.training.planning.plan import Plan
 from policies.training.progress import Reporter

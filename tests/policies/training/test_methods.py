@@ -14,24 +14,15 @@ from safetensors import numpy as safetensors
 
 from connectors.errors import PoisonError
 from daemon.children.resident import Resident
+from policies import prompted
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import Lora, PpoRecipe, RewardRecipe
 from policies.snapshot import Pair
 from policies.training.engines import reward
 from policies.training.errors import JobError
-from policies.training.jobs import (
-    ADAPTER,
-    ADAPTER_WEIGHTS,
-    CHECKPOINTS,
-    JOB,
-    PROGRESS,
-    RESULT,
-    GradeJob,
-    GradeResult,
-    RewardFiles,
-    TrainJob,
-    TrainResult,
-)
+from policies.training.jobs import GradeJob, GradeResult, RewardFiles, TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, CHECKPOINTS, JOB, PROGRESS, RESULT
+from policies.training.planning.resolved import ResolvedReward
 from policies.training.resident.protocol import Answered, JudgeJob
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
@@ -49,6 +40,8 @@ PPO = PpoRecipe(
     sampling_batch=12, learning_rate=1e-2, warmup_steps=1, critic_warmup_steps=1, checkpoint_steps=2,
     max_length=200,
 )  # fmt: skip
+STEP_ANSWERS = 4 * 3
+"""Of one step of PPO."""
 GUARDS = TrainingGuards(
     every_steps=2,
     samples=4,
@@ -154,7 +147,7 @@ def test_a_reward_model_that_is_not_finite_has_no_files(
     """The loss is no number at the second step: halted there, with the reason, nothing written."""
     sound = reward.arguments
 
-    def beyond(recipe: RewardRecipe, *others: Any) -> Any:
+    def beyond(recipe: ResolvedReward, *others: Any) -> Any:
         """At a rate that no recipe may ask for."""
         return sound(recipe.model_copy(update={"learning_rate": 1e30}), *others)
 
@@ -166,12 +159,18 @@ def test_a_reward_model_that_is_not_finite_has_no_files(
 
 
 def test_ppo_goes_from_prompts_to_an_adapter(ppo_job: JobFor, train: Train) -> None:
-    """Rewarded by a reward model, under a ceiling from the answers seen before; with its own figures, the
-    guards' readings, and a probe.
+    """Those of the traffic, most with no pair. Rewarded by a reward model, under a ceiling from the answers
+    seen before; with its own figures, the guards' readings, and a probe.
     """
-    result = train(job := ppo_job())
+    job = ppo_job()
+    found = prompted.of_pairs(PAIRS[:40])
+    found += [each.model_copy(update={"prompt": (*each.prompt, *found[0].prompt)}) for each in found[1:]]
+    bare = [each.model_copy(update={"answers": each.answers[:1]}) for each in found]
+    name, path = prompted.write(job.snapshot.parent, "tiny", bare)
+    job = job.model_copy(update={"snapshot": path, "snapshot_id": name})
+    result = train(job)
     assert (result.state, result.steps) == ("done", 5), result.reason
-    assert result.examples == len({pair.prompt for pair in PAIRS[:40]})
+    assert result.examples == len(bare) == 2 * len({pair.prompt for pair in PAIRS[:40]}) - 1
     assert len(result.files) == 2
     assert result.probe is not None
     assert [reading.step for reading in result.readings] == [0, 2, 4, 5]
@@ -234,7 +233,7 @@ def test_ppo_is_halted_by_a_reward_that_is_not_finite(
 
     def finished(mix: float, **settings: Any) -> Reward:
         calls.append(mix)
-        return Reward(math.nan) if len(calls) == PPO.prompts * PPO.answers + 1 else real(mix, **settings)
+        return Reward(math.nan) if len(calls) == STEP_ANSWERS + 1 else real(mix, **settings)
 
     monkeypatch.setattr(rewarding, "finished", finished)
     result = train(job := ppo_job())

@@ -10,7 +10,8 @@ import pytest
 
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import DpoRecipe
-from policies.training.jobs import JOB, RESULT, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import JOB, RESULT
 from tests.killing import ROOT
 from tests.policies.training.conftest import pair
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from policies.training.jobs import ADAPTER, JOBS, PROGRESS, TrainJob
+from policies.training.jobs import JOBS, TrainJob
 from policies.training.jobs import TrainResult as Result
+from policies.training.layout import ADAPTER, PROGRESS
 from tests.policies.training.conftest import RECIPE
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]

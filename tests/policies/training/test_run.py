@@ -11,16 +11,9 @@ import pytest
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import DpoRecipe, Lora
 from policies.training.engines.schedule import factor
-from policies.training.jobs import (
-    ADAPTER,
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    CHECKPOINTS,
-    PLAN,
-    PROGRESS,
-    TrainJob,
-)
+from policies.training.jobs import TrainJob
 from policies.training.jobs import TrainResult as Result
+from policies.training.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINTS, PLAN, PROGRESS
 from policies.training.planning.plan import Plan
 from tests.policies.training.conftest import GUARDS, RECIPE, pair
 

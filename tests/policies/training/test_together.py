@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from daemon.children.child import Child, ChildFailedError
-from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, PROGRESS
 from policies.training.model import checkpoints
 from tests.policies.training.conftest import pair
 from tests.policies.training.launched import SHORT, TWO, JobFor, Running, endless

@@ -9,7 +9,18 @@ from connectors.events import Skipped, SkipReason
 from policies.feedback import About, FeedbackEvent
 from policies.spans import Span
 from tests.connectors.decoders.otlp.requests import (
-    CHAT, NOW_NS, TRACE, decoded, log, logs, proto, read, span, span_id, traces, value,
+    CHAT,
+    NOW_NS,
+    TRACE,
+    decoded,
+    log,
+    logs,
+    proto,
+    read,
+    span,
+    span_id,
+    traces,
+    value,
 )  # fmt: skip
 
 BARE = {"gen_ai.operation.name": "chat", "gen_ai.response.id": "r-1", "gen_ai.response.model": "m-1"}

@@ -13,7 +13,18 @@ from connectors.events import Skipped, SkipReason
 from policies.records import Trace
 from policies.spans import Span
 from tests.connectors.decoders.otlp.requests import (
-    CHAT, NOW_NS, TRACE, as_text, decoded, log, logs, proto, read, span, span_id, traces,
+    CHAT,
+    NOW_NS,
+    TRACE,
+    as_text,
+    decoded,
+    log,
+    logs,
+    proto,
+    read,
+    span,
+    span_id,
+    traces,
 )  # fmt: skip
 
 DETAILS = "gen_ai.client.inference.operation.details"
@@ -63,9 +74,8 @@ def test_most_spans_call_no_model() -> None:
 
 def test_both_encodings_say_the_same() -> None:
     """Of spans with values of every kind, events and links, and of log records with bodies."""
-    event = {
-        "name": DETAILS, "timeUnixNano": str(NOW_NS), "attributes": log("x", "a", attributes=CHAT)["attributes"],
-    }  # fmt: skip
+    attributes = log("x", "a", attributes=CHAT)["attributes"]
+    event = {"name": DETAILS, "timeUnixNano": str(NOW_NS), "attributes": attributes}
     link = {"traceId": TRACE, "spanId": span_id("b")}
     request = traces(
         span("a", attributes=as_text(CHAT) | {"gen_ai.usage.input_tokens": 5, "llm.x": [True, 1.5, {}]}),
@@ -100,7 +110,9 @@ def test_parts_of_every_kind() -> None:
     ]
     asked: list[Any] = [
         {"role": "user", "parts": [{"type": "text", "content": "Where is 7?"}], "name": None},
-        {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "find", "arguments": {"n": 7}}]},
+        {"role": "assistant", "parts": [
+            {"type": "tool_call", "id": "c1", "name": "find", "arguments": {"n": 7}},
+        ]},
         {"role": "user", "parts": [
             {"type": "tool_call_response", "id": "c1", "result": {"place": "Ulm"}},
             {"type": "text", "content": "Go on."},

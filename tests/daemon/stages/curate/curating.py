@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.base import Samples
-from daemon.clock import FakeClock
+from daemon.clock import Clock, FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.curate.curate import Curate
+from daemon.stages.curate.sample import Batching, Generation, Sample, Sampling
+from daemon.stages.train.freeze import Freezing
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
@@ -42,6 +44,32 @@ class FakeSampler:
         return Samples([row for _ in prompts])
 
 
+def curate_of(
+    store: Store,
+    sample: Sample,
+    *,
+    policy: PolicySpec = SPEC,
+    roles: frozenset[Role] = ROLES,
+    batching: Batching | None = None,
+    clock: Clock | None = None,
+    halts: FakeHalts | None = None,
+    metrics: Metrics | None = None,
+) -> Curate:
+    """The stage as wiring composes it."""
+    clock, metrics = clock or FakeClock(), metrics or Metrics()
+    sampling = Sampling(
+        store=store,
+        clock=clock,
+        metrics=metrics,
+        spec=policy,
+        judges=all_of(roles),
+        halts=halts or FakeHalts(),
+        generation=Generation(sample),
+        batching=batching or Batching(least=1),
+    )
+    return Curate(store=store, clock=clock, metrics=metrics, rule=policy.curation, sampling=sampling)
+
+
 @dataclass
 class World:
     store: Store
@@ -55,20 +83,27 @@ class World:
         return self.metrics.registry.get_sample_value(f"rlaifd_{name}", labels)
 
     def stage(
-        self, policy: PolicySpec = SPEC, *, roles: frozenset[Role] = ROLES, least: int = 1, most: int = 512
+        self,
+        policy: PolicySpec = SPEC,
+        *,
+        roles: frozenset[Role] = ROLES,
+        least: int = 1,
+        most: int = 512,
+        sample: Sample | None = None,
     ) -> Curate:
-        return Curate(
-            store=self.store,
+        return curate_of(
+            self.store,
+            sample or self.sampler,
+            policy=policy,
+            roles=roles,
+            batching=Batching(least, most),
             clock=self.clock,
-            metrics=self.metrics,
-            spec=policy,
-            judges=all_of(roles),
-            sample=self.sampler,
             halts=self.halts,
-            directory=self.directory,
-            least=least,
-            most=most,
+            metrics=self.metrics,
         )
+
+    def freezing(self, policy: PolicySpec = SPEC) -> Freezing:
+        return Freezing(store=self.store, clock=self.clock, spec=policy, directory=self.directory)
 
 
 def asked(store: Store) -> set[tuple[str, str, str, str]]:

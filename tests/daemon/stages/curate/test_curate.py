@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate.curate import Curate
-from daemon.stages.curate.freeze import NoPreferencesError
+from daemon.stages.train.freeze import NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, PreferenceRow, SnapshotRow, TraceRow
 from policies import snapshot
@@ -97,20 +96,19 @@ def test_failed_judgements_hold_up_nothing(world: World) -> None:
     assert made.margin == 3.0
 
 
-def prepared(world: World, names: Sequence[str], subject: str | None = None) -> Curate:
+def prepared(world: World, names: Sequence[str], subject: str | None = None) -> None:
     for name in names:
         add_trace(world.store, name, Split.TRAIN, subject=subject or name)
     stage = world.stage()
     stage.sample()
     judge(world.store, by_length)
     stage.curate()
-    return stage
 
 
 def test_a_snapshot_holds_the_pairs_and_is_named_by_its_content(world: World) -> None:
     """Frozen twice it is one file and one row, which reads back whole."""
-    stage = prepared(world, ["one", "two", "three"])
-    first, again = stage.freeze(), stage.freeze()
+    prepared(world, ["one", "two", "three"])
+    first, again = world.freezing().freeze(), world.freezing().freeze()
     assert first == again
     (row,) = rows(world.store, SnapshotRow)
     assert (row.id, row.pairs, row.path) == (first.id, 3, str(first.path))
@@ -127,9 +125,9 @@ def test_a_snapshot_holds_the_pairs_and_is_named_by_its_content(world: World) ->
 
 def test_one_contributor_is_capped_in_a_snapshot(world: World) -> None:
     """Of five prompts of one subject the newest four are kept: twice its fair share of what remains."""
-    stage = prepared(world, ["a", "b", "c", "d", "e"], subject="flood")
+    prepared(world, ["a", "b", "c", "d", "e"], subject="flood")
     prepared(world, ["x", "y"])
-    frozen = stage.freeze()
+    frozen = world.freezing().freeze()
     assert (frozen.pairs, frozen.left_out) == (6, {Reason.CONTRIBUTOR: 1})
     kept = {pair.prompt[0].content for pair in snapshot.read(frozen.path).pairs}
     assert kept == {f"question {name}" for name in "bcdexy"}
@@ -139,31 +137,31 @@ def test_one_contributor_is_capped_in_a_snapshot(world: World) -> None:
 
 def test_a_limit_keeps_the_newest(world: World) -> None:
     """The rest is counted as left out."""
-    stage = prepared(world, ["one", "two", "three"])
-    frozen = stage.freeze(2)
+    prepared(world, ["one", "two", "three"])
+    frozen = world.freezing().freeze(2)
     assert (frozen.pairs, frozen.left_out) == (2, {Reason.LIMIT: 1})
 
 
 def test_a_snapshot_has_a_bound_of_its_own(world: World) -> None:
     """What a scheduled run takes does not grow with the age of the daemon."""
     prepared(world, ["one", "two", "three"])
-    stage = world.stage(spec(curation=SPEC.curation.model_copy(update={"max_pairs": 2})))
-    assert stage.freeze().pairs == stage.freeze(3).pairs == 2
+    freezing = world.freezing(spec(curation=SPEC.curation.model_copy(update={"max_pairs": 2})))
+    assert freezing.freeze().pairs == freezing.freeze(3).pairs == 2
 
 
 def test_a_pair_whose_prompt_left_the_train_split_is_never_frozen(world: World) -> None:
     """Even a row that should not exist does not reach a snapshot."""
-    stage = prepared(world, ["one", "two"])
+    prepared(world, ["one", "two"])
     moved = update(table(TraceRow)).where(table(TraceRow).c.event_id == "one").values(split="gate")
     world.store.write(lambda c: c.execute(moved))
-    kept = snapshot.read(stage.freeze().path).pairs
+    kept = snapshot.read(world.freezing().freeze().path).pairs
     assert [pair.prompt[0].content for pair in kept] == ["question two"]
 
 
 def test_without_preferences_nothing_is_frozen(world: World) -> None:
     """It says so in one line."""
     with pytest.raises(NoPreferencesError, match="nothing to train on"):
-        world.stage().freeze()
+        world.freezing().freeze()
 
 
 def test_older_candidates_take_part(world: World) -> None:

@@ -12,15 +12,17 @@ from connectors import parquet
 from daemon.cli.app import app
 from daemon.errors import RlaifdError, UsageError
 from daemon.stages.curate.export import export
-from daemon.stages.curate.freeze import FrozenSnapshot
+from daemon.stages.train.freeze import FrozenSnapshot
 from daemon.store.kinds import Draft
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
 from policies import snapshot
+from policies.recipes import RewardRecipe
+from policies.records import Split
 from policies.selection import Reason
 from tests.daemon.configuration import settings as configured
 from tests.daemon.preferring import prefer
-from tests.daemon.stages.seeding import add_label
+from tests.daemon.stages.seeding import add_label, add_labelled
 
 
 @pytest.fixture
@@ -66,6 +68,20 @@ def test_the_data_is_the_snapshot_and_the_card_says_what_it_is(
     assert "ann" not in card
     assert sorted(file.name for file in done.directory.iterdir()) == ["README.md", "train.parquet"]
     assert [file.name for file in done.directory.parent.iterdir()] == ["set"]
+
+
+def test_pairs_that_people_labelled_are_told_apart(parts: Wiring, tmp_path: Path) -> None:
+    """They are in the data with who chose, and the card counts them by themselves."""
+    prefer(parts.store, ["e1", "e2"])
+    add_labelled(parts.store, {"c1": True}, split=Split.CALIBRATE)
+    made = parts.occasion.feed(RewardRecipe()).freezing.freeze()
+    done = export(parts.store, parts.settings, made.id, tmp_path / "out")
+    found = parquet.read(done.directory / "train.parquet")
+    assert [pair.source for pair in found.pairs] == ["judges", "judges", "people"]
+    card = (done.directory / "README.md").read_text(encoding="utf-8")
+    assert "3 pairs of answers" in card
+    assert "people in 1 of them" in card
+    assert "nothing but the text is known: 0" in card
 
 
 def test_nothing_is_written_over_and_nothing_half(

@@ -31,17 +31,17 @@ def world(store: Store, clock: FakeClock, tmp_path: Path) -> World:
     return World(store, clock, tmp_path / "snapshots")
 
 
-def test_train_and_audit_prompts_are_sampled_once(world: World) -> None:
-    """Other splits never are, nor prompts whose traffic is not planned yet; a second step finds nothing."""
+def test_prompts_of_every_split_but_the_gate_are_sampled_once(world: World) -> None:
+    """The gate's never are, nor prompts whose traffic is not planned yet; a second step finds nothing."""
     for split in Split:
         add_trace(world.store, split.value, split)
     add_trace(world.store, "fresh", Split.TRAIN, planned=False)
     stage = world.stage()
-    assert stage.sample() == 2
+    assert stage.sample() == 3
     assert stage.sample() == 0
-    assert [call[0] for call in world.sampler.calls] == [["train", "audit"]]
+    assert [call[0] for call in world.sampler.calls] == [["train", "calibrate", "audit"]]
     sampled = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
-    assert [(row.sample, row.batch) for row in sampled] == [(index, "base:1") for index in range(3)] * 2
+    assert [(row.sample, row.batch) for row in sampled] == [(index, "base:1") for index in range(3)] * 3
 
 
 def test_answers_come_from_the_adapter_in_force(world: World) -> None:
@@ -65,9 +65,10 @@ def test_scores_are_asked_for_what_nobody_scored(world: World) -> None:
     assert len(wanted) == 3 + 4
 
 
-def test_audit_prompts_get_comparisons_with_their_probability(world: World) -> None:
+@pytest.mark.parametrize("split", [Split.AUDIT, Split.CALIBRATE])
+def test_what_people_label_gets_comparisons_with_their_probability(world: World, split: Split) -> None:
     """Four of six pairs, for the large and the gate's judge, lower id first, and scores besides."""
-    add_trace(world.store, "audited", Split.AUDIT)
+    add_trace(world.store, "audited", split)
     world.stage().sample()
     pairs = [row for row in rows(world.store, JudgementRow) if row.kind == "pair"]
     assert len(pairs) == 8
@@ -114,14 +115,13 @@ def test_a_slower_worker_adds_nothing(world: World) -> None:
     trace_id = add_trace(world.store, "one", Split.TRAIN)
     inner = world.sampler
 
-    def _late(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> object:
+    def _late(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
         world.sampler = FakeSampler()
         other = world.stage()
         assert other.sample() == 1
         return inner(prompts, count=count, adapter=adapter, seed=seed)
 
-    stage = world.stage()
-    stage.sampling._sample = _late  # type: ignore[assignment]
+    stage = world.stage(sample=_late)
     assert stage.sample() == 0
     assert sum(row.trace_id == trace_id for row in rows(world.store, CandidateRow)) == 4
     assert count(world.store, JudgementRow) == 4
@@ -130,8 +130,7 @@ def test_a_slower_worker_adds_nothing(world: World) -> None:
 def test_too_few_answers_are_refused(world: World) -> None:
     """A sampler that breaks its word is an error, not a short list."""
     add_trace(world.store, "one", Split.TRAIN)
-    stage = world.stage()
-    stage.sampling._sample = lambda *_args, **_kwargs: Samples([[sampled("alone")]])
+    stage = world.stage(sample=lambda *_args, **_kwargs: Samples([[sampled("alone")]]))
     with pytest.raises(RlaifdError, match="other than 3 answers"):
         stage.sample()
 
@@ -140,9 +139,8 @@ def test_a_refused_prompt_is_done_with(world: World) -> None:
     """It has its logged answer alone, is not sampled again, and the others' answers are kept."""
     for name in ("odd", "even"):
         add_trace(world.store, name, Split.TRAIN)
-    stage = world.stage()
     answers = [[], [sampled(word) for word in "abc"]]
-    stage.sampling._sample = lambda *_args, **_kwargs: Samples(answers, {0: "has 9 tokens"})
+    stage = world.stage(sample=lambda *_args, **_kwargs: Samples(answers, {0: "has 9 tokens"}))
     with capture_logs() as logged:
         assert stage.sample() == 2
     (said,) = [each for each in logged if each["event"] == "candidates_sampled"]
@@ -157,7 +155,7 @@ def test_a_refused_prompt_is_done_with(world: World) -> None:
 def test_sampling_waits_for_company_but_not_for_ever(world: World) -> None:
     """A sampler is started for `least` prompts, or for one that has waited long enough."""
     stage = world.stage(least=2)
-    assert stage.sampling.waits_for() == "no prompt of the train or audit split waits for answers"
+    assert stage.sampling.waits_for() == "no prompt of the train, calibrate or audit split waits for answers"
     add_trace(world.store, "one", Split.TRAIN, stored_at=world.clock.now())
     assert stage.sample() == 0
     assert stage.sampling.waits_for() == "1 of stages.sample_least (2) prompts wait for answers"
@@ -186,10 +184,9 @@ def test_cut_off_answers_are_counted(world: World) -> None:
     """By the sampler's word, and a thought without an answer; stored, logged and as a metric."""
     for name in ("one", "two"):
         add_trace(world.store, name, Split.TRAIN)
-    stage = world.stage()
     thought = Sampled(messages=(Message(role="assistant", reasoning="hm"),))
     row = [sampled("whole"), sampled("cut", truncated=True), thought]
-    stage.sampling._sample = lambda prompts, **_: Samples([row for _ in prompts])
+    stage = world.stage(sample=lambda prompts, **_: Samples([row for _ in prompts]))
     with capture_logs() as logged:
         assert stage.sample() == 2
     (said,) = [each for each in logged if each["event"] == "candidates_sampled"]
@@ -224,10 +221,11 @@ def test_what_a_database_cannot_hold_is_replaced(world: World) -> None:
 def test_arguments_that_are_no_number_are_stored_by_name(world: World) -> None:
     """A model's call may hold what JSON does not have; the answer is stored and judged all the same."""
     add_trace(world.store, "one", Split.TRAIN)
-    stage = world.stage(spec(sampling=ChildSampling(candidates=1)))
     call = ToolCall(name="pay", arguments={"sum": float("nan"), "most": [float("inf")]})
     answer = Sampled(messages=(Message(role="assistant", tool_calls=(call,)),))
-    stage.sampling._sample = lambda *_args, **_kwargs: Samples([[answer]])
+    stage = world.stage(
+        spec(sampling=ChildSampling(candidates=1)), sample=lambda *_args, **_kwargs: Samples([[answer]])
+    )
     assert stage.sample() == 1
     (made,) = [row for row in rows(world.store, CandidateRow) if row.origin == "sampled"]
     assert made.output[0]["tool_calls"][0]["arguments"] == {"sum": "nan", "most": ["inf"]}

@@ -10,6 +10,7 @@ from daemon.children.policy import SamplerDiedError
 from daemon.clock import FakeClock
 from daemon.errors import AdapterRefusedError
 from daemon.metrics.registry import Metrics
+from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evaluate import Advance, Evaluate
 from daemon.store.candidates import Prompt
 from daemon.store.store import Store
@@ -103,8 +104,10 @@ class World:
             clock=self.clock,
             metrics=self.metrics,
             spec=policy or lenient(),
+            comparing=Comparing(
+                store=self.store, clock=self.clock, metrics=self.metrics, compare=self.comparer, seed=0
+            ),
             judges=all_of(roles),
-            compare=self.comparer,
             verify=self.verify,
             halts=self.halts,
             overrides=self.overrides,

@@ -4,9 +4,10 @@ import asyncio
 import json
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from connectors.base import Judge, JudgeReply, JudgeRequest
 from connectors.judges.openai import OpenAIJudge
@@ -32,6 +33,8 @@ from policies.policy import JudgingRule
 from policies.records import Role, Split
 from tests.daemon.stages import seeding
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Answer = Callable[[JudgeRequest], str | JudgeReply]
 FREE = Price(input_per_million=0, output_per_million=0)
 PRICED = Price(input_per_million=1000.0, output_per_million=1000.0)
@@ -76,6 +79,32 @@ def config(**changes: Any) -> ChatJudgeConfig:
     return CONFIG.model_copy(update=changes)
 
 
+class Threads(ThreadPoolExecutor):
+    """The event loop's threads. Made-up time stands still while they work: how long the store takes is the
+    machine's affair.
+    """
+
+    TURNS = 20
+    """Turns of the loop without work, in which what a thread gave is taken on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._busy: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = super().submit(fn, *args, **kwargs)
+        self._busy.add(future)
+        return future
+
+    async def idle(self) -> None:
+        """Returns when no thread has anything to do."""
+        turns = 0
+        while turns < self.TURNS:
+            self._busy = {future for future in self._busy if not future.done()}
+            turns = 0 if self._busy else turns + 1
+            await asyncio.sleep(0.001 if self._busy else 0)
+
+
 @dataclass
 class Court:
     """One judge and everything around it. `stage()` may be called again: that is a restart."""
@@ -96,10 +125,12 @@ class Court:
         self.metrics = Metrics()
         self.latch = Latch(self.store, self.clock, self.metrics)
         self.budget = Budget(self.store, self.clock, self.metrics)
+        self._threads = Threads()
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         if isinstance(self.clock, FakeClock):
+            await self._threads.idle()
             self.clock.advance(seconds)
         await asyncio.sleep(seconds if self.real_time else 0)
 
@@ -152,7 +183,7 @@ class Court:
         async def run() -> int:
             return await kept.step(self.role.value) + await kept.finish(self.role.value)
 
-        return asyncio.run(run())
+        return self._run(run())
 
     def drain(self, stage: JudgeStage | None = None) -> int:
         """Steps until a step finishes nothing."""
@@ -163,6 +194,14 @@ class Court:
             while done := await kept.step(self.role.value):
                 total += done
             return total
+
+        return self._run(run())
+
+    def _run(self, work: Coroutine[Any, Any, int]) -> int:
+        async def run() -> int:
+            self._threads = Threads()
+            asyncio.get_running_loop().set_default_executor(self._threads)
+            return await work
 
         return asyncio.run(run())
 

@@ -107,6 +107,17 @@ def answer(path: Path, choose: str = "low") -> None:
     path.write_text("\n".join(answered) + "\n", encoding="utf-8")
 
 
+def test_pairs_to_calibrate_on_come_after_those_of_the_audit(small: Review, sqlite_store: Store) -> None:
+    """Older ones, too: no judge is trusted before audit labels are there. Other splits' never come."""
+    for split, trace in (("calibrate", 1), ("calibrate", 12), ("train", 2), ("gate", 3)):
+        moved = update(TRACE).where(TRACE.c.id == trace).values(split=split)
+        sqlite_store.write(lambda c, moved=moved: c.execute(moved))  # type: ignore[misc]
+    asked = [int(task.messages[0].content.split()[1]) for task in small.tasks()]
+    assert asked == [*range(4, 12), 1, 12]
+    small.label(small.tasks()[-1].pair, "1", reviewer="ann")
+    assert len(small.tasks()) == 9
+
+
 def test_people_see_calls_and_results_and_no_thought(small: Review, tmp_path: Path) -> None:
     """Neither of the history nor of the answers: whoever asked did not see it either."""
     call = {"name": "find", "arguments": {"n": 7}, "id": "c1"}

@@ -11,26 +11,17 @@ from daemon.clock import FakeClock
 from daemon.config.settings import TrainingConfig
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
-from daemon.stages.train.trainer import Trainer
+from daemon.stages.train.trainer import Given, Trainer
 from daemon.store import ledger, preferences
 from daemon.store.snapshots import Held
 from daemon.store.store import Store
 from policies import snapshot
 from policies.policy import PolicySpec
 from policies.recipes import DpoRecipe
-from policies.training.jobs import (
-    ADAPTER,
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    JOB,
-    PLAN,
-    Probe,
-    ProbeSequence,
-    Progress,
-    TrainJob,
-    TrainResult,
-)
+from policies.training.jobs import Probe, ProbeSequence, Progress, TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, JOB, PLAN
 from tests.daemon.adapters.adapterfiles import described, source
+from tests.judges import LARGE
 from tests.policies.training.conftest import pair
 from tests.policies.training.planning.facts import plan
 
@@ -112,6 +103,7 @@ class Bench:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
+            given=Given(judges=(LARGE,)),
             start=self._start,
         )
 

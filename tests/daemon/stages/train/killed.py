@@ -1,10 +1,11 @@
-"""Trainings of other methods whose daemon is killed at a step, and what they come to when taken up again."""
+"""Trainings whose daemon is killed at a step, and what they come to when taken up again."""
 
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from daemon.store import preferences
 from daemon.store import rewardmodels as rows
 from daemon.store.snapshots import Held
 from policies import snapshot
-from policies.recipes import Lora, PpoRecipe, Recipe, RewardRecipe
+from policies.recipes import DpoRecipe, Lora, PpoRecipe, Recipe, RewardRecipe
 from policies.release import Release
-from policies.training.jobs import PROGRESS
+from policies.training.layout import PROGRESS
 from tests.daemon.stages.train import daemonprocess
 from tests.killing import ROOT
 from tests.policies.training.engines.wishes import separable
 
+DPO = DpoRecipe(
+    lora=Lora(r=4, alpha=8), learning_rate=2e-3, epochs=24, batch_size=8, checkpoint_steps=20, max_length=200
+)
 REWARD = RewardRecipe(
     lora=Lora(r=4, alpha=8), learning_rate=3e-3, epochs=24, batch_size=8, checkpoint_steps=20, max_length=200
 )
@@ -29,7 +33,8 @@ PPO = PpoRecipe(
     lora=Lora(r=4, alpha=8), steps=12, prompts=8, answers=4, max_new_tokens=8, minibatch=16, microbatch=16,
     learning_rate=1e-2, warmup_steps=1, critic_warmup_steps=1, checkpoint_steps=3, max_length=200,
 )  # fmt: skip
-STEPS = {"reward": 120, "ppo": 12}
+RECIPES: Mapping[str, Recipe] = {"dpo": DPO, "reward": REWARD, "ppo": PPO}
+STEPS = {"dpo": 120, "reward": 120, "ppo": 12}
 
 
 class Scene:
@@ -40,7 +45,7 @@ class Scene:
         state.mkdir()
         self.trainer = self._trainer()
         self.snapshot = self._freeze()
-        self.recipe: Recipe = REWARD if method == "reward" else PPO
+        self.recipe = RECIPES[method]
         if method == "ppo":
             self._release()
 

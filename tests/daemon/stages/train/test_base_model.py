@@ -13,7 +13,8 @@ from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts
 from daemon.store.store import Store
 from policies.rollout import Assignment
-from policies.training.jobs import ADAPTER_CONFIG, TrainResult
+from policies.training.jobs import TrainResult
+from policies.training.layout import ADAPTER_CONFIG
 from tests.daemon.adapters.basefiles import write_base
 from tests.daemon.stages.train.bench import PROBE, Bench, FakeChild, end_as, succeed
 

@@ -16,7 +16,7 @@ from daemon.stages.train.trainer import Trainer
 from daemon.store import adapters as adapter_rows
 from daemon.store import runs
 from daemon.store.store import Store
-from policies.training.jobs import CHECKPOINTS, PROGRESS
+from policies.training.layout import CHECKPOINTS, PROGRESS
 from tests.daemon.stages.train import daemonprocess
 from tests.daemon.stages.train.bench import freeze
 from tests.daemon.stages.train.daemonprocess import real_trainer

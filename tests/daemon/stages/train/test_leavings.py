@@ -9,7 +9,8 @@ from pathlib import Path
 from daemon.stages.train.trainer import Trainer
 from daemon.store import runs
 from policies.recipes import DpoRecipe
-from policies.training.jobs import CHECKPOINTS, TrainResult
+from policies.training.jobs import TrainResult
+from policies.training.layout import CHECKPOINTS
 from tests.daemon.stages.train.bench import Act, Bench, FakeChild, crash, end_as, freeze, succeed
 
 

@@ -10,7 +10,8 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.run_rows import RunOutcome
 from daemon.store import ledger, runs
 from daemon.store import rewardmodels as rows
-from policies.recipes import DpoRecipe, PpoRecipe, RewardRecipe
+from policies.launch import Launch
+from policies.recipes import DpoRecipe, PpoRecipe, Recipe, RewardRecipe
 from policies.release import Release
 from policies.training.jobs import Progress, TrainResult
 from tests.daemon.adapters.rewardfiles import leave_reward
@@ -87,6 +88,16 @@ def test_ppo_learns_from_the_newest_released_reward_model(bench: Bench) -> None:
     assert (reward.path, reward.digest[:12]) == (bench.trainer.rewards_dir / name, name[-12:])
     bench.train(recipe=PpoRecipe(verdict_weight=1))
     assert bench.jobs[-1].reward is None
+
+
+@pytest.mark.parametrize("recipe", [RewardRecipe(), PpoRecipe(verdict_weight=1)])
+def test_what_no_two_processes_can_make_is_refused_before_it_begins(bench: Bench, recipe: Recipe) -> None:
+    """In one line, and no run is on record."""
+    trainer = bench.trainer
+    trainer._training = trainer._training.model_copy(update={"launch": Launch(processes=2)})
+    with pytest.raises(UsageError, match=f"^{recipe.method} is made by one process: set training"):
+        bench.train(recipe=recipe)
+    assert bench.store.read(runs.last_start) is None
 
 
 def test_a_reward_model_with_a_flipped_bit_teaches_nobody(bench: Bench) -> None:

@@ -13,7 +13,8 @@ from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from policies.recipes import DpoRecipe
 from policies.rollout import Assignment
-from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, TrainResult
+from policies.training.jobs import TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS
 from policies.training.planning.plan import Plan
 from tests.daemon.adapters.adapterfiles import source
 from tests.daemon.stages.train.bench import Bench, FakeChild, succeed, succeed_as_planned

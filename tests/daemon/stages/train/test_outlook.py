@@ -8,8 +8,8 @@ import pytest
 
 from daemon.cli import outlook as shown
 from daemon.errors import UsageError
-from daemon.stages.curate.freeze import NoPreferencesError
 from daemon.stages.train import outlook
+from daemon.stages.train.freeze import NoPreferencesError
 from daemon.stages.train.outlook import Outlook, Planner
 from daemon.store import candidates, preferences, runs
 from daemon.store.candidates import Cut

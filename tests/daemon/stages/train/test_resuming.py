@@ -4,7 +4,8 @@ import pytest
 
 from daemon.store import runs
 from policies.recipes import DpoRecipe
-from policies.training.jobs import JOB, TrainResult
+from policies.training.jobs import TrainResult
+from policies.training.layout import JOB
 from tests.daemon.stages.train.bench import Bench, FakeChild, crash, end_as, succeed
 
 

@@ -10,7 +10,8 @@ import pytest
 from policies import answers
 from policies.answers import Answer
 from policies.recipes import KtoRecipe, Lora
-from policies.training.jobs import ADAPTER, PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, PROGRESS
 from tests.policies.training.conftest import GUARDS, NOUNS, said
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -174,6 +175,17 @@ def test_batches_hold_both_kinds_by_like_length(rendering: Any) -> None:
     assert list(sampler) == order
     sampler.set_epoch(1)
     assert list(sampler) != order
+
+
+def test_which_answers_a_step_has_does_not_depend_on_its_cut(rendering: Any) -> None:
+    """A step of twelve, in batches of any size and by any number of processes, is twelve of the order."""
+    from policies.training.engines.upkeep import MixedBuckets, rows_of
+    from policies.training.model.singles import prepare
+
+    rows = rows_of(prepare(THUMBS, rendering, 200).examples)
+    order = list(MixedBuckets(rows, 12, seed=3))
+    for start in range(0, 24, 4):
+        assert any(rows[index]["good"] for index in order[start : start + 4])
 
 
 def test_training_raises_the_good_and_lowers_the_bad(thumbs_job: JobFor, train: Train) -> None:

@@ -114,6 +114,7 @@ def test_the_guards_of_other_engines_end_this_one(
     that PPO gives them, and stops a run above its limit.
     """
     from policies.training.engines import ppo
+    from policies.training.engines.ppo import Hooks
     from policies.training.guarding.monitor import Watch
     from policies.training.guarding.reader import Reader
     from policies.training.progress import Reporter
@@ -132,7 +133,7 @@ def test_the_guards_of_other_engines_end_this_one(
             reporter=reporter,
             stopping=lambda: False,
         )
-        ended = ppo_for(callback=watch, extra_state=watch.state).train()
+        ended = ppo_for(callback=watch, hooks=Hooks(watch.state)).train()
     told = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     steps = [line["metrics"] for line in told if line["event"] == "step"]
     assert steps[-1] == ended.figures, "nothing that the engine found is dropped"
@@ -164,6 +165,8 @@ def test_a_run_learns_from_stale_rollouts(ppo_for: Callable[..., Any]) -> None:
 
 def test_whoever_looks_on_hears_of_every_batch_and_can_end_the_run(ppo_for: Callable[..., Any]) -> None:
     """Sampling is the longest part of a step: it says how far it is, and ends where it is told to."""
+    from policies.training.engines.ppo import Hooks
+
     heard: list[tuple[int, int]] = []
 
     def between(done: int, total: int) -> None:
@@ -173,7 +176,7 @@ def test_whoever_looks_on_hears_of_every_batch_and_can_end_the_run(ppo_for: Call
 
     recipe = RECIPE.model_copy(update={"sampling_batch": 16})
     with pytest.raises(StoppedError, match="asked to stop"):
-        ppo_for(recipe=recipe, between=between).train()
+        ppo_for(recipe=recipe, hooks=Hooks(between=between)).train()
     assert heard == [(16, 32), (32, 32), (16, 32)]
 
 

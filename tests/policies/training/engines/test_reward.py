@@ -7,17 +7,24 @@ from typing import Any
 
 import pytest
 
-from policies.recipes import Lora, RewardRecipe
+from policies.recipes import Lora
 from policies.snapshot import Pair
 from policies.training.errors import JobError
-from policies.training.jobs import REWARD
+from policies.training.layout import REWARD
+from policies.training.planning.resolved import ResolvedReward
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
-RECIPE = RewardRecipe(
-    lora=Lora(r=4, alpha=8), learning_rate=1e-2, epochs=2, batch_size=8, checkpoint_steps=3, max_length=100
+RECIPE = ResolvedReward(
+    steps=1,
+    lora=Lora(r=4, alpha=8),
+    learning_rate=1e-2,
+    epochs=2,
+    batch_size=8,
+    checkpoint_steps=3,
+    max_length=100,
 )
 
 
@@ -25,7 +32,7 @@ RECIPE = RewardRecipe(
 def settings_for(own_base: Any, tmp_path: Path) -> Callable[..., Any]:
     from policies.training.engines import folds
 
-    def make(name: str = "run", recipe: RewardRecipe = RECIPE, **changes: Any) -> Any:
+    def make(name: str = "run", recipe: ResolvedReward = RECIPE, **changes: Any) -> Any:
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         pad = own_base.tokenizer.pad_token_id
@@ -234,6 +241,24 @@ def test_scores_are_calibrated_on_points(
     turned = [folds.Point(point.prompt, point.answer, 10 - point.reward) for point in points]
     with pytest.raises(JobError, match=r"cannot be calibrated: .* do not rise"):
         folds.train(settings_for("turned"), examples, turned)
+
+
+def test_no_label_is_spent_on_calibration(examples_of: Callable[..., list[Any]]) -> None:
+    """Prompts with a pair that people labelled are all learned from; judges' pairs give the points."""
+    from policies.training.engines import folds
+
+    judged = [
+        separable(n).model_copy(update={"chosen_reward": 8.0, "rejected_reward": 2.0}) for n in range(400)
+    ]
+    asked = [(said("user", f"calibrate {n}"),) for n in range(50)]
+    people = [
+        separable(n).model_copy(update={"prompt": prompt, "source": "people"})
+        for n, prompt in enumerate(asked)
+    ]
+    learned, points = folds.held_out(examples_of([*judged, *people]))
+    assert points
+    assert sum(each.chosen_reward is None for each in learned) == 50
+    assert len(learned) < 450
 
 
 @pytest.mark.parametrize("step", [1, 4, 9])

@@ -11,7 +11,8 @@ from policies.answers import Answer
 from policies.policy import Guard
 from policies.recipes import DpoRecipe, Lora, SftRecipe
 from policies.snapshot import Pair
-from policies.training.jobs import ADAPTER, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER
 from tests.policies.training.conftest import GUARDS, pair, said
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -9,7 +9,8 @@ import pytest
 from safetensors import numpy as safetensors
 
 from policies.recipes import Lora
-from policies.training.jobs import ADAPTER, ADAPTER_WEIGHTS, PROGRESS, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
+from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, PROGRESS
 from tests.families import FAMILIES, build
 from tests.policies.training.conftest import RECIPE, pair
 

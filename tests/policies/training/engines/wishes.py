@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from policies.recipes import Lora, PpoRecipe
+from policies.recipes import Lora
 from policies.snapshot import Pair
 from policies.training.jobs import Messages
+from policies.training.planning.resolved import ResolvedPpo
 from tests.policies.training.conftest import NOUNS, pair, said
 
-RECIPE = PpoRecipe(
+RECIPE = ResolvedPpo(
     lora=Lora(r=4, alpha=8), steps=12, prompts=8, answers=4, max_new_tokens=8, minibatch=16, microbatch=16,
     learning_rate=1e-2, critic_learning_rate_factor=1, warmup_steps=3, critic_warmup_steps=2,
     kl_coefficient=1, kl_target=3, truncation_penalty=0, ceiling="none", checkpoint_steps=4,
@@ -77,7 +78,7 @@ def maker(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
 
     def make(
         name: str = "run",
-        recipe: PpoRecipe = RECIPE,
+        recipe: ResolvedPpo = RECIPE,
         *,
         verdicts: Any = None,
         ceiling: float | None = None,

@@ -10,7 +10,7 @@ import pytest
 from policies import loraconfig
 from policies.recipes import Lora
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tests.families import FAMILIES, build
 
 pytestmark = [

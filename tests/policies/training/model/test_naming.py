@@ -9,7 +9,7 @@ import pytest
 
 from policies.recipes import Lora
 from policies.training.errors import JobError
-from policies.training.jobs import ADAPTER_CONFIG
+from policies.training.layout import ADAPTER_CONFIG
 from tests.families import FAMILIES, Family, build
 
 pytestmark = [

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import update
 
 from daemon.clock import FakeClock
-from daemon.stages.curate import freeze as freezing
-from daemon.stages.curate.freeze import Freezing, NoPreferencesError
+from daemon.stages.train import freeze as freezing
+from daemon.stages.train.freeze import Freezing, NoPreferencesError
 from daemon.store import snapshots
 from daemon.store.kinds import Draft
 from daemon.store.store import Store
@@ -43,7 +43,7 @@ def test_a_question_asked_again_and_again_is_in_four_times(
     judge(store, by_length)
     stage.curate()
     assert {len((row.sketch or "").split()) for row in rows(store, PreferenceRow)} == {8}
-    frozen = stage.freeze()
+    frozen = world.freezing().freeze()
     assert (frozen.pairs, frozen.left_out) == (5, {Reason.ALIKE: 5})
 
 

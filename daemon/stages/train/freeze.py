@@ -1,6 +1,6 @@
 """Snapshots frozen: what goes in, the file, and the row that says what was left out.
 
-What a snapshot holds, pairs or answers one by one, is its kind's to know (`daemon.store.kinds`).
+What a snapshot holds, pairs, answers one by one or prompts, is its kind's to know (`daemon.store.kinds`).
 """
 
 import random
@@ -31,7 +31,9 @@ class NoPreferencesError(RlaifdError):
 
 @dataclass(frozen=True, slots=True)
 class FrozenSnapshot:
-    """A frozen snapshot of so many `pairs` (or answers). `left_out` counts what is not in it, by why."""
+    """A frozen snapshot of so many `pairs` (or answers, or prompts). `left_out` counts what is not in it, by
+    why.
+    """
 
     id: str
     path: Path
@@ -81,9 +83,10 @@ class Freezing:
                 c, name, str(path), held, note=note, left_out=left_out, now=now
             )
         )
-        count = {self.kind.unit: len(draft.ids)}
-        log.info("snapshot_frozen", snapshot=name, left_out=told(draft.left_out), **count)
-        return FrozenSnapshot(name, path, len(draft.ids), draft.left_out)
+        log.info(
+            "snapshot_frozen", snapshot=name, left_out=told(draft.left_out), **{self.kind.unit: len(held)}
+        )
+        return FrozenSnapshot(name, path, len(held), draft.left_out)
 
     def write_file(self, draft: Draft, directory: Path) -> tuple[str, Path]:
         """The file alone, in any directory; answers (id, path)."""
@@ -99,9 +102,10 @@ class Freezing:
         found = self._store.read(lambda c: self.kind.found(c, most=most))
         selection = selected(found.offers, self._spec.curation, now=self._clock.now(), limit=limit)
         left_out = Counter(found.left_out) + Counter(selection.left_out)
-        if not selection.kept:
-            why = told(left_out) or f"no {self.kind.made_of.removesuffix('s')} is stored"
+        if not selection.kept and not found.labelled:
+            why = told(left_out) or self.kind.nothing
             raise NoPreferencesError(f"{why}: nothing to train on yet")
         ids = sorted(each.id for each in selection.kept)
         random.Random(self._seed).shuffle(ids)
-        return Draft(tuple(ids), left_out, tuple(found.answers[each] for each in ids if found.answers))
+        answers = tuple(found.answers[each] for each in ids if found.answers)
+        return Draft(tuple(ids), left_out, answers, found.labelled)
