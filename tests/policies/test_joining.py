@@ -69,7 +69,7 @@ def test_a_response_that_two_spans_tell_is_one_answer() -> None:
 
 
 def test_a_span_in_parts() -> None:
-    """What was logged of it has the conversation, itself the rest; of two the one that is all there counts."""
+    """What was logged of it has the conversation, itself the rest; of two the whole one counts."""
     itself = span("call", "root", ts=2.0, ended_at=3.0, event_id="r-1", model="m-1", called=True)
     cut = {**CALL, "incomplete": True}
     details = span("call", part="details", ts=9.0, **CALL)
@@ -148,9 +148,10 @@ def test_answers_to_the_user_are_no_steps() -> None:
 
 
 def test_another_history_is_another_answer() -> None:
-    """A step whose history was rewritten stays, and so does a parallel agent's."""
+    """A step stays where the next one's history was rewritten."""
     spans = steps(2)
-    rewritten = spans[2].messages[:1] + (Message(role="user", content="[summary]"),) + spans[2].messages[1:]
+    summary = Message(role="user", content="[summary]")
+    rewritten = (*spans[2].messages[:1], summary, *spans[2].messages[1:])
     spans[2] = spans[2].model_copy(update={"messages": rewritten})
     assert len(joined(spans).traces) == 2
 

@@ -26,10 +26,10 @@ VERSIONED = (
 SPANS_BEFORE = (
     "ALTER TABLE trace DROP COLUMN incomplete",
     "DROP TABLE span",
-    "CREATE TABLE span (id INTEGER NOT NULL, source VARCHAR NOT NULL, trace_id VARCHAR NOT NULL, "
-    "span_id VARCHAR NOT NULL, event_id VARCHAR, digest VARCHAR NOT NULL, ends_trace BOOLEAN NOT NULL, "
-    "payload JSON, stored_at FLOAT NOT NULL, joined_at FLOAT, refused TEXT, PRIMARY KEY (id), "
-    "UNIQUE (source, trace_id, span_id))",
+    """CREATE TABLE span (id INTEGER NOT NULL, source VARCHAR NOT NULL, trace_id VARCHAR NOT NULL,
+    span_id VARCHAR NOT NULL, event_id VARCHAR, digest VARCHAR NOT NULL, ends_trace BOOLEAN NOT NULL,
+    payload JSON, stored_at FLOAT NOT NULL, joined_at FLOAT, refused TEXT, PRIMARY KEY (id),
+    UNIQUE (source, trace_id, span_id))""",
     "CREATE INDEX ix_span_open ON span (source, joined_at, trace_id)",
     "CREATE INDEX ix_span_event ON span (event_id)",
 )

@@ -332,7 +332,7 @@ def test_what_is_no_request_is_told() -> None:
     assert len(decoded(whole)) == 1
     (broken,) = decoded(whole[:-3])
     assert isinstance(broken, DecodeError)
-    many = {"resourceSpans": [{"scopeSpans": [{"spans": [{}] * (MOST_SPANS + 1)}]}]}
+    many: Any = {"resourceSpans": [{"scopeSpans": [{"spans": [{}] * (MOST_SPANS + 1)}]}]}
     assert f"more than {MOST_SPANS} spans" in refusal(many)
     assert "holds no event" in refusal(traces())
 
