@@ -26,8 +26,7 @@ def is_request(payload: Any) -> bool:
         return True
     attributes = payload.get("attributes")
     if not isinstance(attributes, list | Mapping):
-        keys = payload.keys()
-        return any(isinstance(key, str) and key.startswith(_ALONE) for key in keys) and bool(keys & _OF_SPANS)
+        return any(isinstance(key, str) and key.startswith(_ALONE) for key in payload)
     return bool(_OF_SPANS & payload.keys()) or any(key.startswith(_ALONE) for key, _ in _pairs(attributes))
 
 

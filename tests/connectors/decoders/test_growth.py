@@ -24,6 +24,8 @@ def calls(size: int, **fields: Any) -> list[Any]:
     ]
 
 
+TURNS = [{"role": "user", "parts": [{"type": "text", "content": "Where?"}]}]
+
 SHAPES: dict[str, Callable[[int], Any]] = {
     "a long answer": lambda size: answer("word " * size),
     "tags": lambda size: answer("<think></think>" * size),
@@ -64,6 +66,42 @@ SHAPES: dict[str, Callable[[int], Any]] = {
     "numbers": lambda size: [1] * size,
     "empty objects": lambda size: [{}] * size,
     "spans": lambda size: {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": {}}] * size}]}]},
+    "a call's history": lambda size: {
+        "attributes": {"gen_ai.input.messages": json.dumps(TURNS * size), "gen_ai.output.messages": "[]"},
+    },
+    "a history that breaks off": lambda size: {
+        "attributes": {
+            "gen_ai.input.messages": json.dumps(TURNS * size)[:-9], "gen_ai.output.messages": "[]",
+        },
+    },
+    "a history of open brackets": lambda size: {
+        "attributes": {"gen_ai.input.messages": "[" + "{" * size, "gen_ai.output.messages": "[" * size},
+    },
+    "a key for each field": lambda size: {
+        "attributes": {
+            **{f"llm.input_messages.{at}.message.content": "x" for at in range(size)},
+            **{f"llm.output_messages.{at}.message.content": "x" for at in range(size)},
+        },
+    },
+    "long keys": lambda size: {
+        "attributes": {"llm.input_messages.0" + ".a" * size: "x", "gen_ai.prompt." + "9" * size: "x"},
+    },
+    "spans within spans": lambda size: {
+        "resourceSpans": [{"scopeSpans": [{"spans": [
+            {"traceId": "a", "spanId": f"s{at}", "parentSpanId": f"s{at + 1}",
+             "attributes": {"session.id": "x"}} for at in range(size)]}]}],
+    },
+    "log records of one call": lambda size: {
+        "resourceLogs": [{"scopeLogs": [{"logRecords": [
+            {"traceId": "a", "spanId": "b", "eventName": "gen_ai.user.message",
+             "body": {"stringValue": "x"}} for _ in range(size)]}]}],
+    },
+    "signs of a logger": lambda size: {
+        "attributes": {
+            "gen_ai.input.messages": [{"role": "user", "content": "(truncated <truncated " * size}],
+            "gen_ai.output.messages": [{"role": "assistant", "content": "[truncated " * size}],
+        },
+    },
     "many keys": lambda size: {f"k{n}": n for n in range(size)},
     "a stream": lambda size: {
         "request": openai()["request"], "response": "data: {}\n\n" * size,
