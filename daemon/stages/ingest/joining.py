@@ -31,19 +31,25 @@ FORGET_S = 600.0
 @dataclass(slots=True)
 class Joined:
     """What became of complete traces. `steps` are calls that a later one holds, `blank` those whose content
-    never came.
+    never came; of the answers `cut` were cut off, and the newest is of `newest`, in seconds since the epoch.
     """
 
     counts: Counts = field(default_factory=Counts)
     traces: int = 0
     steps: int = 0
     blank: int = 0
+    answers: int = 0
+    cut: int = 0
+    newest: float = 0.0
 
     def __iadd__(self, other: "Joined") -> Self:
         self.counts += other.counts
         self.traces += other.traces
         self.steps += other.steps
         self.blank += other.blank
+        self.answers += other.answers
+        self.cut += other.cut
+        self.newest = max(self.newest, other.newest)
         return self
 
 
@@ -124,10 +130,11 @@ class Joining:
         now = self._clock.now()
         parts = spans.complete(connection, self._source, rule, now, limit=limit)
         made = [joined(each.spans) for each in parts]
+        traces = [_tied(trace) for each in made for trace in each.traces]
         counts = store_traces(
             connection,
             source=self._source,
-            traces=[_tied(trace) for each in made for trace in each.traces],
+            traces=traces,
             splits=self._splits,
             now=now,
             versions=self._versions,
@@ -135,8 +142,15 @@ class Joining:
         for each, found in zip(parts, made, strict=True):
             spans.name(connection, self._source, each.trace_id, found.events)
         spans.close(connection, parts, now)
-        steps, blank = sum(each.steps for each in made), sum(each.blank for each in made)
-        return Joined(counts, len(parts), steps, blank)
+        return Joined(
+            counts,
+            traces=len(parts),
+            steps=sum(each.steps for each in made),
+            blank=sum(each.blank for each in made),
+            answers=len(traces),
+            cut=sum(trace.truncated for trace in traces),
+            newest=max((trace.ts for trace in traces), default=0.0),
+        )
 
     def _refuse(self, connection: Connection, *, rule: JoinRule, why: str) -> str:
         now = self._clock.now()

@@ -65,6 +65,9 @@ def test_parts_over_topics_and_partitions(
     assert stage.totals.spans == 3
     told = {name: _joined(metrics, name) for name in ("stored", "step", "no_content")}
     assert told == {"stored": 1, "step": 0, "no_content": 0}
+    name = "rlaifd_data_newest_event_timestamp_seconds"
+    newest = metrics.registry.get_sample_value(name, {"source": "memory"})
+    assert newest == row.ts
 
 
 def _joined(metrics: Metrics, outcome: str) -> float | None:
