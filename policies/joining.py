@@ -34,14 +34,14 @@ def joined(parts: Sequence[Span]) -> Joined:
     Of two spans of one response (two instrumentations of one client) the earlier one counts.
     """
     spans = sorted(_spans(parts), key=_order)
-    by_id = {span.span_id: span for span in spans}
     own = {part.span_id: part.id for part in parts if part.part == WHOLE and part.is_call}
     calls: dict[str, Span] = {}
     for span in spans:
         if span.is_call:
             calls.setdefault(span.id, span)
     last = _last_steps(list(calls.values()))
-    traces = [trace for call in last for trace in _traces(call, spans, by_id)]
+    common = _Common(spans)
+    traces = [trace for call in last for trace in _traces(call, common.of(call))]
     return Joined(
         traces=tuple(traces),
         steps=len(calls) - len(last),
@@ -132,9 +132,7 @@ def _beyond(before: bytes, message: Message) -> bytes:
     return sha256(before + canonical([message.role, message.content.strip(), calls])).digest()
 
 
-def _traces(call: Span, spans: Sequence[Span], by_id: Mapping[str, Span]) -> Iterator[Trace]:
-    around = [*_upwards(call, by_id), *spans]
-    common = {name: next(filter(None, (getattr(span, name) for span in around)), None) for name in COMMON}
+def _traces(call: Span, common: Mapping[str, Any]) -> Iterator[Trace]:
     for number, output in enumerate((call.output, *call.choices)):
         yield Trace(
             id=f"{call.id}#{number}" if number else call.id,
@@ -152,11 +150,30 @@ def _traces(call: Span, spans: Sequence[Span], by_id: Mapping[str, Span]) -> Ite
         )
 
 
-def _upwards(span: Span, by_id: Mapping[str, Span]) -> Iterator[Span]:
-    """The span and those it is within, the nearest first. Parents that lead in a circle are met once."""
-    met: set[str] = set()
-    here: Span | None = span
-    while here is not None and here.span_id not in met:
-        yield here
-        met.add(here.span_id)
-        here = by_id.get(here.parent_id) if here.parent_id is not None else None
+class _Common:
+    """What spans have from those around them: the nearest that they are within, else the first of the trace.
+
+    Each span is asked once, however deep it stands. Parents that lead in a circle are met once.
+    """
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._by_id = {span.span_id: span for span in spans}
+        self._first = {name: _first([span for span in spans if getattr(span, name)], name) for name in COMMON}
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def of(self, span: Span) -> dict[str, Any]:
+        """The values of a span, by their names."""
+        found = self._within(span)
+        return {name: found[name] or self._first[name] for name in COMMON}
+
+    def _within(self, span: Span) -> dict[str, Any]:
+        upwards: dict[str, Span] = {}
+        here: Span | None = span
+        while here is not None and here.span_id not in self._known and here.span_id not in upwards:
+            upwards[here.span_id] = here
+            here = self._by_id.get(here.parent_id) if here.parent_id is not None else None
+        found = self._known.get(here.span_id, {}) if here is not None else {}
+        for each in reversed(upwards.values()):
+            found = {name: getattr(each, name) or found.get(name) for name in COMMON}
+            self._known[each.span_id] = found
+        return found

@@ -14,7 +14,7 @@ _C = SPAN.c
 CHUNK = 400
 """Keys of one statement."""
 MOST_TRACES = 1000
-"""Open traces that are looked at in one go: those that are open longest."""
+"""Open traces that are looked at in one go: those that are quiet longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,14 @@ def any_open(connection: Connection, source: str) -> bool:
 
 
 def complete(connection: Connection, source: str, rule: JoinRule, now: float, *, limit: int) -> list[Parts]:
-    """At most so many traces of the source that have open parts and are complete, the oldest first.
+    """At most so many traces of the source that have open parts and are complete, the longest quiet first:
+    a trace that goes on for long keeps no other waiting.
 
     On PostgreSQL the open parts are locked until the commit; those that another daemon joins are passed over.
     """
     times = func.min(_C.stored_at), func.max(_C.stored_at)
     opened = select(_C.trace_id, *times).where(_C.source == source, _C.joined_at.is_(None))
-    opened = opened.group_by(_C.trace_id).order_by(times[0], _C.trace_id).limit(MOST_TRACES)
+    opened = opened.group_by(_C.trace_id).order_by(times[1], _C.trace_id).limit(MOST_TRACES)
     found = connection.execute(opened).all()
     ended: set[str] = set()
     names = [row.trace_id for row in found]

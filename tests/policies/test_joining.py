@@ -3,13 +3,16 @@
 import random
 from typing import Any
 
+import pytest
+
 from policies.joining import joined
 from policies.records import Message, ToolCall
 from policies.spans import Piece, Span
 from tests.growth import growth
 
+ASKED = Message(role="user", content="Where?")
 CALL: dict[str, Any] = {
-    "messages": (Message(role="user", content="Where?"),),
+    "messages": (ASKED,),
     "output": (Message(role="assistant", content="In Ulm."),),
 }
 
@@ -161,3 +164,19 @@ def test_joining_costs_in_proportion_to_what_is_said() -> None:
     size = 15
     made = {each: steps(each) for each in (size, 8 * size)}
     assert growth(lambda each: joined(made[each]), size) < 8 * 12
+
+
+@pytest.mark.parametrize("shape", ["deep", "wide", "pieces"])
+def test_joining_costs_in_proportion_to_the_spans(shape: str) -> None:
+    """Within each other, beside each other without anything in common, and in pieces."""
+
+    def spans(size: int) -> list[Span]:
+        if shape == "pieces":
+            return [
+                span("call", part=f"p{at}", pieces=(Piece(at_ns=at, number=0, key=f"k{at}", message=ASKED),))
+                for at in range(size)
+            ]
+        return [span(f"s{at}", f"s{at + 1}" if shape == "deep" else "root", **CALL) for at in range(size)]
+
+    made = {each: spans(each) for each in (100, 800)}
+    assert growth(lambda each: joined(made[each]), 100) < 12

@@ -20,6 +20,11 @@ _TRACE_ID, _SPAN_ID = 16, 8
 _FAILED = 2
 
 
+def begins(head: bytes) -> bool:
+    """Whether bytes may be the beginning of a request: cheap, and no proof."""
+    return head[:1] == bytes([_RESOURCE])
+
+
 def is_request(record: bytes) -> bool:
     """Whether the bytes are nothing but fields of such a request, by their lengths. Parses nothing."""
     at, end = 0, len(record)
