@@ -63,7 +63,7 @@ def messages(
         try:
             found = _piece(log, number, seen, flags, tags)
         except DecodeError as error:
-            others.append(error)
+            others.append(DecodeError(str(error), log.body_alone))
             continue
         (pieces if isinstance(found, Piece) else others).append(found)  # type: ignore[arg-type]
     if not pieces:

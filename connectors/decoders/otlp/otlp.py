@@ -53,13 +53,23 @@ class OtlpProto:
 
 
 def events(request: Request, *, source: str, timestamp: float | None) -> list[Found]:
-    """What a request holds: one event a span or log record, but that messages of one call are one."""
+    """What a request holds: one event a span or log record, but that messages of one call are one.
+
+    What cannot be read has its own bytes, of a request that holds more than it.
+    """
     found: list[Found] = []
     for span in request.spans:
         found.extend(_annotated(span, source, timestamp))
     found.extend(_of_spans(request.spans, source, timestamp))
     found.extend(_of_logs(request.logs, source, timestamp))
+    if request.events == 1:
+        found = [DecodeError(str(each)) if isinstance(each, DecodeError) else each for each in found]
     return [_alone(each) for each in found]
+
+
+def _refused(error: DecodeError, raw: RawSpan | RawLog) -> DecodeError:
+    """What is wrong, with the bytes of that alone: a request's own would be kept once for each."""
+    return DecodeError(str(error), raw.body_alone)
 
 
 def _of_spans(spans: Sequence[RawSpan], source: str, timestamp: float | None) -> Iterator[Found]:
@@ -75,7 +85,7 @@ def _of_spans(spans: Sequence[RawSpan], source: str, timestamp: float | None) ->
             else:
                 yield Skipped(SkipReason.NO_MODEL_CALL)
         except DecodeError as error:
-            yield error
+            yield _refused(error, span)
         told = [event for event in span.events if logs.is_message(event.name)]
         yield from _messages(logs.logged(span, told), source, timestamp) if told else ()
         for log in logs.logged(span, [each for each in span.events if each.name == logs.EVALUATION]):
@@ -113,7 +123,7 @@ def _messages(mine: Sequence[RawLog], source: str, timestamp: float | None) -> I
     try:
         spans, others = logs.messages(mine, source=source, timestamp=timestamp)
     except DecodeError as error:
-        yield error
+        yield _refused(error, mine[0])
         return
     yield from spans
     yield from others
@@ -123,7 +133,7 @@ def _detailed(log: RawLog, source: str, timestamp: float | None) -> Found:
     try:
         return logs.details(log, source=source, timestamp=timestamp)
     except DecodeError as error:
-        return error
+        return _refused(error, log)
 
 
 def _evaluated(log: RawLog, source: str, timestamp: float | None) -> Found:
@@ -131,7 +141,7 @@ def _evaluated(log: RawLog, source: str, timestamp: float | None) -> Found:
         strict.check(dict(log.attributes))
         return evaluations.result(log, source=source, timestamp=timestamp)
     except DecodeError as error:
-        return error
+        return _refused(error, log)
 
 
 def _annotated(span: RawSpan, source: str, timestamp: float | None) -> list[Found]:
@@ -140,7 +150,7 @@ def _annotated(span: RawSpan, source: str, timestamp: float | None) -> list[Foun
         for each in found:
             strict.check(each.said.model_dump())
     except DecodeError as error:
-        return [error]
+        return [_refused(error, span)]
     return list(found)
 
 

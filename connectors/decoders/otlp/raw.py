@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.errors import DecodeError
+from policies.records import canonical
 
 MOST_SPANS = 20_000
 """Spans and log records of one request."""
@@ -45,6 +46,12 @@ class RawSpan:
     dropped: bool = False
     """The exporter left attributes or events out, because there were too many."""
 
+    @property
+    def body_alone(self) -> bytes:
+        """The span as a record of its own, in JSON: what is kept of it where it cannot be read."""
+        said = {"name": self.name, "parentSpanId": self.parent_id, "endTimeUnixNano": str(self.end_ns)}
+        return _alone(self, said | {"startTimeUnixNano": str(self.start_ns)})
+
 
 @dataclass(frozen=True, slots=True)
 class RawLog:
@@ -58,6 +65,17 @@ class RawLog:
     body: Any = None
     dropped: bool = False
 
+    @property
+    def body_alone(self) -> bytes:
+        """The log record as a record of its own, in JSON."""
+        said = {"eventName": self.name, "timeUnixNano": str(self.at_ns), "body": self.body}
+        return _alone(self, said)
+
+
+def _alone(raw: RawSpan | RawLog, said: Mapping[str, Any]) -> bytes:
+    known = {"traceId": raw.trace_id, "spanId": raw.span_id, "attributes": dict(raw.attributes)}
+    return canonical({**said, **known})
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -66,9 +84,14 @@ class Request:
     spans: list[RawSpan] = field(default_factory=list)
     logs: list[RawLog] = field(default_factory=list)
 
+    @property
+    def events(self) -> int:
+        """How many spans and log records it holds."""
+        return len(self.spans) + len(self.logs)
+
     def bound(self) -> None:
         """Raises DecodeError where it is too much for one record."""
-        if len(self.spans) + len(self.logs) > MOST_SPANS:
+        if self.events > MOST_SPANS:
             raise DecodeError(f"more than {MOST_SPANS} spans and log records in one record")
 
 

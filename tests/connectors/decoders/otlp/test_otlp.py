@@ -321,6 +321,23 @@ def test_one_bad_span_takes_no_other_with_it() -> None:
     assert kinds(proto(request)) == ["a", "DecodeError", "c"]
 
 
+def test_what_cannot_be_read_keeps_its_own_bytes() -> None:
+    """Not the request's, once for each of its spans; and those can be read, once what is wrong is mended."""
+    cut = span("cut", attributes=CHAT | {"gen_ai.output.messages": '[{"role'})
+    request = traces(*[span(f"a{at}", attributes=as_text(CHAT)) for at in range(50)], cut)
+    message = log("gen_ai.choice", "a", body={"kvlistValue": {"values": [
+        {"key": "content", "value": {"intValue": "7"}}]}})  # fmt: skip
+    for each in (request, logs(message, *[log("x", "a")] * 200)):
+        (found,) = (event for event in decoded(proto(each)) if isinstance(event, DecodeError))
+        assert found.body is not None
+        assert len(found.body) < 1000
+        (again,) = decoded(found.body)
+        assert str(again) == str(found)
+    (alone,) = decoded(traces(cut))
+    assert isinstance(alone, DecodeError)
+    assert alone.body is None
+
+
 def test_what_is_no_request_is_told() -> None:
     """Metrics of the same collector, bytes that break off, and too many spans."""
     metrics = ExportMetricsServiceRequest()
