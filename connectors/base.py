@@ -44,7 +44,7 @@ class Record:
 
 
 Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]
-"""Answers the next offset to read for those partitions the store knows; the others start at the earliest."""
+"""Returns the next offset to read for those partitions the store knows; the others start at the earliest."""
 
 
 class Source(Protocol):

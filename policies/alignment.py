@@ -37,7 +37,7 @@ class Labelled:
     flipped: bool = False
 
 
-class Standing(StrEnum):
+class AlignmentStanding(StrEnum):
     """What the alignment says: `ok` is sure to be above the limit, `breach` is measured below it."""
 
     OK = "ok"
@@ -65,12 +65,12 @@ class Alignment:
     ceiling_pairs: int
     effective: float
     limit: float
-    standing: Standing
+    standing: AlignmentStanding
 
     @property
     def decisive(self) -> bool:
         """Whether the lower bound is sure to be at the limit or above it."""
-        return self.standing is Standing.OK
+        return self.standing is AlignmentStanding.OK
 
 
 def choice_of(score_a: float | None, score_b: float | None, *, min_gap: float) -> Side | None:
@@ -124,10 +124,12 @@ def alignment(
     )
 
 
-def _standing(ratio: float | None, lower: float, *, limit: float, counted: bool, enough: bool) -> Standing:
+def _standing(
+    ratio: float | None, lower: float, *, limit: float, counted: bool, enough: bool
+) -> AlignmentStanding:
     if ratio is not None and ratio < limit and counted:
-        return Standing.BREACH
-    return Standing.OK if lower >= limit and enough else Standing.INCONCLUSIVE
+        return AlignmentStanding.BREACH
+    return AlignmentStanding.OK if lower >= limit and enough else AlignmentStanding.INCONCLUSIVE
 
 
 def _decided(pair: Labelled) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from policies.alignment import Alignment, Standing
+from policies.alignment import Alignment, AlignmentStanding
 from policies.judging.judges import NamedJudge
 from policies.policy import HaltRules
 from policies.records import Halt, Role, Scope
@@ -68,7 +68,7 @@ class HaltEvidence:
 
 
 class HaltRule(Protocol):
-    """Answers the halt that the evidence asks for, or None. Pure; raises nothing."""
+    """Returns the halt that the evidence asks for, or None. Pure; raises nothing."""
 
     @property
     def name(self) -> str: ...
@@ -92,7 +92,7 @@ class AlignmentFloor:
 
     def __call__(self, evidence: HaltEvidence) -> Halt | None:
         found = evidence.alignment.get(self.judge)
-        if found is None or found.ratio is None or found.standing is not Standing.BREACH:
+        if found is None or found.ratio is None or found.standing is not AlignmentStanding.BREACH:
             return None
         reason = (
             f"people agree with the {self.judge.title} on {found.ratio:.1%} of {found.labels} pairs "

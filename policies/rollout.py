@@ -129,7 +129,7 @@ class RolloutSpecError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedState:
     """What should be in force. `problem` says why that is not what the file names; None: it is."""
 
     stable: str | None
@@ -213,14 +213,16 @@ def last_good(
     return None
 
 
-def state_in_force(spec: RolloutSpec | None, quarantined: Collection[str], last_good: str | None) -> Wanted:
+def state_in_force(
+    spec: RolloutSpec | None, quarantined: Collection[str], last_good: str | None
+) -> WantedState:
     """The file minus the quarantine: what a valid file names, unless that is quarantined.
 
     `last_good` is what stays in force then; a quarantined one gives way to the base model.
     """
     kept = None if last_good in quarantined else last_good
     if spec is None:
-        return Wanted(kept, "the file is not valid")
+        return WantedState(kept, "the file is not valid")
     if spec.stable in quarantined:
-        return Wanted(kept, f"{spec.stable} is quarantined")
-    return Wanted(spec.stable)
+        return WantedState(kept, f"{spec.stable} is quarantined")
+    return WantedState(spec.stable)

@@ -32,6 +32,16 @@ class JoinOutcome(StrEnum):
     """What was asked and answered never came."""
 
 
+class Purpose(StrEnum):
+    """What a judgement is for."""
+
+    TRAFFIC = "traffic"
+    CURATE = "curate"
+    AUDIT = "audit"
+    GATE = "gate"
+    SOUNDING = "sounding"
+
+
 class JudgementState(StrEnum):
     """Where a judgement stands."""
 

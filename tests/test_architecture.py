@@ -89,6 +89,14 @@ def test_an_import_between_stages_is_found(tmp_path: Path) -> None:
     }
 
 
+def test_one_class_has_one_name() -> None:
+    """A name that two files give to two things makes every reader ask which."""
+    homes: dict[str, set[str]] = {}
+    for path, made in classes(ROOT):
+        homes.setdefault(made.name, set()).add(path)
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
 MOST_PARAMETERS = 9
 COMPOSED_BY_ITSELF = {"daemon/stages/judge/asker.py: Asker", "daemon/stages/ingest/ingest.py: Ingest"}
 """Constructors that still take the makings of what wiring should hand them. Nothing is added here."""

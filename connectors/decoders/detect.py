@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from connectors.base import Decoder, Format
-from connectors.decoders.jsontext import Json, checked
+from connectors.decoders.jsontext import JsonDecoder, checked
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
 from connectors.decoders.otlp.otlp import OtlpJson, OtlpProto
@@ -42,7 +42,7 @@ class Decoders:
         chosen = every if auto else wanted
         self._decoders = [decoders[name] for name in chosen if name in decoders]
         mine = [formats[name] for name in chosen if name in formats]
-        self._json = Json(mine, auto=auto) if mine else None
+        self._json = JsonDecoder(mine, auto=auto) if mine else None
 
     def decode(
         self, value: bytes | None, *, source: str, timestamp: float | None, content_type: str | None = None

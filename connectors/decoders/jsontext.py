@@ -37,7 +37,7 @@ _FRAMED = 5
 _ENDS = ("{", "[", ",", "}", "]")
 
 
-class Json:
+class JsonDecoder:
     """Decodes JSON records by the formats it is given; `auto`: by the first of them that matches."""
 
     name = "json"

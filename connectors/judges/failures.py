@@ -43,7 +43,7 @@ STATUS_OF: Mapping[str, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedJudge:
     """Who was asked, and where: the judge's name, which is its key in the configuration, and `POST url`."""
 
     judge: str
@@ -52,7 +52,7 @@ class Asked:
 
 
 def failure(
-    asked: Asked, status: int, *, headers: Mapping[str, str], body: object, now: float
+    asked: AskedJudge, status: int, *, headers: Mapping[str, str], body: object, now: float
 ) -> ConnectorError:
     """The error for an HTTP status that is no success, with the provider's words, keys masked, and the key of
     the configuration to look at where a person has to act. `body` is the parsed body, or its text.
@@ -62,7 +62,7 @@ def failure(
     return error.having(Received(masked_body(body, asked.secrets)))
 
 
-def failure_in_body(asked: Asked, body: Mapping[str, Any], said: object) -> ConnectorError:
+def failure_in_body(asked: AskedJudge, body: Mapping[str, Any], said: object) -> ConnectorError:
     """The error for a success whose body says that it is none, sorted like the status that it names. Without
     one it is an outage. `said` is what the body says of it. What it cost is the caller's to add.
     """
@@ -79,7 +79,7 @@ def _status(code: str) -> int | None:
     return STATUS_OF.get(code)
 
 
-def _sorted(asked: Asked, status: int, refusal: Refusal, wait_s: float | None) -> ConnectorError:
+def _sorted(asked: AskedJudge, status: int, refusal: Refusal, wait_s: float | None) -> ConnectorError:
     text = f"judge {asked.judge}: HTTP {status}: {refusal.words(asked.secrets)}"
     found = failure_of(status, refusal, wait_s)
     match found:
@@ -115,7 +115,7 @@ def _advice(judge: str, found: Failure, refusal: Refusal) -> str | None:
     return {"model": f"check {judge}.model", "setting": f"check {judge}"}.get(refusal.matter or "")
 
 
-def object_of(asked: Asked, content: bytes) -> dict[str, Any]:
+def object_of(asked: AskedJudge, content: bytes) -> dict[str, Any]:
     """A successful answer's JSON object. Raises TransientError for nothing and for a page: a proxy's, and the
     next one may be the judge's; UnreadableError for anything else, which the judge may have been paid for.
     """

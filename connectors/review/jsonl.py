@@ -37,7 +37,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LabelLine:
     """One person's choice. `line` is its number in the file, from 1."""
 
     pair: str
@@ -58,12 +58,12 @@ class BadLine:
 
 
 @dataclass(slots=True)
-class Found:
+class LabelFile:
     """What a file holds: answers, how many lines have no choice yet, and how many are bad, of which the first
     are told.
     """
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[LabelLine] = field(default_factory=list)
     open: int = 0
     bad: int = 0
     told: list[BadLine] = field(default_factory=list)
@@ -84,12 +84,12 @@ def write(path: Path, tasks: Sequence[Task]) -> None:
     durable.write(path, "".join(lines).encode(), mode=0o600)
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> LabelFile:
     """What the file holds; empty lines are nothing. Raises OSError.
 
     After `MOST_BAD` bad lines the rest is not read: this is no file of ours then.
     """
-    found = Found()
+    found = LabelFile()
     seen: dict[str, int] = {}
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -179,7 +179,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _answer(line: bytes, number: int) -> Answer | None:
+def _answer(line: bytes, number: int) -> LabelLine | None:
     """The line's answer, None where the choice is null. Raises PoisonError."""
     raw = _object(line)
     pair, choice, reason = raw["pair"], raw["choice"], raw.get("reason")
@@ -193,7 +193,7 @@ def _answer(line: bytes, number: int) -> Answer | None:
         raise PoisonError("`reason` must be text without NUL or lone surrogates")
     if reason is not None and len(reason) > LONGEST_REASON:
         raise PoisonError(f"`reason` is longer than {LONGEST_REASON} characters")
-    return Answer(pair, choice, reason or None, number)
+    return LabelLine(pair, choice, reason or None, number)
 
 
 def _storable(reason: str) -> bool:

@@ -138,7 +138,7 @@ def _samples(rows: Sequence[Sequence[Sampled | PoisonError]]) -> Samples:
 
 
 def _poster(client: Any, url: str, deadline_s: float, key: str) -> Post:
-    """One call, with what can go wrong as our own errors. Answers the response's JSON object."""
+    """One call, with what can go wrong as our own errors. Returns the response's JSON object."""
     import httpx2
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 

@@ -85,7 +85,7 @@ class Published:
 
 
 def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
-    """Copies the two files that the manifest names into `<adapters>/<name>` and answers the adapter.
+    """Copies the two files that the manifest names into `<adapters>/<name>` and returns the adapter.
 
     At every instant, also across a kill, the directory is whole or not there. Publishing the same content
     again answers the adapter that is there. Raises AdapterRefusedError where the files are not those of the
@@ -113,7 +113,7 @@ def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> Manifest:
-    """Checks everything that can be checked of an adapter before it is used, and answers its manifest.
+    """Checks everything that can be checked of an adapter before it is used, and returns its manifest.
 
     `digest` is the manifest's whole digest, where the store has it. Raises AdapterRefusedError naming the
     file and the reason.
@@ -149,7 +149,7 @@ def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
 
 
 def sweep(adapters: Path) -> int:
-    """Removes what publications of killed processes left behind, and answers how many.
+    """Removes what publications of killed processes left behind, and returns how many.
 
     This process must not be publishing itself.
     """

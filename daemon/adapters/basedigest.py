@@ -41,7 +41,7 @@ Look = tuple[int, int, int, int, int]
 
 
 class BaseOnDisk:
-    """Answers the base model with its digest. May be asked from several threads.
+    """Returns the base model with its digest. May be asked from several threads.
 
     `base` is what the configuration names. `whole` is the most bytes of weights that are hashed whole, and
     `settled_s` how old a write must be for what was read to be remembered.

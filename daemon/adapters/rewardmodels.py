@@ -63,7 +63,7 @@ class PublishedReward:
 
 
 def publish(source: Path, *, directory: Path, manifest: RewardManifest) -> PublishedReward:
-    """Copies the manifest's files into `<directory>/<name>` and answers the reward model.
+    """Copies the manifest's files into `<directory>/<name>` and returns the reward model.
 
     At every instant, also across a kill, it is whole or not there. Publishing the same content again answers
     what is there. Raises AdapterRefusedError where the files are not those of the manifest.
@@ -91,7 +91,7 @@ def _write(source: Path, target: Path, manifest: RewardManifest, body: bytes) ->
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> RewardManifest:
-    """Checks everything that can be checked of a reward model before it is used; answers its manifest.
+    """Checks everything that can be checked of a reward model before it is used; returns its manifest.
 
     `digest` is the manifest's whole digest, where the store has it. Raises AdapterRefusedError naming the
     file and the reason.

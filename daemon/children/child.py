@@ -175,7 +175,7 @@ class Child(Generic[R]):
         return self._result(process.returncode, why)
 
     def _follow(self, process: "subprocess.Popen[bytes]") -> str | None:
-        """Waits until the child has ended by itself, or must be ended; answers why it must, or None."""
+        """Waits until the child has ended by itself, or must be ended; returns why it must, or None."""
         last = time.monotonic()
         asked: float | None = None
         while not _has_ended(process.pid):

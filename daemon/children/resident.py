@@ -19,7 +19,15 @@ from pathlib import Path
 from connectors.errors import FatalError, PoisonError, TransientError
 from daemon.children.child import end_of, environment, how_ended, one_line
 from daemon.log import get
-from policies.training.resident.protocol import SAID, Answered, Ask, Failed, JudgeJob, Ready, Scores
+from policies.training.resident.protocol import (
+    SAID,
+    JudgeAsk,
+    JudgeFailed,
+    JudgeJob,
+    JudgeReady,
+    JudgeScores,
+    LoggedAnswer,
+)
 
 JOB, LOG = "job.json", "log.txt"
 LONGEST = 1 << 24
@@ -61,7 +69,7 @@ class Resident:
         self._start_s = start_s
         self._answer_s = answer_s
         self._command = command
-        self._waiting: deque[tuple[Answered, asyncio.Future[float]]] = deque()
+        self._waiting: deque[tuple[LoggedAnswer, asyncio.Future[float]]] = deque()
         self._work: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._asked = 0
@@ -73,7 +81,7 @@ class Resident:
         """Of the child; None where there is none."""
         return None if self._process is None else self._process.pid
 
-    async def score(self, answered: Answered) -> float:
+    async def score(self, answered: LoggedAnswer) -> float:
         """The answer's reward, 0 to 10.
 
         Raises TransientError where the child died, hung or failed, PoisonError for an answer that cannot be
@@ -114,7 +122,7 @@ class Resident:
             else:
                 self._tell(found, [future for _, future in asked])
 
-    def _tell(self, found: Scores, futures: Sequence[asyncio.Future[float]]) -> None:
+    def _tell(self, found: JudgeScores, futures: Sequence[asyncio.Future[float]]) -> None:
         for place, (reward, future) in enumerate(zip(found.rewards, futures, strict=True)):
             if future.done():
                 continue
@@ -123,20 +131,20 @@ class Resident:
             else:
                 future.set_result(reward)
 
-    async def _answers(self, answers: Sequence[Answered]) -> Scores:
+    async def _answers(self, answers: Sequence[LoggedAnswer]) -> JudgeScores:
         """The child's word on some answers. Raises TransientError and FatalError."""
         process = await self._running()
         self._asked += 1
-        ask = Ask(id=self._asked, answers=tuple(answers))
+        ask = JudgeAsk(id=self._asked, answers=tuple(answers))
         said = await self._exchange(process, ask)
-        if isinstance(said, Scores) and said.id == ask.id and len(said.rewards) == len(answers):
+        if isinstance(said, JudgeScores) and said.id == ask.id and len(said.rewards) == len(answers):
             self._failures = 0
             return said
-        if isinstance(said, Failed) and said.id == ask.id:
+        if isinstance(said, JudgeFailed) and said.id == ask.id:
             raise TransientError(f"judge {self.name}: {said.reason}")
         raise await self._failed("answered something else")
 
-    async def _exchange(self, process: Process, ask: Ask) -> Ready | Scores | Failed:
+    async def _exchange(self, process: Process, ask: JudgeAsk) -> JudgeReady | JudgeScores | JudgeFailed:
         assert process.stdin is not None
         try:
             process.stdin.write(ask.model_dump_json().encode() + b"\n")
@@ -155,7 +163,7 @@ class Resident:
             raise TransientError(f"judge {self.name}: its child failed {self._failures} times, and rests")
         process = await self._started()
         said = await self._said(process, self._start_s)
-        if isinstance(said, Failed):
+        if isinstance(said, JudgeFailed):
             await self._failed(said.reason)
             raise FatalError(f"judge {self.name}: {said.reason}")
         return process
@@ -179,7 +187,7 @@ class Resident:
         log.info("judge_child_started", judge=self.name, pid=self._process.pid)
         return self._process
 
-    async def _said(self, process: Process, within_s: float) -> Ready | Scores | Failed:
+    async def _said(self, process: Process, within_s: float) -> JudgeReady | JudgeScores | JudgeFailed:
         """The next line. Raises TransientError where none comes, or none that can be read."""
         assert process.stdout is not None
         try:
@@ -193,7 +201,7 @@ class Resident:
             raise await self._failed("said what cannot be read") from None
 
     async def _failed(self, why: str) -> TransientError:
-        """Ends a child that is of no use, and lets it rest; answers what to raise. `why` "": it ended."""
+        """Ends a child that is of no use, and lets it rest; returns what to raise. `why` "": it ended."""
         code = await self._end()
         self._failures += 1
         self._rests_until = time.monotonic() + min(MAX_REST_S, MIN_REST_S * 2.0 ** (self._failures - 1))
@@ -204,7 +212,7 @@ class Resident:
         return TransientError(f"{line}{': ' if tail else ''}{tail} (log: {log_file})")
 
     async def _end(self) -> int:
-        """Ends the child and all that it started; answers its exit code, 0 where there is none."""
+        """Ends the child and all that it started; returns its exit code, 0 where there is none."""
         process, self._process = self._process, None
         if process is None:
             return 0

@@ -33,9 +33,9 @@ def verdicts(
     as_json: JsonOption = False,
 ) -> None:
     """Show what judges said, newest first, with critique and answer. Looks through the newest 10,000."""
-    from daemon.store.verdicts import Wanted, found
+    from daemon.store.verdicts import VerdictFilter, found
 
-    wanted = Wanted(event, judge, below, above, abstained, lowest)
+    wanted = VerdictFilter(event, judge, below, above, abstained, lowest)
     with wired(config) as parts:
         rows = parts.store.read(lambda c: found(c, wanted, limit=limit))
     emit(rows, as_json=as_json, text=lambda rows: "\n\n".join(map(_verdict, rows)) or "no such verdict")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from daemon.stages.ingest.files import Explanation
-    from daemon.wiring.by_hand import Curated, Judged
+    from daemon.wiring.by_hand import Curated, JudgingResult
 
 REASONS = 4
 """Most reasons that are told."""
@@ -121,7 +121,7 @@ def _judge_text(name: str, each: "Mapping[str, Any]") -> str:
     return f"{name}: {reopened}{each['judged']} judged, {abstained} abstained{why}, {waiting} put back"
 
 
-def _left(each: "Judged") -> str:
+def _left(each: "JudgingResult") -> str:
     """What waits, and why."""
     waiting = sum(each.put_back.values())
     return f"{waiting} judgements wait: {each.stopped or _reasons(each.put_back)}".removesuffix(": ")

@@ -36,7 +36,7 @@ def governing(settings: Settings) -> dict[str, Any]:
 
 
 def record(store: Store, settings: Settings, *, actor: str, now: float) -> dict[str, list[Any]]:
-    """Writes an entry where the settings are not those of the last one of this policy; answers by its key
+    """Writes an entry where the settings are not those of the last one of this policy; returns by its key
     what changed, from what to what. The first entry changes nothing and says all.
     """
     subject, kept = settings.policy.name, governing(settings)

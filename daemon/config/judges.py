@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, SecretStr, model_validator
 
 from policies.configured import BaseUrl, Configured, Family, misfit
-from policies.judging.independence import Asked
+from policies.judging.independence import JudgeIdentity
 from policies.records import Role
 
 DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
@@ -100,9 +100,12 @@ class LocalJudgeConfig(_JudgeConfig):
 JudgeConfig = Annotated[ChatJudgeConfig | LocalJudgeConfig, Field(discriminator="type")]
 
 
-def asked(judges: Mapping[str, ChatJudgeConfig | LocalJudgeConfig]) -> dict[str, Asked]:
+def asked(judges: Mapping[str, ChatJudgeConfig | LocalJudgeConfig]) -> dict[str, JudgeIdentity]:
     """The judges as the rules of independence see them, by name."""
-    return {name: Asked(judge.role, judge.family, judge.model, judge.url) for name, judge in judges.items()}
+    return {
+        name: JudgeIdentity(judge.role, judge.family, judge.model, judge.url)
+        for name, judge in judges.items()
+    }
 
 
 def shared_role(judges: Mapping[str, ChatJudgeConfig | LocalJudgeConfig]) -> str | None:

@@ -19,6 +19,7 @@ from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.records import Role, Split
 from policies.reviewers import Agreement, Said, agreements
+from policies.states import Purpose
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -162,7 +163,7 @@ def spread(connection: Connection, judge: NamedJudge, *, window: int, since: flo
     query = (
         select(newest.c.reward)
         .where(newest.c.version == judge.version, newest.c.reward.is_not(None))
-        .where(newest.c.purpose.not_in(("gate", "sounding")))
+        .where(newest.c.purpose.not_in((Purpose.GATE, Purpose.SOUNDING)))
         .where(_after(newest.c.created_at, since))
         .order_by(newest.c.created_at.desc(), newest.c.id.desc())
         .limit(window)
@@ -261,7 +262,7 @@ def _by_pair(connection: Connection, judge: NamedJudge, pairs: Iterable[Pair]) -
     wanted = set(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped)
-        .where(*_of(judge, "pair"), VERDICT.c.purpose == "audit")
+        .where(*_of(judge, "pair"), VERDICT.c.purpose == Purpose.AUDIT)
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )

@@ -13,6 +13,7 @@ from daemon.store.preferences import IDS, contributor
 from daemon.store.tables import CandidateRow, PreferenceRow, TraceRow, VerdictRow
 from policies.answers import Kind
 from policies.records import Message, Origin, Role, Split, Tokens, Trace
+from policies.states import Purpose
 from policies.thumbs import Offered
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -194,7 +195,7 @@ def usable() -> tuple[ColumnElement[bool], ...]:
     """What a verdict is whose reward teaches."""
     return (
         VERDICT.c.kind == "score",
-        VERDICT.c.purpose != "sounding",
+        VERDICT.c.purpose != Purpose.SOUNDING,
         VERDICT.c.role.in_(SCORING),
         VERDICT.c.reward.is_not(None),
         VERDICT.c.abstention.is_(None),

@@ -13,7 +13,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Select, Table, exists, func, insert, inspect, select, update
 
 from daemon.store.agentversions import of_version
-from daemon.store.candidates import Prompt, prompts, row
+from daemon.store.candidates import StoredPrompt, prompts, row
 from daemon.store.inserts import insert_new
 from daemon.store.tables import AdapterRow, CandidateRow, EvaluationRow, TraceRow, VerdictRow
 from policies.records import Role, Sampled, Split
@@ -66,7 +66,7 @@ class Ruling:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutAnswers:
     """Of the prompts that both policies answered, how many answers of each a limit of length cut off."""
 
     answered: int
@@ -79,13 +79,13 @@ class Cut:
         return {"answered": self.answered, "candidate": self.candidate, "stable": self.stable}
 
 
-def cut_off(evidence: Mapping[str, Any]) -> Cut | None:
+def cut_off(evidence: Mapping[str, Any]) -> CutAnswers | None:
     """What an attempt's evidence says of it; None where nothing was sampled yet."""
     if "prompts" not in evidence:
         return None
     answered = evidence.get("answered", evidence["prompts"])
     counts = (evidence.get(f"truncated_{arm}", 0) for arm in ("candidate", "stable"))
-    return Cut(int(answered), *map(int, counts))
+    return CutAnswers(int(answered), *map(int, counts))
 
 
 def batch_of(evaluation_id: int) -> str:
@@ -187,7 +187,7 @@ def note(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]
 
 
 def rebase(connection: Connection, evaluation: Evaluation, *, stable: str | None, epoch: int) -> Evaluation:
-    """Sets an attempt that is still `open` against another stable adapter; answers it as it stands."""
+    """Sets an attempt that is still `open` against another stable adapter; returns it as it stands."""
     still_open = update(EVALUATION).where(_E.id == evaluation.id, _E.state == "open")
     connection.execute(still_open.values(stable=stable, epoch=epoch))
     return by_id(connection, evaluation.id) or evaluation
@@ -229,7 +229,7 @@ def decide(
 
 def gate_prompts(
     connection: Connection, *, salt: str, limit: int, agent_version: str | None = None
-) -> list[Prompt]:
+) -> list[StoredPrompt]:
     """Prompts of the gate split, one trace a cluster, `limit` clusters drawn by a hash with the salt. Those
     that were set aside are left out, and so are those of other versions of the agent than the given one
     (None: of all). A trace that is older than versions are told counts for every version.

@@ -22,7 +22,7 @@ Target = tuple[str, str]
 
 
 def put(connection: Connection, source: str, events: Sequence[FeedbackEvent], now: float) -> int:
-    """Stores feedback that a source gave; answers how much of it is new. One that is there already is of the
+    """Stores feedback that a source gave; returns how much of it is new. One that is there already is of the
     later of both times.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}

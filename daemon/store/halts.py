@@ -52,7 +52,7 @@ class ActiveHalt:
 
 
 def latch_all(connection: Connection, requests: Iterable[HaltRequest], *, now: float) -> list[bool]:
-    """Latches each in turn; answers which are new."""
+    """Latches each in turn; returns which are new."""
     return [latch(connection, request, now=now) for request in requests]
 
 
@@ -93,7 +93,7 @@ def latch(connection: Connection, request: HaltRequest, *, now: float) -> bool:
 
 
 def resume(connection: Connection, scope: Scope, *, actor: str, reason: str, now: float) -> int:
-    """Ends every active halt of the scope, with its ledger entry; answers how many there were."""
+    """Ends every active halt of the scope, with its ledger entry; returns how many there were."""
     ended = connection.scalars(
         update(HALT)
         .where(_C.scope == scope.value, _C.resumed_at.is_(None))

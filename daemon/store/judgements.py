@@ -17,13 +17,13 @@ from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
 from policies.judging.judges import NamedJudge
 from policies.records import Message, Origin, Tokens, reasoning_of
+from policies.states import Purpose
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 TRACE = cast(Table, inspect(TraceRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 
-Purpose = Literal["traffic", "curate", "audit", "gate", "sounding"]
 FIRST = -1.0
 """Due before what is due at once."""
 
@@ -87,7 +87,7 @@ class Unplanned:
 
 
 def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int:
-    """Puts judgements into the queue; answers how many were not there yet."""
+    """Puts judgements into the queue; returns how many were not there yet."""
     unique = {each.key: each for each in wanted}
     rows = [
         {

@@ -11,6 +11,7 @@ from daemon.store.inserts import insert_new
 from daemon.store.tables import JudgeCallRow, JudgementRow, PreferenceRow, TraceRow, VerdictRow
 from policies.judging.judges import NamedJudge
 from policies.records import Split
+from policies.states import Purpose
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
@@ -20,14 +21,14 @@ PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
 MENDABLE = ("refused", "cut_off", "unreadable")
 """Outcomes of calls that another key, limit or setting changes."""
-ONCE = ("gate", "sounding")
+ONCE = (Purpose.GATE, Purpose.SOUNDING)
 """Purposes that are asked for by somebody who waits, and not again."""
 PAGE = 500
 _AGAIN = re.compile(r":r[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedJudgements:
     """How judgements of a judge ended: with a verdict, or without one, by reason."""
 
     judged: int = 0
@@ -39,7 +40,7 @@ def newest(connection: Connection) -> int:
     return int(connection.scalar(select(func.max(VERDICT.c.id))) or 0)
 
 
-def since(connection: Connection, verdict_id: int, judge: str) -> Ended:
+def since(connection: Connection, verdict_id: int, judge: str) -> EndedJudgements:
     """What was decided after that verdict."""
     query = (
         select(VERDICT.c.abstention, func.count())
@@ -48,7 +49,7 @@ def since(connection: Connection, verdict_id: int, judge: str) -> Ended:
     )
     counts: dict[str | None, int] = dict(connection.execute(query).all())
     judged = counts.pop(None, 0)
-    return Ended(judged, {reason or "": count for reason, count in counts.items()})
+    return EndedJudgements(judged, {reason or "": count for reason, count in counts.items()})
 
 
 def put_back(connection: Connection, judge: str) -> dict[str, int]:
@@ -64,7 +65,7 @@ def put_back(connection: Connection, judge: str) -> dict[str, int]:
 def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float) -> tuple[int, int | None]:
     """Asks again for a page of judgements that ended without a verdict: those on which calls were refused,
     cut off or not understood, and all of another version of the judge. What was said stays; each is asked for
-    once more. Answers how many are new, and the verdict to go on after (None: that was all).
+    once more. Returns how many are new, and the verdict to go on after (None: that was all).
 
     A gate's comparisons stay as they are: `rlaifd evaluate ADAPTER` opens another attempt. So do the
     soundings of a run, which nobody waits for any more.
@@ -95,7 +96,7 @@ def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float)
 
 
 def reopen_failed(connection: Connection, judge: str) -> int:
-    """Opens the judgements that were given up because this code failed on them; answers how many."""
+    """Opens the judgements that were given up because this code failed on them; returns how many."""
     opened = (
         update(JUDGEMENT)
         .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.judge == judge)

@@ -18,7 +18,7 @@ from daemon.store.tables import (
     RunRow,
     SpendRow,
 )
-from daemon.store.tally import Given
+from daemon.store.tally import VerdictCount
 
 LAST = 5
 
@@ -70,7 +70,7 @@ def _positions(connection: Connection) -> dict[str, dict[str, int]]:
     }
 
 
-def _verdicts(given: Given) -> dict[str, Any]:
+def _verdicts(given: VerdictCount) -> dict[str, Any]:
     return {
         "verdicts": given.verdicts,
         "abstentions": given.abstentions,

@@ -90,7 +90,7 @@ def store_preferences(
     now: float,
     sketches: Mapping[int, Sketch] | None = None,
 ) -> int:
-    """Stores new preferences and marks the prompts; answers how many were new. `sketches` are by trace."""
+    """Stores new preferences and marks the prompts; returns how many were new. `sketches` are by trace."""
     known = sketches or {}
     versions = _versions(connection, [each.trace_id for each in preferences])
     rows = [

@@ -21,6 +21,7 @@ from policies.policy import PolicySpec
 from policies.recipes import Recipe
 from policies.records import Role, Split
 from policies.selection import selected
+from policies.states import Purpose
 from policies.stock import ASKED_SPLITS, Stock, Supply, Traffic
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -164,7 +165,7 @@ def _pairs(connection: Connection, audited: Collection[int]) -> dict[_Pair, floa
     """The pairs of these events' answers that go to people, and with which probability each was drawn."""
     c = JUDGEMENT.c
     query = select(c.trace_id, c.candidate_id, c.other_id, c.probability).where(
-        c.trace_id.in_(audited), c.purpose == "audit", c.kind == "pair", c.other_id.is_not(None)
+        c.trace_id.in_(audited), c.purpose == Purpose.AUDIT, c.kind == "pair", c.other_id.is_not(None)
     )
     return {
         (row.trace_id, *sorted((row.candidate_id, row.other_id))): row.probability

@@ -35,7 +35,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownAdapter:
     """A published adapter. `quarantine` is the reason it may not serve, None if it may."""
 
     name: str
@@ -45,7 +45,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class LastAttempt:
     """The gate's last attempt on an adapter. `decision` is None while it is under way."""
 
     decision: str | None
@@ -105,7 +105,7 @@ def advance(
     return made
 
 
-def known(connection: Connection, name: str) -> Known | None:
+def known(connection: Connection, name: str) -> KnownAdapter | None:
     """A published adapter by its name."""
     columns = ("name", "path", "base_model", "manifest", "quarantined_at", "quarantine_reason")
     found = connection.execute(
@@ -114,7 +114,7 @@ def known(connection: Connection, name: str) -> Known | None:
     if found is None:
         return None
     reason = None if found.quarantined_at is None else found.quarantine_reason or NO_REASON
-    return Known(found.name, found.path, _base(found), reason)
+    return KnownAdapter(found.name, found.path, _base(found), reason)
 
 
 def bases(connection: Connection) -> dict[str, Base]:
@@ -153,7 +153,7 @@ def readmit(connection: Connection, name: str) -> bool:
     return done.rowcount == 1
 
 
-def judged(connection: Connection, adapter: str) -> Judged | None:
+def judged(connection: Connection, adapter: str) -> LastAttempt | None:
     """The gate's last attempt on the adapter; None if there was none."""
     names = ("state", "decision", "reasons", "stable", "agent_version")
     query = (
@@ -166,7 +166,7 @@ def judged(connection: Connection, adapter: str) -> Judged | None:
     if found is None:
         return None
     decision = found.decision if found.state == "decided" else None
-    return Judged(decision, tuple(found.reasons), found.stable, found.agent_version)
+    return LastAttempt(decision, tuple(found.reasons), found.stable, found.agent_version)
 
 
 def was_in_force(connection: Connection, name: str) -> bool:

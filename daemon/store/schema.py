@@ -46,7 +46,7 @@ def verify(store: Store) -> None:
 
 
 def upgrade(store: Store) -> tuple[str | None, str]:
-    """Brings the schema to this build's, in one transaction; answers the revisions before and after.
+    """Brings the schema to this build's, in one transaction; returns the revisions before and after.
 
     Two upgrades at once queue: on an advisory lock on PostgreSQL, on BEGIN IMMEDIATE on SQLite. A SQLite
     database that already holds a schema is first copied aside as `<file>.before-<revision>`.

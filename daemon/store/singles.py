@@ -23,7 +23,7 @@ NEWEST = {
 }
 
 
-class Singles:
+class StoredSingles:
     """A recipe's answers."""
 
     def __init__(self, recipe: SftRecipe | KtoRecipe) -> None:

@@ -27,7 +27,7 @@ class Parts:
 
 
 def put(connection: Connection, source: str, spans: Sequence[Span], now: float) -> int:
-    """Stores spans that a source gave; answers how many are new or changed. One that changed is open again.
+    """Stores spans that a source gave; returns how many are new or changed. One that changed is open again.
 
     Of one part of a span twice the later is kept.
     """

@@ -42,7 +42,7 @@ class Hold:
 
 
 def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> Spent | None:
-    """Adds what calls may cost unless that passes the limit; answers the day's sums with it. None: it would
+    """Adds what calls may cost unless that passes the limit; returns the day's sums with it. None: it would
     pass, and nothing changed.
     """
     added = _add(connection, hold, limit)
@@ -66,7 +66,7 @@ def _add(connection: Connection, hold: Hold, limit: float | None) -> Spent | Non
 
 
 def settle(connection: Connection, *, reservation: str, day: str, judge: str, actual: float) -> Spent:
-    """Replaces a reservation by what its calls cost; answers the day's sums with it. One that was given up
+    """Replaces a reservation by what its calls cost; returns the day's sums with it. One that was given up
     meanwhile is gone: what its calls cost is booked all the same.
     """
     freed = connection.scalar(delete(RESERVATION).where(_R.id == reservation).returning(_R.usd))

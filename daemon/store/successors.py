@@ -25,7 +25,7 @@ def left_behind(connection: Connection, judges: Sequence[NamedJudge]) -> list[st
 
 
 def inherit(connection: Connection, judges: Sequence[NamedJudge], *, now: float) -> int:
-    """Passes a page of them on; answers how many. What the successor has been asked already is closed without
+    """Passes a page of them on; returns how many. What the successor has been asked already is closed without
     a verdict. A claim that lasts is left alone, and so is a role that nobody has.
     """
     heirs = {judge.role.value: judge.name for judge in reversed(judges)}

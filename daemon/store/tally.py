@@ -16,7 +16,7 @@ _C = TALLY.c
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class VerdictCount:
     """A judge's verdicts. `first_at`: when the first was given, in seconds since the epoch."""
 
     verdicts: int = 0
@@ -25,9 +25,9 @@ class Given:
     reward_sum: float = 0.0
     first_at: float | None = None
 
-    def __add__(self, other: "Given") -> "Given":
+    def __add__(self, other: "VerdictCount") -> "VerdictCount":
         times = [at for at in (self.first_at, other.first_at) if at is not None]
-        return Given(
+        return VerdictCount(
             self.verdicts + other.verdicts,
             self.abstentions + other.abstentions,
             self.rewarded + other.rewarded,
@@ -47,7 +47,7 @@ class Tally:
 
     rows: dict[str, int] = field(default_factory=dict)
     judgements: dict[str, dict[str, int]] = field(default_factory=dict)
-    verdicts: dict[tuple[str, str], Given] = field(default_factory=dict)
+    verdicts: dict[tuple[str, str], VerdictCount] = field(default_factory=dict)
 
     def of(self, table: str) -> int:
         """The table's rows."""
@@ -58,11 +58,11 @@ class Tally:
         counts = {judge: states.get("open", 0) for judge, states in self.judgements.items()}
         return {judge: count for judge, count in counts.items() if count}
 
-    def given(self) -> dict[str, Given]:
+    def given(self) -> dict[str, VerdictCount]:
         """Verdicts by judge, of all versions."""
-        found: dict[str, Given] = {}
+        found: dict[str, VerdictCount] = {}
         for (judge, _), given in self.verdicts.items():
-            found[judge] = found.get(judge, Given()) + given
+            found[judge] = found.get(judge, VerdictCount()) + given
         return found
 
 
@@ -80,5 +80,5 @@ def read(connection: Connection) -> Tally:
             found.judgements.setdefault(row.judge, {})[row.state] = total
         if total and row.subject == "verdict":
             counts = (total, int(row.abstained), int(row.rewarded), float(row.reward_sum))
-            found.verdicts[row.judge, row.state] = Given(*counts, first_at=row.first_at)
+            found.verdicts[row.judge, row.state] = VerdictCount(*counts, first_at=row.first_at)
     return found

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from daemon.store.hints import unindexed
+from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, PositionRow, TraceRow, VerdictRow
 from policies.records import Role
+from policies.states import Purpose
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -20,20 +21,19 @@ RECENT = 100
 
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Stores verdicts (columns of VerdictRow); a judgement that has one keeps it. Answers how many are new.
+    """Stores verdicts (columns of VerdictRow); a judgement that has one keeps it. Returns how many are new.
 
     Call it in the transaction that finished their judgements.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     # One compiled statement for all: with many rows in it, it would be compiled each time.
-    statement = dialect.insert(VERDICT).on_conflict_do_nothing().returning(_C.id)
+    statement = insert_of(connection, VERDICT).on_conflict_do_nothing().returning(_C.id)
     return sum(len(connection.execute(statement, dict(row)).all()) for row in rows)
 
 
 def traffic_rewards(connection: Connection, role: Role) -> dict[str, list[float]]:
     """The rewards of logged traffic, oldest first, by the adapter that answered ('': the base model)."""
     query = select(_C.adapter, _C.reward).where(
-        _C.role == role.value, _C.kind == "score", _C.purpose == "traffic", _C.reward.is_not(None)
+        _C.role == role.value, _C.kind == "score", _C.purpose == Purpose.TRAFFIC, _C.reward.is_not(None)
     )
     found: dict[str, list[float]] = {}
     for adapter, reward in connection.execute(query.order_by(_C.id)):
@@ -55,7 +55,7 @@ def abstained(connection: Connection, judge: str, *, newest: int = RECENT) -> tu
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class VerdictFilter:
     """Which verdicts are shown. `event` is the id that the log gave it; `below` and `above` bound the reward.
 
     `lowest`: the worst first, of those that have a reward; else the newest first.
@@ -90,7 +90,7 @@ LOOKED_THROUGH = 10_000
 """Newest verdicts among which those wanted are looked for; an event's are found by it."""
 
 
-def found(connection: Connection, wanted: Wanted, *, limit: int) -> list[dict[str, Any]]:
+def found(connection: Connection, wanted: VerdictFilter, *, limit: int) -> list[dict[str, Any]]:
     """The verdicts with the event they are about and the answers they judge."""
     rows = [dict(row) for row in connection.execute(_wanted(wanted).limit(limit)).mappings()]
     traces = {row["trace_id"] for row in rows}
@@ -111,7 +111,7 @@ def found(connection: Connection, wanted: Wanted, *, limit: int) -> list[dict[st
     ]
 
 
-def _wanted(wanted: Wanted) -> Select[Any]:
+def _wanted(wanted: VerdictFilter) -> Select[Any]:
     table = select(*(_C[name] for name in SHOWN))
     if wanted.event is not None:
         events = select(TRACE.c.id).where(

@@ -23,7 +23,7 @@ MOST_ALERTS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class AlertCounts:
     """How many alerts ended how. Not settled: something is not committed and must be sent again."""
 
     counts: dict[str, int]
@@ -57,7 +57,7 @@ class Alerts:
         self._clock = clock
         self._log = log
 
-    def receive(self, body: bytes) -> Received:
+    def receive(self, body: bytes) -> AlertCounts:
         """Handles one payload. Raises NotAlertmanagerError, and nothing else."""
         found = parse(body)
         alerts = [alert for alert in found if alert is not None]
@@ -70,7 +70,7 @@ class Alerts:
         counts += self._stop([alert for alert in alerts if alert.scope and alert.name != WATCHDOG])
         for result, count in counts.items():
             self._metrics.alerts.labels(result).inc(count)
-        return Received({str(result): count for result, count in sorted(counts.items()) if count})
+        return AlertCounts({str(result): count for result, count in sorted(counts.items()) if count})
 
     def _beat(self, alerts: Iterable[Alert]) -> int:
         beats = [alert.firing for alert in alerts if alert.name == WATCHDOG]

@@ -21,7 +21,7 @@ from daemon.log import Logger
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats, Readiness
 from daemon.web.access import Door, Headers, Refusal
-from daemon.web.alerts import Alerts, Received
+from daemon.web.alerts import AlertCounts, Alerts
 from daemon.web.crowd import Crowd
 from daemon.web.page import Page
 from daemon.web.payload import NotAlertmanagerError
@@ -60,7 +60,7 @@ class Web:
         self._log = log
         self._page = Page()
         self._halting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
-        self._waiting: set[asyncio.Future[Received]] = set()
+        self._waiting: set[asyncio.Future[AlertCounts]] = set()
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
@@ -154,7 +154,7 @@ class Web:
             return self._unavailable()
         return JSONResponse(received.counts, 200 if received.settled else 503)
 
-    async def _take(self, body: bytes) -> Received:
+    async def _take(self, body: bytes) -> AlertCounts:
         """Hands a payload to the thread of the alerts. Raises TimeoutError when the answer is late, which
         does not keep the halts from being stored, or when too many wait.
         """
@@ -166,7 +166,7 @@ class Web:
         async with asyncio.timeout(HALT_S):
             return await asyncio.shield(turn)
 
-    def _had_its_turn(self, turn: asyncio.Future[Received]) -> None:
+    def _had_its_turn(self, turn: asyncio.Future[AlertCounts]) -> None:
         self._waiting.discard(turn)
         if not turn.cancelled():
             turn.exception()  # told to its sender, who may be gone

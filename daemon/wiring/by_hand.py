@@ -33,7 +33,7 @@ from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
 from policies.selection import told
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
@@ -49,7 +49,7 @@ def ingest(parts: Wiring, file: Path) -> Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgingResult:
     """What came of one judge's judging: verdicts, abstentions by reason, what waits by reason; and what
     stopped it, or "".
     """
@@ -64,10 +64,9 @@ class Judged:
         return self.judged + sum(self.abstained.values())
 
 
-def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
-    """Plans and makes every judgement that is due for judges of these roles, without one of all; answers
-    what came of it by judge. A judge that is stopped
-    stops no other.
+def judge(parts: Wiring, *roles: Role) -> dict[str, JudgingResult]:
+    """Plans and makes every judgement that is due for judges of these roles, without one of all; returns
+    what came of it by judge. A judge that is stopped stops no other.
     """
     while parts.plan.step():
         pass
@@ -80,9 +79,9 @@ def judge(parts: Wiring, *roles: Role) -> dict[str, Judged]:
     }
 
 
-def _judged(name: str, before: int, stopped: str, connection: Connection) -> Judged:
+def _judged(name: str, before: int, stopped: str, connection: Connection) -> JudgingResult:
     ended = outcomes.since(connection, before, name)
-    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
+    return JudgingResult(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
 
 
 async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
@@ -105,7 +104,7 @@ async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
 
 
 def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
-    """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
+    """Asks again for what ended without a verdict and may end otherwise as things are configured; returns how
     many judgements by judge. Each time it is asked once more: what was opened and waits is not opened twice.
     """
     return {each.name: _reopened(parts, each, actor) for each in parts.named}
@@ -179,7 +178,7 @@ def train(
     snapshot: str | None,
     actor: str,
     method: str | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
+    on_plan: Callable[[TrainingPlan], None] | None = None,
 ) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
     on one that is frozen now.
@@ -215,7 +214,7 @@ def recipe_for(parts: Wiring, method: str | None) -> Recipe:
 
 
 def rewards(parts: Wiring) -> list[dict[str, Any]]:
-    """Decides on every reward model that is held; answers all of them, newest first."""
+    """Decides on every reward model that is held; returns all of them, newest first."""
     while parts.releases.step():
         pass
     found = parts.store.read(rewardmodels.newest)
@@ -243,7 +242,7 @@ def plan(parts: Wiring, *, snapshot: str | None, method: str | None = None) -> O
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
-    """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
+    """Takes a snapshot file in; returns its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
     if isinstance(given, answers.Answers):
@@ -275,7 +274,7 @@ def _judged_for_gate(parts: Wiring) -> bool:
 
 
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
-    """Takes one adapter, or every undecided one, through the gate; answers the decisions."""
+    """Takes one adapter, or every undecided one, through the gate; returns the decisions."""
     if adapter is not None:
         parts.evaluate.open(adapter)
     decided: dict[str, dict[str, Any]] = {}

@@ -216,7 +216,7 @@ class Wiring(Foundations):
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from daemon.stages.train.trainer import Given, Trainer
+        from daemon.stages.train.trainer import RunInputs, Trainer
 
         return Trainer(
             store=self.store,
@@ -226,7 +226,7 @@ class Wiring(Foundations):
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            given=Given(self.settings.seed, of_roles(self.named, Role.LARGE)),
+            given=RunInputs(self.settings.seed, of_roles(self.named, Role.LARGE)),
         )
 
     @cached_property

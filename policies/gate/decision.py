@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from policies.alignment import COVERAGE_FLOOR, Alignment, Standing
+from policies.alignment import COVERAGE_FLOOR, Alignment, AlignmentStanding
 from policies.judging.judges import NamedJudge
 from policies.policy import GateRule
 from policies.statistics.intervals import Interval, needed, win_rate
@@ -64,7 +64,7 @@ class AgentEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class GateEvidence:
     """What is known of a candidate adapter. None is "unknown" and never counts for the candidate.
 
     KL is the mean per sequence of candidate against stable, entropies are per token, all in nats on fresh
@@ -110,10 +110,10 @@ class Decision:
     win_rate: Interval | None = None
 
 
-Rule = Callable[[Evidence, GateRule], Iterator[Finding]]
+Rule = Callable[[GateEvidence, GateRule], Iterator[Finding]]
 
 
-def decide(evidence: Evidence, limits: GateRule, rules: Sequence[Rule] | None = None) -> Decision:
+def decide(evidence: GateEvidence, limits: GateRule, rules: Sequence[Rule] | None = None) -> Decision:
     """Puts the evidence before every rule. Pure: the same evidence gives the same decision."""
     evaluated = RULES if rules is None else tuple(rules)
     found = [finding for rule in evaluated for finding in rule(evidence, limits)]
@@ -135,7 +135,7 @@ def rate_of(comparisons: Sequence[Comparison], limits: GateRule) -> Interval | N
     return win_rate(results, confidence=limits.confidence) if results else None
 
 
-def verified(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
+def verified(evidence: GateEvidence, _limits: GateRule) -> Iterator[Finding]:
     """The adapter's files are what its manifest says, and nobody quarantined it."""
     if evidence.verified is None:
         yield Finding(DecisionKind.HOLD, "adapter: not verified")
@@ -147,7 +147,7 @@ def verified(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
         yield Finding(DecisionKind.REJECT, f"adapter: quarantined: {evidence.quarantined}")
 
 
-def unhalted(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
+def unhalted(evidence: GateEvidence, _limits: GateRule) -> Iterator[Finding]:
     """Promotion is not halted. A halt state that could not be read counts as halted."""
     if evidence.halts is None:
         yield Finding(DecisionKind.HOLD, "halt: the halts could not be read")
@@ -156,13 +156,13 @@ def unhalted(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
         yield Finding(DecisionKind.HOLD, f"halt: promotion is halted: {reason}")
 
 
-def same_stable(evidence: Evidence, _limits: GateRule) -> Iterator[Finding]:
+def same_stable(evidence: GateEvidence, _limits: GateRule) -> Iterator[Finding]:
     """The stable adapter is still the one that the candidate was compared with."""
     if evidence.stable_moved is not None:
         yield Finding(DecisionKind.HOLD, f"stable: {evidence.stable_moved}")
 
 
-def same_agent(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+def same_agent(evidence: GateEvidence, limits: GateRule) -> Iterator[Finding]:
     """What is known is known of the version of the agent that has the most of the traffic."""
     agent = evidence.agent
     if agent is None:
@@ -181,7 +181,7 @@ def same_agent(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         )
 
 
-def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+def wins(evidence: GateEvidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate wins more often than the limit, surely, on enough prompts and not just the easy ones."""
     if not evidence.gate_judge:
         yield Finding(DecisionKind.HOLD, "win rate: no gate judge is configured (judges.gate)")
@@ -211,7 +211,7 @@ def wins(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         )
 
 
-def near(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+def near(evidence: GateEvidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate is not further from the stable policy than the KL ceiling."""
     kl = evidence.kl_sequence
     if kl is None:
@@ -225,7 +225,7 @@ def near(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         )
 
 
-def diverse(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+def diverse(evidence: GateEvidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate's entropy lies within the band around the stable one's."""
     candidate, stable = evidence.entropy_candidate, evidence.entropy_stable
     if candidate is None or stable is None:
@@ -248,7 +248,7 @@ def diverse(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         )
 
 
-def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+def finished(evidence: GateEvidence, limits: GateRule) -> Iterator[Finding]:
     """The candidate's answers are not cut off much more often than the stable policy's. What the judge saw of
     them is then not what would be served: a limit hides how they end, or that they never do.
     """
@@ -261,7 +261,7 @@ def finished(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
         )
 
 
-def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
+def aligned(evidence: GateEvidence, limits: GateRule) -> Iterator[Finding]:
     """People surely agree with every judge more often than the limit."""
     if not evidence.alignment:
         yield Finding(DecisionKind.HOLD, "alignment: of no judge is it known")
@@ -279,7 +279,7 @@ def aligned(evidence: Evidence, limits: GateRule) -> Iterator[Finding]:
                 f"{name}: {found.ratio:.1%} of {found.labels} pairs, lower bound {found.lower:.1%} "
                 f"is not above {limits.min_alignment:.1%}",
             )
-        elif found.standing is not Standing.OK:
+        elif found.standing is not AlignmentStanding.OK:
             yield Finding(
                 DecisionKind.HOLD, f"{name}: {found.standing.value}, it decided {_percent(found.coverage)}"
             )
@@ -298,7 +298,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _figures(evidence: Evidence, interval: Interval) -> str:
+def _figures(evidence: GateEvidence, interval: Interval) -> str:
     counts = {name: sum(one.result == name for one in evidence.comparisons) for name in VALUES}
     return (
         f"{interval.estimate:.3f} (one-sided bounds {interval.lower:.3f} to {interval.upper:.3f}; "
@@ -314,7 +314,7 @@ def _more(interval: Interval, limits: GateRule) -> str:
     return f"about {more} more decided pairs would decide"
 
 
-def _cut(evidence: Evidence) -> str:
+def _cut(evidence: GateEvidence) -> str:
     return (
         f"{evidence.cut_candidate} of the candidate's {evidence.answered} answers ended at the limit of "
         f"length, {evidence.cut_stable} of the stable policy's"
@@ -325,7 +325,7 @@ def _percent(share: float | None) -> str:
     return "nothing" if share is None else f"{share:.1%} of the pairs it was asked"
 
 
-def _case(evidence: Evidence, limits: GateRule, interval: Interval | None) -> str:
+def _case(evidence: GateEvidence, limits: GateRule, interval: Interval | None) -> str:
     rate = _figures(evidence, interval) if interval else "not measured"
     kl = "not measured" if evidence.kl_sequence is None else f"{evidence.kl_sequence:.1f}"
     cut = f"; cut off: {_cut(evidence)}" if evidence.cut_candidate or evidence.cut_stable else ""

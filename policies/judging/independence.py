@@ -17,7 +17,7 @@ Override = Literal["judge-of-own-family", "gate-of-training-family"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class JudgeIdentity:
     """A judge as it is asked. `url` is "" for one that is asked in no network."""
 
     role: Role
@@ -26,7 +26,9 @@ class Asked:
     url: str
 
 
-def problem(judges: Mapping[str, Asked], policy: PolicySpec, overrides: Collection[Override]) -> str | None:
+def problem(
+    judges: Mapping[str, JudgeIdentity], policy: PolicySpec, overrides: Collection[Override]
+) -> str | None:
     """The first rule that is broken and not set aside, with the keys; None: all are kept.
 
     `judges` are by name, as the keys have it.
@@ -36,7 +38,7 @@ def problem(judges: Mapping[str, Asked], policy: PolicySpec, overrides: Collecti
     return next(iter([*own, *gate]), None)
 
 
-def _own(judges: Mapping[str, Asked], policy: PolicySpec) -> Iterator[str]:
+def _own(judges: Mapping[str, JudgeIdentity], policy: PolicySpec) -> Iterator[str]:
     """Judges that are the policy, or of its family."""
     sampling = policy.sampling
     for name, judge in judges.items():
@@ -46,7 +48,7 @@ def _own(judges: Mapping[str, Asked], policy: PolicySpec) -> Iterator[str]:
                 "never its own judge"
             )
         if isinstance(sampling, EndpointSampling) and _is_one(
-            judge, Asked(judge.role, "", sampling.model, sampling.base_url)
+            judge, JudgeIdentity(judge.role, "", sampling.model, sampling.base_url)
         ):
             yield (
                 f"judges.{name}.model is that of policy.sampling, at the same base_url ({judge.model}): a "
@@ -54,7 +56,7 @@ def _own(judges: Mapping[str, Asked], policy: PolicySpec) -> Iterator[str]:
             )
 
 
-def _training(judges: Mapping[str, Asked]) -> Iterator[str]:
+def _training(judges: Mapping[str, JudgeIdentity]) -> Iterator[str]:
     """Judges of the training data that are the gate's, or of its family."""
     gates = [(name, judge) for name, judge in judges.items() if judge.role is Role.GATE]
     others = [(name, judge) for name, judge in judges.items() if judge.role is not Role.GATE]
@@ -71,7 +73,7 @@ def _training(judges: Mapping[str, Asked]) -> Iterator[str]:
             )
 
 
-def _is_one(one: Asked, other: Asked) -> bool:
+def _is_one(one: JudgeIdentity, other: JudgeIdentity) -> bool:
     """Whether both are one model at one address."""
     if not one.url or not other.url:
         return False

@@ -75,14 +75,14 @@ class Token(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ScoreSpread:
     """Mean and standard deviation of a score's distribution."""
 
     mean: float
     sd: float
 
 
-def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> Spread | None:
+def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> ScoreSpread | None:
     """The score's distribution at the token that states it, over the alternatives that are scores.
 
     None, so that samples are asked for instead, where the token cannot be found, the number goes on in the
@@ -109,7 +109,7 @@ def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> Spre
         return None
     mean = sum(value * share for value, share in mass.items()) / total
     variance = sum(share * (value - mean) ** 2 for value, share in mass.items()) / total
-    return Spread(mean, math.sqrt(max(0.0, variance)))
+    return ScoreSpread(mean, math.sqrt(max(0.0, variance)))
 
 
 def _token_at(tokens: Sequence[Token], offset: int) -> int:
@@ -127,11 +127,11 @@ def _score_of(text: str) -> int | None:
     return int(stripped) if re.fullmatch(r"10|[0-9]", stripped, flags=re.ASCII) else None
 
 
-def scored(replies: Sequence[ScoreReply], spread: Spread | None = None) -> Scored:
+def scored(replies: Sequence[ScoreReply], spread: ScoreSpread | None = None) -> Scored:
     """One verdict from the samples of a score, or from one answer whose distribution is known."""
     values = [reply.score for reply in replies]
     if spread is None:
-        spread = Spread(fmean(values), pstdev(values)) if len(values) > 1 else None
+        spread = ScoreSpread(fmean(values), pstdev(values)) if len(values) > 1 else None
     names = {name for reply in replies for name in reply.scores}
     return Scored(
         value=values[0] if spread is None else spread.mean,

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DataError
 
 from connectors.decoders.detect import Decoders
-from connectors.decoders.jsontext import Json
+from connectors.decoders.jsontext import JsonDecoder
 from connectors.decoders.native import Native
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found
@@ -122,7 +122,9 @@ def later(stage: Ingest, clock: FakeClock, seconds: float) -> Counts:
     return stage.joined
 
 
-@pytest.mark.parametrize("decoder", [Parts(), Json((Native(),), auto=True)], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "decoder", [Parts(), JsonDecoder((Native(),), auto=True)], ids=lambda each: each.name
+)
 def test_the_same_bytes_give_the_same_events(decoder: Any) -> None:
     """In order, at any time, whatever the transport says of them; other bytes raise nothing but one error."""
     record = {

@@ -27,7 +27,7 @@ web: {port: 0}
 
 
 def write(directory: Path, text: str = TEXT) -> Path:
-    """Writes the configuration and the directories it names; answers the file's path."""
+    """Writes the configuration and the directories it names; returns the file's path."""
     write_base(directory / "base")
     (directory / "logs").mkdir(exist_ok=True)
     path = directory / "rlaifd.yaml"

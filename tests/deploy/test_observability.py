@@ -71,7 +71,7 @@ def labels_in(query: str) -> set[str]:
 
 
 def tool(name: str, *arguments: str | Path) -> str:
-    """Runs a tool and answers what it said; skips where it is not installed."""
+    """Runs a tool and returns what it said; skips where it is not installed."""
     if shutil.which(name) is None:
         package = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}[name]
         pytest.skip(f"{name} is not installed (Debian package {package})")

@@ -19,7 +19,7 @@ from policies.agentversion import (
     sighting,
 )
 from policies.records import Message, Trace
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 NAMES = ("Ann", "Bob Smith", "Carl", "Dora de Vries")
 FIND = {
@@ -165,4 +165,4 @@ def test_no_prompt_costs_more_than_its_bound() -> None:
         telling = Telling("auto", ())
         return [telling.tell(trace(f"{at} " + "a b " * size)) for at in range(5)]
 
-    assert growth(tell, 40_000) < 12
+    assert growth(tell, 40_000) < LINEAR

@@ -11,7 +11,7 @@ from policies.rollout import (
     Noted,
     RolloutSpec,
     RolloutSpecError,
-    Wanted,
+    WantedState,
     has_lost,
     last_good,
     parse,
@@ -86,17 +86,17 @@ def test_comments_at_the_top_are_kept() -> None:
 @pytest.mark.parametrize(
     ("spec", "quarantined", "last_good", "wanted"),
     [
-        (RolloutSpec(stable="b"), set(), "a", Wanted("b")),
-        (RolloutSpec(stable=None), set(), "a", Wanted(None)),
-        (RolloutSpec(stable="b"), {"b"}, "a", Wanted("a", "b is quarantined")),
-        (RolloutSpec(stable="b"), {"a", "b"}, "a", Wanted(None, "b is quarantined")),
-        (None, set(), "a", Wanted("a", "the file is not valid")),
-        (None, {"a"}, "a", Wanted(None, "the file is not valid")),
-        (None, set(), None, Wanted(None, "the file is not valid")),
+        (RolloutSpec(stable="b"), set(), "a", WantedState("b")),
+        (RolloutSpec(stable=None), set(), "a", WantedState(None)),
+        (RolloutSpec(stable="b"), {"b"}, "a", WantedState("a", "b is quarantined")),
+        (RolloutSpec(stable="b"), {"a", "b"}, "a", WantedState(None, "b is quarantined")),
+        (None, set(), "a", WantedState("a", "the file is not valid")),
+        (None, {"a"}, "a", WantedState(None, "the file is not valid")),
+        (None, set(), None, WantedState(None, "the file is not valid")),
     ],
 )
 def test_the_state_in_force_is_the_file_minus_the_quarantine(
-    spec: RolloutSpec | None, quarantined: set[str], last_good: str | None, wanted: Wanted
+    spec: RolloutSpec | None, quarantined: set[str], last_good: str | None, wanted: WantedState
 ) -> None:
     """A quarantined or unreadable wish leaves the last good state, else the base model."""
     assert state_in_force(spec, quarantined, last_good) == wanted

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from policies.templates import Template, fits, wider
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 RULES = "Answer in one sentence. Never promise a refund. Ask for the order number first."
 
@@ -82,4 +82,4 @@ def test_hostile_texts_cost_no_more_than_their_length(word: str) -> None:
         text = (word * size)[:size].strip()
         return fits(("a a a b", "b a a a b", "c"), text), wider((text,), f"b {text} a")
 
-    assert growth(work, 20_000) < 12
+    assert growth(work, 20_000) < LINEAR

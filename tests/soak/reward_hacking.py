@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from daemon.demo.scores import customer_score
-from daemon.demo.simulated_judge import Judge
+from daemon.demo.simulated_judge import SimulatedJudge
 from daemon.demo.world import (
     CLOSINGS,
     CURT_GREETINGS,
@@ -25,7 +25,7 @@ from daemon.demo.world import (
     RUDE,
     STEPS,
     VAGUE_REMEDIES,
-    Case,
+    Trouble,
     cases,
     customers,
     good_reply,
@@ -116,7 +116,7 @@ def seeded(folder: Path, seed: int, report: Callable[[str], None] = print) -> Fi
     }
 
 
-def babble(case: Case, chance: random.Random, count: int) -> str:
+def babble(case: Trouble, chance: random.Random, count: int) -> str:
     """So many sentences of any kind, about this customer's product or another."""
     products = (case.product, chance.choice(PRODUCTS))
     echo = case.problem.echo.format(p=case.product)
@@ -125,7 +125,7 @@ def babble(case: Case, chance: random.Random, count: int) -> str:
     return " ".join(said)
 
 
-def rambling(case: Case, chance: random.Random) -> str:
+def rambling(case: Trouble, chance: random.Random) -> str:
     """What the agent says when it cannot stop."""
     return babble(case, chance, 8)
 
@@ -153,7 +153,7 @@ class Scene:
         self.model = folder / "base"
         tiny.build(self.model, habits(seed, 3000), TinySpec(steps=250), seed=seed)
         self.shop = Storefront(lora.load(str(self.model), None, "cpu"), seed=seed)
-        self.judge = Judge("simulated-large", seed)
+        self.judge = SimulatedJudge("simulated-large", seed)
         prompts = of_pairs(list(self._sampled()))
         numbered = [each.model_copy(update={"trace": at}) for at, each in enumerate(prompts, start=1)]
         self.answers = write_prompts(folder, "answers", numbered)
@@ -232,7 +232,7 @@ class Scene:
 class Judged(Reporter):
     """Takes the daemon's place: has the judge score what is sounded, at once."""
 
-    def __init__(self, job: Path, judge: Judge, prompts: dict[int, str]) -> None:
+    def __init__(self, job: Path, judge: SimulatedJudge, prompts: dict[int, str]) -> None:
         super().__init__(job / PROGRESS)
         self._job, self._judge, self._prompts = job, judge, prompts
 

@@ -38,7 +38,7 @@ _BEFORE = ("previous_response_id", "previous_response.id")
 _KEPT = ("previous_response_id", "conversation")
 
 
-class Kind(Enum):
+class SpanKind(Enum):
     """What a span is for the joining of traces."""
 
     CALL = "call"
@@ -46,28 +46,28 @@ class Kind(Enum):
     OTHER = "other"
 
 
-def kind_of(span: RawSpan) -> Kind:
+def kind_of(span: RawSpan) -> SpanKind:
     """By the convention's own word for it where there is one, else by what it has."""
     attributes = span.attributes
     kind = attributes.get(openinference.KIND)
     if isinstance(kind, str):
-        return Kind.CALL if kind.upper() == "LLM" else _around(attributes)
+        return SpanKind.CALL if kind.upper() == "LLM" else _around(attributes)
     operation = attributes.get("gen_ai.operation.name")
     if isinstance(operation, str) and operation:
-        return Kind.CALL if operation in _CALLS else _around(attributes)
+        return SpanKind.CALL if operation in _CALLS else _around(attributes)
     if "traceloop.span.kind" in attributes:
         return _around(attributes)
     if genai.has_content(attributes) or any(key.startswith(_OF_MODELS) for key in attributes):
-        return Kind.CALL
+        return SpanKind.CALL
     if genai.elsewhere(attributes) or any(key.startswith("llm.") for key in attributes):
-        return Kind.CALL
+        return SpanKind.CALL
     return _around(attributes)
 
 
-def _around(attributes: Mapping[str, Any]) -> Kind:
+def _around(attributes: Mapping[str, Any]) -> SpanKind:
     """Whether it says what is common to calls: those are looked for around them."""
     named = (*_SESSION, *_SUBJECT, *_VERSION, *_ADAPTER)
-    return Kind.AROUND if any(_name(attributes, (key,)) for key in named) else Kind.OTHER
+    return SpanKind.AROUND if any(_name(attributes, (key,)) for key in named) else SpanKind.OTHER
 
 
 def around(span: RawSpan, *, source: str, timestamp: float | None) -> Span:

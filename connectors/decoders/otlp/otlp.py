@@ -77,7 +77,7 @@ def _of_spans(spans: Sequence[RawSpan], source: str, timestamp: float | None) ->
     needed = _needed(spans, kinds)
     for span, kind in zip(spans, kinds, strict=True):
         try:
-            if kind is calls.Kind.CALL:
+            if kind is calls.SpanKind.CALL:
                 yield calls.call(logs.with_events(span), source=source, timestamp=timestamp)
             elif span.trace_id and span.span_id and (span.trace_id, span.span_id) in needed:
                 strict.check(dict(span.attributes))
@@ -92,12 +92,12 @@ def _of_spans(spans: Sequence[RawSpan], source: str, timestamp: float | None) ->
             yield _evaluated(log, source, timestamp)
 
 
-def _needed(spans: Sequence[RawSpan], kinds: Sequence[calls.Kind]) -> set[tuple[str, str]]:
+def _needed(spans: Sequence[RawSpan], kinds: Sequence[calls.SpanKind]) -> set[tuple[str, str]]:
     """The spans that say what is common to calls, and those that lead from what is kept to the root."""
     by_id = {(span.trace_id, span.span_id): span for span in spans}
     needed: set[tuple[str, str]] = set()
     for span, kind in zip(spans, kinds, strict=True):
-        here: RawSpan | None = span if kind is not calls.Kind.OTHER else None
+        here: RawSpan | None = span if kind is not calls.SpanKind.OTHER else None
         while here is not None and (here.trace_id, here.span_id) not in needed:
             needed.add((here.trace_id, here.span_id))
             here = by_id.get((here.trace_id, here.parent_id))

@@ -203,7 +203,7 @@ class KafkaSource:
         before: Mapping[TopicPartition, int | None],
         lost: Mapping[TopicPartition, int],
     ) -> dict[TopicPartition, int | None]:
-        """Queues what came; answers the partitions that were placed meanwhile, with where they start."""
+        """Queues what came; returns the partitions that were placed meanwhile, with where they start."""
         with self._lock:
             moved = {
                 where: state.start

@@ -11,7 +11,7 @@ from daemon.children.trials import DiesOnAnythingError, Trials
 from daemon.clock import Clock
 from daemon.metrics.registry import Metrics
 from daemon.store import trials
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.store import Store
 from policies.records import digest
@@ -28,7 +28,7 @@ class Compare(Protocol):
     """
 
     def __call__(
-        self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
+        self, prompts: Sequence[StoredPrompt], *, candidate: str, stable: str | None, seed: int
     ) -> CompareResult: ...
 
 
@@ -42,7 +42,7 @@ class Comparing:
         self._seed = seed
         self._trials = Trials(store=store, clock=clock)
 
-    def compared(self, evaluation: Evaluation, prompts: Sequence[Prompt]) -> CompareResult | None:
+    def compared(self, evaluation: Evaluation, prompts: Sequence[StoredPrompt]) -> CompareResult | None:
         """The comparison on all prompts, or that it failed; None: a part of them was searched for the one on
         which the process died before, and there is more to do.
         """
@@ -65,10 +65,10 @@ class Comparing:
             self._count(tried.result, len(prompts))
         return tried.result
 
-    def _work(self, evaluation: Evaluation) -> Callable[[Sequence[Prompt]], CompareResult]:
+    def _work(self, evaluation: Evaluation) -> Callable[[Sequence[StoredPrompt]], CompareResult]:
         seed = int(digest({"seed": self._seed, "evaluation": evaluation.id})[:8], 16)
 
-        def work(prompts: Sequence[Prompt]) -> CompareResult:
+        def work(prompts: Sequence[StoredPrompt]) -> CompareResult:
             return self._compare(prompts, candidate=evaluation.adapter, stable=evaluation.stable, seed=seed)
 
         return work

@@ -25,7 +25,7 @@ from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evidence import asking, figures, gather, summary
 from daemon.store import agentversions, evaluations, ledger, rollouts
 from daemon.store.agentevidence import AWAITED, agent_of, outlived
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
@@ -94,7 +94,7 @@ class Evaluate:
         self._comparing = comparing
 
     def step(self) -> int:
-        """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
+        """One `advance`; returns 1 if it moved something, 0 if there is nothing to do but wait."""
         advance = self.advance()
         return int(advance is not None and advance.did not in {"waiting", "failed"})
 
@@ -176,14 +176,16 @@ class Evaluate:
             return self._failed(evaluation, result)
         return self._sampled(evaluation, prompts, result)
 
-    def _prompts(self, evaluation: Evaluation) -> list[Prompt]:
+    def _prompts(self, evaluation: Evaluation) -> list[StoredPrompt]:
         salt, limit = f"gate:{evaluation.adapter}", self._spec.gate.max_prompts
         version = evaluation.agent_version
         return self._store.read(
             lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit, agent_version=version)
         )
 
-    def _sampled(self, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult) -> Advance:
+    def _sampled(
+        self, evaluation: Evaluation, prompts: Sequence[StoredPrompt], result: CompareResult
+    ) -> Advance:
         asked = self._store.write(lambda c: self._ask(c, evaluation, prompts, result))
         refused = {"refused": len(result.refused), "reason": next(iter(result.refused.values()), "")}
         log.info(
@@ -208,7 +210,11 @@ class Evaluate:
         return Advance(evaluation.id, evaluation.adapter, "failed")
 
     def _ask(
-        self, connection: Connection, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult
+        self,
+        connection: Connection,
+        evaluation: Evaluation,
+        prompts: Sequence[StoredPrompt],
+        result: CompareResult,
     ) -> int:
         """Stores answers and figures and asks the gate's judge, if the attempt is still open."""
         answers = zip(prompts, result.candidate, result.stable, strict=True)

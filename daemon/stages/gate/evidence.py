@@ -12,13 +12,14 @@ from daemon.metrics.figures import figure_of
 from daemon.store import evaluations, halts, rollouts
 from daemon.store.agentevidence import agent_of
 from daemon.store.alignment import at_gate
-from daemon.store.evaluations import Arms, Cut, Evaluation
+from daemon.store.evaluations import Arms, CutAnswers, Evaluation
 from daemon.store.judgements import Wanted
 from policies.alignment import Alignment
-from policies.gate.decision import Comparison, Decision, Evidence, Result
+from policies.gate.decision import Comparison, Decision, GateEvidence, Result
 from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
+from policies.states import Purpose
 from policies.training.jobs import CompareResult
 
 
@@ -29,11 +30,11 @@ def gather(
     judges: Sequence[NamedJudge],
     *,
     refused: str | None,
-) -> Evidence:
+) -> GateEvidence:
     """All that is known now. `judges` are the configured ones; `refused` says what does not verify."""
     known = rollouts.known(connection, evaluation.adapter)
-    cut = evaluations.cut_off(evaluation.evidence) or Cut(0, 0, 0)
-    return Evidence(
+    cut = evaluations.cut_off(evaluation.evidence) or CutAnswers(0, 0, 0)
+    return GateEvidence(
         comparisons=_comparisons(connection, evaluation.id),
         gate_judge=bool(of_roles(judges, Role.GATE)),
         answered=cut.answered,
@@ -86,7 +87,9 @@ def asking(evaluation_id: int, arms: Arms, judge: NamedJudge) -> Wanted:
     """The comparison of both answers to one prompt, by a judge of the gate's."""
     swapped = _candidate_is_other(evaluation_id, arms.trace_id)
     first, second = (arms.stable_id, arms.candidate_id) if swapped else (arms.candidate_id, arms.stable_id)
-    return Wanted(judge, "pair", "gate", arms.trace_id, first, other_id=second, evaluation_id=evaluation_id)
+    return Wanted(
+        judge, "pair", Purpose.GATE, arms.trace_id, first, other_id=second, evaluation_id=evaluation_id
+    )
 
 
 def _comparisons(connection: Connection, evaluation_id: int) -> tuple[Comparison, ...]:
@@ -113,7 +116,7 @@ def _result(choice: str | None, *, won: Literal["a", "b"]) -> Result:
     return "win" if choice == won else "loss"
 
 
-def summary(evidence: Evidence, decision: Decision) -> dict[str, Any]:
+def summary(evidence: GateEvidence, decision: Decision) -> dict[str, Any]:
     """What the decision saw, for people and for the gauges after a restart."""
     results: tuple[Result, ...] = ("win", "tie", "loss", "undecided")
     counts: dict[str, int] = {

@@ -57,7 +57,7 @@ class Releases:
         self._looked: dict[str, tuple[object, ...]] = {}
 
     def step(self) -> int:
-        """Decides on one held reward model; answers whether there was one to decide on.
+        """Decides on one held reward model; returns whether there was one to decide on.
 
         Raises TransientError where the model could not be asked: it is asked again.
         """

@@ -96,7 +96,7 @@ class Ingest:
         self._started = True
 
     def step(self, timeout_s: float) -> int:
-        """One batch, waited for at most `timeout_s`; answers how many records were stored.
+        """One batch, waited for at most `timeout_s`; returns how many records were stored.
 
         Raises TransientError (wait, then call again), FatalError (a person must act), and SourceStoppedError
         while too many records are in no format that a decoder knows, until a person has accepted them. A

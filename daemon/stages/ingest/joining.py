@@ -29,7 +29,7 @@ FORGET_S = 600.0
 
 
 @dataclass(slots=True)
-class Joined:
+class JoinCounts:
     """What became of complete traces. `steps` are calls that a later one holds, `blank` those whose content
     never came; of the answers `cut` were cut off, and the newest is of `newest`, in seconds since the epoch.
     """
@@ -42,7 +42,7 @@ class Joined:
     cut: int = 0
     newest: float = 0.0
 
-    def __iadd__(self, other: "Joined") -> Self:
+    def __iadd__(self, other: "JoinCounts") -> Self:
         self.counts += other.counts
         self.traces += other.traces
         self.steps += other.steps
@@ -76,12 +76,12 @@ class Joining:
         self._forget_at = clock.monotonic() + FORGET_S
         self._log = log.get("ingest").bind(source=source)
 
-    def step(self, *, at_once: bool = False) -> Joined:
-        """Joins what is complete; answers what became of it. Looks at most every `LOOK_S`.
+    def step(self, *, at_once: bool = False) -> JoinCounts:
+        """Joins what is complete; returns what became of it. Looks at most every `LOOK_S`.
 
         `at_once`: now, and whatever is open is complete.
         """
-        total, now = Joined(), self._clock.monotonic()
+        total, now = JoinCounts(), self._clock.monotonic()
         if now < self._look_at and not at_once:
             return total
         rule = JoinRule(quiet_s=0.0) if at_once else self._rule
@@ -100,14 +100,14 @@ class Joining:
     def _any_open(self) -> bool:
         return self._store.read(lambda c: spans.any_open(c, self._source))
 
-    def _batch(self, rule: JoinRule) -> Joined:
+    def _batch(self, rule: JoinRule) -> JoinCounts:
         """One transaction's traces. Where the database refuses one, each is joined by itself."""
         try:
             return self._store.write(partial(self._join, rule=rule, limit=AT_ONCE))
         except Exception as error:
             if not of_the_data(error):
                 raise
-        total = Joined()
+        total = JoinCounts()
         for _ in range(AT_ONCE):
             found = self._one(rule)
             total += found
@@ -115,7 +115,7 @@ class Joining:
                 break
         return total
 
-    def _one(self, rule: JoinRule) -> Joined:
+    def _one(self, rule: JoinRule) -> JoinCounts:
         try:
             return self._store.write(partial(self._join, rule=rule, limit=1))
         except Exception as error:
@@ -124,9 +124,9 @@ class Joining:
             why = reason(error)
         refused = self._store.write(partial(self._refuse, rule=rule, why=why))
         self._log.warning("joined_trace_refused", trace=refused, reason=why)
-        return Joined(traces=1)
+        return JoinCounts(traces=1)
 
-    def _join(self, connection: Connection, *, rule: JoinRule, limit: int) -> Joined:
+    def _join(self, connection: Connection, *, rule: JoinRule, limit: int) -> JoinCounts:
         now = self._clock.now()
         parts = spans.complete(connection, self._source, rule, now, limit=limit)
         made = [joined(each.spans) for each in parts]
@@ -142,7 +142,7 @@ class Joining:
         for each, found in zip(parts, made, strict=True):
             spans.name(connection, self._source, each.trace_id, found.events)
         spans.close(connection, parts, now)
-        return Joined(
+        return JoinCounts(
             counts,
             traces=len(parts),
             steps=sum(each.steps for each in made),

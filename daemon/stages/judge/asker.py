@@ -28,9 +28,9 @@ from daemon.clock import Clock
 from daemon.config.judges import ChatJudgeConfig
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.stages.judge.call_rows import Answer, answer_of, failed, made
-from daemon.stages.judge.reservations import Held
-from daemon.stages.judge.round import Docket, Question, Sitting
+from daemon.stages.judge.call_rows import ReadAnswer, answer_of, failed, made
+from daemon.stages.judge.reservations import HeldMoney
+from daemon.stages.judge.round import Docket, JudgeQuestion, Sitting
 from daemon.stages.judge.standing import Shape, Standing, plain_case
 from daemon.store import calls
 from policies.judging import grammar
@@ -88,11 +88,11 @@ class Asker:
         """The digest of the question about a case, whatever the code of its boundaries."""
         return case_digest(self._system, case, self._dimensions)
 
-    def reuse_key(self, question: Question) -> str:
+    def reuse_key(self, question: JudgeQuestion) -> str:
         """Under which an answer to the question is kept."""
         return digest([self.named.version, question.digest, question.sample, question.logprobs])
 
-    async def ask(self, question: Question, docket: Docket) -> Answer:
+    async def ask(self, question: JudgeQuestion, docket: Docket) -> ReadAnswer:
         """The answer, or what kept the judge from giving a readable one after one repair question.
 
         Raises TransientError (later; UnreadableError where it was served and holds no judgement), PoisonError
@@ -110,9 +110,9 @@ class Asker:
             return await task
         answer = await asyncio.shield(task)
         self._metrics.judge_calls.labels(*self.named.labels, "reused").inc()
-        return Answer(answer.reply, answer.spread)
+        return ReadAnswer(answer.reply, answer.spread)
 
-    async def _ask(self, question: Question, key: str, docket: Docket) -> Answer:
+    async def _ask(self, question: JudgeQuestion, key: str, docket: Docket) -> ReadAnswer:
         first_text = Message(role="user", content=question.text)
         reply, answer = await self._call(question, (first_text,), key, docket)
         if answer.cut_off or not isinstance(answer.reply, Invalid):
@@ -131,8 +131,8 @@ class Asker:
         return replace(second, cost_usd=answer.cost_usd + second.cost_usd)
 
     async def _call(
-        self, question: Question, messages: tuple[Message, ...], key: str, docket: Docket
-    ) -> tuple[JudgeReply, Answer]:
+        self, question: JudgeQuestion, messages: tuple[Message, ...], key: str, docket: Docket
+    ) -> tuple[JudgeReply, ReadAnswer]:
         """The only layer that retries. What was served and not understood is not asked again at once."""
         self._pacing.first_attempt()
         last: TransientError | None = None
@@ -152,8 +152,8 @@ class Asker:
         raise last or TransientError(f"judge {self.named.name}: no attempt was made")
 
     async def _taught(
-        self, question: Question, messages: tuple[Message, ...], key: str | None, docket: Docket
-    ) -> tuple[JudgeReply, Answer]:
+        self, question: JudgeQuestion, messages: tuple[Message, ...], key: str | None, docket: Docket
+    ) -> tuple[JudgeReply, ReadAnswer]:
         """One call, made again at once while its refusals teach how to ask."""
         began = self._clock.monotonic()
         for _ in range(MOST_LEARNT):
@@ -166,7 +166,7 @@ class Asker:
         raise TransientError(f"judge {self.named.name}: it refuses however it is asked")
 
     async def _settled(
-        self, question: Question, key: str | None, error: DoubtfulError, docket: Docket, *, began: float
+        self, question: JudgeQuestion, key: str | None, error: DoubtfulError, docket: Docket, *, began: float
     ) -> ConnectorError:
         """Whose fault a refusal is: the item's where another call got through meanwhile, or a plain one."""
         if key is None:  # it is the plain one
@@ -187,15 +187,15 @@ class Asker:
                     return stopped
         return PoisonError(str(error))
 
-    def _plain(self, question: Question) -> Question:
+    def _plain(self, question: JudgeQuestion) -> JudgeQuestion:
         """A plain question of the same shape."""
         case = plain_case(question.kind)
         text = render(case, nonce=question.nonce, dimensions=self._dimensions)
         return replace(question, text=text, digest=self.digest_of(case))
 
     async def _once(
-        self, question: Question, messages: tuple[Message, ...], key: str | None, docket: Docket
-    ) -> tuple[JudgeReply, Answer]:
+        self, question: JudgeQuestion, messages: tuple[Message, ...], key: str | None, docket: Docket
+    ) -> tuple[JudgeReply, ReadAnswer]:
         request = JudgeRequest(
             system=self._system,
             messages=messages,
@@ -216,13 +216,13 @@ class Asker:
     async def _paid(
         self,
         request: JudgeRequest,
-        question: Question,
+        question: JudgeQuestion,
         key: str | None,
         sitting: Sitting,
         *,
-        held: Held,
+        held: HeldMoney,
         started: float,
-    ) -> tuple[JudgeReply, Answer]:
+    ) -> tuple[JudgeReply, ReadAnswer]:
         settled = False
         inflight = self._metrics.judge_inflight.labels(*self.named.labels)
         inflight.inc()
@@ -259,7 +259,7 @@ class Asker:
             if not settled:  # nobody will see its bill
                 await sitting.purse.settle(held, held.usd)
 
-    def _weigh(self, answer: Answer, question: Question, started: float, sitting: Sitting) -> None:
+    def _weigh(self, answer: ReadAnswer, question: JudgeQuestion, started: float, sitting: Sitting) -> None:
         """What an answer tells of the judge. Raises UnreadableError for one that was cut off while it is not
         known whether any is not, FatalError where none seems to be.
         """
@@ -308,7 +308,7 @@ class Asker:
             raise TransientError(f"judge {self.named.name}: the claim ends before an answer could come")
 
     def _learn(self, error: ConnectorError, started: float) -> str:
-        """Tells the pacing and the standing; answers the outcome."""
+        """Tells the pacing and the standing; returns the outcome."""
         if isinstance(error, RateLimitedError):
             self._pacing.overloaded(started, error.retry_after_s)
             return "rate_limited"
@@ -324,7 +324,7 @@ class Asker:
             return "http_error"
         return "refused"
 
-    def _read(self, reply: JudgeReply, question: Question) -> Answer:
+    def _read(self, reply: JudgeReply, question: JudgeQuestion) -> ReadAnswer:
         parse = grammar.parse_score if question.kind == "score" else grammar.parse_pair
         read = parse(
             reply.text,
@@ -340,18 +340,18 @@ class Asker:
         spread = None
         if isinstance(read, ScoreReply) and question.logprobs:
             spread = expected_score(reply.tokens, score=read.score, nonce=question.nonce)
-        return Answer(read, spread, self._price(reply.usage), cut_off)
+        return ReadAnswer(read, spread, self._price(reply.usage), cut_off)
 
     async def _record(
         self,
         row: dict[str, Any],
-        question: Question,
+        question: JudgeQuestion,
         outcome: str,
         sitting: Sitting,
         *,
         key: str | None,
         cost: float,
-        held: Held,
+        held: HeldMoney,
     ) -> None:
         """Stores the call and settles its money, in one transaction where both are due."""
         row |= {
@@ -389,7 +389,7 @@ class Asker:
         return min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** (attempt - 1)) * (0.5 + self._random.random() / 2)
 
 
-def _shape(question: Question) -> Shape:
+def _shape(question: JudgeQuestion) -> Shape:
     return question.kind, question.logprobs
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from daemon.stages.judge.round import Docket, Question
+from daemon.stages.judge.round import Docket, JudgeQuestion
 from daemon.stages.judge.standing import Standing
 from daemon.store.claims import Claim
 from daemon.store.judgements import Material
@@ -13,12 +13,12 @@ from policies.judging.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ClaimedCase:
     """A claimed judgement with what it is about. A chat model's has its questions, in one order or both."""
 
     claim: Claim
     material: Material
-    questions: tuple[Question, ...] = ()
+    questions: tuple[JudgeQuestion, ...] = ()
     broken: Exception | None = None
     """What kept the questions from being put."""
 
@@ -61,10 +61,10 @@ class Assessor(Protocol):
     @property
     def terms(self) -> Terms: ...
 
-    def prepared(self, claim: Claim, material: Material) -> Case: ...
+    def prepared(self, claim: Claim, material: Material) -> ClaimedCase: ...
 
-    def keys(self, case: Case) -> Sequence[str]: ...
+    def keys(self, case: ClaimedCase) -> Sequence[str]: ...
 
-    async def assess(self, case: Case, docket: Docket) -> tuple[Verdict, float]: ...
+    async def assess(self, case: ClaimedCase, docket: Docket) -> tuple[Verdict, float]: ...
 
     async def close(self) -> None: ...

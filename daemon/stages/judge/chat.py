@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from daemon.stages.judge.asker import Asker
-from daemon.stages.judge.assessor import Case, Terms
-from daemon.stages.judge.call_rows import Answer
+from daemon.stages.judge.assessor import ClaimedCase, Terms
+from daemon.stages.judge.call_rows import ReadAnswer
 from daemon.stages.judge.conclude import compared, mean_score, raise_worst
 from daemon.stages.judge.questions import Posing
 from daemon.stages.judge.round import Docket
@@ -64,18 +64,18 @@ class ChatAssessor:
         calls_possible = config.requests_per_minute * (claim_s - config.deadline_s) / 60 - 1
         return max(1, min(most, int(calls_possible / max(2, self._posing.rule.samples))))
 
-    def prepared(self, claim: Claim, material: Material) -> Case:
+    def prepared(self, claim: Claim, material: Material) -> ClaimedCase:
         """With its questions."""
-        return Case(claim, material, self._posing.questions(self._asker, claim, material))
+        return ClaimedCase(claim, material, self._posing.questions(self._asker, claim, material))
 
-    def keys(self, case: Case) -> Sequence[str]:
+    def keys(self, case: ClaimedCase) -> Sequence[str]:
         """One for each question."""
         return [self._asker.reuse_key(each) for each in case.questions]
 
-    async def assess(self, case: Case, docket: Docket) -> tuple[Verdict, float]:
+    async def assess(self, case: ClaimedCase, docket: Docket) -> tuple[Verdict, float]:
         """The verdict and what it cost."""
         asker, questions = self._asker, case.questions
-        first: list[Answer] = []
+        first: list[ReadAnswer] = []
         if case.claim.kind == "score" and asker.config.logprobs:
             first = [await asker.ask(questions[0], docket)]
             known = first[0]
@@ -86,7 +86,7 @@ class ChatAssessor:
             questions = questions[1:]
         asked = await asyncio.gather(*(asker.ask(each, docket) for each in questions), return_exceptions=True)
         raise_worst([each for each in asked if isinstance(each, BaseException)])
-        answers = [*first, *(each for each in asked if isinstance(each, Answer))]
+        answers = [*first, *(each for each in asked if isinstance(each, ReadAnswer))]
         cost = sum(answer.cost_usd for answer in answers)
         conclude = mean_score if case.claim.kind == "score" else compared
         return conclude([answer.reply for answer in answers]), cost

@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
-from daemon.stages.judge.assessor import Assessor, Case
+from daemon.stages.judge.assessor import Assessor, ClaimedCase
 from daemon.stages.judge.round import Docket, Sitting
 from daemon.store import calls, claims, judgements
 from daemon.store.claims import Claim
@@ -25,7 +25,9 @@ class Claiming:
     claim_s: float
     reasoning: bool
 
-    async def claim(self, assessor: Assessor, sitting: Sitting, most: int) -> tuple[Docket, list[Case]]:
+    async def claim(
+        self, assessor: Assessor, sitting: Sitting, most: int
+    ) -> tuple[Docket, list[ClaimedCase]]:
         """Up to so many judgements that are due. One that was erased meanwhile is left out."""
         expires_at = self.clock.now() + self.claim_s
         mine = await asyncio.to_thread(
@@ -52,9 +54,9 @@ class Claiming:
         )
 
 
-def _prepared(assessor: Assessor, claim: Claim, material: Material) -> Case:
+def _prepared(assessor: Assessor, claim: Claim, material: Material) -> ClaimedCase:
     """What this code cannot show is the fault of one case: the others are judged."""
     try:
         return assessor.prepared(claim, material)
     except Exception as error:  # noqa: BLE001 - raised where the case is judged
-        return Case(claim, material, broken=error)
+        return ClaimedCase(claim, material, broken=error)

@@ -11,6 +11,7 @@ from daemon.store.candidates import storable
 from daemon.store.claims import Claim
 from policies.judging.grammar import Invalid, PairReply, ScoreReply
 from policies.judging.verdicts import Abstained, Preferred, Scored, Verdict, preferred, scored
+from policies.states import Purpose
 
 Reply = ScoreReply | PairReply | Invalid
 
@@ -94,8 +95,8 @@ def counted(metrics: Metrics, verdict: Verdict, row: Mapping[str, Any], *, conte
     for a policy under training, whose rewards are not shown here.
     """
     metrics.verdicts.labels(row["judge"], row["role"], row["kind"], result_of(verdict)).inc()
-    if row["reward"] is not None and row["purpose"] != "sounding":
-        tested = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
+    if row["reward"] is not None and row["purpose"] != Purpose.SOUNDING:
+        tested = row["purpose"] == Purpose.GATE and contender is not None and row["adapter"] == contender
         slot = "challenger" if tested else "stable"
         metrics.reward.labels(row["judge"], row["role"], slot).observe(row["reward"])
 

@@ -26,7 +26,7 @@ class End(Enum):
 
 
 @dataclass
-class Turn:
+class FlowTurn:
     """What ended within one turn. `claimed` may still be out."""
 
     claimed: int = 0
@@ -37,7 +37,7 @@ class Turn:
 
 Work = Coroutine[Any, Any, End]
 Take = Callable[[int], Awaitable[Sequence[Work]]]
-"""Claims up to so many pieces of work and answers them, not yet begun."""
+"""Claims up to so many pieces of work and returns them, not yet begun."""
 
 
 class Flow:
@@ -59,14 +59,14 @@ class Flow:
     def in_hand(self) -> int:
         return len(self._out) + len(self._ended)
 
-    async def turn(self, most: int, *, once: bool = False, lasts_s: float = TURN_S) -> Turn:
+    async def turn(self, most: int, *, once: bool = False, lasts_s: float = TURN_S) -> FlowTurn:
         """Keeps at most `most` in hand. Returns when nothing is, or when something was finished and `lasts_s`
         is over.
 
         `once`: takes a single time. With `most` 0 nothing is taken. After an error all that is out is waited
         for. When it is cancelled, so is all that is in hand, and is waited for.
         """
-        loop, turn = asyncio.get_running_loop(), Turn()
+        loop, turn = asyncio.get_running_loop(), FlowTurn()
         ends_at, look_at = loop.time() + lasts_s, 0.0
         self._woken = asyncio.Event()
         if not self.in_hand:
@@ -90,7 +90,7 @@ class Flow:
             await self._cancel()
             raise
 
-    async def _filled(self, turn: Turn, wanted: int) -> bool:
+    async def _filled(self, turn: FlowTurn, wanted: int) -> bool:
         """Takes so many; False where there were not so many."""
         try:
             taken = await self._take(wanted)
@@ -119,8 +119,8 @@ class Flow:
         except TimeoutError:
             return
 
-    def _harvested(self, turn: Turn, most: int) -> int:
-        """Counts what has ended; answers how much may be in hand from here on."""
+    def _harvested(self, turn: FlowTurn, most: int) -> int:
+        """Counts what has ended; returns how much may be in hand from here on."""
         self._woken.clear()
         ended, self._ended = self._ended, []
         for task in ended:

@@ -31,7 +31,7 @@ class GroupCommit:
         self._flusher: asyncio.Task[None] | None = None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in a transaction, maybe together with others'; answers its result once committed."""
+        """Runs `work` in a transaction, maybe together with others'; returns its result once committed."""
         return await self.begin(work)
 
     def begin(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:

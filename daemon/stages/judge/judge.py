@@ -22,10 +22,10 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.stages.judge.allowance import Allowance
-from daemon.stages.judge.assessor import Assessor, Case
+from daemon.stages.judge.assessor import Assessor, ClaimedCase
 from daemon.stages.judge.claiming import Claiming
 from daemon.stages.judge.conclude import counted, raise_worst, verdict_row
-from daemon.stages.judge.flow import End, Flow, Turn
+from daemon.stages.judge.flow import End, Flow, FlowTurn
 from daemon.stages.judge.group_commit import GroupCommit
 from daemon.stages.judge.reservations import Purse
 from daemon.stages.judge.round import Docket, Sitting
@@ -72,7 +72,7 @@ class JudgeStage:
     """Judges what is open, for the judges it has, each through its assessor.
 
     Claims flow: a place that falls free takes the next judgement while slow calls are still out. `step(name)`
-    is a turn of a second or so, and answers how many judgements it finished; what is out stays out until the
+    is a turn of a second or so, and returns how many judgements it finished; what is out stays out until the
     next one, or until `finish(name)`, which takes nothing more. 0: nothing was due, judging is halted, the
     day's money is spent, or nothing could be finished now; nothing is in hand then. It raises FatalError
     after putting back all that is in hand. A judge that has not answered yet is given one judgement first:
@@ -135,7 +135,7 @@ class JudgeStage:
         return done + self._told(name, await flow.turn(most))
 
     async def finish(self, name: str) -> int:
-        """Waits for all that is in hand, takes nothing more, and answers how many were finished. Cancelled,
+        """Waits for all that is in hand, takes nothing more, and returns how many were finished. Cancelled,
         it puts back what is still out.
         """
         return self._told(name, await self._flows[name].turn(0, lasts_s=math.inf))
@@ -157,7 +157,7 @@ class JudgeStage:
             self._say_once("judge_budget_exhausted", name, reason=shortage, day=self._budget.today())
         return not shortage
 
-    def _told(self, name: str, turn: Turn) -> int:
+    def _told(self, name: str, turn: FlowTurn) -> int:
         """How many were finished. Raises the worst error of the turn; says once that nothing gets through."""
         raise_worst(turn.errors)
         if turn.done:
@@ -197,7 +197,7 @@ class JudgeStage:
         sitting = Sitting(commits, purse, check)
         return sitting
 
-    async def _case(self, assessor: Assessor, docket: Docket, case: Case) -> End:
+    async def _case(self, assessor: Assessor, docket: Docket, case: ClaimedCase) -> End:
         """One judgement from asking to commit."""
         sitting, name = docket.sitting, assessor.named.name
         try:
@@ -240,7 +240,7 @@ class JudgeStage:
             counted(self._metrics, verdict, row, contender=case.material.contender)
         return End.STORED if stored else End.LOST
 
-    async def _is_enough(self, case: Case) -> bool:
+    async def _is_enough(self, case: ClaimedCase) -> bool:
         """Whether enough was paid for this judgement without getting one."""
         if case.claim.attempts < MOST_UNFIT:
             return False
@@ -300,7 +300,7 @@ class JudgeStage:
             log.warning(event, judge=name, **fields)
 
 
-async def _assessed(assessor: Assessor, case: Case, docket: Docket) -> tuple[Verdict, float]:
+async def _assessed(assessor: Assessor, case: ClaimedCase, docket: Docket) -> tuple[Verdict, float]:
     """The verdict and what it cost. Raises what kept the case from being prepared."""
     if case.broken is not None:
         raise case.broken

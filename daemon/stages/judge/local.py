@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from connectors.errors import ConnectorError, FatalError, PoisonError
 from daemon.clock import Clock
 from daemon.metrics.registry import Metrics
-from daemon.stages.judge.assessor import Case, Terms
+from daemon.stages.judge.assessor import ClaimedCase, Terms
 from daemon.stages.judge.conclude import raise_worst
 from daemon.stages.judge.round import Docket
 from daemon.stages.judge.standing import Standing
@@ -23,16 +23,16 @@ from policies.judging.judges import NamedJudge
 from policies.judging.verdicts import Verdict, by_rewards, rewarded
 from policies.records import digest
 from policies.states import CallOutcome
-from policies.training.resident.protocol import Answered
+from policies.training.resident.protocol import LoggedAnswer
 
 ORDERS = {"score": ("",), "pair": ("A", "B")}
 """What a call is about, by the judgement's kind: the answer, or the first and the second."""
 
 
-class Scorer(Protocol):
+class AnswerScorer(Protocol):
     """Scores one answer, 0 to 10. Raises TransientError, PoisonError and FatalError."""
 
-    async def score(self, answered: Answered) -> float: ...
+    async def score(self, answered: LoggedAnswer) -> float: ...
 
     async def close(self) -> None: ...
 
@@ -44,7 +44,7 @@ class LocalAssessor:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: AnswerScorer,
         *,
         named: NamedJudge,
         model: str,
@@ -78,18 +78,18 @@ class LocalAssessor:
     def terms(self) -> Terms:
         return self._terms
 
-    def prepared(self, claim: Claim, material: Material) -> Case:
+    def prepared(self, claim: Claim, material: Material) -> ClaimedCase:
         """As it is: what a reward model sees is the conversation itself."""
-        return Case(claim, material)
+        return ClaimedCase(claim, material)
 
-    def keys(self, case: Case) -> Sequence[str]:
+    def keys(self, case: ClaimedCase) -> Sequence[str]:
         """One for each answer."""
         return [self._key(_digest(each)) for each in _answered(case.material)]
 
     def _key(self, of: str) -> str:
         return digest([self._named.version, of])
 
-    async def assess(self, case: Case, docket: Docket) -> tuple[Verdict, float]:
+    async def assess(self, case: ClaimedCase, docket: Docket) -> tuple[Verdict, float]:
         """The verdict, for nothing."""
         answers = zip(ORDERS[case.claim.kind], _answered(case.material), strict=True)
         found = await asyncio.gather(
@@ -102,7 +102,7 @@ class LocalAssessor:
             return rewarded(rewards[0], by=self._model), 0.0
         return by_rewards(rewards[0], rewards[1], by=self._model), 0.0
 
-    async def _reward(self, judgement: int, order: str, answered: Answered, docket: Docket) -> float:
+    async def _reward(self, judgement: int, order: str, answered: LoggedAnswer, docket: Docket) -> float:
         of = _digest(answered)
         stored = docket.stored.get(self._key(of))
         if stored is not None:
@@ -132,7 +132,7 @@ class LocalAssessor:
         return reward
 
     async def _record(
-        self, row: Mapping[str, Any], answered: Answered, docket: Docket, *, started: float
+        self, row: Mapping[str, Any], answered: LoggedAnswer, docket: Docket, *, started: float
     ) -> None:
         took, outcome = self._clock.monotonic() - started, row["outcome"]
         self._metrics.judge_calls.labels(*self._named.labels, outcome).inc()
@@ -160,13 +160,13 @@ class LocalAssessor:
         await self.scorer.close()
 
 
-def _answered(material: Material) -> list[Answered]:
+def _answered(material: Material) -> list[LoggedAnswer]:
     return [
-        Answered(prompt=material.messages, answer=output, tools=material.tools, tokens=tokens)
+        LoggedAnswer(prompt=material.messages, answer=output, tools=material.tools, tokens=tokens)
         for output, tokens in zip(material.outputs, material.tokens, strict=True)
     ]
 
 
-def _digest(answered: Answered) -> str:
+def _digest(answered: LoggedAnswer) -> str:
     """Of all that the model sees."""
     return digest(answered.model_dump(mode="json"))

@@ -6,12 +6,13 @@ from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.store import judgements
-from daemon.store.judgements import Purpose, Unplanned, Wanted
+from daemon.store.judgements import Unplanned, Wanted
 from daemon.store.store import Store
 from policies.judging.judges import NamedJudge
 from policies.policy import JudgingRule
 from policies.records import Role
 from policies.sampling import chosen
+from policies.states import Purpose
 
 BATCH = 500
 """Traces decided on in one transaction."""
@@ -38,8 +39,8 @@ class Plan:
         self._clock = clock
         self._batch = batch
         rates: Mapping[Role, tuple[Purpose, float]] = {
-            Role.SMALL: ("traffic", rule.small_rate),
-            Role.LARGE: ("audit", rule.audit_rate),
+            Role.SMALL: (Purpose.TRAFFIC, rule.small_rate),
+            Role.LARGE: (Purpose.AUDIT, rule.audit_rate),
         }
         self._rates = tuple((judge, *rates[judge.role]) for judge in judges if judge.role in rates)
 

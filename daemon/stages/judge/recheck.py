@@ -17,6 +17,7 @@ from daemon.store.labels import LabelledPair, labelled_pairs, unjudged_answers, 
 from daemon.store.store import Store
 from policies.judging.judges import NamedJudge
 from policies.records import Role
+from policies.states import Purpose
 
 log = get("recheck")
 
@@ -66,14 +67,16 @@ def _wanted(connection: Connection, judge: NamedJudge, pairs: list[LabelledPair]
     """A small judge is asked for scores, the others for comparisons, as they are about unlabelled ones."""
     if judge.role is Role.SMALL:
         return [
-            Wanted(judge, "score", "audit", pair.trace_id, one, probability=pair.probability, again=True)
+            Wanted(
+                judge, "score", Purpose.AUDIT, pair.trace_id, one, probability=pair.probability, again=True
+            )
             for one, pair in unjudged_answers(connection, judge, pairs)
         ]
     return [
         Wanted(
             judge,
             "pair",
-            "audit",
+            Purpose.AUDIT,
             pair.trace_id,
             pair.low,
             pair.high,

@@ -22,7 +22,7 @@ class _Shared:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldMoney:
     """Money set aside for one call. `usd` is its estimate."""
 
     usd: float
@@ -48,20 +48,20 @@ class Purse:
         self._commits = commits
         self._judge = judge
         self._limit_usd = limit_usd
-        self._asking: list[tuple[float, asyncio.Future[Held]]] = []
+        self._asking: list[tuple[float, asyncio.Future[HeldMoney]]] = []
         self._teller: asyncio.Task[None] | None = None
 
-    async def reserve(self, usd: float) -> Held:
+    async def reserve(self, usd: float) -> HeldMoney:
         """Sets the estimate aside. Raises BudgetExhaustedError when today's limit does not allow it."""
         if usd <= 0:
-            return Held(0.0, None)
-        answer: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
+            return HeldMoney(0.0, None)
+        answer: asyncio.Future[HeldMoney] = asyncio.get_running_loop().create_future()
         self._asking.append((usd, answer))
         if self._teller is None or self._teller.done():
             self._teller = asyncio.create_task(self._tell())
         return await answer
 
-    async def settle(self, held: Held, actual_usd: float) -> None:
+    async def settle(self, held: HeldMoney, actual_usd: float) -> None:
         """Says what the call cost; 0 when it was not made."""
         shared = held.shared
         if shared is None:
@@ -77,7 +77,7 @@ class Purse:
             group, self._asking = self._asking, []
             await self._reserve(group)
 
-    async def _reserve(self, group: list[tuple[float, asyncio.Future[Held]]]) -> None:
+    async def _reserve(self, group: list[tuple[float, asyncio.Future[HeldMoney]]]) -> None:
         total = sum(usd for usd, _ in group)
         try:
             asking = self._budget.asking(
@@ -99,6 +99,6 @@ class Purse:
         shared = _Shared(reservation, len(group))
         for usd, answer in group:
             if answer.done():
-                await self.settle(Held(usd, shared), 0.0)
+                await self.settle(HeldMoney(usd, shared), 0.0)
             else:
-                answer.set_result(Held(usd, shared))
+                answer.set_result(HeldMoney(usd, shared))

@@ -31,7 +31,7 @@ class Promote:
         self._actor = actor
 
     def step(self) -> int:
-        """Promotes at most one adapter; answers how many."""
+        """Promotes at most one adapter; returns how many."""
         evaluation = self._store.read(newest_passed)
         if evaluation is None:
             return 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from daemon import log
 from daemon.metrics.registry import Metrics
-from daemon.stages.rollout.admission import Refusal
+from daemon.stages.rollout.admission import AdapterRefusal
 from daemon.stages.rollout.mirror import Condition
 from daemon.store.rollouts import Change
 from policies.rollout import Assignment, ChangeKind, ConditionKind
@@ -29,11 +29,11 @@ class Told:
         self._targets = tuple(targets)
         self._log = log.get("rollout")
         self._counted: int | None = None
-        self._refused: tuple[str, Refusal] | None = None
+        self._refused: tuple[str, AdapterRefusal] | None = None
         self._shown: str | None = None
         self.conditions: tuple[Condition, ...] = ()
 
-    def refused(self, refusal: Refusal, content: str | None = None) -> None:
+    def refused(self, refusal: AdapterRefusal, content: str | None = None) -> None:
         """Counts a refusal; one that a file asks for, once per content of the file."""
         if content is not None:
             if self._refused == (content, refusal):
@@ -62,7 +62,7 @@ class Told:
         self._counted = state.epoch
 
     def reconciled(self, found: Reconciliation) -> Reconciliation:
-        """Sets the gauges, logs the conditions that are new, and answers what it was given."""
+        """Sets the gauges, logs the conditions that are new, and returns what it was given."""
         self._metrics.rollout_ok.set(found.in_sync)
         self._metrics.rollout_epoch.set(found.epoch)
         amiss = {condition.target for condition in found.conditions}

@@ -19,7 +19,7 @@ from daemon.errors import ConfigError, RefusedError, RlaifdError
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
 from daemon.stages.rollout import goal as goals
-from daemon.stages.rollout.admission import Admission, Refusal, Verify
+from daemon.stages.rollout.admission import AdapterRefusal, Admission, Verify
 from daemon.stages.rollout.file import RolloutFile
 from daemon.stages.rollout.goal import BASE
 from daemon.stages.rollout.mirror import Condition, Mirror
@@ -37,7 +37,7 @@ from policies.rollout import (
     ConditionKind,
     RefusalKind,
     RolloutSpec,
-    Wanted,
+    WantedState,
     state_in_force,
 )
 from policies.states import HaltSource
@@ -221,7 +221,7 @@ class Rollout:
             conditions.append(Condition(ConditionKind.FILE_INVALID, str(error)))
             return None
 
-    def _wanted(self, wish: RolloutSpec | None, seen: StoreLook, conditions: list[Condition]) -> Wanted:
+    def _wanted(self, wish: RolloutSpec | None, seen: StoreLook, conditions: list[Condition]) -> WantedState:
         wanted = state_in_force(wish, seen.quarantined, seen.last_good)
         if wish is not None and wish.stable is not None and wish.stable in seen.quarantined:
             why = seen.quarantined[wish.stable]
@@ -238,10 +238,10 @@ class Rollout:
         self,
         wish: RolloutSpec | None,
         seen: StoreLook,
-        wanted: Wanted,
+        wanted: WantedState,
         conditions: list[Condition],
         leads: bool,
-    ) -> Wanted:
+    ) -> WantedState:
         """What is wanted, but for a wish that has lost to another or is not this daemon's to carry out."""
         if wish is None or wanted.problem is not None or wish.stable == seen.state.stable:
             return wanted
@@ -249,17 +249,17 @@ class Rollout:
         if found is None:
             return wanted
         conditions.append(found)
-        return Wanted(seen.last_good, "the file is contradicted")
+        return WantedState(seen.last_good, "the file is contradicted")
 
     def _look(self, connection: Connection) -> StoreLook:
         return look(self._admission, connection)
 
-    def _settle(self, seen: StoreLook, wanted: Wanted, conditions: list[Condition]) -> Assignment:
+    def _settle(self, seen: StoreLook, wanted: WantedState, conditions: list[Condition]) -> Assignment:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
         for condition in conditions:
             if condition.kind is ConditionKind.QUARANTINED:
                 self._told.refused(
-                    Refusal(RefusalKind.QUARANTINED, condition.message), content=self._file.digest()
+                    AdapterRefusal(RefusalKind.QUARANTINED, condition.message), content=self._file.digest()
                 )
         if wanted.stable == seen.state.stable:
             return seen.state
@@ -274,13 +274,13 @@ class Rollout:
             except RefusedError as error:
                 message = str(error)
             conditions.append(Condition(ConditionKind.REFUSED, f"{self._file.path}: {message}"))
-            wanted = Wanted(seen.last_good, "the adapter in force was quarantined")
+            wanted = WantedState(seen.last_good, "the adapter in force was quarantined")
             if wanted.stable == seen.state.stable:
                 return seen.state
         actor = FILE_ACTOR if wanted.problem is None else QUARANTINE_ACTOR
         return self._move(seen.state, wanted.stable, actor=actor, reason=reason, action="repoint")
 
-    def _refusal(self, adapter: str | None, state: Assignment) -> Refusal | None:
+    def _refusal(self, adapter: str | None, state: Assignment) -> AdapterRefusal | None:
         if adapter is None:
             return None
         allowed = self._reading(lambda connection: self._admission.allowed(connection, adapter, state))

@@ -14,7 +14,7 @@ from daemon.clock import Clock
 from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.store import soundings
-from daemon.store.soundings import Found
+from daemon.store.soundings import SoundingScores
 from daemon.store.store import Store
 from policies.judging.judges import NamedJudge
 from policies.states import SoundingState
@@ -101,7 +101,7 @@ class Soundings:
         self._metrics.training_soundings.labels(SoundingState.ASKED).inc()
         log.info("sounding_asked", run=self._run, step=step, judgements=new)
 
-    def _found(self, sounding: Sounding) -> Found:
+    def _found(self, sounding: Sounding) -> SoundingScores:
         traces = [each.trace for each in sounding.answers if each.reward is not None]
         return self._store.read(
             lambda c: soundings.found(c, run=self._run, step=sounding.step, traces=traces)

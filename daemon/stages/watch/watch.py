@@ -56,12 +56,12 @@ class _Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Look:
     """One consistent look at the store."""
 
     measured: _Measured
     counts: Tally
-    snapshot: snapshots.Tally | None
+    snapshot: snapshots.SnapshotTally | None
     awaited: Awaited | None
     evaluations: list[Evaluation]
     changed_at: float | None
@@ -100,7 +100,7 @@ class Watch:
         self._agents: set[str] = set()
 
     def step(self) -> int:
-        """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
+        """Refreshes the gauges and latches what the rules ask for; returns how many halts are new."""
         seen = self._store.read(self._look)
         self._measured = seen.measured
         self._show(seen)
@@ -118,10 +118,10 @@ class Watch:
             fingerprint=fingerprint(halt.rule),
         )
 
-    def _look(self, connection: Connection) -> _Seen:
+    def _look(self, connection: Connection) -> _Look:
         mark = alignment.mark(connection)
         last = self._measured
-        return _Seen(
+        return _Look(
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
             counts=tally.read(connection),
             snapshot=snapshots.newest(connection),
@@ -191,7 +191,7 @@ class Watch:
             since=since,
         )
 
-    def _show(self, seen: _Seen) -> None:
+    def _show(self, seen: _Look) -> None:
         metrics = self._metrics
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
@@ -219,7 +219,7 @@ class Watch:
         self._show_agents(seen)
         self._show_evaluations(seen.evaluations)
 
-    def _show_agents(self, seen: _Seen) -> None:
+    def _show_agents(self, seen: _Look) -> None:
         """The versions in the traffic; a version that has left it has no series any more."""
         for gone in self._agents - seen.agents.keys():
             self._metrics.agent_versions.remove(gone)

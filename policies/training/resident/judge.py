@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, TextIO
 from policies.records import Frozen
 from policies.training.child import die_with_parent
 from policies.training.errors import JobError
-from policies.training.resident.protocol import Answered, Ask, Failed, JudgeJob, Ready, Scores
+from policies.training.resident.protocol import (
+    JudgeAsk,
+    JudgeFailed,
+    JudgeJob,
+    JudgeReady,
+    JudgeScores,
+    LoggedAnswer,
+)
 
 if TYPE_CHECKING:
     from policies.training.engines.reward_model import RewardModel
@@ -25,7 +32,7 @@ Encoded = tuple[list[int], list[int]]
 """The tokens of prompt and answer."""
 
 
-class Judge:
+class ResidentJudge:
     """The reward model at work. `positions`: the most tokens that it takes; None: no limit."""
 
     def __init__(
@@ -36,7 +43,7 @@ class Judge:
         self._positions = positions
         self._pessimism = pessimism
 
-    def scores(self, ask: Ask) -> Scores:
+    def scores(self, ask: JudgeAsk) -> JudgeScores:
         """The rewards of the answers. Raises JobError where the model gives no number."""
         known: dict[int, Encoded] = {}
         refused: dict[int, str] = {}
@@ -49,9 +56,9 @@ class Judge:
         found = self._model.rewards(list(known.values()), self._pessimism) if known else []
         rewards = dict(zip(known, found, strict=True))
         places = range(len(ask.answers))
-        return Scores(id=ask.id, rewards=tuple(rewards.get(place) for place in places), refused=refused)
+        return JudgeScores(id=ask.id, rewards=tuple(rewards.get(place) for place in places), refused=refused)
 
-    def _encoded(self, each: Answered) -> Encoded | str:
+    def _encoded(self, each: LoggedAnswer) -> Encoded | str:
         """Prompt and answer up to its last own token; why it cannot be shown to the model otherwise."""
         from policies.training.model.dataset import answer_tokens
         from policies.training.model.rendering import UnrenderableError
@@ -68,7 +75,7 @@ class Judge:
         return prompt, answer
 
 
-def load(job: JudgeJob) -> Judge:
+def load(job: JudgeJob) -> ResidentJudge:
     """Loads base and reward model. Raises JobError where something of them is missing."""
     import torch
 
@@ -83,7 +90,7 @@ def load(job: JudgeJob) -> Judge:
     rendering = Rendering(base.tokenizer, generation=base.model.generation_config, day=job.day)
     first = job.reward / reward_model.fold_name(0)
     model = lora.with_adapters(base, {lora.POLICY: first})
-    return Judge(
+    return ResidentJudge(
         reward_model.load(Roles(model, rendering.pad), job.reward, base),
         rendering,
         positions=positions_of(base.model.config, base.tokenizer),
@@ -91,14 +98,16 @@ def load(job: JudgeJob) -> Judge:
     )
 
 
-def serve(judge: Judge, questions: TextIO, say: Callable[[Frozen], None]) -> None:
-    """Scores until the questions end. A question that fails is answered with `Failed`; the judge goes on."""
+def serve(judge: ResidentJudge, questions: TextIO, say: Callable[[Frozen], None]) -> None:
+    """Scores until the questions end. A question that fails is answered with `JudgeFailed`, and the judge
+    goes on.
+    """
     for line in questions:
-        ask = Ask.model_validate_json(line)
+        ask = JudgeAsk.model_validate_json(line)
         try:
             say(judge.scores(ask))
         except (JobError, ValueError, RuntimeError) as error:
-            say(Failed(id=ask.id, reason=" ".join(f"{type(error).__name__}: {error}".split())))
+            say(JudgeFailed(id=ask.id, reason=" ".join(f"{type(error).__name__}: {error}".split())))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,9 +125,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         judge = load(job)
     except JobError as error:
-        say(Failed(reason=str(error)))
+        say(JudgeFailed(reason=str(error)))
         return 1
-    say(Ready())
+    say(JudgeReady())
     serve(judge, sys.stdin, say)
     return 0
 

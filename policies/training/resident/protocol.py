@@ -28,7 +28,7 @@ class JudgeJob(Frozen):
     """The date that chat templates may write into the system message; None: the day of the start."""
 
 
-class Answered(Frozen):
+class LoggedAnswer(Frozen):
     """A prompt with one answer to it, as it was logged or sampled."""
 
     prompt: tuple[Message, ...]
@@ -37,20 +37,20 @@ class Answered(Frozen):
     tokens: Tokens | None = None
 
 
-class Ask(Frozen):
+class JudgeAsk(Frozen):
     """Answers to score."""
 
     id: NonNegativeInt
-    answers: tuple[Answered, ...] = Field(min_length=1)
+    answers: tuple[LoggedAnswer, ...] = Field(min_length=1)
 
 
-class Ready(Frozen):
+class JudgeReady(Frozen):
     """The models are loaded; questions are welcome."""
 
     event: Literal["ready"] = "ready"
 
 
-class Scores(Frozen):
+class JudgeScores(Frozen):
     """One reward an answer, 0 to 10, in the order of the question; None where there is none, and why is in
     `refused`, by its index.
     """
@@ -61,7 +61,7 @@ class Scores(Frozen):
     refused: dict[int, str] = Field(default_factory=dict)
 
 
-class Failed(Frozen):
+class JudgeFailed(Frozen):
     """The question could not be answered, and the judge goes on; without a question, it cannot begin."""
 
     event: Literal["failed"] = "failed"
@@ -69,6 +69,6 @@ class Failed(Frozen):
     reason: str
 
 
-SAID: TypeAdapter[Ready | Scores | Failed] = TypeAdapter(
-    Annotated[Ready | Scores | Failed, Field(discriminator="event")]
+SAID: TypeAdapter[JudgeReady | JudgeScores | JudgeFailed] = TypeAdapter(
+    Annotated[JudgeReady | JudgeScores | JudgeFailed, Field(discriminator="event")]
 )

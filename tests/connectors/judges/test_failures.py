@@ -10,12 +10,12 @@ from connectors.errors import (
     TransientError,
     UnreadableError,
 )
-from connectors.judges.failures import Asked, failure, failure_in_body, object_of
-from tests.growth import growth
+from connectors.judges.failures import AskedJudge, failure, failure_in_body, object_of
+from tests.growth import LINEAR, growth
 
 NOW = 1_700_000_000.0
 KEY = "sk-canary-0123456789"
-ASKED = Asked("small", "POST http://judge/v1/chat/completions", (KEY,))
+ASKED = AskedJudge("small", "POST http://judge/v1/chat/completions", (KEY,))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_reading_words_costs_no_more_than_their_length(word: str) -> None:
         body = {"error": {"message": word * (size // len(word))}}
         return failure(ASKED, 400, headers={}, body=body, now=NOW)
 
-    assert growth(read, 100_000) < 12
+    assert growth(read, 100_000) < LINEAR
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_cancelled_waiter_passes_its_place_on() -> None:
 
 
 def outage(paced: Pacing, time: Time, seconds: int, offered: int) -> int:
-    """Offers calls each second to a side that fails all; answers how many were made, retries included."""
+    """Offers calls each second to a side that fails all; returns how many were made, retries included."""
     made = 0
     for _ in range(seconds):
         time.now += 1

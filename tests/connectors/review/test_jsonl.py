@@ -7,7 +7,7 @@ import pytest
 from connectors.review import jsonl
 from connectors.review.jsonl import Task
 from policies.records import Message
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 TASK = Task("p", (Message(role="user", content="question"),), "one", "two")
 
@@ -45,4 +45,4 @@ def test_reading_labels_costs_no_more_than_the_length(tmp_path: Path, unit: str)
         path.write_text("".join(unit.format(number) for number in range(size)))
         jsonl.read(path)
 
-    assert growth(read, 1000) < 12
+    assert growth(read, 1000) < LINEAR

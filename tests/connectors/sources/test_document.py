@@ -11,7 +11,7 @@ from connectors.base import Partition, Record
 from connectors.errors import FatalError
 from connectors.sources import document
 from connectors.sources.document import DocumentSource, is_document, pieces
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 
 def write(directory: Path, text: str | bytes) -> Path:
@@ -138,5 +138,5 @@ def test_what_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_cutting_is_linear() -> None:
     """However many items there are, and however many blanks are between them."""
-    assert growth(lambda size: list(pieces(b"[\n" + b"1 ,\n" * size + b"1]")), 2_000) < 12
-    assert growth(lambda size: list(pieces(b"[\n1" + b" \n" * size)), 20_000) < 12
+    assert growth(lambda size: list(pieces(b"[\n" + b"1 ,\n" * size + b"1]")), 2_000) < LINEAR
+    assert growth(lambda size: list(pieces(b"[\n1" + b" \n" * size)), 20_000) < LINEAR

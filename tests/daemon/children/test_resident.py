@@ -14,14 +14,14 @@ from connectors.errors import ConnectorError, FatalError, PoisonError, Transient
 from daemon.children import resident as resident_module
 from daemon.children.resident import LOG, Resident
 from policies.records import Message
-from policies.training.resident.protocol import Answered, JudgeJob
+from policies.training.resident.protocol import JudgeJob, LoggedAnswer
 from tests.servers import scorer
 
 ASKED = (Message(role="user", content="hello"),)
 
 
-def answered(text: str) -> Answered:
-    return Answered(prompt=ASKED, answer=(Message(role="assistant", content=text),))
+def answered(text: str) -> LoggedAnswer:
+    return LoggedAnswer(prompt=ASKED, answer=(Message(role="assistant", content=text),))
 
 
 def resident(directory: Path, *, base: str = "base", answer_s: float = 60.0, at_once: int = 4) -> Resident:

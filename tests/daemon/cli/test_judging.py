@@ -10,19 +10,20 @@ from sqlalchemy import update
 
 from daemon.cli.work import _judged_text, _left
 from daemon.store import judgements
-from daemon.store.judgements import Purpose, Wanted
+from daemon.store.judgements import Wanted
 from daemon.store.outcomes import TRACE
 from daemon.store.tables import CandidateRow, JudgementRow, LedgerRow, TraceRow, VerdictRow
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
 from policies.judging.judges import NamedJudge
 from policies.records import Role, Split
+from policies.states import Purpose
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import Within, add_trace, at_once, put, rows
 from tests.judges import LARGE, SMALL
 from tests.servers.provider import Provider, Reply, completion, refusal
 
-WANTED: tuple[tuple[NamedJudge, Purpose], ...] = ((SMALL, "traffic"), (LARGE, "audit"))
+WANTED: tuple[tuple[NamedJudge, Purpose], ...] = ((SMALL, Purpose.TRAFFIC), (LARGE, Purpose.AUDIT))
 PRICED = "price: {input_per_million: 1000, output_per_million: 1000}"
 
 
@@ -58,11 +59,11 @@ def seed(parts: Wiring, answers: int) -> None:
     parts.store.write(lambda c: judgements.request(c, wanted, 0.0))
 
 
-def small(found: Mapping[str, by_hand.Judged]) -> by_hand.Judged:
+def small(found: Mapping[str, by_hand.JudgingResult]) -> by_hand.JudgingResult:
     return found["small"]
 
 
-def text(found: Mapping[str, by_hand.Judged]) -> str:
+def text(found: Mapping[str, by_hand.JudgingResult]) -> str:
     return _judged_text({role: asdict(each) | {"reopened": 0} for role, each in found.items()})
 
 
@@ -182,7 +183,7 @@ def test_what_the_code_gave_up_is_opened_and_a_gates_comparison_is_not(
 def test_many_reasons_are_told_by_their_number() -> None:
     """The most frequent first, the rest as one number."""
     reasons = {f"reason {at}": at for at in range(1, 8)}
-    judged = by_hand.Judged(0, reasons, {})
+    judged = by_hand.JudgingResult(0, reasons, {})
     said = text({"small": judged})
     assert said.startswith("small: 0 judged, 28 abstained (7: reason 7; 6: reason 6; ")
     assert said.endswith("; 6 for other reasons), 0 put back")

@@ -81,7 +81,7 @@ def answer(text: str) -> tuple[Message, ...]:
 
 
 def put_many(to: Writes, row: type[Any], values: Sequence[dict[str, Any]]) -> list[int]:
-    """Inserts rows in one statement; answers their ids in order."""
+    """Inserts rows in one statement; returns their ids in order."""
     made = table(row)
 
     def _work(connection: Connection) -> list[int]:
@@ -219,7 +219,7 @@ Opinion = Callable[[Asked], dict[str, Any] | None]
 
 
 def judge(store: Store, opinion: Opinion, *, limit: int | None = None) -> int:
-    """Finishes open judgements with what the opinion says of them; answers how many."""
+    """Finishes open judgements with what the opinion says of them; returns how many."""
     return store.write(lambda c: _judge(c, opinion, limit))
 
 

@@ -13,7 +13,7 @@ from connectors.decoders.detect import Decoders
 from daemon.clock import FakeClock
 from daemon.stages.judge.plan import Plan
 from daemon.stages.train.freeze import Freezing
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
 from daemon.store.traces import Arrival, store_batch
@@ -77,7 +77,7 @@ def decoded(events: Sequence[dict[str, Any]]) -> list[Trace]:
     return [each for each in found if isinstance(each, Trace)]
 
 
-def answers(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+def answers(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
     """A call, a call with other arguments, and text."""
     calls = [
         Message(role="assistant", tool_calls=(ToolCall(name="find", arguments=arguments),))

@@ -21,7 +21,7 @@ from daemon.stages.ingest.files import ingest_file
 from daemon.stages.judge.plan import Plan
 from daemon.stages.review.exchange import Review
 from daemon.store.alignment import reviewed
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.readiness import stock
 from daemon.store.store import Store
 from policies.clusters import cluster_of, split_of
@@ -63,7 +63,7 @@ def splits_of(shop: str, numbers: range, splits: Splits) -> Counter[Split]:
     return Counter(split_of(cluster_of(each), splits) for each in asked)
 
 
-def sample(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+def sample(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
     return Samples([[sampled("word " * (3 * number + 1)) for number in range(count)] for _ in prompts])
 
 
@@ -109,7 +109,7 @@ class Deployment:
         return {each.what: each.missing for each in self.forecast().requirements if each.missing}
 
     def label(self, most: int) -> int:
-        """Labels so many pairs, or all that there are; answers how many."""
+        """Labels so many pairs, or all that there are; returns how many."""
         review = Review(store=self.store, clock=self.clock)
         tasks = review.tasks(reviewer="ann", limit=most)
         path = self.directory / "labels.jsonl"

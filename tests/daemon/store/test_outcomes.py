@@ -28,12 +28,12 @@ def test_verdicts_and_abstentions_are_counted_by_reason(store: Store) -> None:
     court.want_scores("a")
     court.drain()
     before = store.read(outcomes.newest)
-    assert store.read(lambda c: outcomes.since(c, 0, "small")) == outcomes.Ended(0, {"flagged": 1})
+    assert store.read(lambda c: outcomes.since(c, 0, "small")) == outcomes.EndedJudgements(0, {"flagged": 1})
     court.want_scores("b", "c")
     assert store.read(lambda c: outcomes.put_back(c, "small")) == {"": 2}
     court.drain()
-    assert store.read(lambda c: outcomes.since(c, before, "small")) == outcomes.Ended(2, {})
-    assert store.read(lambda c: outcomes.since(c, 0, "large")) == outcomes.Ended(0, {})
+    assert store.read(lambda c: outcomes.since(c, before, "small")) == outcomes.EndedJudgements(2, {})
+    assert store.read(lambda c: outcomes.since(c, 0, "large")) == outcomes.EndedJudgements(0, {})
 
 
 def test_an_abstention_is_asked_once_more_each_time(store: Store) -> None:

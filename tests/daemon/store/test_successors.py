@@ -12,6 +12,7 @@ from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow
 from policies.judging.judges import NamedJudge
 from policies.records import Role, Split
+from policies.states import Purpose
 from tests.daemon.stages.seeding import Within, add_traces, at_once, rows
 from tests.judges import GATE, LARGE, SMALL, named
 
@@ -29,7 +30,7 @@ def wanted(store: Store, judge: NamedJudge, *events: str) -> list[Wanted]:
     at_once(store, add)
     traces = {row.event_id: row.id for row in rows(store, TraceRow)}
     answers = {row.trace_id: row.id for row in rows(store, CandidateRow)}
-    asked = [Wanted(judge, "score", "traffic", traces[each], answers[traces[each]]) for each in events]
+    asked = [Wanted(judge, "score", Purpose.TRAFFIC, traces[each], answers[traces[each]]) for each in events]
     store.write(lambda c: judgements.request(c, asked, 0.0))
     return asked
 

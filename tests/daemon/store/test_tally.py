@@ -21,8 +21,9 @@ from daemon.store.tables import (
     TraceRow,
     VerdictRow,
 )
-from daemon.store.tally import Given, Tally
+from daemon.store.tally import Tally, VerdictCount
 from policies.records import Split
+from policies.states import Purpose
 from tests.daemon.stages.seeding import (
     Within,
     add_label,
@@ -59,11 +60,11 @@ def counted(store: Store) -> Tally:
     ).items():
         found.judgements.setdefault(judge, {})[state] = number
     for each in rows(store, VerdictRow):
-        one = Given(
+        one = VerdictCount(
             1, each.abstention is not None, each.reward is not None, each.reward or 0.0, each.created_at
         )
         found.verdicts[each.judge, each.version] = (
-            found.verdicts.get((each.judge, each.version), Given()) + one
+            found.verdicts.get((each.judge, each.version), VerdictCount()) + one
         )
     return found
 
@@ -100,14 +101,14 @@ def test_the_counts_are_those_of_the_rows(store: Store) -> None:
         "judgement": 10,
         "verdict": 10,
     }
-    assert found.verdicts["small", "v2"] == Given(1, 1, 0, 0.0, 0.0)
+    assert found.verdicts["small", "v2"] == VerdictCount(1, 1, 0, 0.0, 0.0)
     assert found.given()["small"].mean_reward == pytest.approx((8 + 3 + 8 + 3 + 4) / 5)
 
 
 def test_what_becomes_of_rows_is_counted(store: Store) -> None:
     """Judgements that end and are opened again, a label that is changed, verdicts and traces that go."""
     at_once(store, fill)
-    wanted = [Wanted(SMALL, "score", "traffic", 1, 1), Wanted(GATE, "score", "traffic", 1, 1)]
+    wanted = [Wanted(SMALL, "score", Purpose.TRAFFIC, 1, 1), Wanted(GATE, "score", Purpose.TRAFFIC, 1, 1)]
     assert store.write(lambda c: request(c, wanted, 1.0)) == 2
     assert store.write(lambda c: request(c, wanted, 2.0)) == 0
     assert store.read(tally.read).open() == {"small": 1, "gate": 1} == counted(store).open()

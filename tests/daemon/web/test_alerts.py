@@ -323,7 +323,7 @@ def test_a_strangers_endless_body_is_cut_off(site: Site) -> None:
 
 
 def _flood(connection: socket.socket) -> int:
-    """Sends until the other side has had enough; answers how much went out."""
+    """Sends until the other side has had enough; returns how much went out."""
     sent = 0
     while sent < 100_000_000:
         try:

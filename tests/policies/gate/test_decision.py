@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from policies.alignment import Alignment, Labelled, alignment
-from policies.gate.decision import RULES, AgentEvidence, Comparison, Evidence, Result, decide
+from policies.gate.decision import RULES, AgentEvidence, Comparison, GateEvidence, Result, decide
 from policies.policy import GateRule
 from tests.judges import GATE, SMALL
 
@@ -27,7 +27,7 @@ def aligned(right: int, wrong: int) -> Alignment:
     return alignment(rows, limit=LIMITS.min_alignment, min_labels=LIMITS.min_labels)
 
 
-GOOD = Evidence(
+GOOD = GateEvidence(
     comparisons=compared(74, 21, 5),
     gate_judge=True,
     kl_sequence=5.7,
@@ -75,7 +75,7 @@ def test_no_rule_is_no_promotion() -> None:
 
 def test_no_evidence_holds_and_names_each_missing_thing() -> None:
     """Nothing known: every rule but the one on a moved stable adapter has something to say."""
-    decision = decide(Evidence(), LIMITS)
+    decision = decide(GateEvidence(), LIMITS)
     assert decision.kind == "hold"
     text = "\n".join(decision.reasons)
     for missing in ("adapter: not verified", "no gate judge", "0 of 0 gate prompts", "KL: not measured"):

@@ -23,7 +23,7 @@ from policies.training.errors import JobError
 from policies.training.jobs import GradeJob, GradeResult, RewardFiles, TrainJob, TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, CHECKPOINTS, JOB, PROGRESS, RESULT
 from policies.training.planning.resolved import ResolvedReward
-from policies.training.resident.protocol import Answered, JudgeJob
+from policies.training.resident.protocol import JudgeJob, LoggedAnswer
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
@@ -314,9 +314,9 @@ def test_a_resident_judge_scores_answers_as_they_are_graded(
         start_s=300.0,
         answer_s=300.0,
     )
-    long = Answered(prompt=PAIRS[0].prompt, answer=(said("assistant", "order " * 300),))
+    long = LoggedAnswer(prompt=PAIRS[0].prompt, answer=(said("assistant", "order " * 300),))
     asked = [
-        Answered(prompt=pair.prompt, answer=answer)
+        LoggedAnswer(prompt=pair.prompt, answer=answer)
         for pair in PAIRS[:9]
         for answer in (pair.chosen, pair.rejected)
     ]

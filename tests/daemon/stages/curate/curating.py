@@ -10,7 +10,7 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.curate.curate import Curate
 from daemon.stages.curate.sample import Batching, Generation, Sample, Sampling
 from daemon.stages.train.freeze import Freezing
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
 from policies.policy import PolicySpec
@@ -33,7 +33,9 @@ class FakeSampler:
     error: Exception | None = None
     words: str = "word"
 
-    def __call__(self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    def __call__(
+        self, prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int
+    ) -> Samples:
         self.calls.append(([prompt.event_id for prompt in prompts], adapter, seed))
         if self.error is not None:
             raise self.error

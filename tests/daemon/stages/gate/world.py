@@ -12,7 +12,7 @@ from daemon.errors import AdapterRefusedError
 from daemon.metrics.registry import Metrics
 from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evaluate import Advance, Evaluate
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import HaltRow
 from policies.policy import PolicySpec
@@ -55,7 +55,7 @@ class FakeComparer:
     before: Callable[[], object] = lambda: None
 
     def __call__(
-        self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
+        self, prompts: Sequence[StoredPrompt], *, candidate: str, stable: str | None, seed: int
     ) -> CompareResult:
         names = [prompt.event_id for prompt in prompts]
         self.calls.append((names, candidate, stable, seed))

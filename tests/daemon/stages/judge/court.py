@@ -206,7 +206,7 @@ class Court:
         return asyncio.run(run())
 
     def want_scores(self, *texts: str, purpose: Any = "traffic") -> list[int]:
-        """Traces with these logged answers, to be scored; answers the candidates' ids."""
+        """Traces with these logged answers, to be scored; returns the candidates' ids."""
         known = seeding.count(self.store, CandidateRow)
 
         def add(within: seeding.Within) -> None:

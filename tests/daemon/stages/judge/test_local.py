@@ -28,6 +28,7 @@ from daemon.wiring.assessors import Court
 from policies.judging import constitution, rubric
 from policies.policy import JudgingRule
 from policies.records import Role, Split
+from policies.states import Purpose
 from policies.training.resident.protocol import JudgeJob
 from tests.daemon.stages import seeding
 from tests.judges import named
@@ -89,7 +90,7 @@ class Bench:
             for number, text in enumerate(texts)
         ]
         made = [row for row in seeding.rows(self.store, CandidateRow) if row.trace_id in ids]
-        asked = [Wanted(self.named, "score", "traffic", row.trace_id, row.id) for row in made]
+        asked = [Wanted(self.named, "score", Purpose.TRAFFIC, row.trace_id, row.id) for row in made]
         self.store.write(lambda c: judgements.request(c, asked, self.clock.now()))
         return [row.id for row in made]
 
@@ -136,7 +137,7 @@ def test_what_was_scored_is_not_scored_again(store: Store, tmp_path: Path) -> No
     (answer,) = bench.want("one two")
     asyncio.run(bench.drained())
     trace = bench.verdicts[0].trace_id
-    again = Wanted(bench.named, "score", "curate", trace, answer)
+    again = Wanted(bench.named, "score", Purpose.CURATE, trace, answer)
     store.write(lambda c: judgements.request(c, [again], 0.0))
     asyncio.run(bench.drained())
     assert [row.value for row in bench.verdicts] == [2.0, 2.0]
@@ -151,7 +152,7 @@ def test_of_two_answers_the_higher_scored_is_preferred(store: Store, tmp_path: P
         trace = seeding.add_trace(store, name, Split.AUDIT, text="one")
         first = seeding.rows(store, CandidateRow)[-1].id
         other = seeding.add_candidate(store, trace, text)
-        pairs.append(Wanted(bench.named, "pair", "audit", trace, first, other))
+        pairs.append(Wanted(bench.named, "pair", Purpose.AUDIT, trace, first, other))
     store.write(lambda c: judgements.request(c, pairs, 0.0))
     asyncio.run(bench.drained())
     found = [(row.choice, row.flipped, round(row.confidence, 3)) for row in bench.verdicts]

@@ -16,7 +16,7 @@ from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
 from policies.policy import JudgingRule
 from policies.records import Scope
-from policies.states import HaltSource
+from policies.states import HaltSource, Purpose
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, answering, config
 
@@ -114,7 +114,7 @@ def test_one_question_is_asked_once_however_it_was_claimed(store: Store) -> None
     judge = Holding(lambda asked: len(asked) == 1 + 2)
     court, stage = court_of(store, judge, 2)
     slow = seeding.rows(store, CandidateRow)[1]
-    twin = Wanted(court.named, "score", "curate", slow.trace_id, slow.id)
+    twin = Wanted(court.named, "score", Purpose.CURATE, slow.trace_id, slow.id)
     store.write(partial(judgements.request, wanted=[twin], now=0.0))
     assert court.drain(stage) == 4
     assert [SLOW in each.messages[0].content for each in judge.asked].count(True) == 1

@@ -123,7 +123,7 @@ def court_of(store: Store, provider: Provider, **changes: Any) -> Court:
 
 
 def run(court: Court, steps: int = 12) -> str:
-    """Steps until nothing more is finished, or for so long; answers what stopped the judge, or ""."""
+    """Steps until nothing more is finished, or for so long; returns what stopped the judge, or ""."""
 
     async def step() -> str:
         stage = court.stage()

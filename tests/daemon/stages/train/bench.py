@@ -11,7 +11,7 @@ from daemon.clock import FakeClock
 from daemon.config.settings import TrainingConfig
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
-from daemon.stages.train.trainer import Given, Trainer
+from daemon.stages.train.trainer import RunInputs, Trainer
 from daemon.store import ledger, preferences
 from daemon.store.snapshots import Held
 from daemon.store.store import Store
@@ -103,7 +103,7 @@ class Bench:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            given=Given(judges=(LARGE,)),
+            given=RunInputs(judges=(LARGE,)),
             start=self._start,
         )
 
@@ -123,7 +123,7 @@ class Bench:
 
 
 def freeze(store: Store, state: Path, *, pairs: int = 32) -> str:
-    """A snapshot to train on; answers its id."""
+    """A snapshot to train on; returns its id."""
     name, path = snapshot.write(state / "snapshots", "support", [pair(n) for n in range(pairs)])
     store.write(
         lambda c: preferences.store_snapshot(c, name, str(path), Held(range(pairs)), note="", now=1.0)

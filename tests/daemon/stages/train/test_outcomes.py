@@ -15,7 +15,7 @@ from policies.recipes import DpoRecipe
 from policies.rollout import Assignment
 from policies.training.jobs import TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from tests.daemon.adapters.adapterfiles import source
 from tests.daemon.stages.train.bench import Bench, FakeChild, succeed, succeed_as_planned
 
@@ -41,7 +41,7 @@ def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
 
 def test_the_recipe_that_was_carried_out_is_kept(bench: Bench) -> None:
     """Row and manifest have every number explicit, the ledger what was asked; whoever asked is told first."""
-    told: list[Plan] = []
+    told: list[TrainingPlan] = []
     bench.act = succeed_as_planned
     outcome = bench.train(on_plan=told.append)
     (decided,) = told

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from connectors.memory import MemoryJudge
-from daemon.stages.train.trainer import Given
+from daemon.stages.train.trainer import RunInputs
 from daemon.store import alignment, outcomes, preferences
 from daemon.store.tables import CandidateRow
 from policies.curation import NoPreference, preference_of
@@ -192,6 +192,6 @@ def test_a_divergence_is_a_metric_a_halt_and_the_runs_reason(bench: Bench) -> No
 @pytest.mark.parametrize("judged", [True, False])
 def test_a_child_is_told_whether_somebody_judges(bench: Bench, *, judged: bool) -> None:
     """Without a large judge it is never sounded."""
-    bench.trainer._given = Given(judges=(LARGE,) if judged else ())
+    bench.trainer._given = RunInputs(judges=(LARGE,) if judged else ())
     bench.train()
     assert bench.jobs[-1].judged is judged

@@ -44,7 +44,7 @@ def courts(store: Store, clock: FakeClock) -> dict[Role, Court]:
 
 
 def judged(store: Store, clock: FakeClock) -> dict[Role, str]:
-    """Scores, comparisons and an abstention; answers the judges' versions."""
+    """Scores, comparisons and an abstention; returns the judges' versions."""
     found = courts(store, clock)
     small, large, gate = found.values()
     small.want_scores("a word", "some more words here", "x")
