@@ -8,7 +8,7 @@ import pytest
 from policies.joining import joined
 from policies.records import Message, ToolCall
 from policies.spans import Piece, Span
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 ASKED = Message(role="user", content="Where?")
 CALL: dict[str, Any] = {
@@ -163,7 +163,7 @@ def test_joining_costs_in_proportion_to_what_is_said() -> None:
     """Of a loop of n steps that is n² messages."""
     size = 15
     made = {each: steps(each) for each in (size, 8 * size)}
-    assert growth(lambda each: joined(made[each]), size) < 8 * 12
+    assert growth(lambda each: joined(made[each]), size) < 8 * LINEAR
 
 
 @pytest.mark.parametrize("shape", ["deep", "wide", "pieces"])
@@ -179,4 +179,4 @@ def test_joining_costs_in_proportion_to_the_spans(shape: str) -> None:
         return [span(f"s{at}", f"s{at + 1}" if shape == "deep" else "root", **CALL) for at in range(size)]
 
     made = {each: spans(each) for each in (100, 800)}
-    assert growth(lambda each: joined(made[each]), 100) < 12
+    assert growth(lambda each: joined(made[each]), 100) < LINEAR

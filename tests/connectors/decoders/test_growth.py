@@ -8,10 +8,7 @@ import pytest
 
 from connectors.decoders.detect import Decoders
 from tests.connectors.decoders.events import native, openai
-from tests.growth import growth
-
-MOST = 12
-"""Eight times the size may cost so many times as much: linear, with room for a busy machine."""
+from tests.growth import LINEAR, growth
 
 
 def answer(content: Any, **message: Any) -> Any:
@@ -126,7 +123,7 @@ def test_decoding_costs_in_proportion(shape: str) -> None:
     decoders, size = Decoders(), 400
     for each in (size, 8 * size):
         raw(each)
-    assert growth(lambda each: decoders.decode(raw(each), source="s", timestamp=1.0), size) < MOST
+    assert growth(lambda each: decoders.decode(raw(each), source="s", timestamp=1.0), size) < LINEAR
 
 
 def test_deep_nesting_costs_in_proportion() -> None:
@@ -135,4 +132,4 @@ def test_deep_nesting_costs_in_proportion() -> None:
     def read(size: int) -> None:
         Decoders().decode(b"[" * size, source="s", timestamp=1.0)
 
-    assert growth(read, 20_000) < MOST
+    assert growth(read, 20_000) < LINEAR
