@@ -10,7 +10,7 @@ from policies.spans import Span
 
 
 class SkipReason(StrEnum):
-    """Why a recognised event holds no answer of the agent."""
+    """Why a recognised event holds no answer of the agent, or one that is not kept."""
 
     TOMBSTONE = "tombstone"
     ERROR = "error"
@@ -19,6 +19,7 @@ class SkipReason(StrEnum):
     WITHHELD = "withheld"
     NO_MODEL_CALL = "no_model_call"
     NO_CONTENT = "no_content"
+    SAMPLED_OUT = "sampled_out"
 
 
 _WORDS = {
@@ -29,6 +30,7 @@ _WORDS = {
     SkipReason.WITHHELD: "no answer: it was withheld by a filter",
     SkipReason.NO_MODEL_CALL: "a span that is no call of a model",
     SkipReason.NO_CONTENT: "a call without its content: another part has it, or it is not captured",
+    SkipReason.SAMPLED_OUT: "not among the share that its source keeps",
 }
 
 

@@ -17,7 +17,7 @@ COMMON = ("session", "subject", "adapter", "agent_version")
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedSpans:
     """What became of one trace's parts. `steps` are calls that a later one holds, `blank` those whose content
     never came. `events` names, by span, the event that a call is, where the span alone does not say it.
     """
@@ -28,7 +28,7 @@ class Joined:
     events: Mapping[str, str] = field(default_factory=dict)
 
 
-def joined(parts: Sequence[Span]) -> Joined:
+def joined(parts: Sequence[Span]) -> JoinedSpans:
     """The answers of one trace's spans, in order of time. Joining the same parts again gives the same.
 
     Of two spans of one response (two instrumentations of one client) the earlier one counts.
@@ -42,7 +42,7 @@ def joined(parts: Sequence[Span]) -> Joined:
     last = _last_steps(list(calls.values()))
     common = _Common(spans)
     traces = [trace for call in last for trace in _traces(call, common.of(call))]
-    return Joined(
+    return JoinedSpans(
         traces=tuple(traces),
         steps=len(calls) - len(last),
         blank=len({span.id for span in spans if span.called and not span.is_call} - calls.keys()),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from connectors.base import Decoder, Format
+from connectors.decoders.feedback import FeedbackObjects
 from connectors.decoders.jsontext import JsonDecoder, checked
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
@@ -14,7 +15,7 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat(), OtlpJson())
+    return (Native(), FeedbackObjects(), OpenAIChat(), OtlpJson())
 
 
 class Decoders:

@@ -32,6 +32,7 @@ from policies import snapshot as snapshots
 from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
+from policies.redaction import Redaction
 from policies.selection import told
 from policies.training.planning.plan import TrainingPlan
 
@@ -45,6 +46,7 @@ def ingest(parts: Wiring, file: Path) -> Counts:
         metrics=parts.metrics,
         clock=parts.clock,
         splits=parts.settings.policy.splits,
+        redaction=Redaction(parts.settings.redaction.patterns),
     )
 
 
@@ -162,6 +164,7 @@ class Curated:
 
 def curate(parts: Wiring) -> Curated:
     """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
+    parts.hearing.all()
     while parts.curate.step(at_once=True) + sum(each.ended for each in judge(parts).values()):
         pass
     return Curated(
@@ -197,6 +200,7 @@ def train(
 
 
 def _frozen(parts: Wiring, recipe: Recipe) -> Course:
+    parts.hearing.all()
     frozen = parts.occasion.freeze(recipe)
     if isinstance(frozen, Due):
         raise RefusedError(frozen.reason)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from connectors.judges.prices import Tariffs
     from daemon.children.policy import PolicyWork
     from daemon.stages.curate.curate import Curate
+    from daemon.stages.curate.hearing import Hearing
     from daemon.stages.curate.sample import Sampling
     from daemon.stages.gate.evaluate import Evaluate
     from daemon.stages.gate.release import Releases
@@ -45,7 +46,8 @@ class Wiring(Foundations):
         """The ingest stage of one configured source."""
         from connectors.decoders.detect import Decoders
         from daemon.stages.ingest.ingest import Ingest
-        from daemon.wiring.outside import source_of
+        from daemon.wiring.outside import brake_of, source_of
+        from policies.redaction import Redaction
 
         stages = self.settings.stages
         return Ingest(
@@ -62,6 +64,9 @@ class Wiring(Foundations):
             join_rule=JoinRule(
                 settle_s=stages.join_settle_s, quiet_s=stages.join_quiet_s, oldest_s=stages.join_oldest_s
             ),
+            keep=source.keep,
+            brake=brake_of(self.settings, self.store, self.clock),
+            redaction=Redaction(self.settings.redaction.patterns),
         )
 
     @cached_property
@@ -178,6 +183,12 @@ class Wiring(Foundations):
             rule=self.settings.policy.curation,
             sampling=self.sampling,
         )
+
+    @cached_property
+    def hearing(self) -> "Hearing":
+        from daemon.stages.curate.hearing import Hearing
+
+        return Hearing(store=self.store, clock=self.clock, rule=self.settings.policy.feedback)
 
     @cached_property
     def sampling(self) -> "Sampling":
@@ -326,6 +337,7 @@ class Wiring(Foundations):
     @cached_property
     def status(self) -> "Status":
         from daemon.status.status import Status
+        from daemon.wiring.conditions import conditions
 
         return Status(
             store=self.store,
@@ -333,13 +345,5 @@ class Wiring(Foundations):
             settings=self.settings,
             judges=self.named,
             training=self.occasion.due,
-            conditions=self._conditions,
+            conditions=lambda: conditions(self.settings, self.store, self.clock, self.rollout),
         )
-
-    def _conditions(self) -> list[str]:
-        """What the rollout says, which rules are set aside, and where a source waits for a person."""
-        from daemon.store import stops
-
-        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
-        aside = [f"{name} is set aside: a model may judge its like" for name in self.settings.overrides]
-        return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped]

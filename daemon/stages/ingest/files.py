@@ -21,6 +21,7 @@ from daemon.store.traces import Counts
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace
+from policies.redaction import Redaction
 from policies.spans import Span
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -39,6 +40,7 @@ def ingest_file(
     splits: Splits,
     source: str = FILE,
     dead_letter_ratio: float = 0.05,
+    redaction: Redaction | None = None,
 ) -> Counts:
     """Brings one whole file into the store, its last line also without a newline.
 
@@ -53,6 +55,7 @@ def ingest_file(
         clock=clock,
         splits=splits,
         dead_letter_ratio=dead_letter_ratio,
+        redaction=redaction,
     )
     stage.start()
     try:

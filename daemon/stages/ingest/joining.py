@@ -17,6 +17,7 @@ from policies.agentversion import Rule
 from policies.joining import joined
 from policies.policy import Splits
 from policies.records import Trace
+from policies.sampling import kept
 from policies.spans import JoinRule
 
 LOOK_S = 1.0
@@ -68,10 +69,12 @@ class Joining:
         splits: Splits,
         rule: JoinRule | None = None,
         versions: Rule = "auto",
+        keep: float = 1.0,
     ) -> None:
         self._source, self._store, self._clock, self._splits = source, store, clock, splits
         self._rule = rule or JoinRule()
         self._versions: Rule = versions
+        self._keep = keep
         self._look_at = float("-inf")
         self._forget_at = clock.monotonic() + FORGET_S
         self._log = log.get("ingest").bind(source=source)
@@ -130,7 +133,8 @@ class Joining:
         now = self._clock.now()
         parts = spans.complete(connection, self._source, rule, now, limit=limit)
         made = [joined(each.spans) for each in parts]
-        traces = [_tied(trace) for each in made for trace in each.traces]
+        whole = [_tied(trace) for each in made for trace in each.traces]
+        traces = [trace for trace in whole if kept(trace, self._keep)]
         counts = store_traces(
             connection,
             source=self._source,
@@ -138,9 +142,11 @@ class Joining:
             splits=self._splits,
             now=now,
             versions=self._versions,
+            keep=self._keep,
         )
         for each, found in zip(parts, made, strict=True):
             spans.name(connection, self._source, each.trace_id, found.events)
+        counts.skipped += len(whole) - len(traces)
         spans.close(connection, parts, now)
         return JoinCounts(
             counts,
