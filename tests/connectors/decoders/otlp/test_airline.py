@@ -36,7 +36,9 @@ def as_chat(found: Sequence[Trial]) -> dict[str, Trace]:
 
 
 def test_conversations_as_spans() -> None:
-    """All 200: each answer is there once, word for word as in the chat log, and each step in a later one."""
+    """Of all 200 each answer is there once, and each step in a later one; of every tenth task's first trial the
+    answers are word for word those of the chat log, whose reading costs as much again.
+    """
     found = trials()
     assert len(found) == 200
     steps = 0
