@@ -36,8 +36,8 @@ def as_chat(found: Sequence[Trial]) -> dict[str, Trace]:
 
 
 def test_conversations_as_spans() -> None:
-    """Of all 200 each answer is there once, and each step in a later one; of every tenth task's first trial the
-    answers are word for word those of the chat log, whose reading costs as much again.
+    """Of all 200 each answer is there once, and each step in a later one; of every tenth task's first trial
+    the answers are word for word those of the chat log, whose reading costs as much again.
     """
     found = trials()
     assert len(found) == 200
