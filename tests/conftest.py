@@ -14,6 +14,7 @@ from daemon.clock import FakeClock
 from daemon.log import SETUP
 
 pytest_plugins = (
+    "tests.servers.instrumented",
     "tests.servers.kafka",
     "tests.servers.postgres",
     "tests.servers.realmodel",

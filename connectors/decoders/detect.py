@@ -15,7 +15,7 @@ from connectors.decoders.mapping.spec import read
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
 from connectors.decoders.openai_responses import OpenAIResponses
-from connectors.decoders.spans import Spans
+from connectors.decoders.otlp.otlp import OtlpJson, OtlpProto
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
 
@@ -23,7 +23,7 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
     pairs = (LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat())
-    return (Native(), FeedbackObjects(), *pairs, *map(Mapped, specs()), Spans())
+    return (Native(), FeedbackObjects(), *pairs, *map(Mapped, specs()), OtlpJson())
 
 
 def configured(decoder: str, mapping: Path | None) -> "Decoders":
@@ -52,13 +52,13 @@ class Decoders:
         names: str | Sequence[str] = "auto",
         known: Sequence[Format] | None = None,
         *,
-        others: Sequence[Decoder] = (),
+        others: Sequence[Decoder] = (OtlpProto(),),
     ) -> None:
         formats = {each.name: each for each in (shipped() if known is None else known)}
         decoders = {each.name: each for each in others}
         wanted = [names] if isinstance(names, str) else list(names)
         auto = wanted == ["auto"]
-        every = [*formats, *decoders]
+        every = list(dict.fromkeys((*formats, *decoders)))
         for name in () if auto else wanted:
             if name not in every:
                 raise FatalError(f"unknown decoder {name!r}: use auto or one of {', '.join(sorted(every))}")

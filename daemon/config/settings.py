@@ -200,6 +200,13 @@ class StagesConfig(Configured):
     sample_most: int = Field(default=512, ge=1, le=100_000)
     sample_patience_s: Seconds = 300.0
     """A prompt waits no longer than this for others to be sampled with."""
+    join_settle_s: float = Field(default=5.0, ge=0, le=86_400)
+    """A trace of spans whose root has ended is joined when no part of it came for so long: parts travel on
+    other partitions, and log records after their spans."""
+    join_quiet_s: float = Field(default=30.0, ge=0, le=86_400)
+    """One whose root has not, when none came for so long."""
+    join_oldest_s: float = Field(default=600.0, ge=1, le=86_400)
+    """And any that is open for so long. A part that comes later makes a revision."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
     """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
     pressure: PressureRule = PressureRule()

@@ -22,6 +22,7 @@ from policies.states import (
     AnswerEnding,
     CallOutcome,
     HaltSource,
+    JoinOutcome,
     PromptOutcome,
     RecordOutcome,
     SoundingState,
@@ -31,7 +32,7 @@ from policies.training.layout import TrainState
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-JOINED_OUTCOMES = (RecordOutcome.STORED, RecordOutcome.DUPLICATE, RecordOutcome.REVISION)
+JOINED_OUTCOMES = tuple(JoinOutcome)
 ANSWER_ORIGINS = ("logged", "sampled", "challenger", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 SLOTS = ("stable", "challenger")
@@ -74,7 +75,7 @@ class Metrics:
         )
         self.traces_joined = self._counter(
             "traces_joined_total",
-            "Traces joined from parts, by what became of them.",
+            "Calls of models joined from parts, by what became of them.",
             "source",
             "outcome",
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, case, false, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, false, func, inspect, select
 
 from daemon.store import joined
 from daemon.store.hints import unindexed
@@ -231,7 +231,7 @@ def _answers(*columns: Any) -> Select[Any]:
 
 
 def _training() -> ColumnElement[bool]:
-    return unindexed(TRACE.c.split) == Split.TRAIN.value
+    return and_(unindexed(TRACE.c.split) == Split.TRAIN.value, TRACE.c.incomplete.is_(False))
 
 
 def _commented() -> ColumnElement[bool]:

@@ -68,7 +68,7 @@ def reweigh(connection: Connection, rule: FeedbackRule) -> None:
 
 def _answer(connection: Connection, trace_id: int) -> _Answer | None:
     row = connection.execute(select(TRACE).where(TRACE.c.id == trace_id)).one()
-    if row.split != Split.TRAIN.value:
+    if row.split != Split.TRAIN.value or row.incomplete:
         return None
     mine = (CANDIDATE.c.trace_id == trace_id) & (CANDIDATE.c.origin == Origin.LOGGED.value)
     logged = connection.execute(select(CANDIDATE).where(mine)).first()

@@ -48,7 +48,9 @@ def uncurated(connection: Connection, *, limit: int) -> list[JudgedPrompt]:
     # A range, not IS NOT NULL: SQLite finds only that in an index, and most of the traffic is never sampled.
     query = (
         select(*(TRACE.c[name] for name in columns))
-        .where(TRACE.c.split == Split.TRAIN.value, TRACE.c.curated_at.is_(None))
+        .where(
+            TRACE.c.split == Split.TRAIN.value, TRACE.c.curated_at.is_(None), TRACE.c.incomplete.is_(False)
+        )
         .where(TRACE.c.sampled_at > 0, ~scoring)
         .order_by(TRACE.c.id)
         .limit(limit)

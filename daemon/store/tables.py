@@ -93,6 +93,10 @@ class TraceRow(SQLModel, table=True):
     """Which version of the agent answered (`policies.agentversion`); None: older than that is told, or the
     source's versions go by name and it has none.
     """
+    incomplete: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
+    )
+    """What led to the answer is not all in the log: it is in no training and no gate."""
     kept_with: float = Field(
         default=1.0, sa_column=Column(Float, nullable=False, default=1.0, server_default=text("1"))
     )
@@ -203,7 +207,7 @@ class SpanRow(SQLModel, table=True):
 
     __tablename__ = "span"
     __table_args__ = (
-        UniqueConstraint("source", "trace_id", "span_id"),
+        UniqueConstraint("source", "trace_id", "span_id", "part"),
         Index("ix_span_open", "source", "joined_at", "trace_id"),
         Index("ix_span_event", "event_id"),
     )
@@ -211,8 +215,10 @@ class SpanRow(SQLModel, table=True):
     source: str
     trace_id: str
     span_id: str
+    part: str = Field(default="span", sa_column=Column(String, nullable=False, server_default="span"))
+    """What it is of its span: the span itself, or something that was logged of it."""
     event_id: str | None = None
-    """The event that it becomes; None: it is no call of a model."""
+    """The event that it becomes; None: it is no call of a model, or its content is not here yet."""
     digest: str
     ends_trace: bool
     payload: dict[str, Any] | None = Field(default=None, sa_column=Column(_JSON_OR_NULL, nullable=True))

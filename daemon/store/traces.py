@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, and_, inspect, select, tuple_, update
 from connectors.base import Partition
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Skipped
-from daemon.store import agentversions, feedback, spans
+from daemon.store import adapters, agentversions, feedback, spans
 from daemon.store.inserts import insert_new, insert_written, reserved
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
 from policies.agentversion import Rule
@@ -23,10 +23,14 @@ from policies.clusters import split_of
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Origin, Trace, text_of
+from policies.served import spellings
 from policies.spans import Span
 
 ROWS = 500
 """Most rows of one statement: under SQLite's limit of bound variables with every table here."""
+
+INCOMPLETE = "what led to the answer is not all in the log"
+"""Why the prompt of such a trace is given to no policy."""
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -117,6 +121,7 @@ def store_batch(
     fresh = _fresh(connection, source, arrivals, now)
     batch = _sort(connection, source, fresh, now, keep)
     _place(connection, batch, splits)
+    _attribute(connection, batch)
     _tell(connection, source, batch, versions, now)
     _insert_traces(connection, batch, now)
     insert_new(connection, DEAD_LETTER, batch.dead)
@@ -141,6 +146,7 @@ def store_traces(
     for trace in traces:
         _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
     _place(connection, batch, splits)
+    _attribute(connection, batch)
     _tell(connection, source, batch, versions, now)
     _insert_traces(connection, batch, now)
     return counts
@@ -247,7 +253,15 @@ def _trace_row(trace: Trace, source: str, digest: str, revision: int, now: float
         "subject": trace.subject,
         "payload": trace.encoded.payload.decode(),
         "planned_at": None,
+        **_in_training(trace, now),
     }
+
+
+def _in_training(trace: Trace, now: float) -> dict[str, Any]:
+    """Where what led to the answer is not all there, nothing is sampled, curated or compared by it."""
+    done = now if trace.incomplete else None
+    why = INCOMPLETE if trace.incomplete else None
+    return {"incomplete": trace.incomplete, "sampled_at": done, "curated_at": done, "refused": why}
 
 
 def _dead_row(source: str, arrival: Arrival, index: int, error: DecodeError, now: float) -> dict[str, Any]:
@@ -273,6 +287,14 @@ def _place(connection: Connection, batch: _Batch, splits: Splits) -> None:
         row["split"] = settled.setdefault(row["cluster"], split_of(row["cluster"], splits).value)
 
 
+def _attribute(connection: Connection, batch: _Batch) -> None:
+    """Gives each row whose log names no adapter the one that its response's model is the name of."""
+    rows = [row for row in batch.traces if row["adapter"] is None and row["model"] is not None]
+    served = adapters.named(connection, {name for row in rows for name in spellings(row["model"])})
+    for row in rows if served else ():
+        row["adapter"] = next((name for name in spellings(row["model"]) if name in served), None)
+
+
 def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: float) -> None:
     """Gives each row the version of the agent that answered."""
     if not batch.traces:
@@ -290,7 +312,7 @@ def _insert_traces(connection: Connection, batch: _Batch, now: float) -> None:
         {
             "trace_id": trace_id,
             "origin": Origin.LOGGED.value,
-            "adapter": trace.adapter or "",
+            "adapter": row["adapter"] or "",
             "batch": "",
             "sample": 0,
             "output": trace.encoded.output.decode(),
@@ -299,7 +321,7 @@ def _insert_traces(connection: Connection, batch: _Batch, now: float) -> None:
             "unshown": trace.unshown,
             "created_at": now,
         }
-        for trace_id, trace in zip(ids, batch.outputs, strict=True)
+        for trace_id, row, trace in zip(ids, batch.traces, batch.outputs, strict=True)
     ]
     rows = [{"id": trace_id, **row} for trace_id, row in zip(ids, batch.traces, strict=True)]
     insert_written(connection, TRACE, rows)

@@ -13,6 +13,7 @@ from daemon.wiring.foundations import Foundations
 from policies.judging.judges import of_roles
 from policies.policy import EndpointSampling
 from policies.records import Role
+from policies.spans import JoinRule
 
 if TYPE_CHECKING:
     from connectors.base import Judge, Sampler, ServingTarget
@@ -60,6 +61,9 @@ class Wiring(Foundations):
             batch_s=stages.batch_s,
             dead_letter_ratio=stages.dead_letter_ratio,
             versions=source.agent_version,
+            join_rule=JoinRule(
+                settle_s=stages.join_settle_s, quiet_s=stages.join_quiet_s, oldest_s=stages.join_oldest_s
+            ),
             keep=source.keep,
             brake=brake_of(self.settings, self.store, self.clock),
             redaction=Redaction(self.settings.redaction.patterns),

@@ -335,12 +335,15 @@ class Ingest:
 
     def _join(self, *, at_once: bool = False) -> None:
         """Traces of parts count beside the events that they come from."""
-        counts = self._joining.step(at_once=at_once)
-        told = (counts.stored, counts.duplicates, counts.revisions)
+        found = self._joining.step(at_once=at_once)
+        counts = found.counts
+        told = (counts.stored, counts.duplicates, counts.revisions, found.steps, found.blank)
         for outcome, count in zip(JOINED_OUTCOMES, told, strict=True):
             self._metrics.traces_joined.labels(self._source.name, outcome).inc(count)
         self._metrics.records_skipped.labels(self._source.name, SkipReason.SAMPLED_OUT).inc(counts.skipped)
         self.joined += counts
+        if found.answers:
+            self._answered(found.answers, found.cut, found.newest)
 
     def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:
         self.totals += counts
@@ -362,13 +365,20 @@ class Ingest:
         traces = [event for event in events if isinstance(event, Trace)]
         cut = sum(trace.truncated for trace in traces)
         # An answer that never came because the thought took all the room is cut off like no other.
-        self._metrics.answered("logged", whole=len(traces) - cut, cut=cut + skipped[SkipReason.THOUGHT])
-        self._newest = max(self._newest, *(trace.ts for trace in traces), 0.0)
-        self._metrics.newest_event.labels(name).set(self._newest)
+        thoughts = skipped[SkipReason.THOUGHT]
+        newest = max((trace.ts for trace in traces), default=0.0)
+        if traces or thoughts or not counts.spans:  # spans become answers later, and tell then
+            self._answered(len(traces) + thoughts, cut + thoughts, newest)
         self._metrics.ingest_timestamp.labels(name).set(self._clock.now())
         if counts.dead_letters:
             reasons = [str(event) for event in events if isinstance(event, DecodeError)]
             self._log.warning("dead letters stored", count=counts.dead_letters, last=reasons[-1:])
+
+    def _answered(self, answers: int, cut: int, newest: float) -> None:
+        """Tells how many answers came, how many of them were cut off, and when the newest was given."""
+        self._metrics.answered("logged", whole=answers - cut, cut=cut)
+        self._newest = max(self._newest, newest)
+        self._metrics.newest_event.labels(self._source.name).set(self._newest)
 
     def _refresh_lag(self) -> None:
         if self._clock.monotonic() - self._lag_at < LAG_S:
