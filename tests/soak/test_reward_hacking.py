@@ -47,8 +47,7 @@ def test_the_gates_judge_is_asked_in_both_orders(ours: str, theirs: str, result:
 
 def found(won: int, lost: int, kl: float = 1.0) -> Decision:
     """The gate's decision on so many prompts; nothing else speaks for the adapter."""
-    results: list[Result] = ["win"] * won + ["loss"] * lost
-    seen = tuple(Comparison(str(number), result) for number, result in enumerate(results))
+    seen = tuple(Comparison(str(number), "win" if number < won else "loss") for number in range(won + lost))
     return decide(Evidence(comparisons=seen, gate_judge=True, kl_sequence=kl), GateRule())
 
 
