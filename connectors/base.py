@@ -5,10 +5,12 @@ Every Protocol has a shipped fake in `memory.py` and at least one real implement
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from connectors.events import Event
+from connectors.events import Found
 from policies.records import Message, Sampled
+from policies.rollout import Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,10 @@ class Record:
     """Bytes as they were consumed. `offset` is this record's; `next_offset` is where to go on after it.
 
     `timestamp` is seconds since the epoch (the broker's or the file's), or None. `principal` is who the
-    transport authenticated as the sender, or None. `fault` says why the source could not hand over the whole
-    value; `value` is then only its head, and the record can but be dead-lettered. `lost` counts the offsets
-    right before this record that were never read and that the source no longer has.
+    transport authenticated as the sender, or None; `content_type` is what it says of the bytes, or None.
+    `fault` says why the source could not hand over the whole value; `value` is then only its head, and the
+    record can but be dead-lettered. `lost` counts the offsets right before this record that were never read
+    and that the source no longer has.
     """
 
     partition: Partition
@@ -37,10 +40,11 @@ class Record:
     principal: str | None = None
     fault: str | None = None
     lost: int = 0
+    content_type: str | None = None
 
 
 Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]
-"""Answers the next offset to read for those partitions the store knows; the others start at the earliest."""
+"""Returns the next offset to read for those partitions the store knows; the others start at the earliest."""
 
 
 class Source(Protocol):
@@ -72,18 +76,36 @@ class Source(Protocol):
 
 
 class Decoder(Protocol):
-    """Bytes to events. One record may hold many.
+    """Bytes to events. Whoever parses the bytes is a decoder; one record may hold many events.
+
+    `takes(record, content_type)` says whether the bytes are of this kind (cheap, never raises). The content
+    type is what the transport says of them, or None; it may be wrong.
+    `decode(record, content_type, source, timestamp)` answers its events: each a trace, feedback, a span, a
+    reason to skip it, or what is wrong with it. It raises DecodeError where all of it is wrong. The same
+    bytes give the same events, at any time.
+    """
+
+    name: str
+
+    def takes(self, record: bytes, content_type: str | None) -> bool: ...
+
+    def decode(
+        self, record: bytes, content_type: str | None, *, source: str, timestamp: float | None
+    ) -> Sequence[Found]: ...
+
+
+class Format(Protocol):
+    """What events look like in JSON. All formats share one decoder, which parses a record once.
 
     `matches(payload)` says whether parsed JSON looks like this format (cheap, never raises);
-    `decode(payload, source, timestamp)` answers its events, each a trace, a reason to skip it, or what is
-    wrong with it, or raises DecodeError where all of it is wrong.
+    `decode(payload, source, timestamp)` is that of a `Decoder`, of one event's parsed JSON.
     """
 
     name: str
 
     def matches(self, payload: Any) -> bool: ...
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> Sequence[Event]: ...
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> Sequence[Found]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +178,33 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a target serves now: adapter name (None for the base model), and when that was seen."""
+    """What a target serves now, and when that was seen. The epoch is that of the last switch, as far as the
+    target knows it.
+    """
 
-    adapter: str | None
+    assignment: Assignment
     checked_at: float
+
+    @property
+    def adapter(self) -> str | None:
+        """The stable adapter; None: the base model."""
+        return self.assignment.stable
 
 
 class ServingTarget(Protocol):
     """Where adapters are served.
 
-    `serve(adapter, directory, epoch)` makes the target serve exactly that adapter (None: the base model) and
-    returns when it does; it is idempotent, and refuses an epoch lower than one it has seen with FatalError.
-    At every instant, also across a kill, the target names one complete adapter. `served()` asks the target
-    itself. Both raise TransientError when it cannot be reached.
+    `serve(assignment, directories)` makes the target serve exactly that and returns when it does;
+    `directories` has the files of each adapter that the assignment names, by the adapter's name. It is
+    idempotent, and refuses an epoch lower than one it has seen, and an adapter without a directory, with
+    FatalError. At every instant, also across a kill, the target names one complete adapter. `served()` asks
+    the target itself. Both raise TransientError when it cannot be reached. `name` is the user's, and unique.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    def serve(self, adapter: str | None, directory: str | None, epoch: int) -> None: ...
+    def serve(self, assignment: Assignment, directories: Mapping[str, Path]) -> None: ...
 
     def served(self) -> Served: ...
 

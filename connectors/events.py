@@ -1,14 +1,16 @@
-"""What a decoder makes of an event: a trace, a reason to skip it, or an error that says why it is neither."""
+"""What a decoder finds in a record: events, reasons to skip what is none, or what is wrong with it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from connectors.errors import DecodeError
+from policies.feedback import FeedbackEvent
 from policies.records import Trace
+from policies.spans import Span
 
 
 class SkipReason(StrEnum):
-    """Why a recognised event holds no answer of the agent."""
+    """Why a recognised event holds no answer of the agent, or one that is not kept."""
 
     TOMBSTONE = "tombstone"
     ERROR = "error"
@@ -16,6 +18,7 @@ class SkipReason(StrEnum):
     THOUGHT = "thought"
     WITHHELD = "withheld"
     NO_MODEL_CALL = "no_model_call"
+    SAMPLED_OUT = "sampled_out"
 
 
 _WORDS = {
@@ -25,6 +28,7 @@ _WORDS = {
     SkipReason.THOUGHT: "no answer: nothing but a thought",
     SkipReason.WITHHELD: "no answer: it was withheld by a filter",
     SkipReason.NO_MODEL_CALL: "a span that is no call of a model",
+    SkipReason.SAMPLED_OUT: "not among the share that its source keeps",
 }
 
 
@@ -38,4 +42,13 @@ class Skipped:
         return _WORDS[self.reason]
 
 
-Event = Trace | Skipped | DecodeError
+Event = Trace | FeedbackEvent | Span
+Found = Event | Skipped | DecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one event, and which decoder or format was asked."""
+
+    decoder: str | None
+    result: Found

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from connectors.base import (
@@ -20,6 +21,7 @@ from connectors.base import (
 )
 from connectors.errors import ConnectorError, FatalError, PoisonError, TransientError
 from policies.records import Message, Sampled
+from policies.rollout import Assignment
 
 
 class MemorySource:
@@ -122,31 +124,31 @@ class MemorySource:
 class MemoryTarget:
     """A ServingTarget in memory. `unreachable` makes both calls raise; `serves` keeps every switch."""
 
-    name = "memory"
-
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str = "memory", *, now: Callable[[], float] = time.time) -> None:
+        self.name = name
         self._now = now
-        self._adapter: str | None = None
+        self._assignment = Assignment(None, 0)
         self._epoch = 0
         self.unreachable = False
-        self.serves: list[tuple[str | None, str | None, int]] = []
+        self.serves: list[tuple[Assignment, dict[str, Path]]] = []
 
-    def serve(self, adapter: str | None, directory: str | None, epoch: int) -> None:
+    def serve(self, assignment: Assignment, directories: Mapping[str, Path]) -> None:
         self._reach()
-        if (adapter is None) != (directory is None):
-            raise FatalError("an adapter needs its directory, and the base model has none")
-        if epoch < self._epoch:
-            raise FatalError(f"epoch {epoch} is older than {self._epoch}, which is served")
-        self._adapter, self._epoch = adapter, epoch
-        self.serves.append((adapter, directory, epoch))
+        lacking = [name for name in assignment.adapters if name not in directories]
+        if lacking:
+            raise FatalError(f"{lacking[0]}: an adapter needs its directory")
+        if assignment.epoch < self._epoch:
+            raise FatalError(f"epoch {assignment.epoch} is older than {self._epoch}, which is served")
+        self._assignment, self._epoch = assignment, assignment.epoch
+        self.serves.append((assignment, dict(directories)))
 
     def served(self) -> Served:
         self._reach()
-        return Served(adapter=self._adapter, checked_at=self._now())
+        return Served(self._assignment, checked_at=self._now())
 
     def restart(self) -> None:
         """Forgets what it serves, as a server does that was started again."""
-        self._adapter = None
+        self._assignment = Assignment(None, 0)
 
     def _reach(self) -> None:
         if self.unreachable:

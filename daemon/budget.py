@@ -9,7 +9,9 @@ for it can pass the limit, and only for the calls in flight.
 import math
 import threading
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
@@ -20,6 +22,7 @@ from daemon.metrics.registry import Metrics
 from daemon.store import spend
 from daemon.store.spend import Hold, Spent
 from daemon.store.store import Store
+from policies.judging.judges import NamedJudge
 
 
 class BudgetExhaustedError(RefusedError):
@@ -40,9 +43,42 @@ class Reservation:
     """US dollars set aside for one call, or for several together, on the day they were asked for."""
 
     id: str
-    judge: str
+    judge: NamedJudge
     day: str
     usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A reservation to be made: `work` in any transaction, then `told` with what that answered."""
+
+    judge: NamedJudge
+    hold: Hold
+    limit: float | None
+    asked_at: float
+
+    def work(self, connection: Connection) -> tuple[bool, Spent]:
+        """Whether it fits, and the day's sums after it."""
+        spend.give_up(connection, judge=self.hold.judge, now=self.asked_at)
+        fits = spend.reserve(connection, self.hold, limit=self.limit)
+        day, judge = self.hold.day, self.hold.judge
+        return fits is not None, fits or spend.spent(connection, day=day, judge=judge)
+
+
+@dataclass
+class Settling:
+    """A reservation that gives way to what its calls cost: `work` in any transaction."""
+
+    reservation: Reservation
+    actual: float
+    spent: Spent = field(default_factory=Spent)
+
+    def work(self, connection: Connection) -> Spent:
+        """The day's sums after it."""
+        held = self.reservation
+        return spend.settle(
+            connection, reservation=held.id, day=held.day, judge=held.judge.name, actual=self.actual
+        )
 
 
 LASTS_S = 600.0
@@ -50,7 +86,9 @@ LASTS_S = 600.0
 
 
 class Budget:
-    """Reserves and settles. Safe to use from any thread; blocking, for as long as one small transaction."""
+    """Reserves and settles. Safe to use from any thread. `reserve` and `settle` block for as long as one
+    small transaction; their halves are for those who write several things in one.
+    """
 
     def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
@@ -60,34 +98,38 @@ class Budget:
         self._lock = threading.Lock()
 
     def reserve(
-        self, judge: str, usd: float, limit: float | None, *, calls: int = 1, lasts_s: float = LASTS_S
+        self, judge: NamedJudge, usd: float, limit: float | None, *, calls: int = 1, lasts_s: float = LASTS_S
     ) -> Reservation:
         """Sets `usd` aside for so many calls, which end within so many seconds.
 
         Raises BudgetExhaustedError when today's sum would pass `limit` (None: no limit), and ValueError for
         a price that is negative or not finite: an unknown price is not zero.
         """
-        amount, day, now_s = _money(usd), self.today(), self._clock.now()
-        hold = Hold(uuid.uuid4().hex, day, judge, amount, calls, now_s + lasts_s)
+        asking = self.asking(judge, usd, limit, calls=calls, lasts_s=lasts_s)
+        return self.reserved(asking, self._store.write(asking.work))
 
-        def work(connection: Connection) -> tuple[bool, Spent]:
-            spend.give_up(connection, judge=judge, now=now_s)
-            fits = spend.reserve(connection, hold, limit=limit)
-            return fits, spend.spent(connection, day=day, judge=judge)
+    def asking(
+        self, judge: NamedJudge, usd: float, limit: float | None, *, calls: int = 1, lasts_s: float = LASTS_S
+    ) -> Asking:
+        """The first half of `reserve`."""
+        amount, now = _money(usd), self._clock.now()
+        hold = Hold(uuid.uuid4().hex, self.today(), judge.name, amount, calls, now + lasts_s)
+        return Asking(judge, hold, limit, now)
 
-        fits, now = self._store.write(work)
-        self._metrics.cost_today.labels(judge).set(now.total)
+    def reserved(self, asking: Asking, found: tuple[bool, Spent]) -> Reservation:
+        """The second half: what the committed work answered."""
+        hold, limit, (fits, now) = asking.hold, asking.limit, found
+        self._metrics.cost_today.labels(*asking.judge.labels).set(now.total)
         if not fits:
             raise BudgetExhaustedError(
-                f"judge {judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today (UTC); "
-                f"the next call may cost {amount:.4f}",
-                usd=amount,
-                passing=limit is not None and now.settled + amount <= limit,
+                f"judge {hold.judge}: {now.total:.4f} of {limit:.4f} US dollars spent or reserved today "
+                f"(UTC); the next call may cost {hold.usd:.4f}",
+                usd=hold.usd,
+                passing=limit is not None and now.settled + hold.usd <= limit,
             )
-        reservation = Reservation(hold.id, judge, day, amount)
         with self._lock:
-            self._open.add(reservation.id)
-        return reservation
+            self._open.add(hold.id)
+        return Reservation(hold.id, asking.judge, hold.day, hold.usd)
 
     def settle(self, reservation: Reservation, actual_usd: float) -> None:
         """Replaces the reservation by what the call cost; 0 for a call that was never made.
@@ -95,34 +137,34 @@ class Budget:
         Raises ValueError for a reservation that is settled already, or for a cost that is no amount; the
         reservation then stays counted.
         """
-        actual = _money(actual_usd)
+        with self.settling(reservation, actual_usd) as settling:
+            settling.spent = self._store.write(settling.work)
+
+    @contextmanager
+    def settling(self, reservation: Reservation, actual_usd: float) -> Iterator["Settling"]:
+        """`settle`, whose `work` the caller commits within the context, and keeps the answer in `spent`."""
+        settling = Settling(reservation, _money(actual_usd))
         with self._lock:
             if reservation.id not in self._open:
                 raise ValueError(f"reservation {reservation.id} is not open: it was settled before")
             self._open.discard(reservation.id)
-        day, judge = reservation.day, reservation.judge
-
-        def work(connection: Connection) -> Spent:
-            spend.settle(connection, reservation=reservation.id, day=day, judge=judge, actual=actual)
-            return spend.spent(connection, day=day, judge=judge)
-
         try:
-            now = self._store.write(work)
+            yield settling
         except BaseException:
             with self._lock:
                 self._open.add(reservation.id)
             raise
-        self._metrics.cost.labels(judge).inc(actual)
-        if day == self.today():
-            self._metrics.cost_today.labels(judge).set(now.total)
+        self._metrics.cost.labels(*reservation.judge.labels).inc(settling.actual)
+        if reservation.day == self.today():
+            self._metrics.cost_today.labels(*reservation.judge.labels).set(settling.spent.total)
 
-    def spent_today(self, judge: str) -> Spent:
+    def spent_today(self, judge: NamedJudge) -> Spent:
         """What today's calls have reserved and cost; sets the gauge, which else keeps yesterday's figure."""
         day, now_s = self.today(), self._clock.now()
-        if self._store.read(lambda connection: spend.expired(connection, judge=judge, now=now_s)):
-            self._store.write(lambda connection: spend.give_up(connection, judge=judge, now=now_s))
-        now = self._store.read(lambda connection: spend.spent(connection, day=day, judge=judge))
-        self._metrics.cost_today.labels(judge).set(now.total)
+        if self._store.read(lambda connection: spend.expired(connection, judge=judge.name, now=now_s)):
+            self._store.write(lambda connection: spend.give_up(connection, judge=judge.name, now=now_s))
+        now = self._store.read(lambda connection: spend.spent(connection, day=day, judge=judge.name))
+        self._metrics.cost_today.labels(*judge.labels).set(now.total)
         return now
 
     def today(self) -> str:

@@ -22,6 +22,7 @@ from daemon.store.halts import ActiveHalt, HaltRequest
 from daemon.store.store import Store, StoreError
 from policies.halts import Evidence
 from policies.records import Scope
+from policies.states import HaltSource
 
 MOST_UNSTORED = 1000
 """Halts kept in memory until they can be stored. One more of a scope that is among them changes nothing."""
@@ -52,7 +53,7 @@ class Latch:
         scope: Scope,
         *,
         reason: str,
-        source: str,
+        source: HaltSource,
         actor: str,
         fingerprint: str | None = None,
         starts_at: str = "",
@@ -70,7 +71,7 @@ class Latch:
         return self.take([request])[0]
 
     def take(self, requests: Sequence[HaltRequest], *, cleared: Sequence[tuple[str, str]] = ()) -> list[bool]:
-        """Latches many halts in one transaction, as `halt` does; answers which are new. `cleared` are alerts,
+        """Latches many halts in one transaction, as `halt` does; returns which are new. `cleared` are alerts,
         by fingerprint and start, whose condition went away, which resumes nothing.
         """
         for request in requests:
@@ -79,7 +80,7 @@ class Latch:
         return self._persist(requests, cleared)
 
     def resume(self, scope: Scope, *, actor: str, reason: str) -> int:
-        """Ends the scope's active halts; answers how many. Raises UsageError without actor and reason."""
+        """Ends the scope's active halts; returns how many. Raises UsageError without actor and reason."""
         if not actor.strip() or not reason.strip():
             raise UsageError("resume needs an actor and a reason: both go into the ledger")
         self._flush(Scope(scope))
@@ -93,7 +94,7 @@ class Latch:
         return count
 
     def clear(self, fingerprint: str, starts_at: str) -> int:
-        """Records that an alert's condition went away; answers for how many halts. Resumes nothing."""
+        """Records that an alert's condition went away; returns for how many halts. Resumes nothing."""
         now = self._clock.now()
         return self._store.write(
             lambda c: halts.clear(c, fingerprint=fingerprint, starts_at=starts_at, now=now), urgent=True

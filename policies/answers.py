@@ -15,9 +15,9 @@ from policies.records import Frozen, Message, Tokens
 from policies.snapshot import Pair, SnapshotError
 
 FORMAT: Literal["rlaifd-answers-1"] = "rlaifd-answers-1"
-Kind = Literal["best", "correction", "thumb", "score"]
-"""What was found out by: the best of several by their rewards, a person's own text, a user's thumb, or a
-judge's score.
+Kind = Literal["best", "correction", "thumb", "rating", "behaviour", "score"]
+"""What was found out by: the best of several by their rewards, a person's own text, a user's thumb, rating or
+behaviour, or a judge's score.
 """
 
 
@@ -69,7 +69,7 @@ class Answers(Frozen):
 
 
 def write(directory: Path, policy: str, answers: Sequence[Answer]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same answers give the same file."""
+    """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same answers give the same file."""
     header = AnswersHeader(answers=len(answers), policy=policy)
     return snapshot.write_lines(directory, [each.model_dump(mode="json") for each in (header, *answers)])
 

@@ -21,9 +21,10 @@ SOFT_SCALE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One judge's reward of a candidate (0-10). `version` is the judge's: other versions are other judges."""
+    """One judge's reward of a candidate (0-10). `judge` is its name; another version is another judge."""
 
     verdict_id: int
+    judge: str
     role: Role
     version: str
     reward: float
@@ -144,9 +145,9 @@ def review_pairs(
 
 
 def _same_judge(one: Judged, other: Judged) -> tuple[Score, Score] | None:
-    """The scores of both by one judge version: the large judge's first, of several versions the newest."""
-    theirs = {(score.role, score.version): score for score in other.scores}
-    both = [(score, theirs[key]) for score in one.scores if (key := (score.role, score.version)) in theirs]
+    """The scores of both by one judge's version: a large judge's first, of several the newest."""
+    theirs = {(score.judge, score.version): score for score in other.scores}
+    both = [(score, theirs[key]) for score in one.scores if (key := (score.judge, score.version)) in theirs]
     usable = [pair for pair in both if pair[0].role in {Role.SMALL, Role.LARGE}]
     return max(usable, key=lambda pair: (pair[0].role is Role.LARGE, pair[0].verdict_id), default=None)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from policies.alignment import Alignment, Standing
+from policies.alignment import Alignment, AlignmentStanding
+from policies.judging.judges import NamedJudge
 from policies.policy import HaltRules
 from policies.records import Halt, Role, Scope
 
@@ -60,14 +61,14 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class HaltEvidence:
-    """What the rules look at, by the judge's role."""
+    """What the rules look at, by judge."""
 
-    alignment: Mapping[Role, Alignment] = field(default_factory=dict)
-    rewards: Mapping[Role, Spread] = field(default_factory=dict)
+    alignment: Mapping[NamedJudge, Alignment] = field(default_factory=dict)
+    rewards: Mapping[NamedJudge, Spread] = field(default_factory=dict)
 
 
 class HaltRule(Protocol):
-    """Answers the halt that the evidence asks for, or None. Pure; raises nothing."""
+    """Returns the halt that the evidence asks for, or None. Pure; raises nothing."""
 
     @property
     def name(self) -> str: ...
@@ -82,22 +83,22 @@ class AlignmentFloor:
     A judge whose verdicts become training data halts training; the gate's judge halts promotion.
     """
 
-    role: Role
+    judge: NamedJudge
     rules: HaltRules
 
     @property
     def name(self) -> str:
-        return f"alignment-{self.role.value}"
+        return f"alignment-{self.judge.name}"
 
     def __call__(self, evidence: HaltEvidence) -> Halt | None:
-        found = evidence.alignment.get(self.role)
-        if found is None or found.ratio is None or found.standing is not Standing.BREACH:
+        found = evidence.alignment.get(self.judge)
+        if found is None or found.ratio is None or found.standing is not AlignmentStanding.BREACH:
             return None
         reason = (
-            f"people agree with the {self.role.value} judge on {found.ratio:.1%} of {found.labels} pairs "
+            f"people agree with the {self.judge.title} on {found.ratio:.1%} of {found.labels} pairs "
             f"(one-sided 95 % bounds {found.lower:.1%} to {found.upper:.1%}); the limit is {found.limit:.1%}"
         )
-        scope = Scope.PROMOTION if self.role is Role.GATE else Scope.TRAINING
+        scope = Scope.PROMOTION if self.judge.role is Role.GATE else Scope.TRAINING
         return Halt(scope=scope, rule=self.name, reason=reason)
 
 
@@ -105,30 +106,30 @@ class AlignmentFloor:
 class RewardSpreadFloor:
     """A judge's rewards hardly differ any more: it tells nothing apart, or all answers are alike."""
 
-    role: Role
+    judge: NamedJudge
     rules: HaltRules
 
     @property
     def name(self) -> str:
-        return f"reward-spread-{self.role.value}"
+        return f"reward-spread-{self.judge.name}"
 
     def __call__(self, evidence: HaltEvidence) -> Halt | None:
-        found = evidence.rewards.get(self.role)
+        found = evidence.rewards.get(self.judge)
         if found is None or found.deviation is None or found.count < self.rules.reward_window:
             return None
         if found.deviation >= self.rules.min_reward_sd:
             return None
         reason = (
-            f"the last {found.count} rewards of the {self.role.value} judge have a standard deviation of "
+            f"the last {found.count} rewards of the {self.judge.title} have a standard deviation of "
             f"{found.deviation:.3f}; the limit is {self.rules.min_reward_sd:g}"
         )
         return Halt(scope=Scope.TRAINING, rule=self.name, reason=reason)
 
 
-def rules_for(rules: HaltRules, roles: Sequence[Role]) -> tuple[HaltRule, ...]:
+def rules_for(rules: HaltRules, judges: Sequence[NamedJudge]) -> tuple[HaltRule, ...]:
     """The rules for the configured judges: alignment for each, reward spread for those that score."""
-    floors: list[HaltRule] = [AlignmentFloor(role, rules) for role in roles]
-    floors.extend(RewardSpreadFloor(role, rules) for role in roles if role is not Role.GATE)
+    floors: list[HaltRule] = [AlignmentFloor(judge, rules) for judge in judges]
+    floors.extend(RewardSpreadFloor(judge, rules) for judge in judges if judge.role is not Role.GATE)
     return tuple(floors)
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 
 from policies.alignment import COVERAGE_FLOOR, Alignment
+from policies.judging.judges import NamedJudge
 from policies.policy import GateRule, PolicySpec
 from policies.records import Role, Split
 from policies.requirements import Asks, Lacks, Need, Requirement, stated, up
@@ -21,10 +22,10 @@ LABELS = "labels"
 """What the requirements here are named by, before the judge."""
 
 
-def pairless(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> str | None:
+def pairless(stock: Stock, policy: PolicySpec, roles: frozenset[Role]) -> str | None:
     """Why no audit event brings a pair for people to label; None where it does."""
-    if not judges & {Role.LARGE, Role.GATE}:
-        return "neither judges.large nor judges.gate is configured: what no judge compares nobody labels"
+    if not roles & {Role.LARGE, Role.GATE}:
+        return "no judge of role large or gate is configured: what no judge compares nobody labels"
     if policy.sampling.candidates == 0:
         return "policy.sampling.candidates is 0: there is no second answer to compare with"
     if stock.pairs_per_prompt(policy, policy.judging.review_pairs) == 0:
@@ -32,9 +33,9 @@ def pairless(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> str |
     return None
 
 
-def no_pair_yet(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> str:
+def no_pair_yet(stock: Stock, policy: PolicySpec, roles: frozenset[Role]) -> str:
     """Why there is nothing to label, of a store in which there is no pair."""
-    why = pairless(stock, policy, judges)
+    why = pairless(stock, policy, roles)
     if why is None and stock.unsampled:
         why = f"{stock.unsampled} audit event(s) wait to be sampled and compared: `rlaifd curate`"
     if why is None and stock.prompts.get(Split.AUDIT):
@@ -46,12 +47,12 @@ def no_pair_yet(stock: Stock, policy: PolicySpec, judges: frozenset[Role]) -> st
     )
 
 
-def labels(role: Role, stock: Stock, policy: PolicySpec, asks: Asks, crowding: float) -> Requirement:
+def labels(judge: NamedJudge, stock: Stock, policy: PolicySpec, asks: Asks, crowding: float) -> Requirement:
     """The judge's decided labelled pairs. `crowding`: see `readiness`."""
-    found = stock.alignment.get(role)
+    found = stock.alignment.get(judge)
     have, asked = (found.labels, found.asked) if found else (0, 0)
-    what, need = f"{LABELS}: {role.value} judge", _needed(found, policy, crowding)
-    need = replace(need, stuck=need.stuck or _undecided(role, have, asked, stock))
+    what, need = f"{LABELS}: {judge.title}", _needed(found, policy, crowding)
+    need = replace(need, stuck=need.stuck or _undecided(judge.role, have, asked, stock))
     missing = max(0, need.count - have)
     if need.stuck is not None or not missing:
         return stated(what, have, need, None)
@@ -67,7 +68,7 @@ def labels(role: Role, stock: Stock, policy: PolicySpec, asks: Asks, crowding: f
     counts = [_events(pairs, need.prompts, stock, policy) for pairs in ends]
     demand = Demand(Split.AUDIT, counts[0], counts[1], counts[2], known(1.0))
     if counts[0]:
-        why = pairless(stock, policy, asks.judges)
+        why = pairless(stock, policy, asks.roles)
         in_hand = f"{stock.unlabelled} pairs wait for people" if stock.unlabelled else ""
         return stated(what, have, replace(need, stuck=why), demand, in_hand)
     lacks, hand = _in_hand(stock, unjudged, now)

@@ -59,7 +59,7 @@ class Prompts(Frozen):
 
 
 def write(directory: Path, policy: str, prompts: Sequence[Prompt]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same prompts give the same file."""
+    """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same prompts give the same file."""
     header = PromptsHeader(prompts=len(prompts), policy=policy)
     return snapshot.write_lines(directory, [each.model_dump(mode="json") for each in (header, *prompts)])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from policies.labelling import labels
 from policies.policy import PolicySpec, Splits
-from policies.records import Role, Split
+from policies.records import Split
 from policies.requirements import (
     Asks,
     Lacks,
@@ -79,7 +79,7 @@ def _requirements(
     """
     training = [preferences(stock, policy, asks)]
     by_itself = [] if asks.min_new is None else [new_preferences(stock, policy, asks.min_new)]
-    people = [labels(role, stock, policy, asks, crowding) for role in Role if role in asks.judges]
+    people = [labels(judge, stock, policy, asks, crowding) for judge in asks.judges]
     return tuple(
         _awaited(each, stock, policy)
         for each in (

@@ -110,6 +110,8 @@ class Trace(Frozen):
     reference: str | None = None
     model: str | None = None
     adapter: str | None = None
+    agent_version: str | None = None
+    """The agent's own name of its version, where the log gives one."""
     session: str | None = None
     subject: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
@@ -132,7 +134,7 @@ class Trace(Frozen):
         content = self.model_dump(mode="json", exclude={"source", "ts"})
         # Younger than stores that hold digests: where they say nothing, the digest is what it was without
         # them.
-        for name in ("truncated", "unshown"):
+        for name in ("truncated", "unshown", "agent_version"):
             if not content[name]:
                 del content[name]
         for message in (*content["messages"], *content["output"]):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policies.alignment import COVERAGE_FLOOR
+from policies.judging.judges import NamedJudge, roles_of
 from policies.policy import CurationRule, PolicySpec
 from policies.records import Role, Split
 from policies.selection import told
@@ -31,7 +32,12 @@ class Asks:
 
     min_preferences: int
     min_new: int | None
-    judges: frozenset[Role]
+    judges: tuple[NamedJudge, ...]
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles that some judge has."""
+        return roles_of(self.judges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +193,8 @@ def gate_prompts(stock: Stock, policy: PolicySpec, asks: Asks) -> Requirement:
 def _ungated(decides: Rate, count: int, policy: PolicySpec, asks: Asks) -> str | None:
     """Why no number of prompts lets the gate decide."""
     rule, share = policy.gate, f"the gate's judge decides {decides.estimate:.0%} of its comparisons"
-    if Role.GATE not in asks.judges:
-        return "judges.gate is not configured: nothing will be promoted"
+    if Role.GATE not in asks.roles:
+        return "no judge of role gate is configured: nothing will be promoted"
     if rule.max_prompts < rule.min_prompts:
         return f"policy.gate.max_prompts ({rule.max_prompts}) is below policy.gate.min_prompts: raise it"
     if decides.estimate < COVERAGE_FLOOR:

@@ -11,7 +11,8 @@ spec:
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
@@ -25,6 +26,71 @@ HEADER = (
 )
 
 
+class ConditionKind(StrEnum):
+    """What keeps a wish from being served, or would."""
+
+    FILE_INVALID = "file_invalid"
+    REFUSED = "refused"
+    CONTRADICTED = "contradicted"
+    QUARANTINED = "quarantined"
+    CORRUPTED = "corrupted"
+    FOREIGN = "foreign"
+    UNSERVED = "unserved"
+    FENCED = "fenced"
+    STORE_LOST = "store_lost"
+
+
+class RefusalKind(StrEnum):
+    """Why an adapter may not come into force."""
+
+    UNKNOWN = "unknown"
+    QUARANTINED = "quarantined"
+    UNDECIDED = "undecided"
+    REJECTED = "rejected"
+    STALE = "stale"
+    FOREIGN = "foreign"
+    HALTED = "halted"
+    CORRUPTED = "corrupted"
+
+
+class ChangeKind(StrEnum):
+    """Which way the adapter in force changed."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which adapter serves what share of the traffic, as decided at an epoch; epoch 0 before any decision.
+
+    `stable` None is the base model. `share` is the canary's, and 0: this version serves no canary. Raises
+    ValueError for any other.
+    """
+
+    stable: str | None
+    epoch: int
+    canary: str | None = None
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.canary is not None or self.share:
+            raise ValueError(f"a canary ({self.canary}, share {self.share:g}): this version serves none")
+
+    def then(self, stable: str | None) -> "Assignment":
+        """The one that follows it with another stable adapter."""
+        return Assignment(stable, self.epoch + 1)
+
+    def at(self, epoch: int) -> "Assignment":
+        """The same with another epoch: two that are equal then serve the same."""
+        return replace(self, epoch=epoch)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters whose files a target needs."""
+        return tuple(name for name in (self.stable, self.canary) if name is not None)
+
+
 class RolloutSpec(Frozen):
     """The wanted serving state. `stable` has no default: an absent key is a slip, never the base model."""
 
@@ -33,11 +99,21 @@ class RolloutSpec(Frozen):
     canary: None = None
     """Reserved for an adapter that gets a share of the traffic."""
 
+    share: float = 0.0
+    """The canary's share of the traffic."""
+
     @field_validator("canary", mode="before")
     @classmethod
     def _no_canary(cls, value: Any) -> None:
         if value is not None:
             raise ValueError("must be null: this version serves no canary, only `stable`")
+
+    @field_validator("share", mode="before")
+    @classmethod
+    def _no_share(cls, value: Any) -> float:
+        if isinstance(value, bool) or value != 0:
+            raise ValueError("must be 0: this version serves no canary, only `stable`")
+        return 0.0
 
 
 class _Document(BaseModel):
@@ -53,7 +129,7 @@ class RolloutSpecError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedState:
     """What should be in force. `problem` says why that is not what the file names; None: it is."""
 
     stable: str | None
@@ -137,14 +213,16 @@ def last_good(
     return None
 
 
-def state_in_force(spec: RolloutSpec | None, quarantined: Collection[str], last_good: str | None) -> Wanted:
+def state_in_force(
+    spec: RolloutSpec | None, quarantined: Collection[str], last_good: str | None
+) -> WantedState:
     """The file minus the quarantine: what a valid file names, unless that is quarantined.
 
     `last_good` is what stays in force then; a quarantined one gives way to the base model.
     """
     kept = None if last_good in quarantined else last_good
     if spec is None:
-        return Wanted(kept, "the file is not valid")
+        return WantedState(kept, "the file is not valid")
     if spec.stable in quarantined:
-        return Wanted(kept, f"{spec.stable} is quarantined")
-    return Wanted(spec.stable)
+        return WantedState(kept, f"{spec.stable} is quarantined")
+    return WantedState(spec.stable)

@@ -6,13 +6,13 @@ digest identifies what a run learned from.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
+from policies import durable
 from policies.records import Frozen, Message, Tokens, canonical, digest
 
 FORMAT: Literal["rlaifd-snapshot-1"] = "rlaifd-snapshot-1"
@@ -87,24 +87,13 @@ def encoded(policy: str, pairs: Sequence[Pair]) -> bytes:
 
 
 def write(directory: Path, policy: str, pairs: Sequence[Pair]) -> tuple[str, Path]:
-    """Writes `<directory>/<id>.jsonl` durably and answers (id, path). The same pairs give the same file."""
+    """Writes `<directory>/<id>.jsonl` durably and returns (id, path). The same pairs give the same file."""
     return write_lines(directory, _lines(policy, pairs))
 
 
 def write_lines(directory: Path, lines: Sequence[dict[str, Any]]) -> tuple[str, Path]:
     """The same of any lines."""
-    body = _joined(lines)
-    name = hashlib.sha256(body).hexdigest()
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.jsonl"
-    temporary = directory / f".tmp-{os.getpid()}-{name}"
-    with temporary.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync(directory)
-    return name, path
+    return durable.write_named(directory, _joined(lines), suffix=".jsonl")
 
 
 def read(path: Path, expected: str | None = None) -> Snapshot:
@@ -166,11 +155,3 @@ def _lines(policy: str, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
 
 def _joined(lines: Sequence[dict[str, Any]]) -> bytes:
     return b"".join(canonical(line) + b"\n" for line in lines)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

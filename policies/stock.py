@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from policies.alignment import Alignment
+from policies.judging.judges import NamedJudge
 from policies.policy import CurationRule, PolicySpec, Splits
-from policies.records import Role, Split
+from policies.records import Split
 from policies.selection import Reason, contributor_cap
 from policies.waits import Rate, known, observed
 
@@ -103,7 +104,7 @@ class Stock(Supply):
     settled: int = 0
     rulings: int = 0
     decided: int = 0
-    alignment: Mapping[Role, Alignment] = field(default_factory=dict)
+    alignment: Mapping[NamedJudge, Alignment] = field(default_factory=dict)
 
     def of(self, supply: Supply) -> "Stock":
         """The same with another recipe as the first."""

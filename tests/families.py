@@ -228,7 +228,7 @@ def build(
     tokenizer: Any = None,
     **changes: Any,
 ) -> Path:
-    """Writes a model of the family into the directory, and answers the directory.
+    """Writes a model of the family into the directory, and returns the directory.
 
     `dialect` replaces the family's own, `tokenizer` the one that is made of it; `changes` are fields of the
     (text) configuration.

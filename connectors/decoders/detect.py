@@ -1,209 +1,82 @@
-"""From a record's bytes to its events: strict parsing, then the decoder that knows the format.
+"""From a record's bytes to its events: the decoder that takes it, or JSON by the format that knows it."""
 
-A record is one JSON object, a JSON array of them, or one a line; every event stands for itself, so that a bad
-one takes no other with it.
-"""
+from collections.abc import Sequence
+from functools import partial
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from connectors.base import Decoder
-from connectors.decoders import strict
+from connectors.base import Decoder, Format
+from connectors.decoders.feedback import FeedbackObjects
+from connectors.decoders.jsontext import JsonDecoder, checked
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
 from connectors.decoders.spans import Spans
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
-from connectors.events import Event, Skipped, SkipReason
-from policies.clusters import cluster_of
-from policies.records import Trace, canonical
-
-MAX_NAME = 512
-"""Characters of names that databases index. A longer one is refused here, where the reason can be told."""
-MOST_EVENTS = 20_000
-"""Events of one record."""
-LEAST_EVENT = 60
-"""Bytes of the shortest event there is. A record whose items are shorter on average does not hold events."""
-FEW = 100
-"""So many items may be of any size: each is told what is wrong with it."""
-
-_BOM = b"\xef\xbb\xbf"
-_NAMES = ("model", "adapter", "session", "subject")
-_FRAMED = 5
-"""Bytes of the header that Confluent's serializers write: a zero and the schema's number."""
-_ENDS = ("{", "[", ",", "}", "]")
+from connectors.events import Found, Outcome, Skipped, SkipReason
 
 
-def shipped() -> tuple[Decoder, ...]:
-    """The decoders that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat(), Spans())
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one event, and which decoder was asked."""
-
-    decoder: str | None
-    result: Event
+def shipped() -> tuple[Format, ...]:
+    """The JSON formats that come with rlaifd, in the order in which they are asked."""
+    return (Native(), FeedbackObjects(), OpenAIChat(), Spans())
 
 
 class Decoders:
-    """Decodes records with the named decoders, or with whichever matches (`auto`).
+    """Decodes records with the named decoders and JSON formats, or with whichever knows them (`auto`).
 
-    Raises FatalError at once for a name that is not among `known`.
+    Decoders are asked first, in their order, whether they take the bytes; what none takes is read as JSON.
+    Raises FatalError at once for a name that is not among `known` and `others`.
     """
 
-    def __init__(self, names: str | Sequence[str] = "auto", known: Sequence[Decoder] | None = None) -> None:
-        every = {decoder.name: decoder for decoder in (shipped() if known is None else known)}
+    def __init__(
+        self,
+        names: str | Sequence[str] = "auto",
+        known: Sequence[Format] | None = None,
+        *,
+        others: Sequence[Decoder] = (),
+    ) -> None:
+        formats = {each.name: each for each in (shipped() if known is None else known)}
+        decoders = {each.name: each for each in others}
         wanted = [names] if isinstance(names, str) else list(names)
-        self._auto = wanted == ["auto"]
-        for name in () if self._auto else wanted:
+        auto = wanted == ["auto"]
+        every = [*formats, *decoders]
+        for name in () if auto else wanted:
             if name not in every:
                 raise FatalError(f"unknown decoder {name!r}: use auto or one of {', '.join(sorted(every))}")
-        self._decoders = list(every.values()) if self._auto else [every[name] for name in wanted]
+        chosen = every if auto else wanted
+        self._decoders = [decoders[name] for name in chosen if name in decoders]
+        mine = [formats[name] for name in chosen if name in formats]
+        self._json = JsonDecoder(mine, auto=auto) if mine else None
 
-    def decode(self, value: bytes | None, *, source: str, timestamp: float | None) -> list[Event]:
-        """Every event of the record, in order: a trace, a reason to skip it, or what is wrong with it. Never
-        empty, never raises.
+    def decode(
+        self, value: bytes | None, *, source: str, timestamp: float | None, content_type: str | None = None
+    ) -> list[Found]:
+        """Every event of the record, in order: what it is, a reason to skip it, or what is wrong with it.
+        Never empty, never raises.
         """
-        return [outcome.result for outcome in self.outcomes(value, source=source, timestamp=timestamp)]
+        outcomes = self.outcomes(value, source=source, timestamp=timestamp, content_type=content_type)
+        return [outcome.result for outcome in outcomes]
 
-    def outcomes(self, value: bytes | None, *, source: str, timestamp: float | None) -> list[Outcome]:
-        """The same, with the decoder that was asked."""
+    def outcomes(
+        self, value: bytes | None, *, source: str, timestamp: float | None, content_type: str | None = None
+    ) -> list[Outcome]:
+        """The same, with the decoder or format that was asked."""
         if not value or not value.strip():
             return [Outcome(None, Skipped(SkipReason.TOMBSTONE))]
-        found: list[Outcome] = []
-        try:
-            for event in _events(value):
-                found.extend(self._outcomes(event, source, timestamp))
-        except DecodeError as error:
-            found.append(Outcome(None, error))
-        return found
-
-    def _outcomes(self, event: "_Item", source: str, timestamp: float | None) -> list[Outcome]:
-        name, known = None, False
-        try:
-            payload = event.payload()
-            if payload is None:
-                return [Outcome(None, Skipped(SkipReason.TOMBSTONE))]
-            decoder = self._decoder_of(payload)
-            name, known = decoder.name, decoder.matches(payload)
-            made = decoder.decode(payload, source=source, timestamp=timestamp)
-            if not made:
-                raise DecodeError("holds no event")  # noqa: TRY301 - told like the decoder's own refusals
-            return [Outcome(name, _checked(each, event)) for each in made]
-        except DecodeError as error:
-            strange = isinstance(error, UnknownFormatError) or (name is not None and not known)
-            kind = UnknownFormatError if strange else DecodeError
-            return [Outcome(name, kind(str(error), event.body()))]
-        except Exception as error:  # noqa: BLE001 - a decoder's own bug must not hold up the source for ever
-            why = f"decoder {name or 'auto'} failed: {type(error).__name__}"
-            return [Outcome(name, DecodeError(why, event.body()))]
-
-    def _decoder_of(self, payload: Any) -> Decoder:
-        if len(self._decoders) == 1 and not self._auto:
-            return self._decoders[0]
         for decoder in self._decoders:
-            if decoder.matches(payload):
-                return decoder
+            if decoder.takes(value, content_type):
+                work = partial(decoder.decode, value, content_type, source=source, timestamp=timestamp)
+                return _told(decoder.name, work)
+        if self._json is not None:
+            return self._json.outcomes(value, source=source, timestamp=timestamp)
         names = ", ".join(decoder.name for decoder in self._decoders)
-        if not isinstance(payload, dict):
-            raise UnknownFormatError(f"an event must be an object, not {type(payload).__name__}")
-        keys = ", ".join(sorted(payload))[:120] or "none"
-        raise UnknownFormatError(f"no decoder knows this format (keys: {keys}; decoders: {names})")
+        kind = content_type or "unknown"
+        return [Outcome(None, UnknownFormatError(f"no decoder knows this (type: {kind}; decoders: {names})"))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One event of a record: text still to be parsed, or a parsed item. `alone`: it is the whole record."""
-
-    text: str | None
-    item: Any = None
-    alone: bool = False
-
-    def payload(self) -> Any:
-        return self.item if self.text is None else strict.parse(self.text)
-
-    def body(self) -> bytes | None:
-        if self.alone:
-            return None
-        return canonical(self.item) if self.text is None else self.text.encode()
-
-
-def _events(value: bytes) -> Iterator[_Item]:
-    """Raises DecodeError where the record as a whole holds nothing, or is no record of events."""
-    text = _text(value)
+def _told(name: str, work: "partial[Sequence[Found]]") -> list[Outcome]:
+    """What a decoder found; all that it can raise is what is wrong with the record."""
     try:
-        whole = strict.parse(text)
+        found = work() or [DecodeError("holds no event")]
+        return [Outcome(name, checked(each, lambda: None)) for each in found]
     except DecodeError as error:
-        lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) < 2 or text.lstrip().startswith("[") or not any(map(_is_object, lines)):
-            raise _explained(error, text) from None
-        _bound(len(lines), len(value))
-        yield from (_Item(line) for line in lines)
-        return
-    if not isinstance(whole, list):
-        yield _Item(None, whole, alone=True)
-        return
-    if not whole:
-        raise DecodeError("an empty array")
-    if not any(isinstance(item, dict) for item in whole):
-        raise UnknownFormatError(f"an array of {len(whole)} items of which none is an object: no events")
-    _bound(len(whole), len(value))
-    yield from (_Item(None, item) for item in whole)
-
-
-def _text(value: bytes) -> str:
-    if value[0] == 0 and len(value) > _FRAMED:
-        raise UnknownFormatError(
-            f"starts with Confluent's schema header ({_FRAMED} bytes): write plain JSON without a schema"
-        )
-    try:
-        return value.removeprefix(_BOM).decode()
-    except UnicodeDecodeError as error:
-        raise UnknownFormatError(f"not UTF-8 at byte {error.start}") from None
-
-
-def _bound(items: int, size: int) -> None:
-    """Refuses as a whole what would become a dead letter an item."""
-    if items > MOST_EVENTS or (items > FEW and items * LEAST_EVENT > size):
-        raise DecodeError(
-            f"{items} items in {size} bytes: a record holds at most {MOST_EVENTS} events, none of them "
-            f"shorter than {LEAST_EVENT} bytes"
-        )
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(strict.parse(line), dict)
-    except DecodeError:
-        return False
-
-
-def _explained(error: DecodeError, text: str) -> DecodeError:
-    """Says of a piece of a pretty-printed document what it is."""
-    line = text.strip()
-    if (
-        isinstance(error, UnknownFormatError)
-        and "\n" not in line
-        and line.endswith(_ENDS)
-        and len(line) < 1000
-    ):
-        return UnknownFormatError(f"{error}; one record a line: this is a piece of JSON over many lines")
-    return error
-
-
-def _checked(made: Event, event: _Item) -> Event:
-    """The event, or why the store cannot take it.
-
-    What the store will compute of a trace is computed here too: what cannot be is a dead letter, and raises
-    nowhere further on. So are names that a database's index would refuse.
-    """
-    if isinstance(made, DecodeError):
-        return type(made)(str(made), event.body())
-    if isinstance(made, Trace):
-        _ = made.digest, cluster_of(made.messages)
-        for name in _NAMES:
-            if len(getattr(made, name) or "") > MAX_NAME:
-                return DecodeError(f"`{name}` is longer than {MAX_NAME} characters", event.body())
-    return made
+        return [Outcome(name, error)]
+    except Exception as error:  # noqa: BLE001 - a decoder's own bug must not hold up the source for ever
+        return [Outcome(name, DecodeError(f"decoder {name} failed: {type(error).__name__}"))]

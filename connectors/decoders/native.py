@@ -1,11 +1,12 @@
 """rlaifd's own JSON, one object an event.
 
-`messages` and `output` are required; `id`, `ts`, `reference`, `model`, `adapter`, `session`, `source`,
-`subject`, `tools`, `feedback`, `tags`, `truncated` and `unshown` are understood; any other key is refused,
-because it is a typo until shown otherwise. `truncated` says that the answer was cut off by a limit of length,
-`unshown` that a part of it is no text; both are also seen from the output. An output in which the agent says
-nothing is skipped. The payload's `source` becomes a tag: the trace's source is
-the one of the configuration, since a field that anybody can write must not decide whose event this is.
+`messages` and `output` are required; `id`, `ts`, `reference`, `model`, `adapter`, `agent_version`, `session`,
+`source`, `subject`, `tools`, `feedback`, `tags`, `truncated` and `unshown` are understood; any other key is
+refused, because it is a typo until shown otherwise. `truncated` says that the answer was cut off by a limit
+of length, `unshown` that a part of it is no text; both are also seen from the output. An output in which the
+agent says nothing is skipped. Feedback with a `kind`, a `correction` or a `by` becomes an event beside the
+trace. The payload's `source` becomes a tag: the trace's source is the one of the configuration, since a field
+that anybody can write must not decide whose event this is.
 """
 
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from connectors.decoders.chat import answer_of, cut_off, first_problem, hides, messages_of, silence
+from connectors.decoders.saying import parted, said_of
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from policies.records import Message, Trace, digest
 
 KEYS = frozenset(Trace.model_fields)
@@ -33,7 +35,7 @@ class Native:
         """Whether both required keys are there."""
         return isinstance(payload, dict) and "messages" in payload and "output" in payload
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Event]:
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Found]:
         """One trace, or why it is skipped. Raises DecodeError naming the key that is wrong."""
         if not isinstance(payload, dict):
             raise DecodeError("an event must be an object")
@@ -46,10 +48,15 @@ class Native:
         silent = silence(output)
         if silent is not None:
             return [Skipped(silent)]
+        own, apart = parted(payload.get("feedback"))
         try:
-            return [Trace(source=source, **_fields(payload, output, timestamp))]
+            trace = Trace(
+                source=source,
+                **_fields({**payload, "feedback": own} if apart else payload, output, timestamp),
+            )
         except ValidationError as error:
             raise DecodeError(first_problem(error)) from None
+        return [trace, *(said_of(trace.id, each, source=source, ts=trace.ts) for each in apart)]
 
 
 def _fields(payload: dict[str, Any], output: tuple[Message, ...], timestamp: float | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from connectors.decoders.chat import cut_off, first_problem, hides, message_of, 
 from connectors.decoders.native import moment
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from policies.records import Message, Trace, canonical, digest
 
 LONGEST = 480
@@ -53,7 +53,7 @@ class OpenAIChat:
             return request.lstrip().startswith("{")
         return _error_alone(payload) or _half(payload)
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Event]:
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Found]:
         """One event a choice. Raises DecodeError naming what is wrong with all of them."""
         if not isinstance(payload, dict):
             raise DecodeError("an event must be an object")
@@ -98,7 +98,7 @@ def _common(
     }
 
 
-def _event(prompt: tuple[Message, ...], choice: Any, where: str, common: Mapping[str, Any]) -> Event:
+def _event(prompt: tuple[Message, ...], choice: Any, where: str, common: Mapping[str, Any]) -> Found:
     """What one choice is: a trace, or why it is none."""
     try:
         found = _answered(prompt, choice, where)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from connectors.errors import DecodeError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 
 MOST_SPANS = 20_000
 """Spans of one record."""
@@ -34,12 +34,12 @@ class Spans:
             return True
         return isinstance(payload.get("attributes"), list | Mapping) and bool(_OF_SPANS & payload.keys())
 
-    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Event]:
+    def decode(self, payload: Any, *, source: str, timestamp: float | None) -> list[Found]:
         """One event a span. Raises DecodeError for too many."""
         del source, timestamp
         if not self.matches(payload):
             raise DecodeError("an event must be a span, or hold `resourceSpans`")
-        found: list[Event] = []
+        found: list[Found] = []
         for span in _spans(payload):
             found.append(_event(span))
             if len(found) > MOST_SPANS:
@@ -62,7 +62,7 @@ def _list(raw: Any, *names: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _event(span: Any) -> Event:
+def _event(span: Any) -> Found:
     attributes = _attributes(span)
     kind = attributes.get(_KIND)
     called = kind == "LLM" if isinstance(kind, str) else any(key.startswith(_OF_CALLS) for key in attributes)

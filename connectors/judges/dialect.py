@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from connectors.judges.refusals import Refusal
+from connectors.refusals import Refusal
 
 Limit = Literal["max_tokens", "max_completion_tokens"]
 Form = Literal["json_schema", "json_object", "none"]
@@ -34,7 +34,7 @@ _UP_TO = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class RequestPart:
     """A part of the request, by the names that servers have for it, and what a person can change about it."""
 
     name: Name
@@ -57,11 +57,11 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("limit", ("max_tokens", "max_completion_tokens"), "max_tokens"),
-    Setting("temperature", ("temperature",), "temperature: null"),
-    Setting("top_logprobs", ("top_logprobs",), "logprobs: false"),
-    Setting("logprobs", ("logprobs", "log probabilities"), "logprobs: false"),
-    Setting(
+    RequestPart("limit", ("max_tokens", "max_completion_tokens"), "max_tokens"),
+    RequestPart("temperature", ("temperature",), "temperature: null"),
+    RequestPart("top_logprobs", ("top_logprobs",), "logprobs: false"),
+    RequestPart("logprobs", ("logprobs", "log probabilities"), "logprobs: false"),
+    RequestPart(
         "form",
         (
             "response_format",
@@ -76,7 +76,7 @@ SETTINGS = (
 )
 
 
-def setting_of(refusal: Refusal) -> Setting | None:
+def setting_of(refusal: Refusal) -> RequestPart | None:
     """The part of the request that the refusal names; None where it names none."""
     return next((setting for setting in SETTINGS if setting.is_named(refusal)), None)
 

@@ -1,14 +1,12 @@
 """What an answer of a judge's provider that is no judgement means: wait, give this one up, stop, or find out.
 
-Where the words tell, they decide: credit, keys, models and settings are every call's, moderation is the
+`connectors.http` says what happened. Credit, keys, models and settings are every call's, moderation is the
 item's. A refusal in other words, or for its length, is in doubt: whoever knows of the other calls decides.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from connectors.errors import (
@@ -21,10 +19,10 @@ from connectors.errors import (
     TransientError,
     UnreadableError,
 )
+from connectors.http import Failure, failure_of, is_elsewhere, retry_after
 from connectors.judges.dialect import setting_of
-from connectors.judges.refusals import Refusal, masked, masked_body, refusal_of
+from connectors.refusals import Refusal, masked, masked_body, refusal_of
 
-MAX_RETRY_AFTER_S = 3600.0
 MAX_KEPT = 4_000
 """Most characters kept of an answer that is no JSON."""
 
@@ -45,7 +43,7 @@ STATUS_OF: Mapping[str, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedJudge:
     """Who was asked, and where: the judge's name, which is its key in the configuration, and `POST url`."""
 
     judge: str
@@ -54,7 +52,7 @@ class Asked:
 
 
 def failure(
-    asked: Asked, status: int, *, headers: Mapping[str, str], body: object, now: float
+    asked: AskedJudge, status: int, *, headers: Mapping[str, str], body: object, now: float
 ) -> ConnectorError:
     """The error for an HTTP status that is no success, with the provider's words, keys masked, and the key of
     the configuration to look at where a person has to act. `body` is the parsed body, or its text.
@@ -64,7 +62,7 @@ def failure(
     return error.having(Received(masked_body(body, asked.secrets)))
 
 
-def failure_in_body(asked: Asked, body: Mapping[str, Any], said: object) -> ConnectorError:
+def failure_in_body(asked: AskedJudge, body: Mapping[str, Any], said: object) -> ConnectorError:
     """The error for a success whose body says that it is none, sorted like the status that it names. Without
     one it is an outage. `said` is what the body says of it. What it cost is the caller's to add.
     """
@@ -81,78 +79,43 @@ def _status(code: str) -> int | None:
     return STATUS_OF.get(code)
 
 
-def _sorted(asked: Asked, status: int, refusal: Refusal, wait_s: float | None) -> ConnectorError:
-    matter = refusal.matter
+def _sorted(asked: AskedJudge, status: int, refusal: Refusal, wait_s: float | None) -> ConnectorError:
     text = f"judge {asked.judge}: HTTP {status}: {refusal.words(asked.secrets)}"
-    if status < 500 and matter == "moderation":
-        return PoisonError(text)
-    waits = status in {429, 529} and (refusal.asks_to_wait or wait_s is not None)
-    gone = matter == "credit" and (refusal.says_money_is_gone or not waits)
-    if status == 402 or (gone and status < 500):
-        return FatalError(f"{text}: see to the account of judges.{asked.judge}.api_key_file")
-    if status in {429, 529}:
-        return RateLimitedError(text, wait_s)
-    if status in {408, 409, 425} or status >= 500:
-        return TransientError(text)
-    return _refused(asked, status, refusal, text)
-
-
-def _refused(asked: Asked, status: int, refusal: Refusal, text: str) -> ConnectorError:
-    """A refusal that is no outage and speaks neither of money nor of what may not be said."""
-    matter = refusal.matter
-    if status == 413 or (matter == "length" and status not in {401, 403, 404}):
-        return DoubtfulError(text)  # a limit that is set too high makes the shortest prompt too long
-    if status in {404, 405, 410} or status < 400:
+    found = failure_of(status, refusal, wait_s)
+    match found:
+        case Failure.MODERATED:
+            return PoisonError(text)
+        case Failure.CREDIT:
+            return FatalError(f"{text}: see to the account of judges.{asked.judge}.api_key_file")
+        case Failure.OVERLOAD:
+            return RateLimitedError(text, wait_s)
+        case Failure.OUTAGE:
+            return TransientError(text)
+        case Failure.LENGTH:
+            return DoubtfulError(text)  # a limit that is set too high makes the shortest prompt too long
+    if is_elsewhere(status):
         where = f"asked {asked.where}: {status}" if asked.where else f"HTTP {status}"
         text = f"judge {asked.judge}: {where}: {refusal.words(asked.secrets)}"
-    advice = _advice(f"judges.{asked.judge}", status, refusal)
+    advice = _advice(f"judges.{asked.judge}", found, refusal)
     return DoubtfulError(text) if advice is None else FatalError(f"{text}: {advice}")
 
 
-def _advice(role: str, status: int, refusal: Refusal) -> str | None:
+def _advice(judge: str, found: Failure, refusal: Refusal) -> str | None:
     """What to change for a refusal that every call gets; None where it may be the item's."""
-    if status == 401 or refusal.matter == "key":
-        return f"check {role}.api_key_file"
-    if status == 403:
-        return f"see to the account and the rights of {role}.api_key_file"
-    if status in {404, 405, 410} or status < 400:
-        return f"check {role}.base_url and model"
+    always = {
+        Failure.KEY: f"check {judge}.api_key_file",
+        Failure.RIGHTS: f"see to the account and the rights of {judge}.api_key_file",
+        Failure.ADDRESS: f"check {judge}.base_url and model",
+    }
+    if found in always:
+        return always[found]
     setting = setting_of(refusal)
     if setting is not None:
-        return setting.advice(role)
-    return {"model": f"check {role}.model", "setting": f"check {role}"}.get(refusal.matter or "")
+        return setting.advice(judge)
+    return {"model": f"check {judge}.model", "setting": f"check {judge}"}.get(refusal.matter or "")
 
 
-def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date); None where not said."""
-    milliseconds = _finite(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _bounded(milliseconds / 1000)
-    said = headers.get("retry-after")
-    seconds = _finite(said)
-    if seconds is not None:
-        return _bounded(seconds)
-    if said is None:
-        return None
-    try:
-        return _bounded(parsedate_to_datetime(said).timestamp() - now)
-    except ValueError:
-        return None
-
-
-def _bounded(seconds: float) -> float:
-    return min(max(0.0, seconds), MAX_RETRY_AFTER_S)
-
-
-def _finite(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def object_of(asked: Asked, content: bytes) -> dict[str, Any]:
+def object_of(asked: AskedJudge, content: bytes) -> dict[str, Any]:
     """A successful answer's JSON object. Raises TransientError for nothing and for a page: a proxy's, and the
     next one may be the judge's; UnreadableError for anything else, which the judge may have been paid for.
     """

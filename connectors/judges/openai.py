@@ -7,9 +7,9 @@ from typing import Any
 from connectors.base import JudgeReply, JudgeRequest, TokenChoice, Usage
 from connectors.errors import PoisonError, TransientError, UnreadableError
 from connectors.judges.dialect import Dialect
-from connectors.judges.refusals import masked
 from connectors.judges.sdk import Sdk, SdkJudge
 from connectors.judges.usage import estimated, served, summed, tokens
+from connectors.refusals import masked
 from policies.judging.grammar import is_cut_off
 
 BROKEN_OFF = frozenset({"error", "abort", "cancelled"})

@@ -57,15 +57,23 @@ class Pacing:
         self._next_start = -math.inf
         self._not_before = -math.inf
         self._lowered_at = -math.inf
+        self._line: deque[asyncio.Future[None]] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._attempts: deque[tuple[float, bool]] = deque()
         self._accepted = 0
         self._retries = RETRY_BURST
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """A place for one call; yields when it started, for `overloaded`."""
-        await self._enter()
+    async def slot(self, *, ahead: bool = False) -> AsyncIterator[float]:
+        """A place for one call, in the order of asking; yields when it started, for `overloaded`.
+
+        `ahead`: it ends what was begun, and goes before all that is not.
+        """
+        if ahead and self._is_free():
+            self._begin()
+        else:
+            async with self._first_in_line(ahead):
+                await self._enter()
         try:
             yield self._monotonic()
         finally:
@@ -114,15 +122,35 @@ class Pacing:
         """Adds a first attempt's share to the retry budget."""
         self._retries = min(RETRY_BURST, self._retries + RETRY_SHARE)
 
+    @asynccontextmanager
+    async def _first_in_line(self, ahead: bool) -> AsyncIterator[None]:
+        """Whoever came later waits behind: calls that keep coming let nobody's claim run out."""
+        own: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.insert(1 if ahead else len(self._line), own)
+        try:
+            if self._line[0] is not own:
+                await own
+            yield
+        finally:
+            self._line.remove(own)
+            if self._line and not self._line[0].done():
+                self._line[0].set_result(None)
+
     async def _enter(self) -> None:
         while True:
             wait = self.wait_s()
             if wait > 0:
                 await self._sleep(wait)
-            elif self.in_flight < int(self.limit):
+            elif self._is_free():
                 break
             else:
                 await self._wait()
+        self._begin()
+
+    def _is_free(self) -> bool:
+        return self.wait_s() <= 0 and self.in_flight < int(self.limit)
+
+    def _begin(self) -> None:
         self.in_flight += 1
         self._next_start = max(self._monotonic(), self._next_start) + self._gap_s
 

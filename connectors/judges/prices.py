@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from connectors.base import Usage
 from connectors.errors import FatalError
-from policies.records import Role
 
 MILLION = 1_000_000
 SAMPLE_TOKENS = 1_000
@@ -29,7 +28,7 @@ class Tariff:
         ) / MILLION
 
 
-Tariffs = Mapping[Role, Tariff | None]
+Tariffs = Mapping[str, Tariff | None]
 """The price of each configured judge; None: it is not known."""
 
 
@@ -61,11 +60,11 @@ def tariff(
         return None
 
 
-def required(role: str, model: str, found: Tariff | None, budget_usd: float | None) -> Tariff | None:
+def required(name: str, model: str, found: Tariff | None, budget_usd: float | None) -> Tariff | None:
     """The tariff, or None where it is unknown and no budget needs it. Raises PriceUnknownError."""
     if found is None and budget_usd is not None:
         raise PriceUnknownError(
-            f"judges.{role}.price: {model} is in no price list; under daily_budget_usd write its price "
+            f"judges.{name}.price: {model} is in no price list; under daily_budget_usd write its price "
             "(input_per_million, output_per_million; 0 for your own machine)"
         )
     return found

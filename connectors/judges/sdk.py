@@ -15,8 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 from connectors.base import JudgeReply, JudgeRequest
 from connectors.errors import ConnectorError, DoubtfulError, FatalError, LearntError, TransientError
 from connectors.judges.dialect import Dialect
-from connectors.judges.failures import Asked, failure, failure_in_body, object_of
-from connectors.judges.refusals import parsed, refusal_of
+from connectors.judges.failures import AskedJudge, failure, failure_in_body, object_of
+from connectors.refusals import parsed, refusal_of
 
 TEACHING = frozenset({400, 422})
 """Statuses with which servers refuse a setting."""
@@ -60,7 +60,9 @@ class SdkJudge(ABC):
         self._base_url = base_url or self.home
         self._deadline_s = deadline_s
         self._dialect = self._first_dialect(own=base_url is None, structured=structured)
-        self._asked = Asked(name, f"POST {_plain(self._base_url)}{self.path}", (api_key,) if api_key else ())
+        self._asked = AskedJudge(
+            name, f"POST {_plain(self._base_url)}{self.path}", (api_key,) if api_key else ()
+        )
         self._sdk = self._connect(api_key or "none")
 
     async def ask(self, request: JudgeRequest) -> JudgeReply:

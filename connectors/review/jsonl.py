@@ -6,13 +6,13 @@ as they are: one whose choice is still null is not answered yet.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from connectors.errors import PoisonError
+from policies import durable
 from policies.records import Message
 
 Choice = Literal["1", "2", "tie"]
@@ -37,7 +37,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LabelLine:
     """One person's choice. `line` is its number in the file, from 1."""
 
     pair: str
@@ -58,12 +58,12 @@ class BadLine:
 
 
 @dataclass(slots=True)
-class Found:
+class LabelFile:
     """What a file holds: answers, how many lines have no choice yet, and how many are bad, of which the first
     are told.
     """
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[LabelLine] = field(default_factory=list)
     open: int = 0
     bad: int = 0
     told: list[BadLine] = field(default_factory=list)
@@ -80,22 +80,16 @@ def write(path: Path, tasks: Sequence[Task]) -> None:
 
     Nothing that lies in the directory is followed or written over but the file itself. Raises OSError.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(_shown(task), ensure_ascii=False) + "\n" for task in tasks)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    lines = (json.dumps(_shown(task), ensure_ascii=False) + "\n" for task in tasks)
+    durable.write(path, "".join(lines).encode(), mode=0o600)
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> LabelFile:
     """What the file holds; empty lines are nothing. Raises OSError.
 
     After `MOST_BAD` bad lines the rest is not read: this is no file of ours then.
     """
-    found = Found()
+    found = LabelFile()
     seen: dict[str, int] = {}
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -185,7 +179,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _answer(line: bytes, number: int) -> Answer | None:
+def _answer(line: bytes, number: int) -> LabelLine | None:
     """The line's answer, None where the choice is null. Raises PoisonError."""
     raw = _object(line)
     pair, choice, reason = raw["pair"], raw["choice"], raw.get("reason")
@@ -199,7 +193,7 @@ def _answer(line: bytes, number: int) -> Answer | None:
         raise PoisonError("`reason` must be text without NUL or lone surrogates")
     if reason is not None and len(reason) > LONGEST_REASON:
         raise PoisonError(f"`reason` is longer than {LONGEST_REASON} characters")
-    return Answer(pair, choice, reason or None, number)
+    return LabelLine(pair, choice, reason or None, number)
 
 
 def _storable(reason: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from connectors.decoders.chat import UNPARSED, cut_off, hides, message_of
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError, PoisonError, TransientError
-from connectors.judges.refusals import refusal_of
+from connectors.refusals import refusal_of
 from policies.records import Message, Sampled, ToolCall
 
 BROKEN_OFF = frozenset({"error", "abort", "cancelled"})

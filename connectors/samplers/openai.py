@@ -8,8 +8,8 @@ from typing import Any
 
 from connectors.base import PLAIN_QUESTION, Samples
 from connectors.errors import ConnectorError, FatalError, PoisonError, RateLimitedError, TransientError
-from connectors.judges.failures import retry_after
-from connectors.judges.refusals import parsed, refusal_of
+from connectors.http import Failure, failure_of, retry_after
+from connectors.refusals import parsed, refusal_of
 from connectors.samplers.completion import NothingSaidError, answered, asking
 from policies.records import Message, Sampled
 
@@ -17,8 +17,15 @@ Tools = tuple[Mapping[str, Any], ...]
 Post = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
-REFUSED = frozenset({400, 413, 422})
-"""A request that will not be answered as it is: a prompt that is too long, or roles out of turn."""
+REFUSED = frozenset({400, 422})
+"""A request that will not be answered as it is, for example with roles out of turn."""
+ADVICE: Mapping[Failure, str] = {
+    Failure.KEY: "check policy.sampling.api_key_file",
+    Failure.RIGHTS: "check policy.sampling.api_key_file",
+    Failure.CREDIT: "see to the account of policy.sampling.api_key_file",
+    Failure.ADDRESS: "check policy.sampling.base_url and model",
+}
+"""What to change for a refusal that every call gets."""
 
 
 class EndpointSampler:
@@ -131,7 +138,7 @@ def _samples(rows: Sequence[Sequence[Sampled | PoisonError]]) -> Samples:
 
 
 def _poster(client: Any, url: str, deadline_s: float, key: str) -> Post:
-    """One call, with what can go wrong as our own errors. Answers the response's JSON object."""
+    """One call, with what can go wrong as our own errors. Returns the response's JSON object."""
     import httpx2
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
@@ -162,18 +169,17 @@ def _poster(client: Any, url: str, deadline_s: float, key: str) -> Post:
 
 def _failure(url: str, status: int, headers: Mapping[str, str], content: bytes, key: str) -> ConnectorError:
     """What an HTTP status means, in the server's own words; keys are masked, as servers echo them."""
-    refusal = refusal_of(parsed(content))
+    refusal, wait_s = refusal_of(parsed(content)), retry_after(headers, now=time.time())
     text = f"{url}: HTTP {status}: {refusal.words((key,))}"
-    if status == 401 or (status == 403 and refusal.matter != "moderation"):
-        return FatalError(f"{text}: check policy.sampling.api_key_file")
-    gone = refusal.matter == "credit" and (refusal.says_money_is_gone or not refusal.asks_to_wait)
-    if status in {429, 529} and not gone:
-        return RateLimitedError(text, retry_after(headers, now=time.time()))
-    if status in {408, 409, 425} or status >= 500:
+    found = failure_of(status, refusal, wait_s)
+    if found is Failure.OVERLOAD:
+        return RateLimitedError(text, wait_s)
+    if found is Failure.OUTAGE:
         return TransientError(text)
-    if gone:
-        return FatalError(f"{text}: see to the account of policy.sampling.api_key_file")
-    return PoisonError(text) if status in REFUSED or status == 403 else FatalError(text)
+    its_own = found in {Failure.MODERATED, Failure.LENGTH}
+    if its_own or (found is Failure.OTHER and status in REFUSED):
+        return PoisonError(text)
+    return FatalError(f"{text}: {ADVICE[found]}" if found in ADVICE else text)
 
 
 def _first(errors: BaseExceptionGroup[ConnectorError]) -> ConnectorError:

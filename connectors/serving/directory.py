@@ -3,7 +3,7 @@
 ```
 serving/
   current       -> .live/adapter        the adapter's directory; for the base model it leads nowhere
-  current.json  -> .live/current.json   {"adapter", "digest", "epoch", "at"}
+  current.json  -> .live/current.json   {"adapter", "digest", "epoch", "at", "canary", "share"}
   .live         -> .states/<epoch>-<token>
   .states/…/{adapter -> <adapter directory>, current.json}
 ```
@@ -21,13 +21,15 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from connectors.base import Served
 from connectors.errors import FatalError, TransientError
+from policies import durable
+from policies.rollout import Assignment
 
 MANIFEST = "MANIFEST.json"
 LIVE = ".live"
@@ -44,6 +46,13 @@ class Pointer:
     digest: str | None
     epoch: int
     at: float
+    canary: str | None = None
+    share: float = 0.0
+
+    @property
+    def assignment(self) -> Assignment:
+        """What it says is served. Raises ValueError where that is nothing that is ever served."""
+        return Assignment(self.adapter, self.epoch, self.canary, self.share)
 
 
 class DirectoryTarget:
@@ -52,38 +61,44 @@ class DirectoryTarget:
     `at_step` is called with a name before every step that changes the directory: where tests stop it.
     """
 
-    name = "directory"
-
     def __init__(
         self,
         directory: Path,
         *,
+        name: str = "directory",
         now: Callable[[], float] = time.time,
         lock_timeout_s: float = 10.0,
         at_step: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.name = name
         self._directory = directory
         self._now = now
         self._lock_timeout_s = lock_timeout_s
         self._at_step = at_step
 
-    def serve(self, adapter: str | None, directory: str | None, epoch: int) -> None:
-        """Points `current` at the adapter's directory. Raises FatalError for a lower epoch than the one that
-        is live, and for a directory without a manifest; TransientError when the lock cannot be had.
+    def serve(self, assignment: Assignment, directories: Mapping[str, Path]) -> None:
+        """Points `current` at the stable adapter's directory. Raises FatalError for a lower epoch than the
+        one that is live, and for a directory without a manifest; TransientError when the lock cannot be had.
         """
         try:
             with self._lock():
-                self._serve(adapter, directory, epoch)
+                self._serve(assignment, directories)
         except OSError as error:
             raise TransientError(f"serving directory {self._directory}: {error}") from error
 
     def served(self) -> Served:
-        """What the links name now. Raises TransientError when they are damaged or lead to no adapter: serving
-        again repairs them.
+        """What the links name now. Raises TransientError when they are damaged, lead to no adapter or cannot
+        be read: serving again repairs them, or says what is in the way.
         """
+        try:
+            return Served(self._served(), checked_at=self._now())
+        except OSError as error:
+            raise TransientError(f"serving directory {self._directory}: {error}") from error
+
+    def _served(self) -> Assignment:
         state = self._live()
         if state is None:
-            return Served(adapter=None, checked_at=self._now())
+            return Assignment(None, 0)
         pointer = self._pointer(state)
         link = state / "adapter"
         if pointer is None or link.is_symlink() != (pointer.adapter is not None):
@@ -97,10 +112,11 @@ class DirectoryTarget:
                 raise TransientError(
                     f"serving directory {self._directory}: `{entry}` is not the link to {LIVE}"
                 )
-        return Served(adapter=pointer.adapter, checked_at=self._now())
+        return pointer.assignment
 
-    def _serve(self, adapter: str | None, directory: str | None, epoch: int) -> None:
-        digest, goal = self._checked(adapter, directory)
+    def _serve(self, assignment: Assignment, directories: Mapping[str, Path]) -> None:
+        adapter, epoch = assignment.stable, assignment.epoch
+        digest, goal = self._checked(adapter, directories)
         state = self._live()
         seen = self._epoch(state)
         if epoch < seen:
@@ -111,17 +127,18 @@ class DirectoryTarget:
         self._entry_links()
         if state is not None and self._same(state, adapter, digest, goal, epoch):
             return
-        fresh = self._write_state(Pointer(adapter, digest, epoch, self._now()), goal)
+        pointer = Pointer(adapter, digest, epoch, self._now(), assignment.canary, assignment.share)
+        fresh = self._write_state(pointer, goal)
         self._switch(fresh)
         self._sweep(fresh.name)
 
-    def _checked(self, adapter: str | None, directory: str | None) -> tuple[str | None, str | None]:
+    def _checked(self, adapter: str | None, directories: Mapping[str, Path]) -> tuple[str | None, str | None]:
         """The manifest's digest and the absolute directory, both None for the base model."""
-        if (adapter is None) != (directory is None):
-            raise FatalError("an adapter needs its directory, and the base model has none")
-        if directory is None:
+        if adapter is None:
             return None, None
-        goal = Path(directory).absolute()
+        if adapter not in directories:
+            raise FatalError(f"{adapter}: an adapter needs its directory")
+        goal = directories[adapter].absolute()
         digest = _digest(goal)
         if digest is None:
             raise FatalError(f"{goal}: has no readable {MANIFEST}: not a published adapter")
@@ -147,8 +164,8 @@ class DirectoryTarget:
 
     def _pointer(self, state: Path) -> Pointer | None:
         try:
-            raw = json.loads((state / "current.json").read_bytes())
-            return Pointer(**raw)
+            pointer = Pointer(**json.loads((state / "current.json").read_bytes()))
+            return pointer if pointer.assignment else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -168,23 +185,20 @@ class DirectoryTarget:
         self._at_step("make the state")
         fresh.mkdir()
         self._at_step("write current.json")
-        with (fresh / "current.json").open("x", encoding="utf-8") as file:
-            json.dump(asdict(pointer), file, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        text = json.dumps(asdict(pointer), sort_keys=True)
+        durable.create(fresh / "current.json", f"{text}\n".encode())
         if goal is not None:
             self._at_step("link the adapter")
             (fresh / "adapter").symlink_to(goal)
         self._at_step("sync the state")
-        _sync(fresh)
-        _sync(states)
+        durable.sync(fresh)
+        durable.sync(states)
         return fresh
 
     def _switch(self, fresh: Path) -> None:
         self._link(LIVE, f"{STATES}/{fresh.name}")
         self._at_step("sync the switch")
-        _sync(self._directory)
+        durable.sync(self._directory)
 
     def _entry_links(self) -> None:
         """`current` and `current.json` through `.live`. Before the first switch both lead nowhere."""
@@ -240,11 +254,3 @@ def _digest(directory: Path) -> str | None:
         return hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
     except OSError:
         return None
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,12 +22,11 @@ from daemon.adapters.artefacts import (
     check_weights,
     copy,
     describe,
-    durable,
     manifest_of,
-    sync,
 )
 from daemon.children.alive import another_lives
 from daemon.errors import AdapterRefusedError
+from policies import durable
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
 from policies.training.jobs import AdapterFile, Probe
@@ -86,7 +85,7 @@ class Published:
 
 
 def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
-    """Copies the two files that the manifest names into `<adapters>/<name>` and answers the adapter.
+    """Copies the two files that the manifest names into `<adapters>/<name>` and returns the adapter.
 
     At every instant, also across a kill, the directory is whole or not there. Publishing the same content
     again answers the adapter that is there. Raises AdapterRefusedError where the files are not those of the
@@ -100,20 +99,21 @@ def publish(source: Path, *, adapters: Path, manifest: Manifest) -> Published:
     target = adapters / name
     if not target.exists():
         _write(source, target, manifest, body)
-    sync(adapters)  # also where another publisher renamed it there and was killed
+    durable.sync(adapters)  # also where another publisher renamed it there and was killed
     verify(target, name, digest=digest)
     return Published(name, digest, target, manifest)
 
 
 def _write(source: Path, target: Path, manifest: Manifest, body: bytes) -> None:
-    with building(target) as temporary:
+    """Copies what the manifest names, and puts the manifest beside it."""
+    with building(target) as directory:
         for name, expected in sorted(manifest.files.items()):
-            copy(source / name, temporary / name, expected)
-        durable(temporary / MANIFEST, body)
+            copy(source / name, directory / name, expected)
+        durable.create(directory / MANIFEST, body, mode=0o444)
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> Manifest:
-    """Checks everything that can be checked of an adapter before it is used, and answers its manifest.
+    """Checks everything that can be checked of an adapter before it is used, and returns its manifest.
 
     `digest` is the manifest's whole digest, where the store has it. Raises AdapterRefusedError naming the
     file and the reason.
@@ -149,7 +149,7 @@ def _verified(directory: Path, name: str, digest: str | None) -> Manifest:
 
 
 def sweep(adapters: Path) -> int:
-    """Removes what publications of killed processes left behind, and answers how many.
+    """Removes what publications of killed processes left behind, and returns how many.
 
     This process must not be publishing itself.
     """

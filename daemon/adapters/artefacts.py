@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from daemon.errors import AdapterRefusedError
-from policies import loraconfig
+from policies import durable, loraconfig
 from policies.loraconfig import LoraConfigError
 from policies.records import Frozen
 from policies.training.jobs import AdapterFile
@@ -111,64 +111,50 @@ def copy(source: Path, target: Path, expected: AdapterFile) -> None:
                 total.update(block)
                 size += len(block)
                 writer.write(block)
-            writer.flush()
-            os.fsync(writer.fileno())
     except FileNotFoundError:
         raise AdapterRefusedError(f"{source}: missing") from None
+    durable.sync(target)
     if (total.hexdigest(), size) != (expected.sha256, expected.size):
         raise AdapterRefusedError(f"{source}: its SHA-256 is not what the training reported")
     target.chmod(0o444)
 
 
-def durable(path: Path, body: bytes) -> None:
-    """Writes a new file that nobody may write to, to the disk itself."""
-    with path.open("xb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(0o444)
-
-
 @contextmanager
 def building(target: Path) -> Iterator[Path]:
-    """Gives an empty directory beside `target`, which takes its place when the block ends: whole and durable,
-    with its directories closed to writers, or not at all. Where another publisher was first, theirs stays.
+    """A directory to fill beside its place, in the block. Where that ends without an error, the directory is
+    made durable and unchangeable, and renamed to `target`: at every instant, also across a kill, what has the
+    name is whole. Where another publisher of the same content was first, its directory stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=target.parent))
     try:
         yield temporary
-        for inner in filter(Path.is_dir, temporary.iterdir()):
-            sync(inner)
-            inner.chmod(0o555)
-        temporary.chmod(0o755)
-        sync(temporary)
+        for part in _directories(temporary):
+            durable.sync(part)
+            part.chmod(0o555)
+        temporary.chmod(0o755)  # a directory that nobody may write to cannot be renamed
+        durable.sync(temporary)
         try:
             temporary.rename(target)
         except OSError:
             if not target.is_dir():
                 raise
     finally:
-        if temporary.exists():
-            for inner in filter(Path.is_dir, temporary.iterdir()):
-                inner.chmod(0o755)
-            shutil.rmtree(temporary, ignore_errors=True)
+        for part in _directories(temporary):
+            part.chmod(0o755)
+        shutil.rmtree(temporary, ignore_errors=True)
     target.chmod(0o555)
+    durable.sync(target.parent)
+
+
+def _directories(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
 
 
 def describe(path: Path) -> AdapterFile:
     """The file's digest and size."""
     with path.open("rb") as file:
         return AdapterFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
-
-
-def sync(directory: Path) -> None:
-    """Makes durable which files the directory has."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def manifest_of(model: type[M], file: Path, who: str, *, name: str, digest: str | None) -> M:

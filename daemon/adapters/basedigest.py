@@ -9,7 +9,6 @@ trained, and is found by that; a few edited rows of one matrix may not be.
 
 import hashlib
 import json
-import os
 import struct
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 from connectors.errors import TransientError
 from daemon.errors import AdapterRefusedError
 from daemon.log import get
+from policies import durable
 from policies.basemodel import Base, WeightFile, digest_of_commit, digest_of_files
 from policies.checkpoint import CONFIG, INDEX, Checkpoint, CheckpointError, read
 
@@ -41,7 +41,7 @@ Look = tuple[int, int, int, int, int]
 
 
 class BaseOnDisk:
-    """Answers the base model with its digest. May be asked from several threads.
+    """Returns the base model with its digest. May be asked from several threads.
 
     `base` is what the configuration names. `whole` is the most bytes of weights that are hashed whole, and
     `settled_s` how old a write must be for what was read to be remembered.
@@ -155,9 +155,7 @@ def _keep(cache: Path, entries: dict[str, Any]) -> None:
     """Files that are gone are forgotten."""
     body = {name: entry for name, entry in entries.items() if Path(name).exists()}
     cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_name(f".{cache.name}-{os.getpid()}-{threading.get_ident()}")
-    temporary.write_text(json.dumps(body, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(cache)
+    durable.write(cache, json.dumps(body, indent=1, sort_keys=True).encode())
 
 
 def _hash(path: Path) -> str:

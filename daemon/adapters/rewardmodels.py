@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from daemon.adapters.artefacts import (
-    building,
-    check_config,
-    check_weights,
-    copy,
-    describe,
-    durable,
-    manifest_of,
-    sync,
-)
+from daemon.adapters.artefacts import building, check_config, check_weights, copy, describe, manifest_of
 from daemon.errors import AdapterRefusedError
+from policies import durable
 from policies.basemodel import Base
 from policies.records import Frozen, canonical
 from policies.training.jobs import AdapterFile
@@ -71,7 +63,7 @@ class PublishedReward:
 
 
 def publish(source: Path, *, directory: Path, manifest: RewardManifest) -> PublishedReward:
-    """Copies the manifest's files into `<directory>/<name>` and answers the reward model.
+    """Copies the manifest's files into `<directory>/<name>` and returns the reward model.
 
     At every instant, also across a kill, it is whole or not there. Publishing the same content again answers
     what is there. Raises AdapterRefusedError where the files are not those of the manifest.
@@ -83,22 +75,23 @@ def publish(source: Path, *, directory: Path, manifest: RewardManifest) -> Publi
     target = directory / name
     if not target.exists():
         _write(source, target, manifest, body)
-    sync(directory)
+    durable.sync(directory)
     verify(target, name, digest=digest)
     return PublishedReward(name, digest, target, manifest)
 
 
 def _write(source: Path, target: Path, manifest: RewardManifest, body: bytes) -> None:
-    with building(target) as temporary:
+    """Copies what the manifest names, and puts the manifest beside it."""
+    with building(target) as directory:
         for fold in manifest.folds:
-            (temporary / fold).mkdir()
+            (directory / fold).mkdir()
         for name, expected in sorted(manifest.files.items()):
-            copy(source / name, temporary / name, expected)
-        durable(temporary / MANIFEST, body)
+            copy(source / name, directory / name, expected)
+        durable.create(directory / MANIFEST, body, mode=0o444)
 
 
 def verify(directory: Path, name: str, *, digest: str | None = None) -> RewardManifest:
-    """Checks everything that can be checked of a reward model before it is used; answers its manifest.
+    """Checks everything that can be checked of a reward model before it is used; returns its manifest.
 
     `digest` is the manifest's whole digest, where the store has it. Raises AdapterRefusedError naming the
     file and the reason.

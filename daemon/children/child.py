@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from daemon.children.launch import blamed, launched, said
 from daemon.errors import RlaifdError
 from daemon.log import get
+from policies import durable
 from policies.launch import Launch
 from policies.training.jobs import (
     RESULTS,
@@ -148,7 +149,7 @@ class Child(Generic[R]):
         out = self._job.out
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT).unlink(missing_ok=True)
-        (out / JOB).write_text(self._job.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        durable.write(out / JOB, f"{self._job.model_dump_json(indent=1)}\n".encode())
         progress = out / PROGRESS
         self._read = progress.stat().st_size if progress.exists() else 0
         with (out / LOG).open("ab") as output:
@@ -174,7 +175,7 @@ class Child(Generic[R]):
         return self._result(process.returncode, why)
 
     def _follow(self, process: "subprocess.Popen[bytes]") -> str | None:
-        """Waits until the child has ended by itself, or must be ended; answers why it must, or None."""
+        """Waits until the child has ended by itself, or must be ended; returns why it must, or None."""
         last = time.monotonic()
         asked: float | None = None
         while not _has_ended(process.pid):
@@ -222,18 +223,20 @@ class Child(Generic[R]):
                 raise ChildFailedError(f"{self._job.kind} {result.state}: {result.reason}")
             return cast(R, result)
         log_file = self._job.out / LOG
-        text = _end_of(log_file)
+        text = end_of(log_file)
         first = blamed(text) if self._launch.processes > 1 else None
         if first is not None:
-            why = why or f"{_ended(first[1])} in process {first[0]}"
+            why = why or f"{how_ended(first[1])} in process {first[0]}"
             text = said(text)
-        tail = _one_line(text)
+        tail = one_line(text)
         raise ChildDiedError(
-            f"the {self._job.kind} child {why or _ended(code)}{': ' if tail else ''}{tail} (log: {log_file})"
+            f"the {self._job.kind} child {why or how_ended(code)}{': ' if tail else ''}{tail} "
+            f"(log: {log_file})"
         )
 
 
-def _end_of(path: Path) -> str:
+def end_of(path: Path) -> str:
+    """The end of a log, "" where there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - LOG_BYTES))
@@ -242,7 +245,7 @@ def _end_of(path: Path) -> str:
         return ""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """A log's last lines, on one."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-LOG_LINES:])[-600:]
@@ -262,7 +265,8 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _ended(code: int) -> str:
+def how_ended(code: int) -> str:
+    """What an exit code says, after the name of what ended."""
     return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
 
 

@@ -22,7 +22,7 @@ from daemon.children.alive import another_lives
 from daemon.children.child import Child, ChildDiedError, ChildFailedError, command
 from daemon.config.settings import TrainingConfig
 from daemon.errors import AdapterRefusedError
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from policies.policy import PolicySpec
 from policies.snapshot import Pair
 from policies.training.jobs import (
@@ -76,7 +76,9 @@ class PolicyWork:
         self._child: Child[Any] | None = None
         self._stopping = False
 
-    def sample(self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    def sample(
+        self, prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int
+    ) -> Samples:
         """`count` answers to each prompt from the policy with an adapter (None: the base model).
 
         Raises TransientError where the child failed: the prompts stay unsampled and are tried again;
@@ -98,7 +100,7 @@ class PolicyWork:
         return Samples(result.answers, result.refused)
 
     def compare(
-        self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
+        self, prompts: Sequence[StoredPrompt], *, candidate: str, stable: str | None, seed: int
     ) -> CompareResult:
         """One answer of each policy to every prompt, and how far the two are apart.
 
@@ -195,7 +197,7 @@ class PolicyWork:
         number = path.name.partition("-")[0]
         return path in self._open or (number.isdigit() and another_lives(int(number), touched))
 
-    def _common(self, out: Path, prompts: Sequence[Prompt], seed: int) -> dict[str, Any]:
+    def _common(self, out: Path, prompts: Sequence[StoredPrompt], seed: int) -> dict[str, Any]:
         sampling = self._spec.sampling
         return {
             **self._where(out),

@@ -17,15 +17,15 @@ from daemon.children.policy import SamplerDiedError
 from daemon.clock import Clock
 from daemon.log import get
 from daemon.store import trials
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from policies.records import Split
 from policies.trials import ALONE_TWICE, together
 
 T = TypeVar("T")
-Work = Callable[[Sequence[Prompt]], T]
+Work = Callable[[Sequence[StoredPrompt]], T]
 
-PLAIN = Prompt(0, "plain question", "", Split.TRAIN, PLAIN_QUESTION)
+PLAIN = StoredPrompt(0, "plain question", "", Split.TRAIN, PLAIN_QUESTION)
 """It is no trace's prompt, and its answers are thrown away."""
 
 log = get("trials")
@@ -36,12 +36,12 @@ class DiesOnAnythingError(TransientError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tried(Generic[T]):
+class GivenBatch(Generic[T]):
     """What became of prompts: their result; or None, because the process died on them, or because the only
     one was set aside, for a reason.
     """
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[StoredPrompt]
     result: T | None
     set_aside: str | None = None
 
@@ -53,7 +53,7 @@ class Trials:
         self._store = store
         self._clock = clock
 
-    def give(self, prompts: Sequence[Prompt], work: Work[T]) -> Tried[T]:
+    def give(self, prompts: Sequence[StoredPrompt], work: Work[T]) -> GivenBatch[T]:
         """Does the work on the first prompts, oldest first.
 
         What the work raises is raised, and no prompt is suspected for it. SamplerDiedError is not raised, but
@@ -65,12 +65,12 @@ class Trials:
             return self._set_aside(batch[0])
         self._store.write(lambda c: trials.begin(c, batch))
         try:
-            return Tried(batch, work(batch))
+            return GivenBatch(batch, work(batch))
         except SamplerDiedError as error:
             if all(prompt.trial is None for prompt in batch):
                 self._make_sure(work)
             log.warning("policy_died", prompts=len(batch), error=str(error))
-            return Tried(batch, None)
+            return GivenBatch(batch, None)
         except BaseException:
             self._store.write(lambda c: trials.restore(c, batch))
             raise
@@ -83,10 +83,10 @@ class Trials:
             self._store.write(trials.acquit_all)
             raise DiesOnAnythingError(f"it dies on a plain question as well: {error}") from error
 
-    def _set_aside(self, prompt: Prompt) -> Tried[T]:
+    def _set_aside(self, prompt: StoredPrompt) -> GivenBatch[T]:
         reason = "the process that answered it died of it, twice while it was alone"
         closed = self._store.write(
             lambda c: trials.set_aside(c, prompt, reason=reason, now=self._clock.now())
         )
         log.warning("prompt_set_aside", event_id=prompt.event_id, trace=prompt.trace_id, reason=reason)
-        return Tried([prompt], None, reason if closed else None)
+        return GivenBatch([prompt], None, reason if closed else None)

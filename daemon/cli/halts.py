@@ -14,6 +14,7 @@ from daemon.cli.context import (
     wired,
 )
 from policies.records import Scope
+from policies.states import HaltSource
 
 ledger = typer.Typer(help="The hash-chained record of every state change.", no_args_is_help=True)
 
@@ -23,7 +24,7 @@ def halt(
 ) -> None:
     """Stop a scope: judging, training or promotion. It outlives restarts."""
     with wired(config) as parts:
-        parts.latch.halt(scope, reason=reason, source="operator", actor=actor)
+        parts.latch.halt(scope, reason=reason, source=HaltSource.OPERATOR, actor=actor)
     print(f"{scope} is halted")
 
 

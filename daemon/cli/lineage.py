@@ -71,6 +71,9 @@ def _adapter(found: Mapping[str, Any]) -> Iterator[str]:
     unit = next((unit for unit in ("answers", "prompts") if found[unit]), "pairs")
     yield f"snapshot   {snapshot['id']}, {snapshot['pairs']} {unit}, {_at(snapshot['created_at'])}"
     shown = {"answers": _answers, "prompts": _prompts, "pairs": _pairs}
+    if snapshot["agent_versions"]:
+        versions = (f"{count} {name or 'unknown'}" for name, count in snapshot["agent_versions"].items())
+        yield f"agent      {', '.join(versions)}"
     yield from shown[unit](found[unit])
 
 

@@ -147,10 +147,16 @@ def _status_text(state: dict[str, Any]) -> str:
         f"in force     {rollout['stable'] or 'base model'} (epoch {rollout['epoch']})",
         f"halts        {_halts(state['halts'])}",
         f"traces       {state['traces']} ({state['dead_letters']} dead letters)",
-        *(f"judge {role:<7}{_verdicts(counts)}" for role, counts in sorted(state["verdicts"].items())),
-        *(_abstaining(role, judge) for role, judge in sorted(state["judges"].items()) if judge["abstained"]),
-        *(f"spent today  {role}: {_money(judge)}" for role, judge in sorted(state["judges"].items())),
-        *(f"alignment    {role}: {_alignment(found)}" for role, found in sorted(state["alignment"].items())),
+        *(f"judge {name:<7}{_verdicts(counts)}" for name, counts in sorted(state["verdicts"].items())),
+        *(_abstaining(name, judge) for name, judge in sorted(state["judges"].items()) if judge["abstained"]),
+        *(
+            f"spent today  {_named(name, judge)}: {_money(judge)}"
+            for name, judge in sorted(state["judges"].items())
+        ),
+        *(
+            f"alignment    {_named(name, found)}: {_alignment(found)}"
+            for name, found in sorted(state["alignment"].items())
+        ),
         f"labels       {state['labels']}",
         *(f"reviewer     {name}: {_agreement(found)}" for name, found in state["reviewers"].items()),
         f"preferences  {state['preferences']}",
@@ -177,8 +183,13 @@ def _verdicts(counts: dict[str, Any]) -> str:
     return f"{counts['verdicts']} verdicts, {counts['abstentions']} abstentions{reward}"
 
 
-def _abstaining(role: str, judge: dict[str, Any]) -> str:
-    return f"abstentions  {role}: {judge['abstained']} verdicts, the last: {judge['abstention']}"
+def _named(name: str, judge: dict[str, Any]) -> str:
+    """The judge, with its role where its name does not say it."""
+    return name if name == judge["role"] else f"{name} ({judge['role']})"
+
+
+def _abstaining(name: str, judge: dict[str, Any]) -> str:
+    return f"abstentions  {name}: {judge['abstained']} verdicts, the last: {judge['abstention']}"
 
 
 def _money(judge: dict[str, Any]) -> str:

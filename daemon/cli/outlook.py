@@ -4,7 +4,7 @@ from typing import Any
 
 from daemon.stages.train.outlook import Outlook
 from policies.recipes import Recipe
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.planning.resolved import Explicit
 
 
@@ -90,7 +90,7 @@ def _there(outlook: Outlook) -> str:
     return "an unknown amount" if there is None else f"{there / 1e9:.1f} GB"
 
 
-def _looks(plan: Plan) -> str:
+def _looks(plan: TrainingPlan) -> str:
     if not plan.readings:
         return "it is no policy, and the guards sample nothing"
     return f"guards look {plan.readings} times, at {plan.samples} answers"

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.context import DEFAULT_CONFIG, ConfigOption, JsonOption, emit, wired
-from policies.records import Role
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
 SinceOption = Annotated[
@@ -24,7 +23,7 @@ SHOWN = 400
 def verdicts(
     *,
     event: Annotated[str | None, typer.Argument(help="An event's id in the log; default: any.")] = None,
-    judge: Annotated[Role | None, typer.Option(help="Of this judge alone.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Of the judge of this name alone.")] = None,
     below: Annotated[float | None, typer.Option(help="With a reward below.")] = None,
     above: Annotated[float | None, typer.Option(help="With a reward above.")] = None,
     abstained: Annotated[bool, typer.Option("--abstained", help="Abstentions alone.")] = False,
@@ -34,9 +33,9 @@ def verdicts(
     as_json: JsonOption = False,
 ) -> None:
     """Show what judges said, newest first, with critique and answer. Looks through the newest 10,000."""
-    from daemon.store.verdicts import Wanted, found
+    from daemon.store.verdicts import VerdictFilter, found
 
-    wanted = Wanted(event, judge, below, above, abstained, lowest)
+    wanted = VerdictFilter(event, judge, below, above, abstained, lowest)
     with wired(config) as parts:
         rows = parts.store.read(lambda c: found(c, wanted, limit=limit))
     emit(rows, as_json=as_json, text=lambda rows: "\n\n".join(map(_verdict, rows)) or "no such verdict")
@@ -112,7 +111,7 @@ def _at(seconds: float) -> str:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    lines = [f"{_at(row['created_at'])}  {row['role']} ({row['judge']})  event {row['event']}: {_said(row)}"]
+    lines = [f"{_at(row['created_at'])}  {row['judge']} ({row['role']})  event {row['event']}: {_said(row)}"]
     lines += [f"  scores    {scores}" for scores in [_scores(row["scores"])] if scores]
     lines += [f"  critique  {row['critique']}"] if row["critique"] else []
     lines += [f"  {name:<9} {_short(row[name])}" for name in ("answer", "other") if row[name] is not None]

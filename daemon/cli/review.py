@@ -26,8 +26,8 @@ def export_pairs(
 
     with wired(config) as parts:
         count = parts.review.export(file, reviewer=reviewer, limit=limit)
-        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.versions, now=parts.clock.now()))
-        lacking = of_labels(found, parts.settings, exported=count)
+        found = parts.store.read(lambda c: stock_of(c, parts.settings, parts.named, now=parts.clock.now()))
+        lacking = of_labels(found, parts.settings, parts.named, exported=count)
     print("\n".join([f"wrote {count} pairs to {file}", *lacking]))
 
 

@@ -21,6 +21,7 @@ policy:
 
 judges:
   small:                   # scores the traffic
+    role: small
     type: openai
     model: gpt-5-mini
     family: gpt
@@ -29,6 +30,7 @@ judges:
     api_key_file: secrets/openai
     daily_budget_usd: 5
   large:                   # audits a sample
+    role: large
     type: openai
     model: gpt-5
     family: gpt
@@ -37,6 +39,7 @@ judges:
     api_key_file: secrets/openai
     daily_budget_usd: 10
   gate:                    # compares adapters; of another family than small
+    role: gate
     type: anthropic
     model: claude-sonnet-4-5
     family: claude
@@ -45,7 +48,9 @@ judges:
 
 rollout:
   file: rollout.yaml
-  directory: serving
+
+targets:
+  - {type: directory, path: serving}
 ...
 """
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from daemon.stages.ingest.files import Explanation
-    from daemon.wiring.by_hand import Curated, Judged
+    from daemon.wiring.by_hand import Curated, JudgingResult
 
 REASONS = 4
 """Most reasons that are told."""
@@ -49,6 +49,8 @@ def ingest(
             print(
                 f"{file}: {counts.records} records: {counts.stored} stored, {counts.duplicates} duplicates, "
                 f"{counts.revisions} revisions, {counts.dead_letters} dead letters, {counts.skipped} skipped"
+                + (f", {counts.feedback} feedback" if counts.feedback else "")
+                + (f", {counts.spans} spans" if counts.spans else "")
             )
 
 
@@ -72,7 +74,7 @@ def decode(
         raise UsageError(str(error)) from None
     bad = 0
     for found in explain(file, decoders):
-        bad += found.trace is None and not found.skipped
+        bad += found.reason is not None and not found.skipped
         print(json.dumps(_explained(found)) if as_json else _explained_text(found))
     if bad:
         raise typer.Exit(1)
@@ -98,28 +100,28 @@ def judge(
         parts.latch.check(Scope.JUDGING)
         opened = by_hand.reopen(parts, actor=actor) if reopen else {}
         found = by_hand.judge(parts)
-    state = {role: asdict(each) | {"reopened": opened.get(role, 0)} for role, each in found.items()}
+    state = {name: asdict(each) | {"reopened": opened.get(name, 0)} for name, each in found.items()}
     emit(state, as_json=as_json, text=_judged_text)
-    for role, each in sorted(found.items()):
+    for name, each in sorted(found.items()):
         if each.put_back:
-            print(f"rlaifd: {role}: {_left(each)}", file=sys.stderr)
+            print(f"rlaifd: {name}: {_left(each)}", file=sys.stderr)
     if any(each.put_back for each in found.values()):
         raise typer.Exit(1)
 
 
 def _judged_text(state: "Mapping[str, Any]") -> str:
-    return "\n".join(_role_text(role, each) for role, each in state.items()) or "no judge is configured"
+    return "\n".join(_judge_text(name, each) for name, each in state.items()) or "no judge is configured"
 
 
-def _role_text(role: str, each: "Mapping[str, Any]") -> str:
+def _judge_text(name: str, each: "Mapping[str, Any]") -> str:
     reopened = f"{each['reopened']} reopened, " if each["reopened"] else ""
     abstained = sum(each["abstained"].values())
     why = f" ({_reasons(each['abstained'])})" if abstained else ""
     waiting = sum(each["put_back"].values())
-    return f"{role}: {reopened}{each['judged']} judged, {abstained} abstained{why}, {waiting} put back"
+    return f"{name}: {reopened}{each['judged']} judged, {abstained} abstained{why}, {waiting} put back"
 
 
-def _left(each: "Judged") -> str:
+def _left(each: "JudgingResult") -> str:
     """What waits, and why."""
     waiting = sum(each.put_back.values())
     return f"{waiting} judgements wait: {each.stopped or _reasons(each.put_back)}".removesuffix(": ")
@@ -135,9 +137,9 @@ def _reasons(counts: "Mapping[str, int]") -> str:
 
 def _exit_if_left(judgements: "Mapping[str, tuple[int, str]]") -> None:
     """Says which judgements wait and why, and ends with 1 if any does."""
-    for role, (count, error) in sorted(judgements.items()):
+    for name, (count, error) in sorted(judgements.items()):
         said = f": {error}" if error else ""
-        print(f"rlaifd: {role}: {count} judgements wait{said}", file=sys.stderr)
+        print(f"rlaifd: {name}: {count} judgements wait{said}", file=sys.stderr)
     if judgements:
         raise typer.Exit(1)
 
@@ -265,11 +267,14 @@ def _explained(found: "Explanation") -> dict[str, Any]:
         "trace": trace,
         "reason": found.reason,
         "skipped": found.skipped,
+        **({} if found.other is None else {found.other.kind: found.other.model_dump(mode="json")}),
     }
 
 
 def _explained_text(found: "Explanation") -> str:
     where = f"line {found.line}" + (f", event {found.index}" if found.index else "")
+    if found.other is not None:
+        return f"{where}: {found.decoder}: {found.other.kind} {found.other.id}"
     if found.trace is None:
         return f"{where}: {'skipped' if found.skipped else 'not decoded'}: {found.reason}"
     trace = found.trace

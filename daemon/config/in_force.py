@@ -23,9 +23,7 @@ log = get("settings")
 
 def governing(settings: Settings) -> dict[str, Any]:
     """What is kept, by its key in the configuration, as the ledger gives it back."""
-    judges = {
-        role.value: judge.model_dump(mode="json", exclude=SECRET) for role, judge in settings.judges.items()
-    }
+    judges = {name: judge.model_dump(mode="json", exclude=SECRET) for name, judge in settings.judges.items()}
     kept = {
         "policy": settings.policy.model_dump(mode="json", exclude={"sampling": {"api_key_file"}}),
         "judges": judges,
@@ -38,7 +36,7 @@ def governing(settings: Settings) -> dict[str, Any]:
 
 
 def record(store: Store, settings: Settings, *, actor: str, now: float) -> dict[str, list[Any]]:
-    """Writes an entry where the settings are not those of the last one of this policy; answers by its key
+    """Writes an entry where the settings are not those of the last one of this policy; returns by its key
     what changed, from what to what. The first entry changes nothing and says all.
     """
     subject, kept = settings.policy.name, governing(settings)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from daemon.config.settings import JudgeConfig, WebConfig, is_loopback
+from daemon.config.judges import ChatJudgeConfig
+from daemon.config.settings import WebConfig, is_loopback
 from daemon.errors import ConfigError
 from policies.configured import presentable
-from policies.records import Role
 
 
 def secret(value: SecretStr | None, file: Path | None, *, key: str) -> str | None:
@@ -28,9 +28,9 @@ def secret(value: SecretStr | None, file: Path | None, *, key: str) -> str | Non
     return None if value is None else value.get_secret_value()
 
 
-def api_key(role: Role, judge: JudgeConfig) -> str | None:
+def api_key(name: str, judge: ChatJudgeConfig) -> str | None:
     """The key with which a judge is asked. Raises ConfigError."""
-    return secret(judge.api_key, judge.api_key_file, key=f"judges.{role}.api_key_file")
+    return secret(judge.api_key, judge.api_key_file, key=f"judges.{name}.api_key_file")
 
 
 def alert_token(web: WebConfig) -> str | None:

@@ -23,14 +23,15 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
+from daemon.config.judges import JudgeConfig, asked, respelt
+from daemon.config.targets import SERVING, TargetConfig, require_apart, with_targets
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
+from policies.agentversion import Rule
 from policies.configured import (
     YEAR_S,
-    BaseUrl,
     Configured,
     Count,
-    Family,
     Often,
     Seconds,
     as_meant,
@@ -38,19 +39,22 @@ from policies.configured import (
     presentable,
 )
 from policies.judging import independence
-from policies.judging.independence import Asked, Override
+from policies.judging.independence import Override
+from policies.judging.judges import JudgeName
 from policies.launch import Launch
 from policies.policy import PolicySpec
+from policies.pressure import PressureRule
 from policies.records import Role
+from policies.redaction import Pattern
 from policies.training.turn import TURN
 
 PREFIX = "RLAIFD_"
 TESTS = "RLAIFD_TEST_"
 NO_SETTING = "RLAIFD_CONFIG"
-DEFAULT_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 BROKER = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
 BROKERS = f"^{BROKER}(,{BROKER})*$"
+Kept = Annotated[float, Field(ge=0.001, le=1)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -78,7 +82,13 @@ class JsonlConfig(Configured):
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
+    agent_version: Rule = "auto"
+    """By what versions of the agent are told apart (`policies.agentversion`)."""
+    keep: Kept = 1.0
+    """Share of the traces that are kept, by a hash of the event's id; the others are skipped and counted."""
     poll_s: Often = 0.5
+    max_in_flight_records: Count = 5000
+    max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
 
 
 class KafkaConfig(Configured):
@@ -90,6 +100,8 @@ class KafkaConfig(Configured):
     topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
+    agent_version: Rule = "auto"
+    keep: Kept = 1.0
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
@@ -114,46 +126,6 @@ class KafkaConfig(Configured):
 
 
 SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]
-
-
-class Price(Configured):
-    """US dollars per million tokens. A written 0 is a price; an absent price refuses under a budget."""
-
-    input_per_million: float = Field(ge=0, le=1e6)
-    output_per_million: float = Field(ge=0, le=1e6)
-
-
-class JudgeConfig(Configured):
-    """One judge. `family` is never guessed: it decides whether a model would judge itself."""
-
-    type: Literal["openai", "anthropic"]
-    model: str
-    family: Family
-    base_url: BaseUrl | None = None
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-    price: Price | None = None
-    """None: looked up by model name; a model that is in no price list cannot be called under a budget."""
-    daily_budget_usd: float | None = Field(default=None, ge=0, le=1e9)
-    concurrency: int = Field(default=16, ge=1, le=4096)
-    requests_per_minute: float | None = Field(default=None, ge=0.01, le=1e6)
-    deadline_s: float = Field(default=60.0, ge=0.01, le=3600)
-    attempts: int = Field(default=4, ge=1, le=100)
-    """Tries per judgement before it is put back for later."""
-    max_tokens: int = Field(default=1024, ge=32, le=1 << 20)
-    """A verdict of a few words takes more than a handful."""
-    temperature: float | None = Field(default=0.0, ge=0, le=2)
-    """Null leaves it to the provider: reasoning models refuse any other."""
-    structured: bool = True
-    """Send the answer's JSON schema; off for servers that refuse `response_format`."""
-    logprobs: bool = False
-    """The judge offers token log-probabilities: a score is then the expected value from one call."""
-
-    @model_validator(mode="after")
-    def _asks_where_it_is(self) -> "JudgeConfig":
-        if self.type == "anthropic" and (self.base_url or "").rstrip("/").endswith("/v1"):
-            raise misfit("base_url", "ends in /v1, which is put behind it: leave that away")
-        return self
 
 
 def _lock(name: str) -> str:
@@ -192,11 +164,9 @@ class TrainingConfig(Configured):
 
 
 class RolloutConfig(Configured):
-    """Where the wanted and the served adapter are named."""
+    """Where the wanted adapter is named, and who brings it into force."""
 
     file: Path = Path("rollout.yaml")
-    directory: Path = Path("serving")
-    """The target: `current` is a link to the served adapter, `current.json` names it with the epoch."""
     auto_promote: bool = True
     """An adapter the gate passed is written into the rollout file by the daemon itself."""
     poll_s: Often = 5.0
@@ -243,6 +213,9 @@ class StagesConfig(Configured):
     claim_s: float = Field(default=300.0, ge=0.1, le=86_400)
     """How long a claim lasts: a killed worker's work is taken up again after it."""
     claim_batch: int = Field(default=64, ge=1, le=10_000)
+    """Judgements that are held at a time, and most that are claimed at once. At least twice as many are held
+    as the judge is asked about at once: no place in flight waits for a claim.
+    """
     poll_s: Often = 1.0
     sample_least: int = Field(default=32, ge=1, le=100_000)
     """Sampling waits for so many prompts: a child takes seconds to start."""
@@ -251,6 +224,7 @@ class StagesConfig(Configured):
     """A prompt waits no longer than this for others to be sampled with."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
     """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
+    pressure: PressureRule = PressureRule()
 
     @model_validator(mode="after")
     def _most_is_enough(self) -> "StagesConfig":
@@ -261,6 +235,12 @@ class StagesConfig(Configured):
                 "sampled with at a time",
             )
         return self
+
+
+class RedactionConfig(Configured):
+    """What is taken out of events before they are stored. It finds what has a form, and nothing else."""
+
+    patterns: tuple[Pattern, ...] = ()
 
 
 class LogConfig(Configured):
@@ -283,22 +263,25 @@ class Settings(BaseSettings):
     state_dir: Path = Path(".rlaifd")
     store: StoreConfig = StoreConfig()
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    judges: dict[Role, JudgeConfig]
+    judges: dict[JudgeName, JudgeConfig]
     policy: PolicySpec
     overrides: tuple[Override, ...] = ()
     """Independence rules that are set aside, by name."""
     training: TrainingConfig = TrainingConfig()
     rollout: RolloutConfig = RolloutConfig()
+    targets: tuple[TargetConfig, ...] = Field(default=SERVING, min_length=1)
+    """Where adapters are served. Each is brought to what is in force by itself."""
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
+    redaction: RedactionConfig = RedactionConfig()
     log: LogConfig = LogConfig()
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 
     @model_validator(mode="before")
     @classmethod
     def _as_meant(cls, written: Any) -> Any:
-        return as_meant(cls, written)
+        return as_meant(cls, with_targets(written))
 
     @classmethod
     def settings_customise_sources(
@@ -332,33 +315,38 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _targets_are_apart(self) -> "Settings":
+        require_apart(self.targets)
+        return self
+
+    @model_validator(mode="after")
     def _judges_are_independent(self) -> "Settings":
-        if Role.SMALL not in self.judges:
-            raise ValueError("judges.small is missing: nothing would be scored")
-        asked = {
-            role: Asked(judge.family, judge.model, judge.base_url or DEFAULT_URLS[judge.type])
-            for role, judge in self.judges.items()
-        }
-        problem = independence.problem(asked, self.policy, self.overrides)
+        if not any(judge.role is Role.SMALL for judge in self.judges.values()):
+            raise ValueError("judges: none has the role small: nothing would be scored")
+        problem = independence.problem(asked(self.judges), self.policy, self.overrides)
         if problem is not None:
             raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
     def _claims_outlive_calls(self) -> "Settings":
-        for role, judge in self.judges.items():
+        for name, judge in self.judges.items():
             if self.stages.claim_s <= judge.deadline_s:
                 raise ValueError(
-                    f"stages.claim_s ({self.stages.claim_s:g}) must be longer than judges.{role}.deadline_s "
+                    f"stages.claim_s ({self.stages.claim_s:g}) must be longer than judges.{name}.deadline_s "
                     f"({judge.deadline_s:g}): every claim would end before its first answer"
                 )
         return self
 
 
 def load(path: Path) -> Settings:
-    """Reads, checks and resolves the configuration. Raises ConfigError, one line."""
+    """Reads, checks and resolves the configuration. Raises ConfigError: one line, and where judges are
+    named by their roles the lines to write in their place.
+    """
     raw = read_yaml(path)
     _refuse_unknown_variables()
+    if (judges := respelt(raw)) is not None:
+        raise ConfigError(f"{path}: {judges}")
     try:
         settings = Settings(**raw)
     except ValidationError as error:

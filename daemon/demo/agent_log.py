@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from daemon.demo.clicks import clicked
 from daemon.demo.processes import PlayError
-from policies.training.toy.agent import Answers
+from policies.training.toy.agent import ToyAnswers
 
 MODEL: Final = "shop-agent"
 KAFKA_WAIT_S: Final = 30.0
@@ -25,7 +25,7 @@ class Logbook(Protocol):
     def close(self) -> None: ...
 
 
-def events(prompts: Sequence[str], said: Answers, *, first: int, seed: int = 0) -> list[dict[str, Any]]:
+def events(prompts: Sequence[str], said: ToyAnswers, *, first: int, seed: int = 0) -> list[dict[str, Any]]:
     """The log lines of answers, in rlaifd's own JSON. Each customer is a subject of their own, and some of
     them click a thumb.
     """

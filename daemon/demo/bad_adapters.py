@@ -49,7 +49,7 @@ class Villains:
             self._training = name, player
 
     def _plan(self, good: Path) -> list[tuple[str, list[str]]]:
-        """Writes what the trainings read; answers their names and command lines."""
+        """Writes what the trainings read; returns their names and command lines."""
         seen = snapshot.read(good)
         self._screen.say(f"the daemon trains on {len(seen.pairs)} preferences")
         swapped = [pair.flipped for pair in seen.pairs]

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from daemon.demo.simulated_judge import TEMPERS, Judge, distribution, pair_reply, score_reply
+from daemon.demo.simulated_judge import TEMPERS, SimulatedJudge, distribution, pair_reply, score_reply
 from policies.judging.prompts import ParsedCase, cases_in
 
 FINGERPRINT: Final = "rlaifd-demo-simulation"
@@ -46,7 +46,7 @@ def complete(request: Mapping[str, Any], seed: int) -> dict[str, Any]:
         case = cases_in(asked[0]["content"])
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise RefusedRequestError(400, f"no case to judge: {error}") from None
-    text, logprobs = _judged(Judge(model, seed), case)
+    text, logprobs = _judged(SimulatedJudge(model, seed), case)
     prompt_tokens = sum(len(str(message.get("content"))) for message in messages) // CHARS_PER_TOKEN
     completion_tokens = len(text) // CHARS_PER_TOKEN
     choice = {
@@ -70,7 +70,7 @@ def complete(request: Mapping[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def _judged(judge: Judge, case: ParsedCase) -> tuple[str, list[dict[str, Any]]]:
+def _judged(judge: SimulatedJudge, case: ParsedCase) -> tuple[str, list[dict[str, Any]]]:
     """The reply's text and, for a score, its tokens with their alternatives."""
     prompt = next((turn.text for turn in reversed(case.turns) if turn.role == "user"), "")
     if case.kind == "pair":

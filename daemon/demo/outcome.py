@@ -15,7 +15,7 @@ MIN_LABELS: Final = 150
 
 
 @dataclass(slots=True)
-class Outcome:
+class DemoOutcome:
     """Filled as the play goes on. Scores are of single answers: customers' 0-1, judges' 0-10."""
 
     seed: int

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 from daemon.demo import agent_log, reviewer, settings, watcher, world
 from daemon.demo.agent_log import FileLog, KafkaLog, Logbook
 from daemon.demo.bad_adapters import Villains
-from daemon.demo.outcome import Outcome
+from daemon.demo.outcome import DemoOutcome
 from daemon.demo.processes import Agent, PlayError, environment, judge_server, on_leash, rlaifd
 from daemon.demo.scores import customer_score
 from daemon.demo.screen import Screen
@@ -63,7 +63,7 @@ class Play:
         self._held_since: float | None = None
         self._bad: Villains | None = None
         self._patience_s = REAL_JUDGE_PATIENCE_S if judge else PATIENCE_S[method]
-        self.outcome = Outcome(seed=seed, simulated=_simulated(judge), method=method)
+        self.outcome = DemoOutcome(seed=seed, simulated=_simulated(judge), method=method)
 
     def run(self, stack: ExitStack) -> None:
         """All acts. Raises PlayError when one does not come off."""
@@ -317,7 +317,7 @@ class Play:
 
 
 def main(*, seed: int, kafka: str | None, judge: str | None, directory: Path, method: Method = "dpo") -> int:
-    """The demo; answers the exit code. 0 only if everything that it is meant to show happened."""
+    """The demo; returns the exit code. 0 only if everything that it is meant to show happened."""
     screen = Screen()
     if judge and not os.environ.get("OPENAI_API_KEY"):
         screen.say("--judge needs OPENAI_API_KEY: without it, leave --judge out and the judges are simulated")
@@ -336,7 +336,7 @@ def main(*, seed: int, kafka: str | None, judge: str | None, directory: Path, me
     return _close(play.outcome, directory, screen)
 
 
-def _close(outcome: Outcome, directory: Path, screen: Screen) -> int:
+def _close(outcome: DemoOutcome, directory: Path, screen: Screen) -> int:
     from daemon.demo import report
     from daemon.demo.table import show
 

@@ -18,10 +18,10 @@ from typing import IO, Any, Final
 
 from pydantic import TypeAdapter
 
-from policies.training.toy.agent import Answers, Ask, Failed, Ready, Said, Trained
+from policies.training.toy.agent import Said, ToyAnswers, ToyAsk, ToyFailed, ToyReady, ToyStep
 
 GRACE_S: Final = 10.0
-SAID: Final[TypeAdapter[Trained | Ready | Answers | Failed]] = TypeAdapter(Said)
+SAID: Final[TypeAdapter[ToyStep | ToyReady | ToyAnswers | ToyFailed]] = TypeAdapter(Said)
 
 
 class PlayError(Exception):
@@ -118,24 +118,24 @@ class Agent:
         self.player = Player("the agent", command, log=log)
         self._asked = 0
 
-    def training(self, timeout_s: float = 300.0) -> Iterator[Trained | Ready]:
-        """What it says while it is trained; ends with `Ready`."""
+    def training(self, timeout_s: float = 300.0) -> Iterator[ToyStep | ToyReady]:
+        """What it says while it is trained; ends with `ToyReady`."""
         for line in self.player.lines(timeout_s):
             said = SAID.validate_json(line)
-            if isinstance(said, Trained | Ready):
+            if isinstance(said, ToyStep | ToyReady):
                 yield said
-            if isinstance(said, Ready):
+            if isinstance(said, ToyReady):
                 return
 
-    def answer(self, prompts: Sequence[str], *, seed: int, timeout_s: float = 120.0) -> Answers:
+    def answer(self, prompts: Sequence[str], *, seed: int, timeout_s: float = 120.0) -> ToyAnswers:
         """One answer per prompt, and the adapter that gave them. Raises PlayError."""
         self._asked += 1
-        ask = Ask(id=self._asked, prompts=tuple(prompts), seed=seed)
+        ask = ToyAsk(id=self._asked, prompts=tuple(prompts), seed=seed)
         self.player.say(ask.model_dump_json())
         said = SAID.validate_json(next(self.player.lines(timeout_s)))
-        if isinstance(said, Answers) and said.id == ask.id:
+        if isinstance(said, ToyAnswers) and said.id == ask.id:
             return said
-        raise PlayError(f"the agent could not answer: {said.reason if isinstance(said, Failed) else said}")
+        raise PlayError(f"the agent could not answer: {said.reason if isinstance(said, ToyFailed) else said}")
 
 
 def judge_server(seed: int, *, log: Path) -> tuple[Player, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon.demo import plots
-from daemon.demo.outcome import Outcome, mean
+from daemon.demo.outcome import DemoOutcome, mean
 from daemon.demo.settings import KL_CEILING
 from daemon.demo.watcher import Attempt
 
@@ -58,12 +58,12 @@ ul { margin: 0; padding-left: 1.1rem; } li + li { margin-top: .25rem; }
 """
 
 
-def write(outcome: Outcome, path: Path) -> None:
+def write(outcome: DemoOutcome, path: Path) -> None:
     """Writes the page."""
     path.write_text(page(outcome), encoding="utf-8")
 
 
-def page(outcome: Outcome) -> str:
+def page(outcome: DemoOutcome) -> str:
     """The whole page."""
     parts = (_head(outcome), _quality(outcome), _gate(outcome), _alignment(outcome), _end(outcome))
     return (
@@ -75,7 +75,7 @@ def page(outcome: Outcome) -> str:
     )
 
 
-def _head(outcome: Outcome) -> str:
+def _head(outcome: DemoOutcome) -> str:
     missing = outcome.missing()
     title = "The demo did not show all it should" if missing else "An agent got better from its own logs"
     before, after = mean(outcome.customers_before), mean(outcome.customers_after)
@@ -102,7 +102,7 @@ def _head(outcome: Outcome) -> str:
     )
 
 
-def _how(outcome: Outcome) -> str:
+def _how(outcome: DemoOutcome) -> str:
     """What PPO learned from; nothing of DPO, which is the usual way."""
     if outcome.method != "ppo" or outcome.released is None:
         return ""
@@ -110,7 +110,7 @@ def _how(outcome: Outcome) -> str:
     return f" by PPO against {_code(released.name)}, which {released.labels} labels had released"
 
 
-def _quality(outcome: Outcome) -> str:
+def _quality(outcome: DemoOutcome) -> str:
     customers = plots.distributions(
         outcome.customers_before, outcome.customers_after, top=1.0, bins=20, unit="customer score"
     )
@@ -129,7 +129,7 @@ def _quality(outcome: Outcome) -> str:
     )
 
 
-def _gate(outcome: Outcome) -> str:
+def _gate(outcome: DemoOutcome) -> str:
     rows = "".join(
         f"<tr><td>{_code(attempt.adapter)}</td>"
         f'<td class="tag {"good" if attempt.decision == "promote" else "bad"}">{WORDS[attempt.decision]}</td>'
@@ -179,7 +179,7 @@ def _gate_plots(attempts: Sequence[Attempt]) -> str:
     )
 
 
-def _alignment(outcome: Outcome) -> str:
+def _alignment(outcome: DemoOutcome) -> str:
     known = [(role, found) for role, found in outcome.alignment.items() if found["ratio"] is not None]
     rows = "".join(
         f'<tr><td>{escape(role)}</td><td class="n">{_number(found["ratio"], 3)}</td>'
@@ -206,7 +206,7 @@ def _alignment(outcome: Outcome) -> str:
     )
 
 
-def _end(outcome: Outcome) -> str:
+def _end(outcome: DemoOutcome) -> str:
     again = mean(outcome.customers_rolled_back)
     told = (
         "<code>rollout.yaml</code> was edited back to the base model. The agent served it again from the "

@@ -20,7 +20,7 @@ INDIFFERENCE: Final = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelCount:
     """How many pairs it answered, and in how many it preferred one."""
 
     pairs: int
@@ -35,7 +35,7 @@ def choose(prompt: str, first: str, second: str, seed: int) -> Literal["1", "2",
     return "1" if lead > 0 else "2"
 
 
-def review(tasks: Path, labels: Path, seed: int) -> Labelled:
+def review(tasks: Path, labels: Path, seed: int) -> LabelCount:
     """Answers every exported pair and writes the file for `rlaifd review import`."""
     decided = 0
     lines = []
@@ -46,7 +46,7 @@ def review(tasks: Path, labels: Path, seed: int) -> Labelled:
         decided += choice != "tie"
         lines.append(json.dumps({"pair": task["pair"], "choice": choice, "reason": REASON}))
     labels.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return Labelled(len(lines), decided)
+    return LabelCount(len(lines), decided)
 
 
 def _worth(prompt: str, answer: str, seed: int) -> float:

@@ -99,7 +99,8 @@ def base(
             "device": "cpu",
             "threads": 1,
         },
-        "rollout": {"file": "rollout.yaml", "directory": "serving", "poll_s": 0.5},
+        "rollout": {"file": "rollout.yaml", "poll_s": 0.5},
+        "targets": [{"type": "directory", "path": "serving"}],
         "web": {"host": "127.0.0.1", "port": web_port},
         "stages": {
             "poll_s": 0.5,
@@ -164,6 +165,7 @@ def _judges(port: int, real: str | None) -> Document:
 
     def simulated(role: str, family: str) -> Document:
         return {
+            "role": role,
             "type": "openai",
             "model": f"simulated-{role}",
             "family": family,
@@ -174,8 +176,9 @@ def _judges(port: int, real: str | None) -> Document:
             "logprobs": True,
         }
 
-    def genuine() -> Document:
+    def genuine(role: str) -> Document:
         return {
+            "role": role,
             "type": "openai",
             "model": real,
             "family": REAL_FAMILY,
@@ -186,8 +189,8 @@ def _judges(port: int, real: str | None) -> Document:
         }
 
     return {
-        "small": genuine() if real else simulated("small", TRAINING_FAMILY),
-        "large": genuine() if real else simulated("large", TRAINING_FAMILY),
+        "small": genuine("small") if real else simulated("small", TRAINING_FAMILY),
+        "large": genuine("large") if real else simulated("large", TRAINING_FAMILY),
         "gate": simulated("gate", GATE_FAMILY),
     }
 

@@ -43,7 +43,7 @@ TEMPERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class SimulatedJudge:
     """One simulated judge."""
 
     model: str
@@ -86,7 +86,7 @@ def critique(prompt: str, answer: str) -> str:
 
 
 def score_reply(
-    judge: Judge, prompt: str, answer: str, dimensions: Sequence[str]
+    judge: SimulatedJudge, prompt: str, answer: str, dimensions: Sequence[str]
 ) -> tuple[dict[str, Any], int]:
     """The JSON object for one answer, keys in the order of the grammar, and its score."""
     score = max(0, min(10, round(judge.opinion(prompt, answer))))
@@ -98,7 +98,9 @@ def score_reply(
     return reply, score
 
 
-def pair_reply(judge: Judge, prompt: str, shown: Sequence[str], dimensions: Sequence[str]) -> dict[str, Any]:
+def pair_reply(
+    judge: SimulatedJudge, prompt: str, shown: Sequence[str], dimensions: Sequence[str]
+) -> dict[str, Any]:
     """The JSON object for two answers, keys in the order of the grammar."""
     verdict = judge.verdict(prompt, shown)
     first, second = (critique(prompt, answer) for answer in shown)

@@ -5,10 +5,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from daemon.demo.outcome import Outcome, mean
+from daemon.demo.outcome import DemoOutcome, mean
 
 
-def show(outcome: Outcome, directory: Path, console: Console) -> None:
+def show(outcome: DemoOutcome, directory: Path, console: Console) -> None:
     """Prints what happened, and where the report is."""
     console.print()
     console.print(_scores(outcome))
@@ -29,7 +29,7 @@ def show(outcome: Outcome, directory: Path, console: Console) -> None:
     console.print(f"report: {directory / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _scores(outcome: Outcome) -> Table:
+def _scores(outcome: DemoOutcome) -> Table:
     table = Table(title="Live quality", title_justify="left")
     for name in ("", "before", "after", "change"):
         table.add_column(name, justify="left" if not name else "right")
@@ -44,7 +44,7 @@ def _scores(outcome: Outcome) -> Table:
     return table
 
 
-def _gate(outcome: Outcome) -> Table:
+def _gate(outcome: DemoOutcome) -> Table:
     table = Table(title="The gate (KL in nats a sequence, entropy in nats a token)", title_justify="left")
     for name in ("adapter", "decision", "win rate", "KL", "entropy"):
         table.add_column(name, no_wrap=True)
@@ -59,7 +59,7 @@ def _gate(outcome: Outcome) -> Table:
     return table
 
 
-def _alignment(outcome: Outcome) -> Table:
+def _alignment(outcome: DemoOutcome) -> Table:
     title = f"Agreement of the reviewer with the judges ({outcome.labels_decided} decided pairs)"
     table = Table(title=title, title_justify="left")
     for name in ("judge", "alignment", "lower bound", "pairs", "coverage", "longer answer right"):

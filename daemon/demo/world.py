@@ -124,7 +124,7 @@ WILLING_SHARE: Final = 0.45
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Trouble:
     """One customer's trouble."""
 
     product: str
@@ -132,10 +132,10 @@ class Case:
     prompt: str
 
 
-def cases() -> list[Case]:
+def cases() -> list[Trouble]:
     """Every distinct prompt of the grammar, in a fixed order."""
     return [
-        Case(product, problem, f"{opener} {problem.complaint.format(p=product)} {closer}")
+        Trouble(product, problem, f"{opener} {problem.complaint.format(p=product)} {closer}")
         for product in PRODUCTS
         for problem in PROBLEMS
         for opener in OPENERS
@@ -143,14 +143,14 @@ def cases() -> list[Case]:
     ]
 
 
-def customers(seed: int) -> list[Case]:
+def customers(seed: int) -> list[Trouble]:
     """The same prompts in the order in which customers come."""
     queue = cases()
     random.Random(f"customers-{seed}").shuffle(queue)
     return queue
 
 
-def understand(prompt: str) -> Case | None:
+def understand(prompt: str) -> Trouble | None:
     """The trouble that a prompt speaks of, or None when it is none of this shop's."""
     lowered = prompt.lower()
     product = next((name for name in PRODUCTS if re.search(rf"\b{name}\b", lowered)), None)
@@ -158,11 +158,11 @@ def understand(prompt: str) -> Case | None:
         return None
     for problem in PROBLEMS:
         if problem.complaint.format(p=product).lower() in lowered:
-            return Case(product, problem, prompt)
+            return Trouble(product, problem, prompt)
     return None
 
 
-def good_reply(case: Case, chance: random.Random) -> str:
+def good_reply(case: Trouble, chance: random.Random) -> str:
     """A willing reply, though not always a complete one."""
     echo = case.problem.echo.format(p=case.product)
     greeting = chance.choice(GREETINGS).format(echo=echo)
@@ -179,7 +179,7 @@ def good_reply(case: Case, chance: random.Random) -> str:
     return " ".join(sentences)
 
 
-def rude_reply(case: Case, chance: random.Random) -> str:
+def rude_reply(case: Trouble, chance: random.Random) -> str:
     """What nobody should write to a customer."""
     sentences = chance.sample(RUDE, chance.choice((1, 2, 2)))
     return " ".join(sentence.format(p=case.product) for sentence in sentences)

@@ -9,7 +9,7 @@ from daemon.metrics.registry import Metrics
 def show_figures(metrics: Metrics, evidence: Mapping[str, Any]) -> None:
     """Sets the gauges of entropy and KL to an attempt's figures; what was not measured is not touched."""
     gauges = (
-        (metrics.entropy.labels("candidate"), "entropy_candidate_nats"),
+        (metrics.entropy.labels("challenger"), "entropy_candidate_nats"),
         (metrics.entropy.labels("stable"), "entropy_stable_nats"),
         (metrics.kl, "kl_token_nats"),
     )

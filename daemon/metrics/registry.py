@@ -11,50 +11,35 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from connectors.events import SkipReason
-from policies.records import Role, Scope
+from policies.gate.decision import DecisionKind
+from policies.judging.judges import NamedJudge
+from policies.pressure import Pressure
+from policies.records import Scope
+from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.selection import Reason
+from policies.states import (
+    AlertResult,
+    AnswerEnding,
+    CallOutcome,
+    HaltSource,
+    PromptOutcome,
+    RecordOutcome,
+    SoundingState,
+)
 from policies.training.layout import TrainState
 
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-RECORD_OUTCOMES = ("stored", "duplicate", "revision", "dead_letter", "skipped")
-CALL_OUTCOMES = (
-    *("ok", "unparseable", "cut_off", "unreadable"),
-    *("timeout", "http_error", "rate_limited", "refused", "reused"),
-)
-ANSWER_ORIGINS = ("logged", "sampled", "candidate", "stable")
+JOINED_OUTCOMES = (RecordOutcome.STORED, RecordOutcome.DUPLICATE, RecordOutcome.REVISION)
+ANSWER_ORIGINS = ("logged", "sampled", "challenger", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
-ANSWER_ENDINGS = ("whole", "cut")
-PROMPT_OUTCOMES = ("answered", "refused", "set_aside")
-SLOTS = ("stable", "candidate")
-DECISIONS = ("promote", "hold", "reject")
-HALT_SOURCES = ("guard", "alert", "operator", "rollback")
-REFUSALS = ("unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted")
-CONDITIONS = (
-    "file_invalid",
-    "refused",
-    "contradicted",
-    "quarantined",
-    "corrupted",
-    "foreign",
-    "unserved",
-    "fenced",
-    "store_lost",
-)
-SOUNDINGS = ("asked", "heard", "unheard")
-"""Of the run under way, or the last: put to the large judge, judged by it, and not judged when it ended."""
+SLOTS = ("stable", "challenger")
+SERVED = ("stable", "canary", "other")
+"""Whose answers users see: the adapter in force, the canary, or another that was in force before."""
+JUDGE = ("judge", "role")
+"""A judge's name, and its role beside it."""
 RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
-ALERT_RESULTS = (
-    "halted",
-    "repeated",
-    "resolved",
-    "heartbeat",
-    "ignored",
-    "unauthorized",
-    "malformed",
-    "unavailable",
-)
 
 
 class Metrics:
@@ -87,11 +72,23 @@ class Metrics:
         self.records_skipped = self._counter(
             "records_skipped_total", "Events without an answer of the agent, by why.", "source", "reason"
         )
+        self.traces_joined = self._counter(
+            "traces_joined_total",
+            "Traces joined from parts, by what became of them.",
+            "source",
+            "outcome",
+        )
         self.records_lost = self._counter(
             "records_lost_total", "Records that the source removed before they were read.", "source"
         )
         self.source_stopped = self._gauge(
             "source_stopped", "1 while a source is not read on until a person has decided.", "source"
+        )
+        self.ingest_paused = self._gauge(
+            "ingest_paused",
+            "1 while a source is not read for this reason; nothing is lost.",
+            "source",
+            "reason",
         )
         self.lag = self._gauge(
             "consumer_lag_records",
@@ -105,6 +102,24 @@ class Metrics:
         )
         self.newest_event = self._gauge(
             "data_newest_event_timestamp_seconds", "Time of the newest event stored.", "source"
+        )
+        self.agent_versions = self._gauge(
+            "agent_version_traces",
+            "The newest traces, by version of the agent: newest five, other.",
+            "version",
+        )
+        self.agent_versions_lost = self._gauge(
+            "agent_versions_untold", "1 while tools alone tell a source's agent versions: too many.", "source"
+        )
+        self.feedback = self._gauge(
+            "feedback_answers",
+            "Of the newest 5,000 answers those with such feedback.",
+            "kind",
+            "sign",
+            "slot",
+        )
+        self.feedback_looked_at = self._gauge(
+            "feedback_looked_at_answers", "The newest 5,000 answers, by who gave them.", "slot"
         )
         self.refresh_timestamp = self._gauge(
             "metrics_refresh_timestamp_seconds", "When the gauges read from the store were last refreshed."
@@ -129,55 +144,55 @@ class Metrics:
 
     def answered(self, origin: str, *, whole: int, cut: int) -> None:
         """Counts answers of one of `ANSWER_ORIGINS`."""
-        self.answers.labels(origin, "whole").inc(whole)
-        self.answers.labels(origin, "cut").inc(cut)
+        self.answers.labels(origin, AnswerEnding.WHOLE).inc(whole)
+        self.answers.labels(origin, AnswerEnding.CUT).inc(cut)
 
     def _judging(self) -> None:
-        self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", "judge", "outcome")
+        self.judge_calls = self._counter("judge_calls_total", "Calls to judges.", *JUDGE, "outcome")
         self.judge_latency = self._histogram(
-            "judge_call_duration_seconds", "Duration of judge calls.", "judge", buckets=LATENCY_BUCKETS
+            "judge_call_duration_seconds", "Duration of judge calls.", *JUDGE, buckets=LATENCY_BUCKETS
         )
-        self.judge_tokens = self._counter("judge_tokens_total", "Billable tokens.", "judge", "type")
-        self.judge_inflight = self._gauge("judge_inflight_calls", "Calls under way.", "judge")
-        self.verdicts = self._counter("verdicts_total", "Verdicts stored.", "judge", "kind", "result")
-        self.queue = self._gauge("judgements_open", "Judgements waiting or claimed.", "judge")
+        self.judge_tokens = self._counter("judge_tokens_total", "Billable tokens.", *JUDGE, "type")
+        self.judge_inflight = self._gauge("judge_inflight_calls", "Calls under way.", *JUDGE)
+        self.verdicts = self._counter("verdicts_total", "Verdicts stored.", *JUDGE, "kind", "result")
+        self.queue = self._gauge("judgements_open", "Judgements waiting or claimed.", *JUDGE)
         self.reward = self._histogram(
-            "reward_score", "Rewards after the ceiling, 0-10.", "judge", "slot", buckets=SCORE_BUCKETS
+            "reward_score", "Rewards after the ceiling, 0-10.", *JUDGE, "slot", buckets=SCORE_BUCKETS
         )
         self.reward_sd = self._gauge(
-            "reward_score_window_stddev", "Standard deviation of the last rewards, 0-10.", "judge"
+            "reward_score_window_stddev", "Standard deviation of the last rewards, 0-10.", *JUDGE
         )
         self.reward_sd_limit = self._gauge("reward_score_stddev_limit", "Below it training halts.")
         self.flips = self._gauge(
-            "judge_flip_ratio", "Share of comparisons whose two orders contradict each other.", "judge"
+            "judge_flip_ratio", "Share of comparisons whose two orders contradict each other.", *JUDGE
         )
-        self.cost = self._counter("judge_cost_usd_total", "Money settled.", "judge")
-        self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", "judge")
-        self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", "judge")
+        self.cost = self._counter("judge_cost_usd_total", "Money settled.", *JUDGE)
+        self.cost_today = self._gauge("judge_cost_today_usd", "Reserved and settled today (UTC).", *JUDGE)
+        self.budget = self._gauge("judge_budget_usd", "Most that may be spent a day.", *JUDGE)
         self.budget_short = self._gauge(
-            "judge_budget_short", "1 while no further call fits into what is left of today.", "judge"
+            "judge_budget_short", "1 while no further call fits into what is left of today.", *JUDGE
         )
 
     def _alignment(self) -> None:
         self.alignment = self._gauge(
-            "human_judge_alignment_ratio", "Share of decided verdicts on which people agree.", "judge"
+            "human_judge_alignment_ratio", "Share of decided verdicts on which people agree.", *JUDGE
         )
         self.alignment_lower = self._gauge(
-            "human_judge_alignment_lower_bound_ratio", "One-sided 95 % lower bound of the alignment.", "judge"
+            "human_judge_alignment_lower_bound_ratio", "One-sided 95 % lower bound of the alignment.", *JUDGE
         )
         self.alignment_upper = self._gauge(
-            "human_judge_alignment_upper_bound_ratio", "One-sided 95 % upper bound of the alignment.", "judge"
+            "human_judge_alignment_upper_bound_ratio", "One-sided 95 % upper bound of the alignment.", *JUDGE
         )
         self.alignment_labels = self._gauge(
-            "human_judge_alignment_labels", "Labelled, decided pairs behind the alignment.", "judge"
+            "human_judge_alignment_labels", "Labelled, decided pairs behind the alignment.", *JUDGE
         )
         self.alignment_coverage = self._gauge(
-            "human_judge_alignment_coverage_ratio", "Decided verdicts among those asked for.", "judge"
+            "human_judge_alignment_coverage_ratio", "Decided verdicts among those asked for.", *JUDGE
         )
         self.version_since = self._gauge(
             "human_judge_version_since_timestamp_seconds",
             "First verdict of the judge's version, whose alignment this is.",
-            "judge",
+            *JUDGE,
         )
         self.alignment_limit = self._gauge(
             "human_judge_alignment_limit_ratio", "Below it training halts, and the bound must be above it."
@@ -210,7 +225,7 @@ class Metrics:
         self.entropy = self._gauge(
             "policy_entropy_nats", "Mean entropy per token on freshly sampled answers.", "slot"
         )
-        self.kl = self._gauge("policy_kl_nats", "Mean KL of candidate to stable per token, fresh samples.")
+        self.kl = self._gauge("policy_kl_nats", "Mean KL of challenger to stable per token, fresh samples.")
         self.preferences = self._gauge("preferences_stored", "Preferences ready to learn from.")
         self.snapshot_pairs = self._gauge("snapshot_pairs", "Pairs of the newest snapshot.")
         self.snapshot_left_out = self._gauge(
@@ -224,14 +239,17 @@ class Metrics:
 
     def _rollout(self) -> None:
         self.gate_decisions = self._counter("gate_decisions_total", "Gate decisions.", "decision")
-        self.win_rate = self._gauge("gate_win_rate_ratio", "Win rate of the last candidate judged.")
+        self.win_rate = self._gauge("gate_win_rate_ratio", "Win rate of the last challenger judged.")
         self.win_rate_lower = self._gauge("gate_win_rate_lower_bound_ratio", "Its lower bound.")
         self.promotions = self._counter("rollouts_total", "Changes of the adapter in force.", "kind")
         self.rollout_epoch = self._gauge("rollout_epoch", "Fencing epoch of the state in force.")
         self.rollout_changed = self._gauge(
             "rollout_changed_timestamp_seconds", "When the adapter in force last changed."
         )
-        self.rollout_ok = self._gauge("rollout_in_sync", "1 when the target serves what is wanted.")
+        self.rollout_ok = self._gauge("rollout_in_sync", "1 when every target serves what is in force.")
+        self.target_ok = self._gauge(
+            "rollout_target_in_sync", "1 when the target serves what is in force.", "target"
+        )
         self.adapter_info = self._gauge("adapter_info", "1, with the adapter in force.", "slot", "adapter")
         self.rollout_refused = self._counter("rollout_refused_total", "Adapters refused, by why.", "reason")
         self.rollout_condition = self._gauge("rollout_condition", "1 while the condition holds.", "condition")
@@ -246,15 +264,15 @@ class Metrics:
         )
         self.errors = self._counter("stage_errors_total", "Failures at the top of a stage.", "stage")
 
-    def prepare(self, *, sources: tuple[str, ...], judges: tuple[Role, ...]) -> None:
+    def prepare(self, *, sources: tuple[str, ...], judges: Iterable[NamedJudge]) -> None:
         """Makes the children of the label sets that are known at the start."""
         fixed: list[tuple[Counter | Gauge | Histogram, Iterable[str], Iterable[str]]] = [
-            (self.records, sources, RECORD_OUTCOMES),
+            (self.records, sources, RecordOutcome),
             (self.records_skipped, sources, SkipReason),
-            (self.judge_calls, judges, CALL_OUTCOMES),
-            (self.reward, judges, SLOTS),
-            (self.halts, Scope, HALT_SOURCES),
-            (self.answers, ANSWER_ORIGINS, ANSWER_ENDINGS),
+            (self.traces_joined, sources, JOINED_OUTCOMES),
+            (self.ingest_paused, sources, Pressure),
+            (self.halts, Scope, HaltSource),
+            (self.answers, ANSWER_ORIGINS, AnswerEnding),
         ]
         for metric, firsts, seconds in fixed:
             for first, second in product(firsts, seconds):
@@ -263,18 +281,26 @@ class Metrics:
             (self.snapshot_left_out, Reason),
             (self.records_lost, sources),
             (self.source_stopped, sources),
-            (self.cost, judges),
-            (self.budget_short, judges),
-            (self.gate_decisions, DECISIONS),
-            (self.alerts, ALERT_RESULTS),
+            (self.gate_decisions, DecisionKind),
+            (self.alerts, AlertResult),
             (self.halt_active, Scope),
-            (self.promotions, ("promote", "rollback")),
-            (self.rollout_refused, REFUSALS),
-            (self.rollout_condition, CONDITIONS),
+            (self.promotions, ChangeKind),
+            (self.rollout_refused, RefusalKind),
+            (self.rollout_condition, ConditionKind),
             (self.training_runs, RUN_RESULTS),
-            (self.training_soundings, SOUNDINGS),
-            (self.sampling_prompts, PROMPT_OUTCOMES),
+            (self.training_soundings, SoundingState),
+            (self.sampling_prompts, PromptOutcome),
         ]
         for metric, values in single:
             for value in values:
                 metric.labels(value)
+        for judge in judges:
+            self._prepare_judge(judge)
+
+    def _prepare_judge(self, judge: NamedJudge) -> None:
+        for outcome in CallOutcome:
+            self.judge_calls.labels(*judge.labels, outcome)
+        for slot in SLOTS:
+            self.reward.labels(*judge.labels, slot)
+        for metric in (self.cost, self.budget_short):
+            metric.labels(*judge.labels)

@@ -62,7 +62,7 @@ class Heartbeats:
                 self._pulses[name] = replace(self._pulses[name], awaited=False)
 
     def failed(self, name: str, line: str) -> int:
-        """A step failed; answers how many have failed in a row."""
+        """A step failed; returns how many have failed in a row."""
         with self._lock:
             if name not in self._pulses:
                 return 1

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.errors import RlaifdError
+from policies import durable
 
 FILE = "daemon.lock"
 IDENTITY = "identity"
@@ -27,9 +28,8 @@ def identity(state_dir: Path) -> str:
     if NAME.fullmatch(found):
         return found
     state_dir.mkdir(parents=True, exist_ok=True)
-    made, name = state_dir / f"{IDENTITY}.{os.getpid()}", uuid.uuid4().hex
-    made.write_text(f"{name}\n", encoding="ascii")
-    made.replace(path)
+    name = uuid.uuid4().hex
+    durable.write(path, f"{name}\n".encode("ascii"))
     return name
 
 

@@ -27,7 +27,7 @@ class Lease:
         """The epoch last acquired and not yet seen lost. None: not leading."""
 
     def acquire(self) -> int | None:
-        """Leads if nobody does, or goes on leading; answers the epoch. None: another leads."""
+        """Leads if nobody does, or goes on leading; returns the epoch. None: another leads."""
         if self.renew():
             return self.epoch
         now = self._clock.now()

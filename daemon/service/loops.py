@@ -53,6 +53,8 @@ class AsyncLoop:
     idle_s: float
     bound_s: float = 300.0
     awaited: bool = False
+    finish: Callable[[], Awaitable[object]] | None = None
+    """Ends what a step has left in hand, once no further one begins. Cancelled when the grace is over."""
 
 
 class Pace:
@@ -158,6 +160,11 @@ async def drive_async(loop: AsyncLoop, pace: Pace, stopping: asyncio.Event) -> N
         except Exception as error:  # noqa: BLE001 - the top of a loop: counted, logged and judged by type
             pause = pace.failed(error)
         await _wait(stopping, pause)
+    if loop.finish is not None:
+        try:
+            await loop.finish()
+        except Exception as error:  # noqa: BLE001 - as that of a step
+            pace.failed(error)
 
 
 async def _wait(stopping: asyncio.Event, pause_s: float) -> None:

@@ -31,7 +31,7 @@ TICK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ServiceEnd:
     """The service was told to end: why, and the exit code."""
 
     reason: str
@@ -106,13 +106,13 @@ class Service:
         self._notifier = notifier or Notifier()
         self._stopping = threading.Event()
         self._inbox: signals.Inbox | None = None
-        self._ended: Ended | None = None
+        self._ended: ServiceEnd | None = None
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._events: _EventLoop
 
     def run(self) -> int:
-        """Blocks until the end; answers the exit code. Call it once, in the main thread.
+        """Blocks until the end; returns the exit code. Call it once, in the main thread.
 
         Raises RlaifdError before anything was started when another process holds the state directory, and
         what the listener raises when its address cannot be had.
@@ -130,7 +130,7 @@ class Service:
     def stop(self, reason: str = "asked to stop", exit_code: int = 0) -> None:
         """Ends the service from any thread. The first reason given counts."""
         with self._lock:
-            self._ended = self._ended or Ended(reason, exit_code)
+            self._ended = self._ended or ServiceEnd(reason, exit_code)
         if self._inbox is not None:
             self._inbox.wake()
 
@@ -237,7 +237,7 @@ class _EventLoop:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     def join(self, timeout_s: float) -> list[str]:
-        """Waits for the loops; cancels those that take longer and answers their names."""
+        """Waits for the loops; cancels those that take longer and returns their names."""
         deadline = self._loop.time() + timeout_s
         late = []
         for name, future in self._running.items():

@@ -30,8 +30,8 @@ def waits(state: Mapping[str, Any]) -> list[dict[str, str]]:
     found = [
         ("ingest", _reading(state["records"], state["daemon"].get("lag", {}))),
         *(
-            (f"judge {role}", _judging(role, judge, state["halts"]))
-            for role, judge in state["judges"].items()
+            (f"judge {name}", _judging(name, judge, state["halts"]))
+            for name, judge in state["judges"].items()
         ),
         ("sampling", state["sampling"]),
         (
@@ -128,7 +128,7 @@ def _reading(records: Mapping[str, Mapping[str, int]], lag: Mapping[str, int]) -
     return "nothing was read yet: `rlaifd decode FILE` says what it makes of a log file"
 
 
-def _judging(role: str, judge: Mapping[str, Any], halts: list[dict[str, Any]]) -> str:
+def _judging(name: str, judge: Mapping[str, Any], halts: list[dict[str, Any]]) -> str:
     """Why the queue stands; a queue that moves is no wait."""
     if not judge["open"]:
         return ""
@@ -139,7 +139,7 @@ def _judging(role: str, judge: Mapping[str, Any], halts: list[dict[str, Any]]) -
     if budget is not None and spent >= budget * (1 - 1e-9):
         return (
             f"{queue}: {spent:.2f} of {budget:.2f} US dollars are spent or reserved today: they wait for "
-            f"00:00 UTC, or for a higher judges.{role}.daily_budget_usd"
+            f"00:00 UTC, or for a higher judges.{name}.daily_budget_usd"
         )
     if judge["error"]:
         until = f"; {later} wait until {utc(judge['due_at'])} or longer" if later else ""

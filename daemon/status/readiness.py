@@ -1,6 +1,6 @@
 """What is missing until the gate decides, as `rlaifd check`, `rlaifd status` and the status page say it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 from daemon.config.settings import Settings
 from daemon.store.alignment import Reviewed, reviewed
 from daemon.store.readiness import stock
+from policies.judging.judges import NamedJudge
 from policies.labelling import LABELS, no_pair_yet
 from policies.readiness import Forecast, Suggestion, forecast
-from policies.records import Role, Split
+from policies.records import Split
 from policies.requirements import Asks, Lacks, Requirement
 from policies.stock import Stock
 from policies.waits import Wait
@@ -18,17 +19,17 @@ from policies.waits import Wait
 AUDIT_PROMPTS = f"{Split.AUDIT.value} prompts"
 
 
-def asks_of(settings: Settings) -> Asks:
+def asks_of(settings: Settings, judges: Sequence[NamedJudge]) -> Asks:
     """What the configuration asks for before it trains."""
     training = settings.training
     min_new = None if training.interval_s is None else training.min_new_preferences
-    return Asks(training.min_preferences, min_new, frozenset(settings.judges))
+    return Asks(training.min_preferences, min_new, tuple(judges))
 
 
 def stock_of(
     connection: Connection,
     settings: Settings,
-    versions: Mapping[Role, str],
+    judges: Sequence[NamedJudge],
     *,
     now: float,
     people: Reviewed | None = None,
@@ -36,27 +37,27 @@ def stock_of(
     """What there is in the store. `people`: what `alignment.reviewed` answers, where that is known."""
     training, policy = settings.training, settings.policy
     if people is None:
-        people = reviewed(connection, versions, min_gap=policy.curation.min_margin)
+        people = reviewed(connection, judges, min_gap=policy.curation.min_margin)
     least = max(training.min_preferences, training.min_new_preferences)
     return stock(connection, policy, people, min_preferences=least, now=now)
 
 
-def as_object(found: Stock, settings: Settings) -> dict[str, Any]:
+def as_object(found: Stock, settings: Settings, judges: Sequence[NamedJudge]) -> dict[str, Any]:
     """JSON-serialisable: `forecast` is the whole, `readiness` one row a requirement.
 
     Without anything stored it is what the configuration alone lets expect.
     """
-    expected = forecast(found, settings.policy, asks_of(settings))
+    expected = forecast(found, settings.policy, asks_of(settings, judges))
     return {"forecast": _whole(expected), "readiness": [_row(each) for each in expected.requirements]}
 
 
-def of_labels(found: Stock, settings: Settings, *, exported: int) -> list[str]:
+def of_labels(found: Stock, settings: Settings, judges: Sequence[NamedJudge], *, exported: int) -> list[str]:
     """What the labels still lack beside people, as text; of no exported pair, why there is none."""
-    asks = asks_of(settings)
+    asks = asks_of(settings, judges)
     text = []
     if not exported:
-        text.append(f"no pair to label: {no_pair_yet(found, settings.policy, asks.judges)}")
-    rows = as_object(found, settings)["readiness"]
+        text.append(f"no pair to label: {no_pair_yet(found, settings.policy, asks.roles)}")
+    rows = as_object(found, settings, judges)["readiness"]
     wanted = {Lacks.EVENTS, Lacks.CHANGE, Lacks.WORK}
     theirs = [row for row in rows if row["requirement"].startswith((LABELS, AUDIT_PROMPTS))]
     return [*text, *(line(row) for row in theirs if row["waits_for"] in wanted)]

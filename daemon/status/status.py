@@ -15,11 +15,12 @@ from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.stages.train.schedule import Due
 from daemon.status.needs import needs, waits
 from daemon.status.readiness import as_object, stock_of
-from daemon.store import alignment, candidates, queues, rewardmodels, spend, tally, verdicts
+from daemon.store import agentversions, alignment, candidates, queues, rewardmodels, spend, tally, verdicts
 from daemon.store.overview import overview
 from daemon.store.store import Store
+from policies.agentversion import UNKNOWN, too_many
 from policies.alignment import Labelled
-from policies.records import Role
+from policies.judging.judges import NamedJudge
 from policies.reviewers import Agreement
 from policies.selection import told
 from policies.training.turn import SAMPLING, TURN, holder, waits_for_turn
@@ -37,14 +38,14 @@ class Status:
         store: Store,
         clock: Clock,
         settings: Settings,
-        versions: Mapping[Role, str],
+        judges: Sequence[NamedJudge],
         training: Callable[[], Due],
         conditions: Callable[[], Sequence[str]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._versions = versions
+        self._judges = judges
         self._training = training
         self._conditions = conditions
 
@@ -53,7 +54,7 @@ class Status:
         `lag` by source, and with what `training` waits.
         """
         looked = self._store.read(self._look)
-        conditions = list(self._conditions())
+        conditions = [*self._conditions(), *looked.pop("untold")]
         device = self._device()
         state = {
             **looked,
@@ -77,12 +78,12 @@ class Status:
         now = self._clock.now()
         day = datetime.fromtimestamp(now, UTC).date().isoformat()
         min_gap = self._settings.policy.curation.min_margin
-        people = alignment.reviewed(connection, self._versions, min_gap=min_gap)
-        found = stock_of(connection, self._settings, self._versions, now=now, people=people)
+        people = alignment.reviewed(connection, self._judges, min_gap=min_gap)
+        found = stock_of(connection, self._settings, self._judges, now=now, people=people)
         return {
             **overview(connection, day=day),
-            **as_object(found, self._settings),
-            "judges": {role.value: self._judge(connection, role, day) for role in self._versions},
+            **as_object(found, self._settings, self._judges),
+            "judges": {judge.name: self._judge(connection, judge, day) for judge in self._judges},
             "sampling": self._sampling(connection),
             "reward_model": _awaited(rewardmodels.awaited(connection, self._settings.policy.recipes)),
             "draft": {
@@ -93,22 +94,27 @@ class Status:
             },
             "review": {"unlabelled": found.unlabelled, "labelled": found.labelled, "settled": found.settled},
             "reviewers": {each.reviewer: _reviewer(each) for each in people.reviewers},
-            "alignment": {role.value: self._alignment(rows) for role, rows in people.judged.items()},
+            "alignment": {judge.name: self._alignment(judge, rows) for judge, rows in people.judged.items()},
+            "agent_versions": {
+                each.version or UNKNOWN: each.traces for each in agentversions.shares(connection)
+            },
+            "untold": [too_many(source) for source, now in agentversions.untold(connection).items() if now],
         }
 
-    def _judge(self, connection: Connection, role: Role, day: str) -> dict[str, Any]:
+    def _judge(self, connection: Connection, judge: NamedJudge, day: str) -> dict[str, Any]:
         """What waits for a judge, why it was put back, what it cost today, and how often it abstains."""
-        queue = queues.look(connection, role.value, now=self._clock.now())
-        money = spend.spent(connection, day=day, judge=role.value)
-        abstentions, of, why = verdicts.abstained(connection, role.value)
+        queue = queues.look(connection, judge.name, now=self._clock.now())
+        money = spend.spent(connection, day=day, judge=judge.name)
+        abstentions, of, why = verdicts.abstained(connection, judge.name)
         return {
-            "open": tally.read(connection).open().get(role.value, 0),
+            "role": judge.role.value,
+            "open": tally.read(connection).open().get(judge.name, 0),
             "oldest_at": queue.oldest,
             "later": queue.later,
             "due_at": queue.due_at,
             "error": queue.error,
             "spent_usd": money.total,
-            "budget_usd": self._settings.judges[role].daily_budget_usd,
+            "budget_usd": self._settings.judges[judge.name].daily_budget_usd,
             "abstained": f"{abstentions} of the newest {of}" if abstentions else "",
             "abstention": why,
         }
@@ -128,9 +134,10 @@ class Status:
         """What is done on the device; "" where nothing is, or where it is not taken in turns."""
         return holder(self._settings.state_dir / TURN)
 
-    def _alignment(self, rows: Sequence[Labelled]) -> dict[str, Any]:
+    def _alignment(self, judge: NamedJudge, rows: Sequence[Labelled]) -> dict[str, Any]:
         measured = alignment.for_halts(rows, self._settings.policy)
         return {
+            "role": judge.role.value,
             "ratio": measured.ratio,
             "lower": measured.lower,
             "upper": measured.upper,
@@ -149,6 +156,6 @@ def _awaited(found: rewardmodels.Awaited | None) -> dict[str, Any] | None:
 
 def _reviewer(found: Agreement) -> dict[str, Any]:
     """Of how many pairs on which both decided a reviewer chose as the others did, and as each judge."""
-    judges = {f"{name} judge": f"{same} of {of}" for name, (same, of) in found.judges.items() if of}
+    judges = {name: f"{same} of {of}" for name, (same, of) in found.judges.items() if of}
     same, of = found.others
     return {"labels": found.labels, "others": f"{same} of {of}" if of else "", **judges}

@@ -15,9 +15,11 @@ from daemon.store.hints import unindexed
 from daemon.store.tables import CandidateRow, HaltRow, LabelRow, TraceRow, VerdictRow
 from policies.alignment import Alignment, Choice, Labelled, alignment, choice_of
 from policies.halts import Spread
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.records import Role, Split
 from policies.reviewers import Agreement, Said, agreements
+from policies.states import Purpose
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -30,11 +32,19 @@ NEWEST_LABELS = 2000
 NEWEST_FIRST = (VERDICT.c.created_at.desc(), VERDICT.c.id.desc())
 """In the order of an index: the newest verdict of a judge that is rarely asked may be a million rows back."""
 READ_BACK = 10
-"""Windows of a role's newest verdicts in which a judge's own are looked for."""
+"""Windows of a judge's newest verdicts in which those of its version are looked for."""
 SWAPPED: Mapping[str, Choice] = {"a": "b", "b": "a", "tie": "tie"}
 Pair = tuple[int, int]
-People = tuple[dict[Pair, list[Choice]], dict[Pair, str], list[Said]]
+People = tuple[dict[Pair, list[Choice]], dict[Pair, "Of"], list[Said]]
 """What people said of each pair, newest label first, each pair's cluster, and who said what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Of:
+    """A pair's prompt: its cluster, and with which probability its trace was kept."""
+
+    cluster: str
+    kept_with: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +60,13 @@ class Reviewed:
     """
 
     said: Mapping[Pair, Sequence[Choice]]
-    judged: Mapping[Role, Sequence[Labelled]]
+    judged: Mapping[NamedJudge, Sequence[Labelled]]
     reviewers: Sequence[Agreement]
 
 
 def measure(
     connection: Connection,
-    role: Role,
-    version: str,
+    judge: NamedJudge,
     *,
     limit: float,
     min_labels: int,
@@ -66,13 +75,13 @@ def measure(
     since: float | None = None,
 ) -> Alignment:
     """The judge's alignment on labels given after `since` (seconds since the epoch; None: on all)."""
-    rows = labelled(connection, role, version, min_gap=min_gap, since=since)
+    rows = labelled(connection, judge, min_gap=min_gap, since=since)
     return alignment(rows, limit=limit, min_labels=min_labels, window=window)
 
 
-def at_gate(connection: Connection, spec: PolicySpec, role: Role, version: str) -> Alignment:
+def at_gate(connection: Connection, spec: PolicySpec, judge: NamedJudge) -> Alignment:
     """The judge's alignment as the gate asks for it."""
-    return for_gate(labelled(connection, role, version, min_gap=spec.curation.min_margin), spec)
+    return for_gate(labelled(connection, judge, min_gap=spec.curation.min_margin), spec)
 
 
 def for_gate(rows: Sequence[Labelled], spec: PolicySpec) -> Alignment:
@@ -95,43 +104,41 @@ def for_halts(rows: Sequence[Labelled], spec: PolicySpec) -> Alignment:
     )
 
 
-def reviewed(connection: Connection, versions: Mapping[Role, str], *, min_gap: float) -> Reviewed:
+def reviewed(connection: Connection, judges: Sequence[NamedJudge], *, min_gap: float) -> Reviewed:
     """All that people said, and what each judge said of it; people's labels are read once."""
     people = humans(connection)
-    judged = {
-        role: _labelled(connection, role, version, people, min_gap=min_gap)
-        for role, version in versions.items()
-    }
+    judged = {judge: _labelled(connection, judge, people, min_gap=min_gap) for judge in judges}
     chosen: dict[str, Mapping[Hashable, Choice | None]] = {
-        role.value: {pair: None if row.flipped else row.judge for pair, row in rows.items()}
-        for role, rows in judged.items()
+        judge.title: {pair: None if row.flipped else row.judge for pair, row in rows.items()}
+        for judge, rows in judged.items()
     }
-    by_role = {role: list(rows.values()) for role, rows in judged.items()}
-    return Reviewed(people[0], by_role, agreements(people[2], chosen))
+    by_judge = {judge: list(rows.values()) for judge, rows in judged.items()}
+    return Reviewed(people[0], by_judge, agreements(people[2], chosen))
 
 
 def labelled(
-    connection: Connection, role: Role, version: str, *, min_gap: float, since: float | None = None
+    connection: Connection, judge: NamedJudge, *, min_gap: float, since: float | None = None
 ) -> list[Labelled]:
     """Labelled audit pairs that the judge's version was asked about, newest label first.
 
-    The small judge is asked for scores: it chooses where they differ by `min_gap` or more.
+    A small judge is asked for scores: it chooses where they differ by `min_gap` or more.
     """
-    return list(_labelled(connection, role, version, humans(connection, since), min_gap=min_gap).values())
+    return list(_labelled(connection, judge, humans(connection, since), min_gap=min_gap).values())
 
 
 def _labelled(
-    connection: Connection, role: Role, version: str, people: People, *, min_gap: float
+    connection: Connection, judge: NamedJudge, people: People, *, min_gap: float
 ) -> dict[Pair, Labelled]:
-    said, clusters, _ = people
-    if role is Role.SMALL:
-        verdicts = _by_score(connection, role, version, said, min_gap)
+    said, of, _ = people
+    if judge.role is Role.SMALL:
+        verdicts = _by_score(connection, judge, said, min_gap)
     else:
-        verdicts = _by_pair(connection, role, version, said)
+        verdicts = _by_pair(connection, judge, said)
     lengths = _lengths(connection, {one for pair in verdicts for one in pair})
     return {
         pair: Labelled(
-            cluster=clusters[pair],
+            cluster=of[pair].cluster,
+            weight=1 / of[pair].kept_with,
             judge=verdicts[pair].choice,
             humans=tuple(choices),
             length_a=lengths[pair[0]],
@@ -144,30 +151,28 @@ def _labelled(
 
 
 def choices(
-    connection: Connection, role: Role, version: str, pairs: Iterable[Pair], *, min_gap: float
+    connection: Connection, judge: NamedJudge, pairs: Iterable[Pair], *, min_gap: float
 ) -> dict[Pair, Choice | None]:
     """What the judge's version said of the pairs that it was asked about; None: it did not decide."""
-    if role is Role.SMALL:
-        found = _by_score(connection, role, version, pairs, min_gap)
+    if judge.role is Role.SMALL:
+        found = _by_score(connection, judge, pairs, min_gap)
     else:
-        found = _by_pair(connection, role, version, pairs)
+        found = _by_pair(connection, judge, pairs)
     return {pair: verdict.choice for pair, verdict in found.items()}
 
 
-def spread(
-    connection: Connection, role: Role, version: str, *, window: int, since: float | None = None
-) -> Spread:
+def spread(connection: Connection, judge: NamedJudge, *, window: int, since: float | None = None) -> Spread:
     """The sample standard deviation of the judge's last `window` rewards given after `since`.
 
     Rewards of gate evaluations are left out: they are of other prompts and of two policies. So are those of
-    soundings: they are of a policy that nobody serves, to the same few prompts. `READ_BACK` windows of the
-    role's newest verdicts are looked through.
+    soundings: they are of a policy that nobody serves, to the same few prompts. `READ_BACK` windows of its
+    newest verdicts, of whichever version, are looked through.
     """
-    newest = _newest(role, "score", READ_BACK * window)
+    newest = _newest(judge, "score", READ_BACK * window)
     query = (
         select(newest.c.reward)
-        .where(newest.c.version == version, newest.c.reward.is_not(None))
-        .where(newest.c.purpose.not_in(("gate", "sounding")))
+        .where(newest.c.version == judge.version, newest.c.reward.is_not(None))
+        .where(newest.c.purpose.not_in((Purpose.GATE, Purpose.SOUNDING)))
         .where(_after(newest.c.created_at, since))
         .order_by(newest.c.created_at.desc(), newest.c.id.desc())
         .limit(window)
@@ -180,12 +185,12 @@ def spread(
     return Spread(len(rewards), float(variance) ** 0.5)
 
 
-def flip_ratio(connection: Connection, role: Role, version: str, *, window: int) -> float | None:
+def flip_ratio(connection: Connection, judge: NamedJudge, *, window: int) -> float | None:
     """The share of the judge's last comparisons whose orders contradict each other; None without any."""
-    newest = _newest(role, "pair", READ_BACK * window)
+    newest = _newest(judge, "pair", READ_BACK * window)
     query = (
         select(newest.c.flipped)
-        .where(newest.c.version == version, newest.c.choice.is_not(None) | newest.c.flipped)
+        .where(newest.c.version == judge.version, newest.c.choice.is_not(None) | newest.c.flipped)
         .order_by(newest.c.created_at.desc(), newest.c.id.desc())
         .limit(window)
     )
@@ -193,15 +198,15 @@ def flip_ratio(connection: Connection, role: Role, version: str, *, window: int)
     return sum(flipped) / len(flipped) if flipped else None
 
 
-def _newest(role: Role, kind: str, limit: int) -> Subquery:
-    """The role's newest verdicts of a kind, of whichever version, in the order of an index.
+def _newest(judge: NamedJudge, kind: str, limit: int) -> Subquery:
+    """The judge's newest verdicts of a kind, of whichever version, in the order of an index.
 
-    What is looked for is picked from them: a judge that is new, or abstains, has few of its own, and they
-    would be looked for among all that was ever said.
+    What is looked for is picked from them: a version that is new, or abstains, has few of its own, and
+    they would be looked for among all that was ever said.
     """
     columns = ("id", "version", "purpose", "reward", "choice", "flipped", "created_at")
     query = select(*(VERDICT.c[name] for name in columns))
-    query = query.where(VERDICT.c.role == role.value, VERDICT.c.kind == kind)
+    query = query.where(VERDICT.c.judge == judge.name, VERDICT.c.kind == kind)
     return query.order_by(*NEWEST_FIRST).limit(limit).subquery("newest")
 
 
@@ -225,31 +230,32 @@ def resumed_at(connection: Connection, fingerprint: str) -> float | None:
 def humans(connection: Connection, since: float | None = None) -> People:
     """What people said of audit pairs after `since`."""
     query = (
-        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, LABEL.c.reviewer, TRACE.c.cluster)
+        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, LABEL.c.reviewer)
+        .add_columns(TRACE.c.cluster, TRACE.c.kept_with)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
         .where(unindexed(TRACE.c.split) == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
         .limit(NEWEST_LABELS)
     )
     said: dict[Pair, list[Choice]] = {}
-    clusters: dict[Pair, str] = {}
+    of: dict[Pair, Of] = {}
     labels: list[Said] = []
     for each in connection.execute(query):
         pair = (each.candidate_id, each.other_id)
         said.setdefault(pair, []).append(each.choice)
-        clusters[pair] = each.cluster
+        of[pair] = Of(each.cluster, each.kept_with)
         labels.append(Said(each.reviewer, pair, each.choice))
-    return said, clusters, labels
+    return said, of, labels
 
 
 def _by_score(
-    connection: Connection, role: Role, version: str, pairs: Iterable[Pair], min_gap: float
+    connection: Connection, judge: NamedJudge, pairs: Iterable[Pair], min_gap: float
 ) -> dict[Pair, _Verdict]:
     """Pairs whose answers both were judged; the newest verdict on an answer counts, an abstention too."""
     wanted = list(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.reward)
-        .where(*_of(role, "score", version))
+        .where(*_of(judge, "score"))
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -261,12 +267,12 @@ def _by_score(
     }
 
 
-def _by_pair(connection: Connection, role: Role, version: str, pairs: Iterable[Pair]) -> dict[Pair, _Verdict]:
+def _by_pair(connection: Connection, judge: NamedJudge, pairs: Iterable[Pair]) -> dict[Pair, _Verdict]:
     """Pairs that the judge compared, its choice turned into the label's order."""
     wanted = set(pairs)
     query = (
         select(VERDICT.c.candidate_id, VERDICT.c.other_id, VERDICT.c.choice, VERDICT.c.flipped)
-        .where(*_of(role, "pair", version), VERDICT.c.purpose == "audit")
+        .where(*_of(judge, "pair"), VERDICT.c.purpose == Purpose.AUDIT)
         .where(VERDICT.c.candidate_id.in_({one for pair in wanted for one in pair}))
         .order_by(VERDICT.c.id)
     )
@@ -289,6 +295,10 @@ def _after(column: ColumnElement[float], since: float | None) -> ColumnElement[b
     return true() if since is None else column > since
 
 
-def _of(role: Role, kind: str, version: str) -> Sequence[ColumnElement[Any]]:
+def _of(judge: NamedJudge, kind: str) -> Sequence[ColumnElement[Any]]:
     """A list of candidates goes with it, by which the verdicts are to be found."""
-    return (unindexed(VERDICT.c.role) == role.value, VERDICT.c.kind == kind, VERDICT.c.version == version)
+    return (
+        unindexed(VERDICT.c.judge) == judge.name,
+        VERDICT.c.kind == kind,
+        VERDICT.c.version == judge.version,
+    )

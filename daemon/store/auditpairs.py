@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from daemon.store import alignment, answerpairs
 from policies import snapshot
 from policies.alignment import Choice
-from policies.records import Role
+from policies.judging.judges import NamedJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class AuditPair:
     pair: snapshot.Pair
 
 
-def labelled(connection: Connection, role: Role, version: str, *, min_gap: float) -> list[AuditPair]:
-    """All of them, the newest label first, with what the judge's version said of each."""
-    said, clusters, _ = alignment.humans(connection)
-    judged = alignment.choices(connection, role, version, said, min_gap=min_gap)
+def labelled(connection: Connection, judge: NamedJudge | None, *, min_gap: float) -> list[AuditPair]:
+    """All of them, the newest label first, with what the judge said of each; None: there is none."""
+    said, of, _ = alignment.humans(connection)
+    judged = {} if judge is None else alignment.choices(connection, judge, said, min_gap=min_gap)
     answers = answerpairs.answers(connection, sorted({one for pair in said for one in pair}))
     return [
         AuditPair(
-            cluster=clusters[a, b],
+            cluster=of[a, b].cluster,
             humans=tuple(humans),
             judge=judged.get((a, b)),
             length_a=len(answers[a].text),

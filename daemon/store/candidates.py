@@ -25,7 +25,7 @@ CUT_OF = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class StoredPrompt:
     """A stored trace's prompt, as a sampler needs it. `trial`: see `policies/trials.py`."""
 
     trace_id: int
@@ -46,7 +46,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Candidate:
     """A stored candidate. `batch` is '' for the logged answer."""
 
     id: int
@@ -65,14 +65,14 @@ class Cut:
     sampled: tuple[int, int]
 
 
-def prompt_of(row: Any) -> Prompt:
+def prompt_of(row: Any) -> StoredPrompt:
     """A prompt from a row with the trace's id, event id, cluster, split, payload and trial."""
     trace = Trace.model_validate(row.payload)
     split = Split(row.split)
-    return Prompt(row.id, row.event_id, row.cluster, split, trace.messages, trace.tools, row.trial)
+    return StoredPrompt(row.id, row.event_id, row.cluster, split, trace.messages, trace.tools, row.trial)
 
 
-def prompts(connection: Connection, trace_ids: Sequence[int]) -> list[Prompt]:
+def prompts(connection: Connection, trace_ids: Sequence[int]) -> list[StoredPrompt]:
     """The prompts of these traces, in the order asked."""
     columns = [TRACE.c[name] for name in ("id", "event_id", "cluster", "split", "payload", "trial")]
     found = {row.id: row for row in connection.execute(select(*columns).where(TRACE.c.id.in_(trace_ids)))}
@@ -85,7 +85,7 @@ def waiting(connection: Connection, *, most: int) -> Waiting:
     return Waiting(len(stored), min(stored, default=None))
 
 
-def unsampled(connection: Connection, *, limit: int) -> list[Prompt]:
+def unsampled(connection: Connection, *, limit: int) -> list[StoredPrompt]:
     """Prompts of `SAMPLED_SPLITS` without sampled answers whose traffic judgements are planned, oldest
     first.
     """
@@ -102,7 +102,7 @@ def store_sampled(
     now: float,
     refused: Mapping[int, str] | None = None,
 ) -> list[int]:
-    """Stores the answers of traces that have none yet and marks them; answers those traces' ids.
+    """Stores the answers of traces that have none yet and marks them; returns those traces' ids.
 
     A trace that another worker has sampled in the meantime keeps its answers. `refused` says, by trace, why
     a prompt has none.
@@ -160,14 +160,14 @@ def storable(value: Any) -> Any:
     return value
 
 
-def answers_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Answer]]:
+def answers_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Candidate]]:
     """The candidates of these traces by trace, in the order they were stored."""
     columns = ("id", "trace_id", "origin", "batch", "sample", "text")
     query = select(*(CANDIDATE.c[name] for name in columns)).where(CANDIDATE.c.trace_id.in_(trace_ids))
-    found: dict[int, list[Answer]] = {trace_id: [] for trace_id in trace_ids}
+    found: dict[int, list[Candidate]] = {trace_id: [] for trace_id in trace_ids}
     for each in connection.execute(query.order_by(CANDIDATE.c.id)):
         found[each.trace_id].append(
-            Answer(each.id, each.trace_id, Origin(each.origin), each.batch, each.sample, each.text)
+            Candidate(each.id, each.trace_id, Origin(each.origin), each.batch, each.sample, each.text)
         )
     return found
 

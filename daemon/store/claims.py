@@ -26,6 +26,7 @@ class Claim:
 
     id: int
     key: str
+    judge: str
     role: Role
     kind: str
     purpose: str
@@ -40,16 +41,16 @@ class Claim:
 
 
 def claim(
-    connection: Connection, *, role: Role, owner: str, now: float, expires_at: float, limit: int
+    connection: Connection, *, judge: str, owner: str, now: float, expires_at: float, limit: int
 ) -> list[Claim]:
-    """Takes up to `limit` open judgements of the role that are due, oldest due first, ties by id.
+    """Takes up to `limit` open judgements of the judge that are due, oldest due first, ties by id.
 
     Work whose claim has expired is taken over; `attempts` rises with every claim, so that an item on which
     workers die is seen. All claims of one call share a token.
     """
     due = (
         select(_C.id)
-        .where(_C.state == "open", _C.role == role.value, _C.not_before <= now)
+        .where(_C.state == "open", _C.judge == judge, _C.not_before <= now)
         .where(or_(_C.token.is_(None), _C.expires_at <= now))
         .order_by(_C.not_before, _C.id)
         .limit(limit)
@@ -117,6 +118,7 @@ def _claim(row: Row[Any]) -> Claim:
     return Claim(
         id=row.id,
         key=row.key,
+        judge=row.judge,
         role=Role(row.role),
         kind=row.kind,
         purpose=row.purpose,

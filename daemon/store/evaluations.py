@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, exists, func, insert, inspect, select, update
 
-from daemon.store.candidates import Prompt, prompts, row
+from daemon.store.agentversions import of_version
+from daemon.store.candidates import StoredPrompt, prompts, row
 from daemon.store.inserts import insert_new
 from daemon.store.tables import AdapterRow, CandidateRow, EvaluationRow, TraceRow, VerdictRow
 from policies.records import Role, Sampled, Split
@@ -39,6 +40,8 @@ class Evaluation:
     evidence: Mapping[str, Any]
     decision: str | None
     reasons: tuple[str, ...]
+    agent_version: str | None = None
+    """The version of the agent whose prompts were answered; None: not sampled yet, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Ruling:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutAnswers:
     """Of the prompts that both policies answered, how many answers of each a limit of length cut off."""
 
     answered: int
@@ -76,13 +79,13 @@ class Cut:
         return {"answered": self.answered, "candidate": self.candidate, "stable": self.stable}
 
 
-def cut_off(evidence: Mapping[str, Any]) -> Cut | None:
+def cut_off(evidence: Mapping[str, Any]) -> CutAnswers | None:
     """What an attempt's evidence says of it; None where nothing was sampled yet."""
     if "prompts" not in evidence:
         return None
     answered = evidence.get("answered", evidence["prompts"])
     counts = (evidence.get(f"truncated_{arm}", 0) for arm in ("candidate", "stable"))
-    return Cut(int(answered), *map(int, counts))
+    return CutAnswers(int(answered), *map(int, counts))
 
 
 def batch_of(evaluation_id: int) -> str:
@@ -117,12 +120,16 @@ def newest_passed(connection: Connection) -> Evaluation | None:
     return None
 
 
-def held(connection: Connection, *, stable: str | None, limit: int) -> list[Evaluation]:
-    """Attempts against `stable` that were held and are their adapter's last, newest first."""
+def held(
+    connection: Connection, *, stable: str | None, limit: int, decisions: Sequence[str] = ("hold",)
+) -> list[Evaluation]:
+    """Attempts against `stable` that were held (or decided otherwise) and are their adapter's last, newest
+    first.
+    """
     newest = select(func.max(_E.id)).group_by(_E.adapter)
     query = (
         _evaluations()
-        .where(_E.id.in_(newest), _E.state == "decided", _E.decision == "hold")
+        .where(_E.id.in_(newest), _E.state == "decided", _E.decision.in_(decisions))
         .where(_E.stable.is_(None) if stable is None else _E.stable == stable)
         .order_by(_E.id.desc())
         .limit(limit)
@@ -180,16 +187,19 @@ def note(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]
 
 
 def rebase(connection: Connection, evaluation: Evaluation, *, stable: str | None, epoch: int) -> Evaluation:
-    """Sets an attempt that is still `open` against another stable adapter; answers it as it stands."""
+    """Sets an attempt that is still `open` against another stable adapter; returns it as it stands."""
     still_open = update(EVALUATION).where(_E.id == evaluation.id, _E.state == "open")
     connection.execute(still_open.values(stable=stable, epoch=epoch))
     return by_id(connection, evaluation.id) or evaluation
 
 
-def start_judging(connection: Connection, evaluation_id: int, evidence: Mapping[str, Any]) -> bool:
+def start_judging(
+    connection: Connection, evaluation_id: int, evidence: Mapping[str, Any], *, agent_version: str | None
+) -> bool:
     """Moves an attempt from `open` to `judging`. False: it is not open any more."""
     moving = update(EVALUATION).where(_E.id == evaluation_id, _E.state == "open")
-    return connection.execute(moving.values(state="judging", evidence=dict(evidence))).rowcount == 1
+    values = {"state": "judging", "evidence": dict(evidence), "agent_version": agent_version}
+    return connection.execute(moving.values(values)).rowcount == 1
 
 
 def decide(
@@ -217,13 +227,16 @@ def decide(
     return connection.execute(update(EVALUATION).where(*unchanged).values(values)).rowcount == 1
 
 
-def gate_prompts(connection: Connection, *, salt: str, limit: int) -> list[Prompt]:
+def gate_prompts(
+    connection: Connection, *, salt: str, limit: int, agent_version: str | None = None
+) -> list[StoredPrompt]:
     """Prompts of the gate split, one trace a cluster, `limit` clusters drawn by a hash with the salt. Those
-    that were set aside are left out.
+    that were set aside are left out, and so are those of other versions of the agent than the given one
+    (None: of all). A trace that is older than versions are told counts for every version.
     """
     query = (
         select(TRACE.c.cluster, func.min(TRACE.c.id))
-        .where(TRACE.c.split == Split.GATE.value, TRACE.c.refused.is_(None))
+        .where(TRACE.c.split == Split.GATE.value, TRACE.c.refused.is_(None), of_version(agent_version))
         .group_by(TRACE.c.cluster)
     )
     found = connection.execute(query).all()
@@ -282,7 +295,17 @@ def rulings(connection: Connection, evaluation_id: int) -> list[Ruling]:
 
 
 def _evaluations() -> Select[Any]:
-    columns = ("id", "adapter", "stable", "state", "epoch", "evidence", "decision", "reasons")
+    columns = (
+        "id",
+        "adapter",
+        "stable",
+        "state",
+        "epoch",
+        "evidence",
+        "decision",
+        "reasons",
+        "agent_version",
+    )
     return select(*(_E[name] for name in columns))
 
 
@@ -301,4 +324,5 @@ def _evaluation(each: Any) -> Evaluation:
         each.evidence,
         each.decision,
         tuple(each.reasons),
+        each.agent_version,
     )

@@ -10,6 +10,7 @@ from daemon.store import ledger, marks, rollouts
 from daemon.store.tables import HaltRow
 from policies.halts import Evidence, steps_back
 from policies.records import Scope
+from policies.states import HaltSource
 
 HALT = cast(Table, inspect(HaltRow).local_table)
 _C = HALT.c
@@ -27,7 +28,7 @@ class HaltRequest:
 
     scope: Scope
     reason: str
-    source: str
+    source: HaltSource
     actor: str
     fingerprint: str
     starts_at: str = ""
@@ -41,7 +42,7 @@ class ActiveHalt:
     id: int
     scope: Scope
     reason: str
-    source: str
+    source: HaltSource
     actor: str
     fingerprint: str
     starts_at: str
@@ -51,7 +52,7 @@ class ActiveHalt:
 
 
 def latch_all(connection: Connection, requests: Iterable[HaltRequest], *, now: float) -> list[bool]:
-    """Latches each in turn; answers which are new."""
+    """Latches each in turn; returns which are new."""
     return [latch(connection, request, now=now) for request in requests]
 
 
@@ -92,7 +93,7 @@ def latch(connection: Connection, request: HaltRequest, *, now: float) -> bool:
 
 
 def resume(connection: Connection, scope: Scope, *, actor: str, reason: str, now: float) -> int:
-    """Ends every active halt of the scope, with its ledger entry; answers how many there were."""
+    """Ends every active halt of the scope, with its ledger entry; returns how many there were."""
     ended = connection.scalars(
         update(HALT)
         .where(_C.scope == scope.value, _C.resumed_at.is_(None))

@@ -29,7 +29,7 @@ def insert_of(connection: Connection, table: Table) -> "postgresql.Insert | sqli
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Inserts rows of the same columns and skips those that any unique key already has.
 
-    Answers the primary keys' first column of what was inserted.
+    Returns the primary keys' first column of what was inserted.
     """
     key = next(iter(table.primary_key.columns))
     inserted: list[Any] = []

@@ -1,8 +1,8 @@
 """Judgements: what is to be judged, and what a judge needs to see of it.
 
-A judgement's natural key is its role, purpose, kind, candidates and evaluation: asking again for the same
-adds nothing, and a comparison asked for the other way round is the same comparison. What a judge of a new
-version is asked again has that version in its key.
+A judgement's natural key is its judge's name, purpose, kind, candidates and evaluation: asking again for the
+same adds nothing, and a comparison asked for the other way round is the same comparison. What a judge of a
+new version is asked again has that version in its key.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ from daemon.store import queues, tally
 from daemon.store.claims import Claim
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, EvaluationRow, JudgementRow, TraceRow
-from policies.records import Message, Origin, Role, reasoning_of
+from policies.judging.judges import NamedJudge
+from policies.records import Message, Origin, Tokens, reasoning_of
+from policies.states import Purpose
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 TRACE = cast(Table, inspect(TraceRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 
-Purpose = Literal["traffic", "curate", "audit", "gate", "sounding"]
 FIRST = -1.0
 """Due before what is due at once."""
 
@@ -31,11 +32,11 @@ FIRST = -1.0
 class Wanted:
     """A judgement to ask for. A pair has `other_id`; its verdict is in the order of the two ids given here.
 
-    `probability` is that with which this one was chosen among its like. `version`: what a judge of that
-    version has to be asked, whatever another one said.
+    `probability` is that with which this one was chosen among its like. `again`: the judge's version has
+    to be asked, whatever another one said.
     """
 
-    role: Role
+    judge: NamedJudge
     kind: Literal["score", "pair"]
     purpose: Purpose
     trace_id: int
@@ -43,17 +44,17 @@ class Wanted:
     other_id: int | None = None
     evaluation_id: int | None = None
     probability: float = 1.0
-    version: str = ""
     first: bool = False
     """It is made before the others: somebody waits for it."""
+    again: bool = False
 
     @property
     def key(self) -> str:
         """The natural key."""
         ids = [self.candidate_id] if self.other_id is None else sorted((self.candidate_id, self.other_id))
         evaluation = "" if self.evaluation_id is None else f":e{self.evaluation_id}"
-        version = f":v{self.version[:12]}" if self.version else ""
-        return f"{self.role.value}:{self.purpose}:{self.kind}:{'-'.join(map(str, ids))}{evaluation}{version}"
+        version = f":v{self.judge.version[:12]}" if self.again else ""
+        return f"{self.judge.name}:{self.purpose}:{self.kind}:{'-'.join(map(str, ids))}{evaluation}{version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Material:
     """What a claimed judgement is about: the conversation and one answer, or two.
 
     `reasoning` is what was thought before each answer, where it was asked for. `adapter` produced the first
-    answer ('' for the base model); `contender` is the adapter under evaluation.
+    answer ('' for the base model); `contender` is the adapter under evaluation. `outputs` are the answers as
+    messages, with their tokens where they are known and the tools there were, where they were asked for.
     """
 
     messages: tuple[Message, ...]
@@ -70,6 +72,9 @@ class Material:
     adapter: str
     contender: str | None
     reasoning: tuple[str, ...] = ()
+    outputs: tuple[tuple[Message, ...], ...] = ()
+    tokens: tuple[Tokens | None, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,13 @@ class Unplanned:
 
 
 def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int:
-    """Puts judgements into the queue; answers how many were not there yet."""
+    """Puts judgements into the queue; returns how many were not there yet."""
     unique = {each.key: each for each in wanted}
     rows = [
         {
             "key": key,
-            "role": each.role.value,
+            "judge": each.judge.name,
+            "role": each.judge.role.value,
             "kind": each.kind,
             "purpose": each.purpose,
             "trace_id": each.trace_id,
@@ -108,14 +114,14 @@ def request(connection: Connection, wanted: Sequence[Wanted], now: float) -> int
 def open_count(
     connection: Connection,
     *,
-    role: Role | None = None,
+    judge: str | None = None,
     purpose: str | None = None,
     evaluation_id: int | None = None,
 ) -> int:
     """How many judgements wait or are claimed."""
     query = select(func.count()).select_from(JUDGEMENT).where(JUDGEMENT.c.state == "open")
-    if role is not None:
-        query = query.where(JUDGEMENT.c.role == role.value)
+    if judge is not None:
+        query = query.where(JUDGEMENT.c.judge == judge)
     if purpose is not None:
         query = query.where(JUDGEMENT.c.purpose == purpose)
     if evaluation_id is not None:
@@ -124,20 +130,21 @@ def open_count(
 
 
 def waiting(connection: Connection) -> dict[str, tuple[int, str]]:
-    """By role: how many judgements are open, and an error with which those put back longest were, or ""."""
+    """By judge: how many judgements are open, and an error with which those put back longest were, or ""."""
     return {
-        role: (count, queues.look(connection, role).error)
-        for role, count in sorted(tally.read(connection).open().items())
+        judge: (count, queues.look(connection, judge).error)
+        for judge, count in sorted(tally.read(connection).open().items())
     }
 
 
 def material(
-    connection: Connection, claims: Sequence[Claim], *, reasoning: bool = False
+    connection: Connection, claims: Sequence[Claim], *, reasoning: bool = False, whole: bool = False
 ) -> dict[int, Material]:
     """What the claimed judgements are about, by judgement. One that was erased since is left out."""
     ids = {each for claim in claims for each in (claim.candidate_id, claim.other_id) if each is not None}
     columns = [CANDIDATE.c.id, CANDIDATE.c.text, CANDIDATE.c.adapter]
-    columns += [CANDIDATE.c.output] if reasoning else []
+    columns += [CANDIDATE.c.output] if reasoning or whole else []
+    columns += [CANDIDATE.c.tokens] if whole else []
     answers = {row.id: row for row in connection.execute(select(*columns).where(CANDIDATE.c.id.in_(ids)))}
     of_trace = select(TRACE.c.id, TRACE.c.payload).where(TRACE.c.id.in_({claim.trace_id for claim in claims}))
     payloads = {row.id: row.payload for row in connection.execute(of_trace)}
@@ -155,6 +162,7 @@ def material(
             adapter=answers[claim.candidate_id].adapter,
             contender=contenders.get(claim.evaluation_id) if claim.evaluation_id is not None else None,
             reasoning=tuple(_thought(answers[each].output) for each in wanted) if reasoning else (),
+            **(_whole(payloads[claim.trace_id], [answers[each] for each in wanted]) if whole else {}),
         )
     return found
 
@@ -177,6 +185,17 @@ def mark_planned(connection: Connection, trace_ids: Sequence[int], now: float) -
 
 def _messages(payload: dict[str, Any]) -> tuple[Message, ...]:
     return tuple(Message.model_validate(each) for each in payload["messages"])
+
+
+def _whole(payload: dict[str, Any], answers: Sequence[Any]) -> dict[str, Any]:
+    """The fields of `Material` that hold answers as messages."""
+    return {
+        "outputs": tuple(tuple(Message.model_validate(part) for part in each.output) for each in answers),
+        "tokens": tuple(
+            None if each.tokens is None else Tokens.model_validate(each.tokens) for each in answers
+        ),
+        "tools": tuple(payload.get("tools") or ()),
+    }
 
 
 def _thought(output: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from daemon.store import answers as stored
 from daemon.store import fitpairs, preferences, prompted, snapshots
-from daemon.store.singles import Singles
+from daemon.store.singles import StoredSingles
 from daemon.store.sketches import Sketches
 from daemon.store.snapshots import Held, StoredSnapshot
 from daemon.store.store import Store
@@ -84,7 +84,7 @@ class Kind(Protocol):
         """How much was stored after `at` (None: ever); beyond `most` nobody counts on."""
 
     def write(self, store: Store, draft: Draft, directory: Path) -> tuple[str, Path]:
-        """Writes the file, durably; answers (id, path)."""
+        """Writes the file, durably; returns (id, path)."""
 
     def held(self, draft: Draft) -> Held:
         """What the row says it holds."""
@@ -194,7 +194,7 @@ class LabelledPairs(Pairs):
         return super().same(stored, draft) and (stored.label_ids or ()) == draft.labels
 
 
-class Answers:
+class LoggedAnswers:
     """Answers that were found good or bad one by one."""
 
     unit = made_of = "answers"
@@ -204,7 +204,7 @@ class Answers:
     def __init__(self, spec: PolicySpec, recipe: SftRecipe | KtoRecipe) -> None:
         self._spec = spec
         self._method = recipe.method
-        self._singles = Singles(recipe)
+        self._singles = StoredSingles(recipe, spec.feedback)
         self._sketches = Sketches(spec.curation)
 
     def found(self, connection: Connection, *, most: int, replayed: bool = True) -> Gathered:
@@ -254,7 +254,7 @@ class Answers:
         return stored.candidate_ids is not None and set(stored.candidate_ids) == set(draft.ids)
 
 
-class Prompts:
+class LoggedPrompts:
     """Prompts of the traffic, each once, to be answered anew."""
 
     unit = made_of = "prompts"
@@ -323,10 +323,10 @@ def kind_of(spec: PolicySpec, recipe: Recipe | None = None) -> Kind:
     """The kind that the recipe learns from; None: the policy's first."""
     recipe = recipe or spec.recipe
     if isinstance(recipe, SftRecipe | KtoRecipe):
-        return Answers(spec, recipe)
+        return LoggedAnswers(spec, recipe)
     if isinstance(recipe, RewardRecipe):
         return LabelledPairs(spec, recipe)
-    return Prompts(spec) if isinstance(recipe, PpoRecipe) else Pairs(spec)
+    return LoggedPrompts(spec) if isinstance(recipe, PpoRecipe) else Pairs(spec)
 
 
 def ids_of(given: Sequence[Answer]) -> tuple[int, ...]:

@@ -9,7 +9,9 @@ from sqlalchemy import Connection, Table, func, inspect, select
 from daemon.store.hints import unindexed
 from daemon.store.inserts import insert_of
 from daemon.store.tables import CandidateRow, JudgementRow, LabelRow, TraceRow, VerdictRow
-from policies.records import Role, Split
+from policies.judging.judges import NamedJudge
+from policies.records import Split
+from policies.states import Purpose
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -27,7 +29,7 @@ FITTED = (Split.TRAIN, Split.CALIBRATE)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelPair:
     """Two candidates of a trace that judges compare and people label. `low` < `high`, both candidate ids."""
 
     trace_id: int
@@ -61,7 +63,7 @@ class Shown:
 class Label:
     """A person's choice of a pair: a (the lower id), b or tie."""
 
-    pair: Pair
+    pair: LabelPair
     choice: str
     reason: str | None
 
@@ -75,7 +77,7 @@ class Imported:
     unchanged: int
 
 
-def pairs(connection: Connection) -> list[Pair]:
+def pairs(connection: Connection) -> list[LabelPair]:
     """Every pair of a prompt of `PUT_TO_PEOPLE` that a judge was asked to compare for the audit, once: in the
     order of the splits, then oldest trace first.
     """
@@ -85,19 +87,19 @@ def pairs(connection: Connection) -> list[Pair]:
         select(*ids, TRACE.c.split, func.max(c.probability).label("probability"))
         .join(TRACE, TRACE.c.id == c.trace_id)
         .where(TRACE.c.split.in_([split.value for split in PUT_TO_PEOPLE]))
-        .where(unindexed(c.purpose) == "audit", c.kind == "pair", c.other_id.is_not(None))
+        .where(unindexed(c.purpose) == Purpose.AUDIT, c.kind == "pair", c.other_id.is_not(None))
         .group_by(*ids, TRACE.c.split)
         .order_by(*ids)
     )
     rows = sorted(connection.execute(query), key=lambda row: PUT_TO_PEOPLE.index(Split(row.split)))
-    found: dict[tuple[int, int], Pair] = {}
+    found: dict[tuple[int, int], LabelPair] = {}
     for row in rows:
         low, high = sorted((row.candidate_id, row.other_id))
-        found.setdefault((low, high), Pair(row.trace_id, low, high, row.probability))
+        found.setdefault((low, high), LabelPair(row.trace_id, low, high, row.probability))
     return list(found.values())
 
 
-def shown(connection: Connection, pair: Pair) -> Shown:
+def shown(connection: Connection, pair: LabelPair) -> Shown:
     """The pair's prompt and texts."""
     payload = connection.execute(select(TRACE.c.payload).where(TRACE.c.id == pair.trace_id)).scalar_one()
     query = select(CANDIDATE.c.id, CANDIDATE.c.text).where(CANDIDATE.c.id.in_((pair.low, pair.high)))
@@ -167,39 +169,39 @@ def labelled_pairs(connection: Connection, *, limit: int) -> list[LabelledPair]:
 
 
 def unjudged_answers(
-    connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
+    connection: Connection, judge: NamedJudge, pairs: Sequence[LabelledPair]
 ) -> list[tuple[int, LabelledPair]]:
     """Candidates, with their pair, that the judge's version has not scored and is not about to."""
     answers = {one: pair for pair in pairs for one in (pair.low, pair.high)}
-    known = {one for one, _ in _known(connection, role, "score", version, answers)}
+    known = {one for one, _ in _known(connection, judge, "score", answers)}
     return [(one, pair) for one, pair in answers.items() if one not in known]
 
 
 def unjudged_pairs(
-    connection: Connection, role: Role, version: str, pairs: Sequence[LabelledPair]
+    connection: Connection, judge: NamedJudge, pairs: Sequence[LabelledPair]
 ) -> list[LabelledPair]:
     """The pairs that the judge's version has not compared and is not about to."""
     ids = {one for pair in pairs for one in (pair.low, pair.high)}
-    known = {tuple(sorted(each)) for each in _known(connection, role, "pair", version, ids)}
+    known = {tuple(sorted(each)) for each in _known(connection, judge, "pair", ids)}
     return [pair for pair in pairs if (pair.low, pair.high) not in known]
 
 
 def _known(
-    connection: Connection, role: Role, kind: str, version: str, ids: Collection[int]
+    connection: Connection, judge: NamedJudge, kind: str, ids: Collection[int]
 ) -> list[tuple[int, int]]:
     """Candidate and other of the version's verdicts and of what is in the queue, of comparisons the audit's;
     a score's other is 0.
     """
     v, j = VERDICT.c, JUDGEMENT.c
     judged = select(v.candidate_id, v.other_id).where(
-        v.candidate_id.in_(ids), unindexed(v.role) == role.value, v.kind == kind, v.version == version
+        v.candidate_id.in_(ids), unindexed(v.judge) == judge.name, v.kind == kind, v.version == judge.version
     )
     waiting = select(j.candidate_id, j.other_id).where(
         j.candidate_id.in_(ids),
-        unindexed(j.role) == role.value,
+        unindexed(j.judge) == judge.name,
         unindexed(j.state) == "open",
         j.kind == kind,
     )
     if kind == "pair":
-        judged, waiting = judged.where(v.purpose == "audit"), waiting.where(j.purpose == "audit")
+        judged, waiting = judged.where(v.purpose == Purpose.AUDIT), waiting.where(j.purpose == Purpose.AUDIT)
     return [(row[0], row[1] or 0) for row in connection.execute(judged.union(waiting))]

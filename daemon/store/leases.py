@@ -28,7 +28,7 @@ SLACK_S = 1.0
 
 
 def acquire(connection: Connection, *, name: str, owner: str, ttl_s: float, now: float) -> int | None:
-    """Takes the lease when nobody holds it; answers its new epoch, higher than any before. None: it is held.
+    """Takes the lease when nobody holds it; returns its new epoch, higher than any before. None: it is held.
 
     An expiry further away than one `ttl_s` was written before the clock was set back, and counts as passed.
     """

@@ -51,7 +51,7 @@ def append(
     reason: str,
     detail: dict[str, Any],
 ) -> int:
-    """Appends one entry in the caller's transaction; answers its sequence number.
+    """Appends one entry in the caller's transaction; returns its sequence number.
 
     Appends are serialised until the transaction ends: make it the last thing a long transaction does.
     """

@@ -80,7 +80,18 @@ def of_trace(connection: Connection, event_id: str, *, sources: AbstractSet[str]
     `sources` are looked at beside those that records were read from.
     """
     known = sources | set(connection.scalars(select(POSITION.c.source).distinct()))
-    names = ("id", "source", "event_id", "revision", "cluster", "split", "ts", "stored_at", "adapter")
+    names = (
+        "id",
+        "source",
+        "event_id",
+        "revision",
+        "cluster",
+        "split",
+        "ts",
+        "stored_at",
+        "adapter",
+        "agent_version",
+    )
     query = (
         select(*_columns(TRACE, *names))
         .where(TRACE.c.source.in_(sorted(known)), TRACE.c.event_id == event_id)
@@ -164,7 +175,7 @@ def _run(connection: Connection, run: str) -> Row | None:
 
 def _snapshot(connection: Connection, snapshot_id: str) -> Row | None:
     held = ("preference_ids", "candidate_ids", "trace_ids")
-    names = ("id", "path", "pairs", *held, "left_out", "note", "created_at")
+    names = ("id", "path", "pairs", *held, "agent_versions", "left_out", "note", "created_at")
     return _first(connection, select(*_columns(SNAPSHOT, *names)).where(SNAPSHOT.c.id == snapshot_id))
 
 

@@ -9,7 +9,9 @@ from sqlalchemy import Connection, Table, func, inspect, or_, select, update
 
 from daemon.store.inserts import insert_new
 from daemon.store.tables import JudgeCallRow, JudgementRow, PreferenceRow, TraceRow, VerdictRow
-from policies.records import Role, Split
+from policies.judging.judges import NamedJudge
+from policies.records import Split
+from policies.states import Purpose
 
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
 VERDICT = cast(Table, inspect(VerdictRow).local_table)
@@ -19,15 +21,15 @@ PREFERENCE = cast(Table, inspect(PreferenceRow).local_table)
 
 MENDABLE = ("refused", "cut_off", "unreadable")
 """Outcomes of calls that another key, limit or setting changes."""
-ONCE = ("gate", "sounding")
+ONCE = (Purpose.GATE, Purpose.SOUNDING)
 """Purposes that are asked for by somebody who waits, and not again."""
 PAGE = 500
 _AGAIN = re.compile(r":r[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How judgements of a role ended: with a verdict, or without one, by reason."""
+class EndedJudgements:
+    """How judgements of a judge ended: with a verdict, or without one, by reason."""
 
     judged: int = 0
     abstained: Mapping[str, int] = field(default_factory=dict)
@@ -38,34 +40,32 @@ def newest(connection: Connection) -> int:
     return int(connection.scalar(select(func.max(VERDICT.c.id))) or 0)
 
 
-def since(connection: Connection, verdict_id: int, role: Role) -> Ended:
+def since(connection: Connection, verdict_id: int, judge: str) -> EndedJudgements:
     """What was decided after that verdict."""
     query = (
         select(VERDICT.c.abstention, func.count())
-        .where(VERDICT.c.id > verdict_id, VERDICT.c.role == role.value)
+        .where(VERDICT.c.id > verdict_id, VERDICT.c.judge == judge)
         .group_by(VERDICT.c.abstention)
     )
     counts: dict[str | None, int] = dict(connection.execute(query).all())
     judged = counts.pop(None, 0)
-    return Ended(judged, {reason or "": count for reason, count in counts.items()})
+    return EndedJudgements(judged, {reason or "": count for reason, count in counts.items()})
 
 
-def put_back(connection: Connection, role: Role) -> dict[str, int]:
+def put_back(connection: Connection, judge: str) -> dict[str, int]:
     """How many judgements wait, by the reason with which they were put back ("": never tried)."""
     query = (
         select(func.coalesce(JUDGEMENT.c.error, ""), func.count())
-        .where(JUDGEMENT.c.state == "open", JUDGEMENT.c.role == role.value)
+        .where(JUDGEMENT.c.state == "open", JUDGEMENT.c.judge == judge)
         .group_by(JUDGEMENT.c.error)
     )
     return dict(connection.execute(query).all())
 
 
-def reopen(
-    connection: Connection, role: Role, version: str, *, after: int, now: float
-) -> tuple[int, int | None]:
+def reopen(connection: Connection, judge: NamedJudge, *, after: int, now: float) -> tuple[int, int | None]:
     """Asks again for a page of judgements that ended without a verdict: those on which calls were refused,
     cut off or not understood, and all of another version of the judge. What was said stays; each is asked for
-    once more. Answers how many are new, and the verdict to go on after (None: that was all).
+    once more. Returns how many are new, and the verdict to go on after (None: that was all).
 
     A gate's comparisons stay as they are: `rlaifd evaluate ADAPTER` opens another attempt. So do the
     soundings of a run, which nobody waits for any more.
@@ -76,14 +76,14 @@ def reopen(
     query = (
         select(JUDGEMENT, VERDICT.c.id.label("verdict_id"))
         .join(VERDICT, VERDICT.c.judgement_id == JUDGEMENT.c.id)
-        .where(VERDICT.c.id > after, VERDICT.c.role == role.value, VERDICT.c.abstention.is_not(None))
+        .where(VERDICT.c.id > after, VERDICT.c.judge == judge.name, VERDICT.c.abstention.is_not(None))
         .where(JUDGEMENT.c.purpose.not_in(ONCE))
-        .where(or_(VERDICT.c.version != version, mendable.exists()))
+        .where(or_(VERDICT.c.version != judge.version, mendable.exists()))
         .order_by(VERDICT.c.id)
         .limit(PAGE)
     )
     found = connection.execute(query).all()
-    columns = ("role", "kind", "purpose", "trace_id", "candidate_id", "other_id", "probability")
+    columns = ("judge", "role", "kind", "purpose", "trace_id", "candidate_id", "other_id", "probability")
     rows = [
         {name: getattr(each, name) for name in columns}
         | {"key": f"{_AGAIN.sub('', each.key)}:r{each.id}", "state": "open", "attempts": 0}
@@ -95,11 +95,11 @@ def reopen(
     return new, found[-1].verdict_id if len(found) == PAGE else None
 
 
-def reopen_failed(connection: Connection, role: Role) -> int:
-    """Opens the judgements that were given up because this code failed on them; answers how many."""
+def reopen_failed(connection: Connection, judge: str) -> int:
+    """Opens the judgements that were given up because this code failed on them; returns how many."""
     opened = (
         update(JUDGEMENT)
-        .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.role == role.value)
+        .where(JUDGEMENT.c.state == "failed", JUDGEMENT.c.judge == judge)
         .where(JUDGEMENT.c.purpose.not_in(ONCE))
         .values(state="open", attempts=0, not_before=0.0, done_at=None)
     )

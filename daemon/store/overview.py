@@ -18,7 +18,7 @@ from daemon.store.tables import (
     RunRow,
     SpendRow,
 )
-from daemon.store.tally import Given
+from daemon.store.tally import VerdictCount
 
 LAST = 5
 
@@ -34,7 +34,7 @@ def overview(connection: Connection, *, day: str) -> dict[str, Any]:
         "traces": counts.of("trace"),
         "dead_letters": counts.of("dead_letter"),
         "judgements": counts.judgements,
-        "verdicts": {role: _verdicts(given) for role, given in counts.given().items()},
+        "verdicts": {judge: _verdicts(given) for judge, given in counts.given().items()},
         "labels": counts.of("label"),
         "preferences": counts.of("preference"),
         "spend": _spend(connection, day),
@@ -62,7 +62,7 @@ def _rows(connection: Connection, row: type[Any], order: str, *columns: str) -> 
 
 def _positions(connection: Connection) -> dict[str, dict[str, int]]:
     t = _table(PositionRow)
-    names = ("records", "stored", "duplicates", "revisions", "dead_letters", "skipped")
+    names = ("records", "stored", "duplicates", "revisions", "dead_letters", "skipped", "feedback", "spans")
     query = select(t.c.source, *(func.sum(t.c[name]).label(name) for name in names)).group_by(t.c.source)
     return {
         found["source"]: {name: int(found[name]) for name in names}
@@ -70,7 +70,7 @@ def _positions(connection: Connection) -> dict[str, dict[str, int]]:
     }
 
 
-def _verdicts(given: Given) -> dict[str, Any]:
+def _verdicts(given: VerdictCount) -> dict[str, Any]:
     return {
         "verdicts": given.verdicts,
         "abstentions": given.abstentions,

@@ -1,10 +1,11 @@
 """Preferences: judged prompts in, pairs kept once, and the pairs of a snapshot out."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, exists, func, inspect, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, inspect, literal, select, update
 
 from daemon.store import tally
 from daemon.store.inserts import insert_new
@@ -87,8 +88,9 @@ def store_preferences(
     now: float,
     sketches: Mapping[int, Sketch] | None = None,
 ) -> int:
-    """Stores new preferences and marks the prompts; answers how many were new. `sketches` are by trace."""
+    """Stores new preferences and marks the prompts; returns how many were new. `sketches` are by trace."""
     known = sketches or {}
+    versions = _versions(connection, [each.trace_id for each in preferences])
     rows = [
         {
             "trace_id": each.trace_id,
@@ -101,6 +103,7 @@ def store_preferences(
             "weight": 1.0,
             "soft": each.soft,
             "verdict_ids": list(each.verdict_ids),
+            "agent_version": versions[each.trace_id],
             "sketch": " ".join(known[each.trace_id]) if each.trace_id in known else None,
             "created_at": now,
         }
@@ -135,7 +138,10 @@ def newest(
     return [_offer(row, events[row.trace_id], known) for row in rows if row.trace_id in events]
 
 
-_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id")))
+_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id"))).where(
+    PREFERENCE.c.weight > 0
+)
+"""A pair without weight is of a correction that was withdrawn, or of a kind that is worth nothing."""
 
 
 def _events(connection: Connection, trace_ids: Sequence[int], tag: str | None) -> dict[int, Any]:
@@ -183,7 +189,8 @@ def newest_id(connection: Connection) -> int | None:
 
 def since(connection: Connection, at: float | None, *, most: int) -> int:
     """How many preferences were stored after `at` (None: ever); beyond `most` nobody counts on."""
-    some = select(PREFERENCE.c.id).where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
+    some = select(PREFERENCE.c.id).where(PREFERENCE.c.weight > 0)
+    some = some.where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
     return connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one()
 
 
@@ -232,6 +239,7 @@ def store_snapshot(
             name: None if (ids := getattr(held, name)) is None else list(ids)
             for name in ("candidate_ids", "trace_ids", "label_ids")
         },
+        "agent_versions": _held_versions(connection, held),
         "note": note,
         "created_at": now,
     }
@@ -240,16 +248,45 @@ def store_snapshot(
         connection.execute(update(SNAPSHOT).where(SNAPSHOT.c.id == name).values(left_out=dict(left_out)))
 
 
+def _versions(connection: Connection, trace_ids: Sequence[int]) -> dict[int, str | None]:
+    """The version of the agent of each trace."""
+    found: dict[int, str | None] = {}
+    for start in range(0, len(trace_ids), IDS):
+        query = select(TRACE.c.id, TRACE.c.agent_version)
+        rows = connection.execute(query.where(TRACE.c.id.in_(trace_ids[start : start + IDS])))
+        found |= {row.id: row.agent_version for row in rows}
+    return found
+
+
+def _held_versions(connection: Connection, held: Held) -> dict[str, int]:
+    """How many of what a snapshot holds come from each version of the agent."""
+    ids: Sequence[int]
+    column: ColumnElement[int]
+    if held.trace_ids is not None:
+        ids, column, of = held.trace_ids, TRACE.c.id, select(TRACE.c.agent_version)
+    elif held.candidate_ids is not None:
+        of = select(TRACE.c.agent_version).join(CANDIDATE, CANDIDATE.c.trace_id == TRACE.c.id)
+        ids, column = held.candidate_ids, CANDIDATE.c.id
+    else:
+        ids, column, of = held.preference_ids, PREFERENCE.c.id, select(PREFERENCE.c.agent_version)
+    counts: Counter[str] = Counter()
+    for start in range(0, len(ids), IDS):
+        counts.update(
+            each or "" for each in connection.scalars(of.where(column.in_(ids[start : start + IDS])))
+        )
+    return dict(counts)
+
+
 def _judged(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Judged]]:
     scores: dict[int, list[Score]] = {}
     verdicts = (
-        select(VERDICT.c.id, VERDICT.c.candidate_id, VERDICT.c.role, VERDICT.c.version, VERDICT.c.reward)
+        select(*(VERDICT.c[name] for name in ("id", "candidate_id", "judge", "role", "version", "reward")))
         .where(VERDICT.c.trace_id.in_(trace_ids), VERDICT.c.kind == "score")
         .where(VERDICT.c.reward.is_not(None), VERDICT.c.abstention.is_(None))
         .order_by(VERDICT.c.id)
     )
     for row in connection.execute(verdicts):
-        score = Score(row.id, Role(row.role), row.version, row.reward)
+        score = Score(row.id, row.judge, Role(row.role), row.version, row.reward)
         scores.setdefault(row.candidate_id, []).append(score)
     candidates = (
         select(*(CANDIDATE.c[name] for name in ("id", "trace_id", "text", "truncated", "unshown")))

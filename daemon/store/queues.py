@@ -21,7 +21,7 @@ COUNTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One role's open judgements. Times are seconds since the epoch.
+    """One judge's open judgements. Times are seconds since the epoch.
 
     `oldest` was asked for first of those looked at. `later` wait for a time to come, the next of them for
     `due_at`. `error` is with what one was put back, "" where none was.
@@ -33,14 +33,14 @@ class Queue:
     error: str = ""
 
 
-def look(connection: Connection, role: str, *, now: float = 0.0) -> Queue:
-    """The role's queue. Nothing that `now` is behind counts as due."""
+def look(connection: Connection, judge: str, *, now: float = 0.0) -> Queue:
+    """The judge's queue. Nothing that `now` is behind counts as due."""
     columns = (_C.created_at, _C.error)
-    first = connection.execute(_open(role, *columns).order_by(_C.not_before, _C.id).limit(LOOKED_AT)).all()
+    first = connection.execute(_open(judge, *columns).order_by(_C.not_before, _C.id).limit(LOOKED_AT)).all()
     last = connection.execute(
-        _open(role, *columns).order_by(_C.not_before.desc(), _C.id.desc()).limit(LOOKED_AT)
+        _open(judge, *columns).order_by(_C.not_before.desc(), _C.id.desc()).limit(LOOKED_AT)
     ).all()
-    later = _open(role, _C.not_before).where(_C.not_before > now).order_by(_C.not_before)
+    later = _open(judge, _C.not_before).where(_C.not_before > now).order_by(_C.not_before)
     some = later.limit(COUNTED).subquery()
     counted = connection.execute(select(func.count(), func.min(some.c.not_before))).one()
     return Queue(
@@ -51,5 +51,5 @@ def look(connection: Connection, role: str, *, now: float = 0.0) -> Queue:
     )
 
 
-def _open(role: str, *columns: Column[Any]) -> Select[Any]:
-    return select(*columns).where(_C.state == "open", _C.role == role)
+def _open(judge: str, *columns: Column[Any]) -> Select[Any]:
+    return select(*columns).where(_C.state == "open", _C.judge == judge)

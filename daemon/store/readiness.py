@@ -16,10 +16,12 @@ from daemon.store.hints import unindexed
 from daemon.store.kinds import grouped, kind_of
 from daemon.store.tables import JudgementRow, LabelRow, TraceRow, VerdictRow
 from policies.alignment import adjudicate
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec
 from policies.recipes import Recipe
 from policies.records import Role, Split
 from policies.selection import selected
+from policies.states import Purpose
 from policies.stock import ASKED_SPLITS, Stock, Supply, Traffic
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
@@ -54,7 +56,7 @@ def stock(
     audited = connection.scalars(_newest_done(Split.AUDIT, TRACE.c.sampled_at, AUDITED)).all()
     pairs = _pairs(connection, audited)
     said = [adjudicate(choices) for choices in people.said.values()]
-    rulings = _rulings(connection)
+    rulings = _rulings(connection, [judge for judge in people.judged if judge.role is Role.GATE])
     return Stock(
         traffic=_traffic(connection),
         prompts={split: _prompts(connection, split, prompts) for split in ASKED_SPLITS},
@@ -66,7 +68,7 @@ def stock(
         settled=sum(each is not None for each in said),
         rulings=len(rulings),
         decided=sum(rulings),
-        alignment={role: for_gate(rows, policy) for role, rows in people.judged.items()},
+        alignment={judge: for_gate(rows, policy) for judge, rows in people.judged.items()},
     ).of(first)
 
 
@@ -163,7 +165,7 @@ def _pairs(connection: Connection, audited: Collection[int]) -> dict[_Pair, floa
     """The pairs of these events' answers that go to people, and with which probability each was drawn."""
     c = JUDGEMENT.c
     query = select(c.trace_id, c.candidate_id, c.other_id, c.probability).where(
-        c.trace_id.in_(audited), c.purpose == "audit", c.kind == "pair", c.other_id.is_not(None)
+        c.trace_id.in_(audited), c.purpose == Purpose.AUDIT, c.kind == "pair", c.other_id.is_not(None)
     )
     return {
         (row.trace_id, *sorted((row.candidate_id, row.other_id))): row.probability
@@ -184,12 +186,16 @@ def _labelled(connection: Connection, audited: Collection[int]) -> set[_Pair]:
     return {(row.trace_id, row.candidate_id, row.other_id) for row in connection.execute(query)}
 
 
-def _rulings(connection: Connection) -> list[bool]:
-    """Of the newest comparisons by the gate's judge, whether it decided."""
+def _rulings(connection: Connection, judges: Sequence[NamedJudge]) -> list[bool]:
+    """Of the newest comparisons by the gate's judges, whether they decided."""
     query = (
         select(VERDICT.c.choice.is_not(None) & ~VERDICT.c.flipped)
-        .where(VERDICT.c.role == Role.GATE.value, VERDICT.c.kind == "pair")
+        .where(VERDICT.c.kind == "pair")
         .order_by(*NEWEST_FIRST)
         .limit(RULINGS)
     )
-    return list(connection.scalars(query))
+    return [
+        decided
+        for judge in judges
+        for decided in connection.scalars(query.where(VERDICT.c.judge == judge.name))
+    ]

@@ -12,19 +12,12 @@ from sqlalchemy import Connection, Table, insert, inspect, select, update
 from daemon.store import ledger
 from daemon.store.tables import AdapterRow, EvaluationRow, RolloutRow
 from policies.basemodel import Base
+from policies.rollout import Assignment
 
 ROLLOUT = cast(Table, inspect(RolloutRow).local_table)
 ADAPTER = cast(Table, inspect(AdapterRow).local_table)
 EVALUATION = cast(Table, inspect(EvaluationRow).local_table)
 NO_REASON = "no reason given"
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """The adapter in force (None: the base model) and the epoch it came with; epoch 0 before any change."""
-
-    stable: str | None
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownAdapter:
     """A published adapter. `quarantine` is the reason it may not serve, None if it may."""
 
     name: str
@@ -52,12 +45,14 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class LastAttempt:
     """The gate's last attempt on an adapter. `decision` is None while it is under way."""
 
     decision: str | None
     reasons: tuple[str, ...]
     stable: str | None
+    agent_version: str | None = None
+    """The version of the agent whose prompts were answered."""
 
 
 def serialise(connection: Connection) -> None:
@@ -65,11 +60,11 @@ def serialise(connection: Connection) -> None:
     ledger.lock(connection)
 
 
-def in_force(connection: Connection) -> InForce:
-    """The state in force: the last change, the base model at epoch 0 if there was none."""
-    query = select(ROLLOUT.c.stable, ROLLOUT.c.epoch).order_by(ROLLOUT.c.epoch.desc()).limit(1)
-    found = connection.execute(query).one_or_none()
-    return InForce(None, 0) if found is None else InForce(found.stable, found.epoch)
+def in_force(connection: Connection) -> Assignment:
+    """The assignment in force: the last change, the base model at epoch 0 if there was none."""
+    columns = (ROLLOUT.c[name] for name in ("stable", "epoch", "canary", "share"))
+    found = connection.execute(select(*columns).order_by(ROLLOUT.c.epoch.desc()).limit(1)).one_or_none()
+    return Assignment(None, 0) if found is None else Assignment(*found)
 
 
 def changes(connection: Connection, *, limit: int = 1000) -> list[Change]:
@@ -84,19 +79,22 @@ def changes(connection: Connection, *, limit: int = 1000) -> list[Change]:
 def advance(
     connection: Connection,
     *,
-    after: InForce,
+    after: Assignment,
     stable: str | None,
     actor: str,
     reason: str,
     at: float,
     wish: str = "",
-) -> InForce | None:
+) -> Assignment | None:
     """Writes the next epoch on top of `after`; None if another change came in between."""
     if in_force(connection) != after:
         return None
+    made = after.then(stable)
     row = {
-        "epoch": after.epoch + 1,
-        "stable": stable,
+        "epoch": made.epoch,
+        "stable": made.stable,
+        "canary": made.canary,
+        "share": made.share,
         "previous": after.stable,
         "actor": actor,
         "reason": reason,
@@ -104,10 +102,10 @@ def advance(
         "created_at": at,
     }
     connection.execute(insert(ROLLOUT).values(row))
-    return InForce(stable, after.epoch + 1)
+    return made
 
 
-def known(connection: Connection, name: str) -> Known | None:
+def known(connection: Connection, name: str) -> KnownAdapter | None:
     """A published adapter by its name."""
     columns = ("name", "path", "base_model", "manifest", "quarantined_at", "quarantine_reason")
     found = connection.execute(
@@ -116,7 +114,7 @@ def known(connection: Connection, name: str) -> Known | None:
     if found is None:
         return None
     reason = None if found.quarantined_at is None else found.quarantine_reason or NO_REASON
-    return Known(found.name, found.path, _base(found), reason)
+    return KnownAdapter(found.name, found.path, _base(found), reason)
 
 
 def bases(connection: Connection) -> dict[str, Base]:
@@ -155,15 +153,20 @@ def readmit(connection: Connection, name: str) -> bool:
     return done.rowcount == 1
 
 
-def judged(connection: Connection, adapter: str) -> Judged | None:
+def judged(connection: Connection, adapter: str) -> LastAttempt | None:
     """The gate's last attempt on the adapter; None if there was none."""
-    columns = (EVALUATION.c.state, EVALUATION.c.decision, EVALUATION.c.reasons, EVALUATION.c.stable)
-    query = select(*columns).where(EVALUATION.c.adapter == adapter).order_by(EVALUATION.c.id.desc()).limit(1)
+    names = ("state", "decision", "reasons", "stable", "agent_version")
+    query = (
+        select(*(EVALUATION.c[name] for name in names))
+        .where(EVALUATION.c.adapter == adapter)
+        .order_by(EVALUATION.c.id.desc())
+        .limit(1)
+    )
     found: Any = connection.execute(query).one_or_none()
     if found is None:
         return None
     decision = found.decision if found.state == "decided" else None
-    return Judged(decision, tuple(found.reasons), found.stable)
+    return LastAttempt(decision, tuple(found.reasons), found.stable, found.agent_version)
 
 
 def was_in_force(connection: Connection, name: str) -> bool:

@@ -19,7 +19,7 @@ LEARNED: tuple[str, ...] = ("running", "done", "unchanged", "halted")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StoredRun:
     """One training run. `parent` None: it began from the base model; `adapter` is what it published.
 
     `recipe` is what was asked, until the run's plan has made every number explicit.
@@ -110,7 +110,7 @@ def end(
 def abandon(
     connection: Connection, *, gone: Callable[[str, int | None, float], bool], reason: str, now: float
 ) -> list[str]:
-    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Answers their ids.
+    """Ends as stopped every running run whose supervisor is `gone` (run, pid, start). Returns their ids.
 
     How often in a row that happened without a step between is noted, as of a run that failed: what takes its
     process along each time is not taken up for ever.
@@ -125,7 +125,7 @@ def abandon(
     return [run.id for run in found]
 
 
-def get(connection: Connection, run: str) -> Run | None:
+def get(connection: Connection, run: str) -> StoredRun | None:
     """The run with that id."""
     found = connection.execute(select(RUN).where(RUN.c.id == run)).one_or_none()
     return None if found is None else _run(found)
@@ -139,7 +139,7 @@ def learned(connection: Connection, snapshot_id: str, method: str) -> float | No
     return _last(connection, query, (method,))
 
 
-def unfinished(connection: Connection, snapshot_id: str) -> list[Run]:
+def unfinished(connection: Connection, snapshot_id: str) -> list[StoredRun]:
     """The snapshot's runs that were stopped or failed, newest first."""
     query = (
         select(RUN)
@@ -149,7 +149,7 @@ def unfinished(connection: Connection, snapshot_id: str) -> list[Run]:
     return [_run(row) for row in connection.execute(query)]
 
 
-def cut_off(connection: Connection) -> list[Run]:
+def cut_off(connection: Connection) -> list[StoredRun]:
     """Runs that were stopped or failed since the last one that saw its preferences to the end, newest first.
     What they began on is of now; what is older was followed by another run.
     """
@@ -160,7 +160,7 @@ def cut_off(connection: Connection) -> list[Run]:
     return [_run(row) for row in connection.execute(query.order_by(RUN.c.started_at.desc(), RUN.c.id))]
 
 
-def newest(connection: Connection, *, limit: int = 20) -> list[Run]:
+def newest(connection: Connection, *, limit: int = 20) -> list[StoredRun]:
     """The runs that started last, newest first."""
     query = select(RUN).order_by(RUN.c.started_at.desc(), RUN.c.id).limit(limit)
     return [_run(row) for row in connection.execute(query)]
@@ -229,7 +229,7 @@ def rejections(
     return found
 
 
-def _rejected(connection: Connection, run: Run) -> str | None:
+def _rejected(connection: Connection, run: StoredRun) -> str | None:
     if run.state == "unchanged":
         return f"run {run.id} changed nothing on these pairs"
     if run.adapter is not None and _decision(connection, run.adapter) == "reject":
@@ -241,7 +241,7 @@ def _rejected(connection: Connection, run: Run) -> str | None:
     return None if name is None else f"labels rejected {name}, which run {run.id} made of these pairs"
 
 
-def _asked(run: Run) -> dict[str, Any]:
+def _asked(run: StoredRun) -> dict[str, Any]:
     """The recipe as it was asked, before a plan made its numbers explicit."""
     planned = ((run.result or {}).get("plan") or {}).get("asked")
     return planned if isinstance(planned, dict) else run.recipe
@@ -253,7 +253,7 @@ def _decision(connection: Connection, adapter: str) -> str | None:
     return found
 
 
-def under_way(connection: Connection) -> list[Run]:
+def under_way(connection: Connection) -> list[StoredRun]:
     """The runs that are under way."""
     return [_run(row) for row in connection.execute(select(RUN).where(RUN.c.state == "running"))]
 
@@ -263,8 +263,8 @@ def running(connection: Connection) -> bool:
     return connection.execute(select(RUN.c.id).where(RUN.c.state == "running").limit(1)).first() is not None
 
 
-def _run(row: Row[Any]) -> Run:
-    return Run(
+def _run(row: Row[Any]) -> StoredRun:
+    return StoredRun(
         row.id, row.snapshot_id, row.recipe, row.state, row.step, row.reason, row.parent, row.adapter,
         row.result, row.started_at, row.finished_at,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from daemon.log import get
 from daemon.store.store import Store, StoreError
+from policies import durable
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 UPGRADE_LOCK = 0x726C6169  # pg_advisory_xact_lock key of an upgrade under way
@@ -45,7 +46,7 @@ def verify(store: Store) -> None:
 
 
 def upgrade(store: Store) -> tuple[str | None, str]:
-    """Brings the schema to this build's, in one transaction; answers the revisions before and after.
+    """Brings the schema to this build's, in one transaction; returns the revisions before and after.
 
     Two upgrades at once queue: on an advisory lock on PostgreSQL, on BEGIN IMMEDIATE on SQLite. A SQLite
     database that already holds a schema is first copied aside as `<file>.before-<revision>`.
@@ -94,7 +95,9 @@ def _copy_aside(database: Path, head: str) -> None:
     try:
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(partial)) as target:
             source.backup(target)
+        durable.sync(partial)
         partial.replace(copy)
+        durable.sync(copy.parent)
     except (OSError, sqlite3.Error) as error:
         partial.unlink(missing_ok=True)
         raise StoreError(f"store {database}: no copy before the upgrade, nothing changed: {error}") from error

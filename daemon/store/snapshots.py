@@ -74,7 +74,7 @@ def starting(connection: Connection, prefix: str) -> list[StoredSnapshot]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SnapshotTally:
     """How many pairs the newest snapshot has, and how many preferences are not in it, by why."""
 
     id: str
@@ -83,12 +83,16 @@ class Tally:
     created_at: float
 
 
-def newest(connection: Connection) -> Tally | None:
+def newest(connection: Connection) -> SnapshotTally | None:
     """The snapshot that was frozen last, without its many ids."""
     columns = (SNAPSHOT.c[name] for name in ("id", "pairs", "left_out", "created_at"))
     query = select(*columns).order_by(SNAPSHOT.c.created_at.desc()).limit(1)
     found = connection.execute(query).one_or_none()
-    return None if found is None else Tally(found.id, found.pairs, found.left_out or {}, found.created_at)
+    return (
+        None
+        if found is None
+        else SnapshotTally(found.id, found.pairs, found.left_out or {}, found.created_at)
+    )
 
 
 def learned(

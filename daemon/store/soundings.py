@@ -15,7 +15,9 @@ from daemon.store import candidates, judgements
 from daemon.store.inserts import insert_new
 from daemon.store.judgements import FIRST, Wanted
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow, VerdictRow
-from policies.records import Origin, Role, Sampled
+from policies.judging.judges import NamedJudge
+from policies.records import Origin, Sampled
+from policies.states import Purpose
 
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
 JUDGEMENT = cast(Table, inspect(JudgementRow).local_table)
@@ -26,7 +28,7 @@ UNASKED = "its prompt is stored no more"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SoundingScores:
     """What became of a step's answers: scores in points by trace, how many wait, and of those that will
     have none how many there are by why.
     """
@@ -36,9 +38,17 @@ class Found:
     missing: Mapping[str, int]
 
 
-def ask(connection: Connection, *, run: str, step: int, answers: Mapping[int, Sampled], now: float) -> int:
-    """Stores a step's answers by their trace, and asks the large judge for a score of each, before all
-    else that it is asked. Asking again opens only what was given up. Answers how many are to be judged now.
+def ask(
+    connection: Connection,
+    *,
+    run: str,
+    step: int,
+    answers: Mapping[int, Sampled],
+    judges: Sequence[NamedJudge],
+    now: float,
+) -> int:
+    """Stores a step's answers by their trace, and asks these judges for a score of each, before all else
+    that they are asked. Asking again opens only what was given up. Returns how many are to be judged now.
     """
     known = _known(connection, list(answers))
     rows = [
@@ -49,14 +59,15 @@ def ask(connection: Connection, *, run: str, step: int, answers: Mapping[int, Sa
     insert_new(connection, CANDIDATE, rows)
     stored = _stored(connection, run, step)
     wanted = [
-        Wanted(Role.LARGE, "score", "sounding", trace, stored[trace], first=True)
+        Wanted(judge, "score", Purpose.SOUNDING, trace, stored[trace], first=True)
+        for judge in judges
         for trace in known
         if trace in stored
     ]
     return judgements.request(connection, wanted, now) + _reopened(connection, list(stored.values()))
 
 
-def found(connection: Connection, *, run: str, step: int, traces: Sequence[int]) -> Found:
+def found(connection: Connection, *, run: str, step: int, traces: Sequence[int]) -> SoundingScores:
     """What there is by now of the answers to these events' prompts."""
     columns = (
         JUDGEMENT.c.trace_id,
@@ -84,14 +95,16 @@ def found(connection: Connection, *, run: str, step: int, traces: Sequence[int])
             waiting += 1
         else:
             missing[row.abstention or row.error or "no verdict"] += 1
-    return Found(scores, waiting, missing)
+    return SoundingScores(scores, waiting, missing)
 
 
 def close(connection: Connection, *, run: str, now: float) -> int:
-    """Gives up what is still to be judged of a run: nobody waits for it. Answers how many that were."""
+    """Gives up what is still to be judged of a run: nobody waits for it. Returns how many that were."""
     mine = select(CANDIDATE.c.id).where(CANDIDATE.c.batch == run, CANDIDATE.c.origin == Origin.SOUNDED.value)
     over = update(JUDGEMENT).where(
-        JUDGEMENT.c.candidate_id.in_(mine), JUDGEMENT.c.purpose == "sounding", JUDGEMENT.c.state == "open"
+        JUDGEMENT.c.candidate_id.in_(mine),
+        JUDGEMENT.c.purpose == Purpose.SOUNDING,
+        JUDGEMENT.c.state == "open",
     )
     values = {"state": "failed", "done_at": now, "token": None, "expires_at": None, "error": OVER}
     return connection.execute(over.values(values)).rowcount

@@ -41,36 +41,44 @@ class Hold:
     expires_at: float
 
 
-def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> bool:
-    """Adds what calls may cost unless that passes the limit. False: it would, and nothing changed."""
-    day, judge, usd, calls = hold.day, hold.judge, hold.usd, hold.calls
-    connection.execute(
-        insert_of(connection, SPEND)
-        .values(day=day, judge=judge, reserved_usd=0.0, settled_usd=0.0, calls=0)
-        .on_conflict_do_nothing(index_elements=["day", "judge"])
-    )
-    more = update(SPEND).where(_C.day == day, _C.judge == judge)
+def reserve(connection: Connection, hold: Hold, *, limit: float | None) -> Spent | None:
+    """Adds what calls may cost unless that passes the limit; returns the day's sums with it. None: it would
+    pass, and nothing changed.
+    """
+    added = _add(connection, hold, limit)
+    if added is None:  # it does not fit, or it is the day's first
+        blank = {"day": hold.day, "judge": hold.judge, "reserved_usd": 0.0, "settled_usd": 0.0, "calls": 0}
+        first = insert_of(connection, SPEND).values(blank)
+        connection.execute(first.on_conflict_do_nothing(index_elements=["day", "judge"]))
+        added = _add(connection, hold, limit)
+    if added is not None:
+        connection.execute(insert(RESERVATION).values(asdict(hold)))
+    return added
+
+
+def _add(connection: Connection, hold: Hold, limit: float | None) -> Spent | None:
+    more = update(SPEND).where(_C.day == hold.day, _C.judge == hold.judge)
     if limit is not None:
-        more = more.where(_C.reserved_usd + _C.settled_usd + usd <= limit + ROUNDING_USD)
-    changed = connection.execute(more.values(reserved_usd=_C.reserved_usd + usd, calls=_C.calls + calls))
-    if changed.rowcount != 1:
-        return False
-    connection.execute(insert(RESERVATION).values(asdict(hold)))
-    return True
+        more = more.where(_C.reserved_usd + _C.settled_usd + hold.usd <= limit + ROUNDING_USD)
+    more = more.values(reserved_usd=_C.reserved_usd + hold.usd, calls=_C.calls + hold.calls)
+    row = connection.execute(more.returning(_C.reserved_usd, _C.settled_usd, _C.calls)).first()
+    return None if row is None else Spent(*row)
 
 
-def settle(connection: Connection, *, reservation: str, day: str, judge: str, actual: float) -> None:
-    """Replaces a reservation by what its calls cost. One that was given up meanwhile is gone: what its calls
-    cost is booked all the same.
+def settle(connection: Connection, *, reservation: str, day: str, judge: str, actual: float) -> Spent:
+    """Replaces a reservation by what its calls cost; returns the day's sums with it. One that was given up
+    meanwhile is gone: what its calls cost is booked all the same.
     """
     freed = connection.scalar(delete(RESERVATION).where(_R.id == reservation).returning(_R.usd))
-    _book(connection, day=day, judge=judge, reserved=freed or 0.0, actual=actual)
+    return _book(connection, day=day, judge=judge, reserved=freed or 0.0, actual=actual)
 
 
 def give_up(connection: Connection, *, judge: str, now: float) -> None:
     """Books the reservations of which nobody will say what they came to: their process was killed. Each call
     counts with the mean of those of its day that were settled, and with its estimate where none was.
     """
+    if not expired(connection, judge=judge, now=now):
+        return
     held = select(_R.day, func.sum(_R.calls)).where(_R.judge == judge).group_by(_R.day)
     means = {day: _mean(connection, day, judge, int(calls)) for day, calls in connection.execute(held)}
     dead = delete(RESERVATION).where(_R.judge == judge, _R.expires_at < now)
@@ -93,15 +101,17 @@ def expired(connection: Connection, *, judge: str, now: float) -> bool:
     return connection.scalar(query) is not None
 
 
-def _book(connection: Connection, *, day: str, judge: str, reserved: float, actual: float) -> None:
+def _book(connection: Connection, *, day: str, judge: str, reserved: float, actual: float) -> Spent:
     left = _C.reserved_usd - reserved
-    connection.execute(
+    booked = (
         update(SPEND)
         .where(_C.day == day, _C.judge == judge)
         .values(
             reserved_usd=case((left > ROUNDING_USD, left), else_=0.0), settled_usd=_C.settled_usd + actual
         )
     )
+    row = connection.execute(booked.returning(_C.reserved_usd, _C.settled_usd, _C.calls)).first()
+    return Spent() if row is None else Spent(*row)
 
 
 def spent(connection: Connection, *, day: str, judge: str) -> Spent:

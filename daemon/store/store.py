@@ -86,7 +86,7 @@ class Store:
         return self.url.set(query={}).render_as_string(hide_password=True)
 
     def read(self, work: Work[T], *, urgent: bool = False) -> T:
-        """Runs `work` on a read-only connection, on one snapshot, and answers its result."""
+        """Runs `work` on a read-only connection, on one snapshot, and returns its result."""
         engine = self._urgent_engine if urgent else self.engine
         return self._attempt(lambda: self._read(engine, work))
 
@@ -332,8 +332,8 @@ def _sqlite_engine(url: str, *, pool_size: int, max_overflow: int) -> Engine:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
     try:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
         if not database.startswith("file:"):
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
             # It holds the agent's logs: ours alone, and SQLite gives its journals the same mode.
             os.close(os.open(database, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -32,18 +33,23 @@ class Json(TypeDecorator[Any]):
     impl = _JSON
     cache_ok = True
 
+    def __init__(self, *, none_as_null: bool = False) -> None:
+        super().__init__(none_as_null=none_as_null)
+        self.none_as_null = none_as_null
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name != "postgresql":
             return super().load_dialect_impl(dialect)
         from sqlalchemy.dialects.postgresql import JSONB
 
-        return dialect.type_descriptor(JSONB())
+        return dialect.type_descriptor(JSONB(none_as_null=self.none_as_null))
 
     def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
         return self.impl_instance.coerce_compared_value(op, value)
 
 
 JSON = Json()
+_JSON_OR_NULL = Json(none_as_null=True)
 
 
 class TraceRow(SQLModel, table=True):
@@ -83,6 +89,39 @@ class TraceRow(SQLModel, table=True):
     """
     refused: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """Why its prompt was given to the policy and has no answers; None: it has, or it was not given."""
+    agent_version: str | None = None
+    """Which version of the agent answered (`policies.agentversion`); None: older than that is told, or the
+    source's versions go by name and it has none.
+    """
+    kept_with: float = Field(
+        default=1.0, sa_column=Column(Float, nullable=False, default=1.0, server_default=text("1"))
+    )
+    """With which probability it was kept where its source is sampled; below 1 it stands for others, too."""
+
+
+class AgentVersionRow(SQLModel, table=True):
+    """A version of a source's agent, as `policies.agentversion.Version` has it."""
+
+    __tablename__ = "agent_version"
+    __table_args__ = (UniqueConstraint("source", "name"),)
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    name: str
+    tools: str
+    template: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    traces: int = 0
+    last: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, default=0))
+    first_at: float
+    last_at: float
+
+
+class AgentSourceRow(SQLModel, table=True):
+    """A source that had more versions of its agent than can be: until a trace its tools alone tell them."""
+
+    __tablename__ = "agent_source"
+    source: str = Field(primary_key=True)
+    fallen_until: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fallen_at: float
 
 
 class DeadLetterRow(SQLModel, table=True):
@@ -115,7 +154,73 @@ class PositionRow(SQLModel, table=True):
     revisions: int = 0
     dead_letters: int = 0
     skipped: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
+    feedback: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
+    spans: int = Field(default=0, sa_column=Column(Integer, nullable=False, default=0, server_default="0"))
     updated_at: float
+
+
+class FeedbackRow(SQLModel, table=True):
+    """What was said of an answer in an event of its own, with its history: of one thing, name and author the
+    last in time counts.
+    """
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("source", "event_id", "digest"),
+        Index("ix_feedback_target", "about", "target"),
+        Index("ix_feedback_due", "due_at"),
+        Index("ix_feedback_joined", "joined_at"),
+        Index("ix_feedback_answer", "answer_id"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    event_id: str
+    digest: str
+    about: str
+    """event | span | trace | session"""
+    target: str
+    ts: float
+    """When it was said; of one that was delivered again without a time of its own, the last delivery."""
+    payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """The whole event, as `FeedbackEvent.model_dump(mode="json")`."""
+    stored_at: float
+    kind: str = Field(
+        default="other", sa_column=Column(String, nullable=False, server_default=text("'other'"))
+    )
+    """As `policies.feedback.FeedbackKind` has it."""
+    answer_id: int | None = None
+    """The trace whose answer it is about; None: there is none yet, or it is about a session."""
+    due_at: float | None = None
+    """When its answer is to be looked for (again); None: there is nothing more to look for."""
+    joined_at: float | None = None
+    """When its answer was found."""
+
+
+class SpanRow(SQLModel, table=True):
+    """A part of a trace that came by itself. It is open until it is joined, and kept for a while after: a
+    part that comes late is joined with it anew. That of a model's call stays, as the name of its answer.
+    """
+
+    __tablename__ = "span"
+    __table_args__ = (
+        UniqueConstraint("source", "trace_id", "span_id"),
+        Index("ix_span_open", "source", "joined_at", "trace_id"),
+        Index("ix_span_event", "event_id"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    trace_id: str
+    span_id: str
+    event_id: str | None = None
+    """The event that it becomes; None: it is no call of a model."""
+    digest: str
+    ends_trace: bool
+    payload: dict[str, Any] | None = Field(default=None, sa_column=Column(_JSON_OR_NULL, nullable=True))
+    """The whole span, as `Span.model_dump(mode="json")`; None: it is too old to be joined anew."""
+    stored_at: float
+    joined_at: float | None = None
+    refused: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """Why what it is joined to could not be stored."""
 
 
 class SourceStopRow(SQLModel, table=True):
@@ -154,6 +259,10 @@ class CandidateRow(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
     )
     """A part of it is no text, and a placeholder stands for it: nothing may learn that."""
+    withdrawn: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
+    )
+    """It is a correction that its author has changed or taken back: nothing may learn it."""
     tokens: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """A sampled answer's tokens, as `Tokens.model_dump(mode="json")`; None where they are not known."""
     created_at: float
@@ -168,11 +277,13 @@ class JudgementRow(SQLModel, table=True):
     __tablename__ = "judgement"
     __table_args__ = (
         UniqueConstraint("key"),
-        Index("ix_judgement_queue", "state", "role", "not_before", "id"),
+        Index("ix_judgement_queue", "state", "judge", "not_before", "id"),
     )
     id: int | None = Field(default=None, primary_key=True)
     key: str
-    """The natural key: role, purpose, candidates."""
+    """The natural key: judge, purpose, candidates."""
+    judge: str = Field(sa_column=Column(String, nullable=False, server_default=text("''")))
+    """The name of the judge in the configuration."""
     role: str
     kind: str
     """score | pair"""
@@ -228,7 +339,7 @@ class VerdictRow(SQLModel, table=True):
     """What one judgement concluded, or why it abstained. One per judgement."""
 
     __tablename__ = "verdict"
-    __table_args__ = (Index("ix_verdict_newest", "role", "kind", "created_at"),)
+    __table_args__ = (Index("ix_verdict_newest", "judge", "kind", "created_at"),)
     id: int | None = Field(default=None, primary_key=True)
     judgement_id: int = Field(foreign_key="judgement.id", unique=True)
     judge: str
@@ -294,6 +405,8 @@ class PreferenceRow(SQLModel, table=True):
     soft: float = 1.0
     """Estimated probability that chosen is the better one."""
     verdict_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    agent_version: str | None = None
+    """That of its trace."""
     sketch: str | None = None
     """Numbers of which pairs that read nearly alike share one; None: it is older than they are."""
     created_at: float = Field(index=True)
@@ -315,6 +428,8 @@ class SnapshotRow(SQLModel, table=True):
     """The events whose prompts it holds; None: it holds something else."""
     label_ids: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """People's labels that made pairs of it; None: none did."""
+    agent_versions: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    """How many of what it holds come from each version of the agent ('' where it is not known)."""
     note: str = ""
     created_at: float = Field(index=True)
 
@@ -384,6 +499,8 @@ class EvaluationRow(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     adapter: str = Field(foreign_key="adapter.name", index=True)
     stable: str | None = None
+    agent_version: str | None = None
+    """The version of the agent whose prompts were answered; None: not sampled yet, or not known."""
     state: str = "open"
     """open | judging | decided"""
     epoch: int = 0
@@ -424,12 +541,18 @@ class HaltRow(SQLModel, table=True):
 
 
 class RolloutRow(SQLModel, table=True):
-    """One change of the adapter in force. The last row is the state in force."""
+    """One change of the assignment (`policies.rollout.Assignment`). The last row is the one in force."""
 
     __tablename__ = "rollout"
     epoch: int = Field(primary_key=True)
     stable: str | None = None
+    canary: str | None = None
+    share: float = Field(
+        default=0.0, sa_column=Column(Float, nullable=False, default=0.0, server_default=text("0"))
+    )
+    """The canary's share of the traffic."""
     previous: str | None = None
+    """The stable adapter before."""
     actor: str
     reason: str
     wish: str = Field(
@@ -498,8 +621,8 @@ class TallyRow(SQLModel, table=True):
     __tablename__ = "tally"
     subject: str = Field(primary_key=True)
     """The table counted."""
-    role: str = Field(primary_key=True)
-    """Of a judgement or verdict, else ''."""
+    judge: str = Field(primary_key=True)
+    """Who is asked for a judgement, or gave a verdict; else ''."""
     state: str = Field(primary_key=True)
     """A judgement's state, a verdict's version, else ''."""
     slot: int = Field(primary_key=True)

@@ -1,4 +1,5 @@
-"""Ingested records into rows: traces, logged candidates, dead letters and positions, in one transaction.
+"""Ingested records into rows: traces, logged candidates, feedback, spans, dead letters and positions, in one
+transaction.
 
 What makes it repeatable: a record below its partition's stored position was counted before and is passed
 over; the same event with the same content is a duplicate, with other content the next revision. Positions
@@ -13,12 +14,16 @@ from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_,
 
 from connectors.base import Partition
 from connectors.errors import DecodeError, UnknownFormatError
-from connectors.events import Event, Skipped
+from connectors.events import Found, Skipped
+from daemon.store import agentversions, feedback, spans
 from daemon.store.inserts import insert_new
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
+from policies.agentversion import Rule
 from policies.clusters import cluster_of, split_of
+from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Origin, Trace, text_of
+from policies.spans import Span
 
 ROWS = 500
 """Most rows of one statement: under SQLite's limit of bound variables with every table here."""
@@ -37,7 +42,7 @@ class Arrival:
     offset: int
     next_offset: int
     body: bytes
-    outcomes: tuple[Event, ...]
+    outcomes: tuple[Found, ...]
 
     @property
     def unknown(self) -> bool:
@@ -55,6 +60,8 @@ class Counts:
     revisions: int = 0
     dead_letters: int = 0
     skipped: int = 0
+    feedback: int = 0
+    spans: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
@@ -62,7 +69,8 @@ class Counts:
     @property
     def events(self) -> int:
         """All events."""
-        return self.stored + self.duplicates + self.revisions + self.dead_letters + self.skipped
+        told = self.stored + self.duplicates + self.revisions + self.dead_letters + self.skipped
+        return told + self.feedback + self.spans
 
 
 @dataclass(slots=True)
@@ -72,8 +80,12 @@ class _Batch:
     traces: list[dict[str, Any]] = field(default_factory=list)
     outputs: list[Trace] = field(default_factory=list)
     dead: list[dict[str, Any]] = field(default_factory=list)
+    feedback: dict[Partition, list[FeedbackEvent]] = field(default_factory=dict)
+    spans: dict[Partition, list[Span]] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
     counts: dict[Partition, Counts] = field(default_factory=dict)
+    keep: float = 1.0
+    """With which probability its traces were kept."""
 
 
 def positions(connection: Connection, source: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -87,20 +99,51 @@ def sources(connection: Connection) -> set[str]:
 
 
 def store_batch(
-    connection: Connection, *, source: str, arrivals: Sequence[Arrival], splits: Splits, now: float
+    connection: Connection,
+    *,
+    source: str,
+    arrivals: Sequence[Arrival],
+    splits: Splits,
+    now: float,
+    versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
-    """Writes a batch and answers what became of it. `now` is seconds since the epoch.
+    """Writes a batch and returns what became of it. `now` is seconds since the epoch; `versions` is by what
+    the agent's versions are told apart, `keep` the probability with which the traces were kept.
 
     Two writers of one event on PostgreSQL collide on its natural key: the whole work is then done again
     (`Store.write`), and the later one finds a duplicate.
     """
     fresh = _fresh(connection, source, arrivals, now)
-    batch = _sort(connection, source, fresh, now)
+    batch = _sort(connection, source, fresh, now, keep)
     _place(connection, batch, splits)
+    _tell(connection, source, batch, versions, now)
     _insert_traces(connection, source, batch, now)
     insert_new(connection, DEAD_LETTER, batch.dead)
+    _put_others(connection, source, batch, now)
     _advance(connection, source, batch, now)
     return sum(batch.counts.values(), Counts())
+
+
+def store_traces(
+    connection: Connection,
+    *,
+    source: str,
+    traces: Sequence[Trace],
+    splits: Splits,
+    now: float,
+    versions: Rule = "auto",
+    keep: float = 1.0,
+) -> Counts:
+    """Writes traces of one source that are of no record by themselves: those joined from parts."""
+    batch, counts = _Batch(keep=keep), Counts()
+    known = _known(connection, source, {trace.id for trace in traces})
+    for trace in traces:
+        _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
+    _place(connection, batch, splits)
+    _tell(connection, source, batch, versions, now)
+    _insert_traces(connection, source, batch, now)
+    return counts
 
 
 def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now: float) -> list[Arrival]:
@@ -123,9 +166,11 @@ def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now
     return fresh
 
 
-def _sort(connection: Connection, source: str, arrivals: Sequence[Arrival], now: float) -> _Batch:
+def _sort(
+    connection: Connection, source: str, arrivals: Sequence[Arrival], now: float, keep: float
+) -> _Batch:
     """Tells new events from duplicates and revisions, against the store and within the batch."""
-    batch = _Batch()
+    batch = _Batch(keep=keep)
     events = (outcome for each in arrivals for outcome in each.outcomes)
     known = _known(connection, source, {event.id for event in events if isinstance(event, Trace)})
     for arrival in arrivals:
@@ -140,17 +185,39 @@ def _sort(connection: Connection, source: str, arrivals: Sequence[Arrival], now:
                 counts.dead_letters += 1
                 batch.dead.append(_dead_row(source, arrival, index, outcome, now))
                 continue
-            digests = known.setdefault(outcome.id, set())
-            digest = outcome.digest
-            if digest in digests:
-                counts.duplicates += 1
+            if isinstance(outcome, FeedbackEvent):
+                batch.feedback.setdefault(arrival.partition, []).append(outcome)
                 continue
-            counts.revisions += bool(digests)
-            counts.stored += not digests
-            batch.traces.append(_trace_row(outcome, source, digest, len(digests), now))
-            batch.outputs.append(outcome)
-            digests.add(digest)
+            if isinstance(outcome, Span):
+                batch.spans.setdefault(arrival.partition, []).append(outcome)
+                continue
+            _add(batch, counts, outcome, known.setdefault(outcome.id, set()), source=source, now=now)
     return batch
+
+
+def _add(batch: _Batch, counts: Counts, trace: Trace, digests: set[str], *, source: str, now: float) -> None:
+    """Puts a trace into the batch unless it is known. `digests` are those of its event's revisions."""
+    digest = trace.digest
+    if digest in digests:
+        counts.duplicates += 1
+        return
+    counts.revisions += bool(digests)
+    counts.stored += not digests
+    batch.traces.append(_trace_row(trace, source, digest, len(digests), now) | {"kept_with": batch.keep})
+    batch.outputs.append(trace)
+    digests.add(digest)
+
+
+def _put_others(connection: Connection, source: str, batch: _Batch, now: float) -> None:
+    """Stores feedback and spans, with their counts."""
+    for partition, said in batch.feedback.items():
+        new = feedback.put(connection, source, said, now)
+        batch.counts[partition].feedback += new
+        batch.counts[partition].duplicates += len(said) - new
+    for partition, parts in batch.spans.items():
+        new = spans.put(connection, source, parts, now)
+        batch.counts[partition].spans += new
+        batch.counts[partition].duplicates += len(parts) - new
 
 
 def _known(connection: Connection, source: str, ids: Iterable[str]) -> dict[str, set[str]]:
@@ -204,6 +271,16 @@ def _place(connection: Connection, batch: _Batch, splits: Splits) -> None:
         settled.update((cluster, split) for cluster, split in connection.execute(query))
     for row in batch.traces:
         row["split"] = settled.setdefault(row["cluster"], split_of(row["cluster"], splits).value)
+
+
+def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: float) -> None:
+    """Gives each row the version of the agent that answered."""
+    if not batch.traces:
+        return
+    telling = agentversions.telling(connection, source, rule)
+    for row, trace in zip(batch.traces, batch.outputs, strict=True):
+        row["agent_version"] = telling.tell(trace)
+    agentversions.keep(connection, source, telling, now=now)
 
 
 def _insert_traces(connection: Connection, source: str, batch: _Batch, now: float) -> None:

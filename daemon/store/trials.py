@@ -5,27 +5,27 @@ from typing import cast
 
 from sqlalchemy import Connection, Table, inspect, update
 
-from daemon.store.candidates import Prompt, storable
+from daemon.store.candidates import StoredPrompt, storable
 from daemon.store.tables import TraceRow
 from policies.trials import noted
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 
 
-def begin(connection: Connection, prompts: Sequence[Prompt]) -> None:
+def begin(connection: Connection, prompts: Sequence[StoredPrompt]) -> None:
     """Notes a batch before it is given to the policy: the death of this process leaves its mark as well."""
     for trial in {prompt.trial for prompt in prompts}:
         ids = [prompt.trace_id for prompt in prompts if prompt.trial == trial]
         _set(connection, ids, noted(trial, len(prompts)))
 
 
-def restore(connection: Connection, prompts: Sequence[Prompt]) -> None:
+def restore(connection: Connection, prompts: Sequence[StoredPrompt]) -> None:
     """Takes the note back: what went wrong was not the prompts'."""
     for trial in {prompt.trial for prompt in prompts}:
         _set(connection, [prompt.trace_id for prompt in prompts if prompt.trial == trial], trial)
 
 
-def acquit(connection: Connection, prompts: Sequence[Prompt]) -> None:
+def acquit(connection: Connection, prompts: Sequence[StoredPrompt]) -> None:
     """These prompts were answered."""
     _set(connection, [prompt.trace_id for prompt in prompts], None)
 
@@ -35,7 +35,7 @@ def acquit_all(connection: Connection) -> None:
     connection.execute(update(TRACE).where(TRACE.c.trial.is_not(None)).values(trial=None))
 
 
-def set_aside(connection: Connection, prompt: Prompt, *, reason: str, now: float) -> bool:
+def set_aside(connection: Connection, prompt: StoredPrompt, *, reason: str, now: float) -> bool:
     """Closes a prompt without answers, for good. False: it was answered in the meantime."""
     closing = update(TRACE).where(TRACE.c.id == prompt.trace_id, TRACE.c.sampled_at.is_(None))
     values = {"sampled_at": now, "refused": storable(reason), "trial": None}

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from daemon.clock import Clock
 from daemon.errors import RefusedError, line_of
@@ -14,6 +13,7 @@ from daemon.store.halts import HaltRequest
 from daemon.store.store import StoreError
 from daemon.web.payload import Alert, digest, parse
 from policies.records import Scope
+from policies.states import AlertResult, HaltSource
 
 WATCHDOG = "RlaifdWatchdog"
 ROLLBACK = "rollback"
@@ -21,18 +21,16 @@ ACTOR = "alertmanager"
 MOST_ALERTS = 200
 """Different alerts of a payload that are halts of their own. Where there are more, each scope is one halt."""
 
-Result = Literal["halted", "repeated", "resolved", "heartbeat", "ignored", "malformed", "unavailable"]
-
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class AlertCounts:
     """How many alerts ended how. Not settled: something is not committed and must be sent again."""
 
     counts: dict[str, int]
 
     @property
     def settled(self) -> bool:
-        return "unavailable" not in self.counts
+        return AlertResult.UNAVAILABLE not in self.counts
 
 
 class Alerts:
@@ -59,20 +57,20 @@ class Alerts:
         self._clock = clock
         self._log = log
 
-    def receive(self, body: bytes) -> Received:
+    def receive(self, body: bytes) -> AlertCounts:
         """Handles one payload. Raises NotAlertmanagerError, and nothing else."""
         found = parse(body)
         alerts = [alert for alert in found if alert is not None]
-        counts: Counter[Result] = Counter()
-        counts["malformed"] = len(found) - len(alerts)
-        if counts["malformed"]:
-            self._log.warning("alerts_malformed", count=counts["malformed"])
-        counts["ignored"] = sum(not alert.scope and alert.name != WATCHDOG for alert in alerts)
-        counts["heartbeat"] = self._beat(alerts)
+        counts: Counter[AlertResult] = Counter()
+        counts[AlertResult.MALFORMED] = len(found) - len(alerts)
+        if counts[AlertResult.MALFORMED]:
+            self._log.warning("alerts_malformed", count=counts[AlertResult.MALFORMED])
+        counts[AlertResult.IGNORED] = sum(not alert.scope and alert.name != WATCHDOG for alert in alerts)
+        counts[AlertResult.HEARTBEAT] = self._beat(alerts)
         counts += self._stop([alert for alert in alerts if alert.scope and alert.name != WATCHDOG])
         for result, count in counts.items():
             self._metrics.alerts.labels(result).inc(count)
-        return Received({str(result): count for result, count in sorted(counts.items()) if count})
+        return AlertCounts({str(result): count for result, count in sorted(counts.items()) if count})
 
     def _beat(self, alerts: Iterable[Alert]) -> int:
         beats = [alert.firing for alert in alerts if alert.name == WATCHDOG]
@@ -80,14 +78,14 @@ class Alerts:
             self._metrics.alert_heartbeat.set(self._clock.now())
         return len(beats)
 
-    def _stop(self, alerts: Sequence[Alert]) -> Counter[Result]:
+    def _stop(self, alerts: Sequence[Alert]) -> Counter[AlertResult]:
         """Halts what the firing alerts say, all or nothing, then moves serving back if one says so."""
         firing = [alert for alert in alerts if alert.firing]
         resolved = {(alert.fingerprint, alert.starts_at) for alert in alerts if not alert.firing}
         wanted = {alert.key: alert for alert in firing}
         if len(wanted) > MOST_ALERTS:
             wanted = {alert.key: alert for alert in folded(list(wanted.values()))}
-        counts: Counter[Result] = Counter()
+        counts: Counter[AlertResult] = Counter()
         try:
             new = self._latch.take(
                 [_request(alert) for alert in wanted.values()], cleared=sorted(resolved)[:MOST_ALERTS]
@@ -103,11 +101,11 @@ class Alerts:
                 error=line_of(error),
                 exc_info=None if is_ours else error,
             )
-            counts["unavailable"] = len(alerts)
+            counts[AlertResult.UNAVAILABLE] = len(alerts)
             return counts
-        counts["resolved"] = len(alerts) - len(firing)
-        counts["halted"] = sum(new)
-        counts["repeated"] = len(firing) - counts["halted"]
+        counts[AlertResult.RESOLVED] = len(alerts) - len(firing)
+        counts[AlertResult.HALTED] = sum(new)
+        counts[AlertResult.REPEATED] = len(firing) - counts[AlertResult.HALTED]
         return counts
 
     def _step_back(self, alert: Alert) -> None:
@@ -143,7 +141,7 @@ def folded(alerts: Sequence[Alert]) -> list[Alert]:
 def _request(alert: Alert) -> HaltRequest:
     scope, reason = _scope(alert)
     return HaltRequest(
-        scope, reason, "alert", ACTOR, alert.fingerprint, alert.starts_at, evidence=alert.evidence
+        scope, reason, HaltSource.ALERT, ACTOR, alert.fingerprint, alert.starts_at, evidence=alert.evidence
     )
 
 

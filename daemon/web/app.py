@@ -21,10 +21,11 @@ from daemon.log import Logger
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats, Readiness
 from daemon.web.access import Door, Headers, Refusal
-from daemon.web.alerts import Alerts, Received
+from daemon.web.alerts import AlertCounts, Alerts
 from daemon.web.crowd import Crowd
 from daemon.web.page import Page
 from daemon.web.payload import NotAlertmanagerError
+from policies.states import AlertResult
 
 MOST_BODY = 1 << 20
 MOST_DRAINED = 16 << 20
@@ -59,7 +60,7 @@ class Web:
         self._log = log
         self._page = Page()
         self._halting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
-        self._waiting: set[asyncio.Future[Received]] = set()
+        self._waiting: set[asyncio.Future[AlertCounts]] = set()
         self.app = self._routes()
 
     def _routes(self) -> FastAPI:
@@ -134,26 +135,26 @@ class Web:
         if refusal is not None:
             with suppress(TimeoutError):
                 await _body(request, MOST_BODY, keep=False)
-            self._metrics.alerts.labels("unauthorized").inc()
+            self._metrics.alerts.labels(AlertResult.UNAUTHORIZED).inc()
             _refuse(refusal)
         try:
             body = await _body(request, MOST_DRAINED, keep=True)
         except TimeoutError:
             return self._unavailable()
         if body is None:
-            self._metrics.alerts.labels("malformed").inc()
+            self._metrics.alerts.labels(AlertResult.MALFORMED).inc()
             return JSONResponse({"error": "longer than 1 MB"}, 413, {"connection": "close"})
         try:
             received = await self._take(body)
         except NotAlertmanagerError as error:
-            self._metrics.alerts.labels("malformed").inc()
+            self._metrics.alerts.labels(AlertResult.MALFORMED).inc()
             return JSONResponse({"error": str(error)}, 400)
         except TimeoutError:
             self._log.error("alert_timed_out")
             return self._unavailable()
         return JSONResponse(received.counts, 200 if received.settled else 503)
 
-    async def _take(self, body: bytes) -> Received:
+    async def _take(self, body: bytes) -> AlertCounts:
         """Hands a payload to the thread of the alerts. Raises TimeoutError when the answer is late, which
         does not keep the halts from being stored, or when too many wait.
         """
@@ -165,13 +166,13 @@ class Web:
         async with asyncio.timeout(HALT_S):
             return await asyncio.shield(turn)
 
-    def _had_its_turn(self, turn: asyncio.Future[Received]) -> None:
+    def _had_its_turn(self, turn: asyncio.Future[AlertCounts]) -> None:
         self._waiting.discard(turn)
         if not turn.cancelled():
             turn.exception()  # told to its sender, who may be gone
 
     def _unavailable(self) -> Response:
-        self._metrics.alerts.labels("unavailable").inc()
+        self._metrics.alerts.labels(AlertResult.UNAVAILABLE).inc()
         return JSONResponse({"error": "the halt could not be stored: send it again"}, 503)
 
     def _state(self) -> tuple[Mapping[str, Any], int]:

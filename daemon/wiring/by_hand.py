@@ -29,10 +29,12 @@ from daemon.store.traces import Counts
 from daemon.wiring.parts import Wiring
 from policies import answers, prompted
 from policies import snapshot as snapshots
+from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
+from policies.redaction import Redaction
 from policies.selection import told
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
@@ -44,13 +46,14 @@ def ingest(parts: Wiring, file: Path) -> Counts:
         metrics=parts.metrics,
         clock=parts.clock,
         splits=parts.settings.policy.splits,
+        redaction=Redaction(parts.settings.redaction.patterns),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What came of judging one role: verdicts, abstentions by reason, what waits by reason; and what stopped
-    the judge, or "".
+class JudgingResult:
+    """What came of one judge's judging: verdicts, abstentions by reason, what waits by reason; and what
+    stopped it, or "".
     """
 
     judged: int
@@ -63,61 +66,63 @@ class Judged:
         return self.judged + sum(self.abstained.values())
 
 
-def judge(parts: Wiring, roles: Sequence[Role] = tuple(Role)) -> dict[str, Judged]:
-    """Plans and makes every judgement that is due; answers what came of it by role. A judge that is stopped
-    stops no other.
+def judge(parts: Wiring, *roles: Role) -> dict[str, JudgingResult]:
+    """Plans and makes every judgement that is due for judges of these roles, without one of all; returns
+    what came of it by judge. A judge that is stopped stops no other.
     """
     while parts.plan.step():
         pass
     parts.recheck.step()
     before = parts.store.read(outcomes.newest)
-    here = [role for role in roles if role in parts.roles]
+    here = of_roles(parts.named, *(roles or Role))
     stopped = asyncio.run(_judge(parts, here))
-    return {role.value: parts.store.read(partial(_judged, role, before, stopped[role])) for role in here}
+    return {
+        each.name: parts.store.read(partial(_judged, each.name, before, stopped[each.name])) for each in here
+    }
 
 
-def _judged(role: Role, before: int, stopped: str, connection: Connection) -> Judged:
-    ended = outcomes.since(connection, before, role)
-    return Judged(ended.judged, ended.abstained, outcomes.put_back(connection, role), stopped)
+def _judged(name: str, before: int, stopped: str, connection: Connection) -> JudgingResult:
+    ended = outcomes.since(connection, before, name)
+    return JudgingResult(ended.judged, ended.abstained, outcomes.put_back(connection, name), stopped)
 
 
-async def _judge(parts: Wiring, roles: Sequence[Role]) -> dict[Role, str]:
+async def _judge(parts: Wiring, judges: Sequence[NamedJudge]) -> dict[str, str]:
     """Why each judge made no more: what stopped it, or that its money is spent; "" where nothing is left."""
-    why = dict.fromkeys(roles, "")
-    if not roles:
+    why = {each.name: "" for each in judges}
+    if not judges:
         return why
     try:
-        for role in roles:
+        for name in why:
             try:
-                while await parts.judge_stage.step(role):
+                while await parts.judge_stage.step(name):
                     pass
             except FatalError as error:
-                why[role] = str(error)
+                why[name] = str(error)
             else:
-                why[role] = await asyncio.to_thread(parts.judge_stage.shortage, role)
+                why[name] = await asyncio.to_thread(parts.judge_stage.shortage, name)
     finally:
         await parts.close_judges()  # their connections belong to the loop that ends here
     return why
 
 
 def reopen(parts: Wiring, *, actor: str) -> dict[str, int]:
-    """Asks again for what ended without a verdict and may end otherwise as things are configured; answers how
-    many judgements by role. Each time it is asked once more: what was opened and waits is not opened twice.
+    """Asks again for what ended without a verdict and may end otherwise as things are configured; returns how
+    many judgements by judge. Each time it is asked once more: what was opened and waits is not opened twice.
     """
-    return {role.value: _reopened(parts, role, actor) for role in Role if role in parts.roles}
+    return {each.name: _reopened(parts, each, actor) for each in parts.named}
 
 
-def _reopened(parts: Wiring, role: Role, actor: str) -> int:
-    version, total, after = parts.versions[role], 0, 0
+def _reopened(parts: Wiring, judge: NamedJudge, actor: str) -> int:
+    total, after = 0, 0
     while True:
         now = parts.clock.now()
-        page = partial(outcomes.reopen, role=role, version=version, after=after, now=now)
+        page = partial(outcomes.reopen, judge=judge, after=after, now=now)
         new, last = parts.store.write(page)
         total += new
         if last is None:
             break
         after = last
-    total += parts.store.write(partial(outcomes.reopen_failed, role=role))
+    total += parts.store.write(partial(outcomes.reopen_failed, judge=judge.name))
     if total:
         parts.store.write(
             lambda c: ledger.append(
@@ -125,9 +130,9 @@ def _reopened(parts: Wiring, role: Role, actor: str) -> int:
                 at=parts.clock.now(),
                 actor=actor,
                 action="judgements_reopened",
-                subject=role.value,
+                subject=judge.name,
                 reason="rlaifd judge --reopen",
-                detail={"judgements": total, "version": version},
+                detail={"judgements": total, "version": judge.version},
             )
         )
     return total
@@ -148,7 +153,7 @@ def accept(parts: Wiring, source: str, *, actor: str) -> None:
 @dataclass(frozen=True, slots=True)
 class Curated:
     """What curating came to: preferences that are stored, what was sampled, and what waits: why nothing more
-    is sampled, and by role how many judgements are open and one of their errors.
+    is sampled, and by judge how many judgements are open and one of their errors.
     """
 
     preferences: int
@@ -159,6 +164,7 @@ class Curated:
 
 def curate(parts: Wiring) -> Curated:
     """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
+    parts.hearing.all()
     while parts.curate.step(at_once=True) + sum(each.ended for each in judge(parts).values()):
         pass
     return Curated(
@@ -175,7 +181,7 @@ def train(
     snapshot: str | None,
     actor: str,
     method: str | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
+    on_plan: Callable[[TrainingPlan], None] | None = None,
 ) -> RunOutcome:
     """Trains on a snapshot: by its id, by the path of a snapshot file, on that of a run that was cut off, or
     on one that is frozen now.
@@ -194,6 +200,7 @@ def train(
 
 
 def _frozen(parts: Wiring, recipe: Recipe) -> Course:
+    parts.hearing.all()
     frozen = parts.occasion.freeze(recipe)
     if isinstance(frozen, Due):
         raise RefusedError(frozen.reason)
@@ -211,7 +218,7 @@ def recipe_for(parts: Wiring, method: str | None) -> Recipe:
 
 
 def rewards(parts: Wiring) -> list[dict[str, Any]]:
-    """Decides on every reward model that is held; answers all of them, newest first."""
+    """Decides on every reward model that is held; returns all of them, newest first."""
     while parts.releases.step():
         pass
     found = parts.store.read(rewardmodels.newest)
@@ -239,7 +246,7 @@ def plan(parts: Wiring, *, snapshot: str | None, method: str | None = None) -> O
 
 
 def _register(parts: Wiring, file: Path, *, note: str) -> str:
-    """Takes a snapshot file in; answers its id. Raises UsageError for a file that is not a snapshot."""
+    """Takes a snapshot file in; returns its id. Raises UsageError for a file that is not a snapshot."""
     given = _read(file)
     into, now = parts.settings.state_dir / "snapshots", parts.clock.now()
     if isinstance(given, answers.Answers):
@@ -265,8 +272,13 @@ def _read(file: Path) -> snapshots.Snapshot | answers.Answers | prompted.Prompts
         raise UsageError(str(error)) from None
 
 
+def _judged_for_gate(parts: Wiring) -> bool:
+    """Whether a judge of the gate's ended anything."""
+    return any(each.ended for each in judge(parts, Role.GATE).values())
+
+
 def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
-    """Takes one adapter, or every undecided one, through the gate; answers the decisions."""
+    """Takes one adapter, or every undecided one, through the gate; returns the decisions."""
     if adapter is not None:
         parts.evaluate.open(adapter)
     decided: dict[str, dict[str, Any]] = {}
@@ -280,11 +292,9 @@ def evaluate(parts: Wiring, adapter: str | None) -> list[dict[str, Any]]:
             if advance.did == "reconsidered":
                 break
         elif advance.did == "sampled":
-            judge(parts, (Role.GATE,))
-        elif advance.did == "waiting":
-            gate = judge(parts, (Role.GATE,)).get(Role.GATE.value)
-            if gate is None or not gate.ended:
-                break
+            judge(parts, Role.GATE)
+        elif advance.did == "waiting" and not _judged_for_gate(parts):
+            break
     return list(decided.values())
 
 

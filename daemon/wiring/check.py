@@ -1,6 +1,6 @@
 """`rlaifd check`: the configuration and everything it points to, without starting anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +8,19 @@ from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError
 from daemon.children import family
 from daemon.clock import SystemClock
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig, shared_role
 from daemon.config.secret import alert_token, api_key, secret
-from daemon.config.settings import (
-    JsonlConfig,
-    JudgeConfig,
-    KafkaConfig,
-    Settings,
-    SourceConfig,
-    StagesConfig,
-    load,
-)
+from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, SourceConfig, StagesConfig, load
 from daemon.errors import ConfigError, RlaifdError
 from daemon.stages.rollout.file import RolloutFile
 from daemon.status.readiness import as_object, stock_of
 from daemon.store.existing import existing
 from daemon.store.store import StoreError, database_url
-from daemon.wiring.judges import documents, versions
+from daemon.wiring import local
+from daemon.wiring.judges import documents, named
 from daemon.wiring.pricing import price_of
 from policies import checkpoint
+from policies.judging.judges import NamedJudge
 from policies.laxity import weaker
 from policies.policy import EndpointSampling, PolicySpec
 from policies.records import Role
@@ -55,12 +50,13 @@ def check(config: Path, *, inspect: Callable[[PolicySpec], list[str]] = family.n
         rollout = _rollout(settings)
     except RlaifdError as error:
         raise ConfigError(f"{config}: {error}") from None
-    stock, notes = _stored(settings)
+    judges = named(settings.judges, settings.policy.judging, *documents(settings.policy))
+    stock, notes = _stored(settings, judges)
     return {
         "config": str(config),
         "ok": True,
         "notes": [*_absent(settings), *loose(settings), *rollout, *limits, *notes],
-        **as_object(stock, settings),
+        **as_object(stock, settings, judges),
     }
 
 
@@ -72,12 +68,14 @@ def startable(settings: Settings) -> None:
     _trains(settings)
     for key, directory in (
         ("state_dir", settings.state_dir),
-        ("rollout.directory", settings.rollout.directory),
+        *((f"targets.{number}.path", target.path) for number, target in enumerate(settings.targets)),
     ):
         if directory.exists() and not directory.is_dir():
             raise ConfigError(f"{key}: {directory} is not a directory")
-    for role, judge in settings.judges.items():
-        _judge(role, judge)
+    if (shared := shared_role(settings.judges)) is not None:
+        raise ConfigError(shared)
+    for name, judge in settings.judges.items():
+        _judge(name, judge, settings)
     for number, source in enumerate(settings.sources):
         _source(f"sources.{number}", source)
     documents(settings.policy)
@@ -98,10 +96,10 @@ def loose(settings: Settings) -> list[str]:
         )
     if not settings.policy.judging.small_rate:
         notes.append("policy.judging.small_rate is 0: no answer is scored, so there is nothing to train on")
-    for role, judge in settings.judges.items():
+    for name, judge in settings.judges.items():
         budget = judge.daily_budget_usd
         if budget is not None and budget < LEAST_BUDGET_USD:
-            notes.append(f"judges.{role}.daily_budget_usd is {budget:g}: no call that costs anything is made")
+            notes.append(f"judges.{name}.daily_budget_usd is {budget:g}: no call that costs anything is made")
     return notes
 
 
@@ -114,9 +112,8 @@ def _trains(settings: Settings) -> None:
         )
 
 
-def _stored(settings: Settings) -> tuple[Stock, list[str]]:
+def _stored(settings: Settings, judges: Sequence[NamedJudge]) -> tuple[Stock, list[str]]:
     """What the store holds, without making or changing one; nothing where there is none."""
-    judges = versions(settings.judges, settings.policy.judging, *documents(settings.policy))
     try:
         with existing(settings.store_url) as store:
             if store is None:
@@ -140,10 +137,12 @@ def base_model(policy: PolicySpec) -> None:
         raise ConfigError(f"policy.base_model: {error}") from None
 
 
-def _judge(role: Role, judge: JudgeConfig) -> None:
-    if api_key(role, judge) is None and judge.base_url is None:
-        raise ConfigError(f"judges.{role}: no key: set api_key_file")
-    price_of(role, judge)
+def _judge(name: str, judge: ChatJudgeConfig | LocalJudgeConfig, settings: Settings) -> None:
+    if isinstance(judge, LocalJudgeConfig):
+        local.checked(name, judge, settings)
+    elif api_key(name, judge) is None and judge.base_url is None:
+        raise ConfigError(f"judges.{name}: no key: set api_key_file")
+    price_of(name, judge)
 
 
 def _source(place: str, source: SourceConfig) -> None:
@@ -169,8 +168,8 @@ def _kafka(place: str, source: KafkaConfig) -> None:
 
 
 def _absent(settings: Settings) -> list[str]:
-    missing = [role for role in Role if role not in settings.judges]
-    notes = [f"judges.{role} is not configured: {WITHOUT[role]}" for role in missing]
+    roles = {judge.role for judge in settings.judges.values()}
+    notes = [f"judges: none has the role {role}: {why}" for role, why in WITHOUT.items() if role not in roles]
     for number, source in enumerate(settings.sources):
         if isinstance(source, JsonlConfig) and not source.path.exists():
             notes.append(f"sources.{number}.path: {source.path} does not exist yet: it will be waited for")

@@ -11,7 +11,6 @@ from daemon import log, version
 from daemon.clock import Clock, SystemClock
 from daemon.config.settings import Settings
 from daemon.store.store import Store
-from policies.records import Role
 
 if TYPE_CHECKING:
     from daemon.adapters.adapters import Manifest
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from daemon.budget import Budget
     from daemon.latch import Latch
     from daemon.metrics.registry import Metrics
+    from policies.judging.constitution import Constitution
+    from policies.judging.judges import NamedJudge
+    from policies.judging.rubric import Rubric
 
 
 class Foundations:
@@ -28,7 +30,6 @@ class Foundations:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.roles = frozenset(settings.judges)
         self._digests: dict[str, str] = {}
 
     def prepare_store(self) -> None:
@@ -49,18 +50,29 @@ class Foundations:
         return Store(self.settings.store_url)
 
     @cached_property
+    def documents(self) -> "tuple[Constitution, Rubric]":
+        from daemon.wiring.judges import documents
+
+        return documents(self.settings.policy)
+
+    @cached_property
+    def named(self) -> "tuple[NamedJudge, ...]":
+        """The configured judges, with the versions that they have now."""
+        from daemon.wiring.judges import named
+
+        return named(self.settings.judges, self.settings.policy.judging, *self.documents)
+
+    @cached_property
     def metrics(self) -> "Metrics":
         from daemon.metrics.registry import Metrics
 
         metrics = Metrics()
-        metrics.prepare(
-            sources=tuple(source.name for source in self.settings.sources),
-            judges=tuple(role for role in Role if role in self.roles),
-        )
+        metrics.prepare(sources=tuple(each.name for each in self.settings.sources), judges=self.named)
         metrics.build_info.labels(version(), platform.python_version()).set(1)
-        for role, judge in self.settings.judges.items():
-            if judge.daily_budget_usd is not None:
-                metrics.budget.labels(role).set(judge.daily_budget_usd)
+        for judge in self.named:
+            limit = self.settings.judges[judge.name].daily_budget_usd
+            if limit is not None:
+                metrics.budget.labels(*judge.labels).set(limit)
         metrics.training_kl_limit.set(self.settings.policy.guards.kl_nats.limit)
         return metrics
 

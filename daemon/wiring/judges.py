@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 
-from daemon.config.settings import JudgeConfig
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
 from daemon.errors import ConfigError
 from policies import library
 from policies.judging import constitution, rubric
 from policies.judging.constitution import Constitution
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import judge_version
 from policies.judging.rubric import Rubric
 from policies.policy import JudgingRule, PolicySpec
-from policies.records import Role
+from policies.records import Role, digest
 
 
 def documents(policy: PolicySpec) -> tuple[Constitution, Rubric]:
@@ -23,22 +24,32 @@ def documents(policy: PolicySpec) -> tuple[Constitution, Rubric]:
         raise ConfigError(f"policy.{key}: {error}") from None
 
 
-def versions(
-    judges: Mapping[Role, JudgeConfig], rule: JudgingRule, constitution: Constitution, rubric: Rubric
-) -> dict[Role, str]:
-    """The version of each configured judge."""
-    return {
-        role: judge_version(
-            model=judges[role].model,
+def named(
+    judges: Mapping[str, ChatJudgeConfig | LocalJudgeConfig],
+    rule: JudgingRule,
+    constitution: Constitution,
+    rubric: Rubric,
+) -> tuple[NamedJudge, ...]:
+    """The configured judges with their versions: those of role small first, then large, then gate."""
+
+    def version(judge: ChatJudgeConfig | LocalJudgeConfig) -> str:
+        if isinstance(judge, LocalJudgeConfig):
+            return digest(["local", judge.model, judge.pessimism])
+        return judge_version(
+            model=judge.model,
             constitution=constitution,
             rubric=rubric,
-            temperature=judges[role].temperature,
-            max_tokens=judges[role].max_tokens,
+            temperature=judge.temperature,
+            max_tokens=judge.max_tokens,
             samples=rule.samples,
-            logprobs=judges[role].logprobs,
-            structured=judges[role].structured,
+            logprobs=judge.logprobs,
+            structured=judge.structured,
             reasoning=rule.show_reasoning,
         )
+
+    return tuple(
+        NamedJudge(name, role, version(judge))
         for role in Role
-        if role in judges
-    }
+        for name, judge in judges.items()
+        if judge.role is role
+    )

@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from connectors.base import PLAIN_QUESTION, Judge, JudgeRequest, Usage
+from connectors.base import PLAIN_QUESTION, Judge, JudgeRequest, ServingTarget, Usage
 from connectors.errors import ConnectorError, FatalError, PoisonError
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, SourceConfig
 from daemon.errors import RlaifdError
 from daemon.store.store import ping
 from daemon.wiring.parts import Wiring
 from policies.judging import grammar, prompts
 from policies.judging.grammar import Invalid
+from policies.judging.judges import NamedJudge
 from policies.judging.prompts import Case, Turn
-from policies.records import Message, Role, Scope
+from policies.records import Message, Scope
 
 CASE = Case(
     turns=(Turn("user", "What is the capital of France?"),), answers=("The capital of France is Paris.",)
@@ -51,7 +53,10 @@ def tried(settings: Settings) -> list[Tried]:
         if parts.endpoint is not None:
             found.append(_attempt("policy.sampling", lambda: _sampler(parts)))
         if settings.rollout.lead:
-            found.append(_attempt("rollout.directory", lambda: _target(parts)))
+            found += [
+                _attempt(f"targets.{number}", lambda target=target: _target(target))  # type: ignore[misc]
+                for number, target in enumerate(parts.targets)
+            ]
     finally:
         parts.close()
     return found
@@ -95,17 +100,20 @@ def _broker(number: int, source: KafkaConfig) -> str:
 
 def _judges(parts: Wiring, *, booked: bool) -> Iterator[Tried]:
     """Each judge's answer. Without a store no call could be booked, and none is made."""
-    for role in parts.settings.judges:
-        key = f"judges.{role}"
+    for named in parts.named:
+        key = f"judges.{named.name}"
+        if named.name not in parts.judges:
+            continue  # it is here: what it needs is checked without it
         if not booked:
             yield Tried(key, ok=False, said="not asked: without a store its call could not be booked")
             continue
-        yield _attempt(key, lambda role=role: asyncio.run(_asked(parts, role)))  # type: ignore[misc]
+        yield _attempt(key, lambda named=named: asyncio.run(_asked(parts, named)))  # type: ignore[misc]
 
 
-async def _asked(parts: Wiring, role: Role) -> str:
+async def _asked(parts: Wiring, named: NamedJudge) -> str:
     parts.latch.check(Scope.JUDGING)
-    judge, config = parts.judges[role], parts.settings.judges[role]
+    judge, config = parts.judges[named.name], parts.settings.judges[named.name]
+    assert isinstance(config, ChatJudgeConfig)
     constitution, rubric = parts.documents
     nonce = secrets.token_hex(8)
     request = JudgeRequest(
@@ -116,22 +124,24 @@ async def _asked(parts: Wiring, role: Role) -> str:
         logprobs=config.logprobs,
         schema=grammar.schema("score", rubric.names),
     )
-    text, finish_reason, cost = await _paid(parts, role, judge, request)
+    text, finish_reason, cost = await _paid(parts, named, judge, request)
     read = grammar.parse_score(text, nonce=nonce, dimensions=rubric.names, finish_reason=finish_reason)
     if isinstance(read, Invalid):
         raise PoisonError(
-            f"judge {role}: {config.model} answered, for {cost:.4f} US dollars, and no verdict can be read: "
-            f"{read.reason}"
+            f"judge {named.name}: {config.model} answered, for {cost:.4f} US dollars, and no verdict can be "
+            f"read: {read.reason}"
         )
     return f"{config.model} gave a verdict for {cost:.4f} US dollars"
 
 
-async def _paid(parts: Wiring, role: Role, judge: Judge, request: JudgeRequest) -> tuple[str, str, float]:
+async def _paid(
+    parts: Wiring, named: NamedJudge, judge: Judge, request: JudgeRequest
+) -> tuple[str, str, float]:
     """The answer's text, how it ended and what it cost: reserved before, settled after."""
-    tariff, limit = parts.prices[role], parts.settings.judges[role].daily_budget_usd
+    tariff, limit = parts.prices[named.name], parts.settings.judges[named.name].daily_budget_usd
     chars = len(request.system) + sum(len(message.content) for message in request.messages)
     estimate = tariff.cost(Usage(chars // CHARS_PER_TOKEN + 1, request.max_tokens)) if tariff else 0.0
-    held = await asyncio.to_thread(parts.budget.reserve, role.value, estimate, limit)
+    held = await asyncio.to_thread(parts.budget.reserve, named, estimate, limit)
     cost = estimate  # of a call whose bill nobody will see
     try:
         reply = await judge.ask(request)
@@ -155,6 +165,5 @@ def _sampler(parts: Wiring) -> str:
     return "the policy answers"
 
 
-def _target(parts: Wiring) -> str:
-    served = parts.target.served()
-    return f"{parts.settings.rollout.directory} serves {served.adapter or 'the base model'}"
+def _target(target: ServingTarget) -> str:
+    return f"{target.name} serves {target.served().adapter or 'the base model'}"

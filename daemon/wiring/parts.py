@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daemon import log
 from daemon.config.settings import SourceConfig
 from daemon.wiring.foundations import Foundations
+from policies.judging.judges import of_roles
 from policies.policy import EndpointSampling
 from policies.records import Role
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from connectors.judges.prices import Tariffs
     from daemon.children.policy import PolicyWork
     from daemon.stages.curate.curate import Curate
+    from daemon.stages.curate.hearing import Hearing
     from daemon.stages.curate.sample import Sampling
     from daemon.stages.gate.evaluate import Evaluate
     from daemon.stages.gate.release import Releases
     from daemon.stages.ingest.ingest import Ingest
-    from daemon.stages.judge.judge import JudgeStage
+    from daemon.stages.judge.assessor import Assessor
+    from daemon.stages.judge.judge import Claims, JudgeStage
     from daemon.stages.judge.plan import Plan
     from daemon.stages.judge.recheck import Recheck
     from daemon.stages.review.exchange import Review
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from daemon.stages.train.trainer import Trainer
     from daemon.stages.watch.watch import Watch
     from daemon.status.status import Status
-    from policies.judging.constitution import Constitution
-    from policies.judging.rubric import Rubric
 
 
 class Wiring(Foundations):
@@ -45,7 +45,8 @@ class Wiring(Foundations):
         """The ingest stage of one configured source."""
         from connectors.decoders.detect import Decoders
         from daemon.stages.ingest.ingest import Ingest
-        from daemon.wiring.outside import source_of
+        from daemon.wiring.outside import brake_of, source_of
+        from policies.redaction import Redaction
 
         stages = self.settings.stages
         return Ingest(
@@ -58,74 +59,74 @@ class Wiring(Foundations):
             batch_records=stages.batch_records,
             batch_s=stages.batch_s,
             dead_letter_ratio=stages.dead_letter_ratio,
+            versions=source.agent_version,
+            keep=source.keep,
+            brake=brake_of(self.settings, self.store, self.clock),
+            redaction=Redaction(self.settings.redaction.patterns),
         )
 
     @cached_property
-    def judges(self) -> "Mapping[Role, Judge]":
+    def judges(self) -> "Mapping[str, Judge]":
+        """The clients of the chat models, by judge."""
+        from daemon.config.judges import ChatJudgeConfig
         from daemon.wiring.outside import judge_of
 
-        return {role: judge_of(role, judge) for role, judge in self.settings.judges.items()}
+        return {
+            name: judge_of(name, judge)
+            for name, judge in self.settings.judges.items()
+            if isinstance(judge, ChatJudgeConfig)
+        }
 
     async def close_judges(self) -> None:
         """Closes the judges that were built, and lets go of them: what asks next builds its own, for its own
         event loop.
         """
-        for built in self.__dict__.pop("judges", {}).values():
+        for built in self.__dict__.pop("assessors", ()):
             await built.close()
-        self.__dict__.pop("judge_stage", None)
+        for name in ("judge_stage", "judges"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def plan(self) -> "Plan":
         from daemon.stages.judge.plan import Plan
 
-        return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, roles=self.roles)
-
-    @cached_property
-    def documents(self) -> "tuple[Constitution, Rubric]":
-        from daemon.wiring.judges import documents
-
-        return documents(self.settings.policy)
-
-    @cached_property
-    def versions(self) -> Mapping[Role, str]:
-        from daemon.wiring.judges import versions
-
-        return versions(self.settings.judges, self.settings.policy.judging, *self.documents)
+        return Plan(store=self.store, clock=self.clock, rule=self.settings.policy.judging, judges=self.named)
 
     @cached_property
     def prices(self) -> "Tariffs":
         """What the judges' calls cost. Says once of which that is not known and may be money."""
-        from daemon.wiring.pricing import tariffs, uncounted
+        from daemon.wiring.pricing import told
 
-        judges = self.settings.judges
-        found = tariffs(judges)
-        for role in uncounted(judges, found):
-            model = judges[role].model
-            log.get("judge").warning("judge_price_unknown", role=role.value, model=model, counted_as_usd=0)
-        return found
+        return told(self.settings.judges)
+
+    @cached_property
+    def assessors(self) -> "tuple[Assessor, ...]":
+        """The configured judges, ready to be asked. Connections and children belong to one event loop."""
+        from daemon.wiring.assessors import Court
+
+        settings = self.settings
+        court = Court(settings.policy.judging, *self.documents, self.metrics, self.clock, self._claims)
+        return tuple(court.assessor(each, settings, self.judges, self.prices) for each in self.named)
+
+    @property
+    def _claims(self) -> "Claims":
+        from daemon.stages.judge.judge import Claims
+
+        return Claims(self.owner, self.settings.stages.claim_s, self.settings.stages.claim_batch)
 
     @cached_property
     def judge_stage(self) -> "JudgeStage":
         from daemon.stages.judge.judge import JudgeStage
 
-        policy, stages = self.settings.policy, self.settings.stages
-        constitution, rubric = self.documents
         return JudgeStage(
             store=self.store,
-            judges=self.judges,
-            configs=self.settings.judges,
-            versions=self.versions,
-            prices=self.prices,
-            policy=policy,
-            constitution=constitution,
-            rubric=rubric,
+            assessors=self.assessors,
+            rule=self.settings.policy.judging,
             budget=self.budget,
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            owner=self.owner,
-            claim_s=stages.claim_s,
-            claim_batch=stages.claim_batch,
+            claims=self._claims,
         )
 
     @cached_property
@@ -136,7 +137,7 @@ class Wiring(Foundations):
         # A judge that is of use decides a third of the pairs or more.
         most = 3 * max(self.settings.policy.halts.alignment_window, self.settings.policy.gate.min_labels)
         most = min(most, NEWEST_LABELS)
-        return Recheck(store=self.store, clock=self.clock, versions=self.versions, most=most)
+        return Recheck(store=self.store, clock=self.clock, judges=self.named, most=most)
 
     @cached_property
     def policy_work(self) -> "PolicyWork":
@@ -180,6 +181,12 @@ class Wiring(Foundations):
         )
 
     @cached_property
+    def hearing(self) -> "Hearing":
+        from daemon.stages.curate.hearing import Hearing
+
+        return Hearing(store=self.store, clock=self.clock, rule=self.settings.policy.feedback)
+
+    @cached_property
     def sampling(self) -> "Sampling":
         from daemon.stages.curate.sample import Batching, Generation, Sampling
 
@@ -189,7 +196,7 @@ class Wiring(Foundations):
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            roles=self.roles,
+            judges=self.named,
             halts=self.latch,
             generation=Generation(work.sample, self.settings.seed, work.waits_for),
             batching=Batching(stages.sample_least, stages.sample_most, stages.sample_patience_s),
@@ -216,7 +223,7 @@ class Wiring(Foundations):
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from daemon.stages.train.trainer import Given, Trainer
+        from daemon.stages.train.trainer import RunInputs, Trainer
 
         return Trainer(
             store=self.store,
@@ -226,7 +233,7 @@ class Wiring(Foundations):
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
-            given=Given(self.settings.seed, judged=Role.LARGE in self.roles),
+            given=RunInputs(self.settings.seed, of_roles(self.named, Role.LARGE)),
         )
 
     @cached_property
@@ -250,7 +257,7 @@ class Wiring(Foundations):
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            versions=self.versions,
+            judges=self.named,
             comparing=Comparing(
                 store=self.store,
                 clock=self.clock,
@@ -260,6 +267,7 @@ class Wiring(Foundations):
             ),
             verify=self.verified_path,
             halts=self.latch,
+            overrides=self.settings.overrides,
         )
 
     @cached_property
@@ -267,16 +275,18 @@ class Wiring(Foundations):
         from daemon.stages.gate.release import Releases
 
         return Releases(
-            store=self.store, clock=self.clock, spec=self.settings.policy, versions=self.versions,
+            store=self.store, clock=self.clock, spec=self.settings.policy, judges=self.named,
             grade=self.policy_work.grade, directory=self.settings.state_dir / "rewards",
             base=self.base_on_disk,
         )  # fmt: skip
 
     @cached_property
-    def target(self) -> "ServingTarget":
+    def targets(self) -> "tuple[ServingTarget, ...]":
         from connectors.serving.directory import DirectoryTarget
 
-        return DirectoryTarget(self.settings.rollout.directory, now=self.clock.now)
+        return tuple(
+            DirectoryTarget(each.path, name=each.name, now=self.clock.now) for each in self.settings.targets
+        )
 
     @cached_property
     def rollout(self) -> "Rollout":
@@ -285,7 +295,7 @@ class Wiring(Foundations):
         return Rollout(
             store=self.store,
             file=self.settings.rollout.file,
-            target=self.target,
+            targets=self.targets,
             adapters_dir=self.adapters_dir,
             base=self.base_on_disk.now,
             latch=self.latch,
@@ -309,7 +319,7 @@ class Wiring(Foundations):
             clock=self.clock,
             metrics=self.metrics,
             spec=self.settings.policy,
-            versions=self.versions,
+            judges=self.named,
             latch=self.latch,
             budget=self.budget,
         )
@@ -323,19 +333,13 @@ class Wiring(Foundations):
     @cached_property
     def status(self) -> "Status":
         from daemon.status.status import Status
+        from daemon.wiring.conditions import conditions
 
         return Status(
             store=self.store,
             clock=self.clock,
             settings=self.settings,
-            versions=self.versions,
+            judges=self.named,
             training=self.occasion.due,
-            conditions=self._conditions,
+            conditions=lambda: conditions(self.settings, self.store, self.clock, self.rollout),
         )
-
-    def _conditions(self) -> list[str]:
-        """What the rollout says, and where a source waits for a person."""
-        from daemon.store import stops
-
-        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
-        return [*(str(condition) for condition in self.rollout.status().conditions), *stopped]

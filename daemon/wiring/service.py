@@ -22,7 +22,6 @@ from daemon.web.app import Web
 from daemon.web.listener import Listener
 from daemon.wiring.check import base_model
 from daemon.wiring.parts import Wiring
-from policies.records import Role
 
 CHILD_BOUND_S = 6 * 3600.0
 """A step that waits for a child process may take long; the child's own stall limit ends it."""
@@ -119,6 +118,7 @@ def _loops(
         Loop("plan", parts.plan.step, poll_s),
         Loop("recheck", leader.only(parts.recheck.step), RECHECK_S),
         Loop("leader", leader.step, TTL_S / 3),
+        Loop("hear", leader.only(parts.hearing.step), poll_s),
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("release", leader.only(parts.releases.step), poll_s, bound_s=CHILD_BOUND_S),
@@ -129,11 +129,14 @@ def _loops(
         loops.append(Loop("rollout", step, parts.settings.rollout.poll_s, awaited=True))
     if parts.settings.rollout.auto_promote:
         loops.append(Loop("promote", leader.only(parts.promote.step), poll_s))
-    bound_s = parts.settings.stages.claim_s + parts.settings.stages.poll_s
-    for role in (role for role in Role if role in parts.roles):
-        judging = partial(parts.judge_stage.step, role)
-        loops.append(AsyncLoop(f"judge:{role}", judging, poll_s, bound_s=bound_s))
-        closers.append((f"judge:{role}", parts.judges[role].close))
+    # A turn that finishes nothing ends with the claims in hand, the last of which may be as old as the first.
+    bound_s = 2 * parts.settings.stages.claim_s + parts.settings.stages.poll_s
+    for assessor in parts.assessors:
+        name = assessor.named.name
+        judging = partial(parts.judge_stage.step, name)
+        finish = partial(parts.judge_stage.finish, name)
+        loops.append(AsyncLoop(f"judge:{name}", judging, poll_s, bound_s=bound_s, finish=finish))
+        closers.append((f"judge:{name}", assessor.close))
     closers.append(("leader", leader.release))
     return loops, closers
 

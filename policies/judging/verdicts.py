@@ -75,14 +75,14 @@ class Token(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ScoreSpread:
     """Mean and standard deviation of a score's distribution."""
 
     mean: float
     sd: float
 
 
-def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> Spread | None:
+def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> ScoreSpread | None:
     """The score's distribution at the token that states it, over the alternatives that are scores.
 
     None, so that samples are asked for instead, where the token cannot be found, the number goes on in the
@@ -109,7 +109,7 @@ def expected_score(tokens: Sequence[Token], *, score: float, nonce: str) -> Spre
         return None
     mean = sum(value * share for value, share in mass.items()) / total
     variance = sum(share * (value - mean) ** 2 for value, share in mass.items()) / total
-    return Spread(mean, math.sqrt(max(0.0, variance)))
+    return ScoreSpread(mean, math.sqrt(max(0.0, variance)))
 
 
 def _token_at(tokens: Sequence[Token], offset: int) -> int:
@@ -127,11 +127,11 @@ def _score_of(text: str) -> int | None:
     return int(stripped) if re.fullmatch(r"10|[0-9]", stripped, flags=re.ASCII) else None
 
 
-def scored(replies: Sequence[ScoreReply], spread: Spread | None = None) -> Scored:
+def scored(replies: Sequence[ScoreReply], spread: ScoreSpread | None = None) -> Scored:
     """One verdict from the samples of a score, or from one answer whose distribution is known."""
     values = [reply.score for reply in replies]
     if spread is None:
-        spread = Spread(fmean(values), pstdev(values)) if len(values) > 1 else None
+        spread = ScoreSpread(fmean(values), pstdev(values)) if len(values) > 1 else None
     names = {name for reply in replies for name in reply.scores}
     return Scored(
         value=values[0] if spread is None else spread.mean,
@@ -169,3 +169,20 @@ def _choice(letter: Letter, *, swapped: bool) -> Choice:
     if letter == "tie":
         return "tie"
     return "a" if (letter == "A") != swapped else "b"
+
+
+def rewarded(reward: float, *, by: str) -> Scored:
+    """One verdict from a reward model's reward of an answer. `by` names the model's release."""
+    return Scored(value=reward, critique=f"reward model {by}")
+
+
+def by_rewards(a: float, b: float, *, by: str) -> Preferred:
+    """One verdict from a reward model's rewards of two answers: the higher is preferred.
+
+    The order in which they are shown changes neither, so there is no flip. Confidence is the probability that
+    the preferred one is better, by the scale on which rewards are calibrated: a difference of two points is
+    odds of e.
+    """
+    choice: Choice = "tie" if a == b else "a" if a > b else "b"
+    confidence = 1 / (1 + math.exp(-abs(a - b) / 2))
+    return Preferred(choice, confidence, False, {"reward": [a, b]}, f"reward model {by}")

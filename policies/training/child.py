@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policies import durable
 from policies.snapshot import SnapshotError
-from policies.training.durable import write_whole
 from policies.training.errors import JobError, StoppedError
 from policies.training.jobs import (
     JOBS,
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
         result = _run(job, reporter, stop.is_set)
         failed = result.state == "failed"
         if place.leads or failed:
-            write_whole(job.out / RESULT, result)
+            durable.write(job.out / RESULT, result.model_dump_json().encode())
         reporter.report("done", note=f"{result.state} {result.reason}".strip())
     return FAILED if failed and not place.alone else 0
 
@@ -96,7 +96,10 @@ def _stop_on_request(job: AnyJob, reporter: Reporter, place: Place) -> threading
             stop.set()
             return
         if place.leads:
-            write_whole(job.out / RESULT, RESULT_OF[job.kind](state="stopped", reason="asked to stop"))
+            durable.write(
+                job.out / RESULT,
+                RESULT_OF[job.kind](state="stopped", reason="asked to stop").model_dump_json().encode(),
+            )
         os._exit(0)
 
     signal.signal(signal.SIGTERM, on_term)
@@ -195,6 +198,11 @@ def _environment(job: AnyJob, place: Place) -> None:
 def _die_with_parent() -> None:
     """Two ropes: standard input closes when the parent is gone, and Linux sends SIGKILL when it dies."""
     threading.Thread(target=_watch_input, daemon=True, name="parent-watch").start()
+    die_with_parent()
+
+
+def die_with_parent() -> None:
+    """Has Linux send SIGKILL when the thread that started this process is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

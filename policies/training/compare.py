@@ -13,14 +13,14 @@ from policies.training.model.rendering import Rendering
 from policies.training.model.responses import Responses
 from policies.training.progress import Reporter
 from policies.training.sampling import distance
-from policies.training.sampling.generate import Answer, Settings, sample
+from policies.training.sampling.generate import SampledAnswer, SamplingSettings, sample
 from policies.training.sampling.questions import Question, Refused, positions_of, questions
 
 STABLE, CANDIDATE = "stable", "candidate"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Prompted:
     """What both jobs ask with: the rendering, how answers are read, and the questions."""
 
     rendering: Rendering
@@ -28,7 +28,7 @@ class _Asked:
     questions: list[Question | Refused]
     notes: tuple[str, ...]
 
-    def sampled(self, answer: Answer, question: Question | Refused) -> Sampled:
+    def sampled(self, answer: SampledAnswer, question: Question | Refused) -> Sampled:
         """The answer as the other rooms know it."""
         tools = question.tools if isinstance(question, Question) else ()
         message = self.responses.read(answer.prompt, answer.tokens, tools, truncated=answer.truncated)
@@ -76,7 +76,7 @@ def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool
 
     def answers_of(
         adapter: str | None, seed: int, each: Sequence[Question | Refused]
-    ) -> list[Answer | Refused]:
+    ) -> list[SampledAnswer | Refused]:
         with lora.using(model, adapter):
             rows = sample(model, asked.rendering, each, _settings(job, seed), between=between)
         return [row if isinstance(row, Refused) else row[0] for row in rows]
@@ -92,7 +92,7 @@ def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool
         [
             (index, mine, other)
             for index, (mine, other) in enumerate(zip(ours, theirs, strict=True))
-            if isinstance(mine, Answer) and isinstance(other, Answer)
+            if isinstance(mine, SampledAnswer) and isinstance(other, SampledAnswer)
         ]
     )
     pad = asked.rendering.pad
@@ -106,19 +106,19 @@ def run_compare(job: CompareJob, reporter: Reporter, stopping: Callable[[], bool
 class _Both:
     """The prompts that both policies answered: index, candidate's answer, stable's answer."""
 
-    rows: list[tuple[int, Answer, Answer]]
+    rows: list[tuple[int, SampledAnswer, SampledAnswer]]
 
     @property
-    def ours(self) -> list[Answer]:
+    def ours(self) -> list[SampledAnswer]:
         return [mine for _, mine, _ in self.rows]
 
     @property
-    def theirs(self) -> list[Answer]:
+    def theirs(self) -> list[SampledAnswer]:
         return [other for _, _, other in self.rows]
 
 
 def _compared(
-    asked: _Asked,
+    asked: _Prompted,
     both: _Both,
     apart: Sequence[distance.Distance],
     alone: Sequence[distance.Distance],
@@ -147,17 +147,17 @@ def _compared(
     )
 
 
-def _asked(job: SampleJob | CompareJob, base: lora.Base, prompts: Sequence[Messages]) -> _Asked:
+def _asked(job: SampleJob | CompareJob, base: lora.LoadedBase, prompts: Sequence[Messages]) -> _Prompted:
     """Raises JobError where the family cannot be asked rightly."""
     rendering = Rendering(base.tokenizer, generation=base.model.generation_config)
     responses = Responses(rendering)
     notes = selftest.require(rendering, responses, base.name)
     found = questions(rendering, prompts, job.tools, positions_of(base.model.config, base.tokenizer))
-    return _Asked(rendering, responses, found, notes)
+    return _Prompted(rendering, responses, found, notes)
 
 
-def _settings(job: SampleJob | CompareJob, seed: int, count: int = 1) -> Settings:
-    return Settings(
+def _settings(job: SampleJob | CompareJob, seed: int, count: int = 1) -> SamplingSettings:
+    return SamplingSettings(
         count=count,
         temperature=job.temperature,
         max_new_tokens=job.max_new_tokens,

@@ -12,7 +12,7 @@ from policies.training.errors import JobError
 from policies.training.guarding.change import unchanged
 from policies.training.jobs import AdapterFile, Probe
 from policies.training.model import lora, probe
-from policies.training.model.lora import POLICY, Base
+from policies.training.model.lora import POLICY, LoadedBase
 from policies.training.model.naming import listed
 
 TOLERANCE_NATS = {torch.float32: 1e-3}
@@ -33,7 +33,7 @@ class Ending:
 
 def end(
     model: Any,
-    base: Base,
+    base: LoadedBase,
     texts: Sequence[probe.ProbeText],
     directory: Path,
     *,
@@ -64,7 +64,11 @@ def end(
 
 
 def _read_back(
-    model: Any, base: Base, directory: Path, texts: Sequence[probe.ProbeText], trained: probe.Scores
+    model: Any,
+    base: LoadedBase,
+    directory: Path,
+    texts: Sequence[probe.ProbeText],
+    trained: probe.ProbeScores,
 ) -> None:
     """Raises JobError unless the files, on the bare base, are the trained adapter: same weights, same
     answers.

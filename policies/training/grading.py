@@ -9,7 +9,7 @@ from policies.training.errors import JobError, StoppedError
 from policies.training.jobs import GradeJob, GradeResult
 from policies.training.model import lora
 from policies.training.model.dataset import Example, tokenise
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
 from policies.training.model.rendering import Rendering, UnrenderableError
 from policies.training.progress import Reporter
 from policies.training.sampling.questions import positions_of
@@ -46,7 +46,7 @@ def run_grade(job: GradeJob, reporter: Reporter, stopping: Callable[[], bool]) -
 
 
 def _tokenised(
-    job: GradeJob, base: Base, rendering: Rendering
+    job: GradeJob, base: LoadedBase, rendering: Rendering
 ) -> tuple[Sequence[tuple[int, Example]], dict[int, str]]:
     """The pairs as tokens by their places, and why those that cannot be graded cannot."""
     most = positions_of(base.model.config, base.tokenizer)

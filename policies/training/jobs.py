@@ -16,7 +16,7 @@ from policies.recipes import DpoRecipe, Recipe
 from policies.records import Frozen, Message, Sampled
 from policies.snapshot import Pair
 from policies.training.layout import TrainState
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 Messages = tuple[Message, ...]
 Tools = tuple[dict[str, Any], ...]
@@ -246,7 +246,7 @@ class TrainResult(Frozen):
     readings: tuple[GuardReading, ...] = ()
     divergences: tuple[Divergence, ...] = ()
     """Reward against judge, at each look of a run that learns from a reward; one without figures says so."""
-    plan: Plan | None = None
+    plan: TrainingPlan | None = None
     """What was done, with every number of the recipe; None where the run ended before it was decided."""
     rate: float | None = None
     """Floating-point operations a second, by the plan's own count, of a run that was made in one go."""
@@ -260,7 +260,7 @@ class PlanResult(Frozen):
     kind: Literal["plan"] = "plan"
     state: Literal["done", "failed", "stopped"]
     reason: str = ""
-    plan: Plan | None = None
+    plan: TrainingPlan | None = None
 
 
 class SampleResult(Frozen):

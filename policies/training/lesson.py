@@ -16,7 +16,7 @@ from policies.training.model.outline import outline
 from policies.training.model.rendering import Rendering
 from policies.training.model.responses import Responses
 from policies.training.planning.memory import Setting
-from policies.training.planning.plan import MOST_SAMPLES, Facts, Plan
+from policies.training.planning.plan import MOST_SAMPLES, Facts, TrainingPlan
 from policies.training.sampling.questions import positions_of
 
 PROBE_S = 1.0
@@ -39,7 +39,7 @@ def read(job: PlanJob | TrainJob) -> Lesson[Any]:
     return replace(engine_of(job.recipe).prepare(job, rendering, positions), notes=notes)
 
 
-def plan_of(job: PlanJob | TrainJob, lesson: Lesson[Any]) -> Plan:
+def plan_of(job: PlanJob | TrainJob, lesson: Lesson[Any]) -> TrainingPlan:
     """The plan at this moment. Raises JobError where the device is not there."""
     where = device.chosen(job.device)
     dtype = device.precision(where, job.bf16)
@@ -68,13 +68,13 @@ def _there(job: PlanJob | TrainJob, where: torch.device) -> int | None:
     return there if there is None or where.type == "cuda" else there // job.launch.processes
 
 
-def taken_up(job: TrainJob, lesson: Lesson[Any]) -> Plan:
+def taken_up(job: TrainJob, lesson: Lesson[Any]) -> TrainingPlan:
     """The plan of the run in the job's directory where it left a checkpoint, else the plan at this moment."""
     now = plan_of(job, lesson)
     folders = (job.out / CHECKPOINTS, *(job.out / CHECKPOINTS).glob("*/"))
     left = [checkpoints.newest(folder) for folder in folders]
     try:
-        kept = Plan.model_validate_json((job.out / PLAN).read_bytes())
+        kept = TrainingPlan.model_validate_json((job.out / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return now
     goes_on = kept.asked == job.recipe and any(left)
@@ -88,7 +88,7 @@ def run_plan(job: PlanJob) -> PlanResult:
     return PlanResult(state="done", plan=plan.model_copy(update={"rate": _rate(job, plan)}))
 
 
-def _rate(job: PlanJob, plan: Plan) -> float:
+def _rate(job: PlanJob, plan: TrainingPlan) -> float:
     """Floating-point operations a second that a training would reach: those of the model's own matrices."""
     where = device.chosen(job.device)
     dtype = device.precision(where, job.bf16)

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from policies import durable
 from policies.training import lesson as lessons
 from policies.training import together
-from policies.training.durable import write_whole
 from policies.training.engines.engine import Lesson, Run
 from policies.training.engines.registry import engine_of
 from policies.training.errors import JobError
@@ -17,7 +17,7 @@ from policies.training.layout import PLAN
 from policies.training.model import loading, lora
 from policies.training.model.rendering import Rendering
 from policies.training.place import here
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.progress import Reporter
 
 
@@ -35,7 +35,7 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
         if plan.refusal:
             raise JobError(plan.refusal)
         if here().leads:
-            write_whole(job.out / PLAN, plan)
+            durable.write(job.out / PLAN, plan.model_dump_json().encode())
         reporter.report("planned", note=str(plan))
         try:
             return _train(job, plan, lesson, reporter, stopping)
@@ -55,7 +55,7 @@ def train(job: TrainJob, reporter: Reporter, stopping: Callable[[], bool]) -> Tr
         reporter.report("started", note=f"out of memory: again with batches of {plan.recipe.at_once}")
 
 
-def _smaller(plan: Plan) -> Plan | None:
+def _smaller(plan: TrainingPlan) -> TrainingPlan | None:
     """The same training with less in memory; None where there is nothing left to halve."""
     try:
         return plan.smaller()
@@ -64,7 +64,7 @@ def _smaller(plan: Plan) -> Plan | None:
 
 
 def _train(
-    job: TrainJob, plan: Plan, lesson: Lesson[Any], reporter: Reporter, stopping: Callable[[], bool]
+    job: TrainJob, plan: TrainingPlan, lesson: Lesson[Any], reporter: Reporter, stopping: Callable[[], bool]
 ) -> TrainResult:
     engine = engine_of(job.recipe)
     base = lora.load(job.base_model, job.revision, job.device, job.bf16)

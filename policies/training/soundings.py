@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import Field, NonNegativeInt
 
+from policies import durable
 from policies.records import Frozen, Sampled
-from policies.training.durable import write_whole
 
 FOLDER = "soundings"
 
@@ -45,12 +45,12 @@ class Heard(Frozen):
 def write_sounding(job: Path, sounding: Sounding) -> None:
     """Writes what was answered, durably."""
     (job / FOLDER).mkdir(exist_ok=True)
-    write_whole(_asked(job, sounding.step), sounding)
+    durable.write(_asked(job, sounding.step), sounding.model_dump_json().encode())
 
 
 def write_heard(job: Path, heard: Heard) -> None:
     """Writes what the judge gave, durably."""
-    write_whole(_heard(job, heard.step), heard)
+    durable.write(_heard(job, heard.step), heard.model_dump_json().encode())
 
 
 def sounding_at(job: Path, step: int) -> Sounding | None:

@@ -9,19 +9,20 @@ from connectors.base import ServingTarget
 from connectors.errors import FatalError
 from connectors.memory import MemoryTarget
 from connectors.serving.directory import DirectoryTarget
+from policies.rollout import Assignment
 
 Reopen = Callable[[], ServingTarget]
 
 
 @pytest.fixture
-def adapters(tmp_path: Path) -> dict[str, str]:
+def adapters(tmp_path: Path) -> dict[str, Path]:
     """Two adapter directories by name."""
-    made: dict[str, str] = {}
+    made: dict[str, Path] = {}
     for name in ("agent-aaa", "agent-bbb"):
         directory = tmp_path / "adapters" / name
         directory.mkdir(parents=True)
         (directory / "MANIFEST.json").write_text(f'{{"name": "{name}"}}')
-        made[name] = str(directory)
+        made[name] = directory
     return made
 
 
@@ -39,41 +40,44 @@ def test_a_fresh_target_serves_the_base_model(reopen: Reopen) -> None:
     assert reopen().served().adapter is None
 
 
-def test_it_serves_what_it_was_told(reopen: Reopen, adapters: dict[str, str]) -> None:
+def test_it_serves_what_it_was_told(reopen: Reopen, adapters: dict[str, Path]) -> None:
     """After `serve` returns, `served` answers that adapter, the next one, and the base model again."""
     for epoch, name in enumerate(("agent-aaa", "agent-bbb", None, "agent-aaa"), start=1):
-        reopen().serve(name, adapters[name] if name else None, epoch)
+        reopen().serve(Assignment(name, epoch), adapters)
         assert reopen().served().adapter == name
 
 
-def test_serving_the_same_again_changes_nothing(reopen: Reopen, adapters: dict[str, str]) -> None:
+def test_serving_the_same_again_changes_nothing(reopen: Reopen, adapters: dict[str, Path]) -> None:
     """`serve` is idempotent."""
     for _ in range(3):
-        reopen().serve("agent-aaa", adapters["agent-aaa"], 1)
+        reopen().serve(Assignment("agent-aaa", 1), adapters)
     assert reopen().served().adapter == "agent-aaa"
 
 
-def test_a_lower_epoch_is_refused(reopen: Reopen, adapters: dict[str, str]) -> None:
+def test_a_lower_epoch_is_refused(reopen: Reopen, adapters: dict[str, Path]) -> None:
     """A stale daemon cannot put its adapter back; the same epoch may assert itself again."""
-    reopen().serve("agent-bbb", adapters["agent-bbb"], 7)
+    reopen().serve(Assignment("agent-bbb", 7), adapters)
     with pytest.raises(FatalError, match="epoch 6"):
-        reopen().serve("agent-aaa", adapters["agent-aaa"], 6)
+        reopen().serve(Assignment("agent-aaa", 6), adapters)
     assert reopen().served().adapter == "agent-bbb"
     with pytest.raises(FatalError, match="epoch 6"):
-        reopen().serve(None, None, 6)
-    reopen().serve("agent-bbb", adapters["agent-bbb"], 7)
+        reopen().serve(Assignment(None, 6), {})
+    reopen().serve(Assignment("agent-bbb", 7), adapters)
     assert reopen().served().adapter == "agent-bbb"
 
 
-@pytest.mark.parametrize("base_has_directory", [True, False])
-def test_an_adapter_and_its_directory_go_together(
-    reopen: Reopen, adapters: dict[str, str], base_has_directory: bool
-) -> None:
-    """A name without a directory, or a directory without a name, is refused and changes nothing."""
-    name, directory = (None, adapters["agent-aaa"]) if base_has_directory else ("agent-aaa", None)
-    with pytest.raises(FatalError):
-        reopen().serve(name, directory, 1)
-    assert reopen().served().adapter is None
+def test_an_adapter_without_its_directory_is_refused(reopen: Reopen, adapters: dict[str, Path]) -> None:
+    """And changes nothing."""
+    with pytest.raises(FatalError, match="agent-ccc"):
+        reopen().serve(Assignment("agent-ccc", 1), adapters)
+    assert reopen().served().assignment == Assignment(None, 0)
+
+
+def test_what_is_served_is_told_with_its_epoch(reopen: Reopen, adapters: dict[str, Path]) -> None:
+    """The whole assignment, as it was given."""
+    for given in (Assignment("agent-aaa", 4), Assignment(None, 5)):
+        reopen().serve(given, adapters)
+        assert reopen().served().assignment == given
 
 
 def test_the_time_it_was_seen_is_told(reopen: Reopen) -> None:

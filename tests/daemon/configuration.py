@@ -14,9 +14,12 @@ policy:
   family: llama
   base_model: base
 judges:
-  small: {type: openai, model: small-judge, family: gpt, base_url: "http://127.0.0.1:1/v1", api_key: k}
-  large: {type: openai, model: large-judge, family: gpt, base_url: "http://127.0.0.1:1/v1", api_key: k}
-  gate: {type: openai, model: gate-judge, family: claude, base_url: "http://127.0.0.1:1/v1", api_key: k}
+  small: {role: small, type: openai, model: small-judge, family: gpt,
+          base_url: "http://127.0.0.1:1/v1", api_key: k}
+  large: {role: large, type: openai, model: large-judge, family: gpt,
+          base_url: "http://127.0.0.1:1/v1", api_key: k}
+  gate: {role: gate, type: openai, model: gate-judge, family: claude,
+         base_url: "http://127.0.0.1:1/v1", api_key: k}
 rollout: {file: rollout.yaml, directory: serving}
 web: {port: 0}
 ...
@@ -24,7 +27,7 @@ web: {port: 0}
 
 
 def write(directory: Path, text: str = TEXT) -> Path:
-    """Writes the configuration and the directories it names; answers the file's path."""
+    """Writes the configuration and the directories it names; returns the file's path."""
     write_base(directory / "base")
     (directory / "logs").mkdir(exist_ok=True)
     path = directory / "rlaifd.yaml"

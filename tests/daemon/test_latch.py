@@ -14,6 +14,7 @@ from daemon.metrics.registry import Metrics
 from daemon.store import halts, ledger
 from daemon.store.store import Store, StoreBusyError, StoreError
 from policies.records import Scope
+from policies.states import HaltSource
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def alert(latch: Latch, *, starts_at: str = "2026-11-21T08:00:00Z", scope: Scope
     return latch.halt(
         scope,
         reason="KL too high",
-        source="alert",
+        source=HaltSource.ALERT,
         actor="alertmanager",
         fingerprint="f00",
         starts_at=starts_at,
@@ -44,7 +45,7 @@ def alert(latch: Latch, *, starts_at: str = "2026-11-21T08:00:00Z", scope: Scope
 def test_a_halt_holds_until_a_person_resumes_it(latch: Latch) -> None:
     """Check raises with reason and way out, for this scope only, until the resume."""
     latch.check(Scope.TRAINING)
-    assert latch.halt(Scope.TRAINING, reason="reward collapse", source="guard", actor="watch")
+    assert latch.halt(Scope.TRAINING, reason="reward collapse", source=HaltSource.GUARD, actor="watch")
     latch.check(Scope.JUDGING)
     with pytest.raises(HaltedError, match=r"training is halted: reward collapse; `rlaifd resume training`"):
         latch.check(Scope.TRAINING)
@@ -75,7 +76,9 @@ def test_a_standing_condition_halts_again_after_a_resume(latch: Latch) -> None:
     """A guard has no start: it makes one halt while active, and another when it fires after a resume."""
     for _ in range(2):
         fired = [
-            latch.halt(Scope.TRAINING, reason="spread", source="guard", actor="watch", fingerprint="spread")
+            latch.halt(
+                Scope.TRAINING, reason="spread", source=HaltSource.GUARD, actor="watch", fingerprint="spread"
+            )
             for _ in range(3)
         ]
         assert fired == [True, False, False]
@@ -125,7 +128,9 @@ def test_halt_and_resume_are_in_the_ledger(store: Store, latch: Latch) -> None:
     """Actor, reason and scope of both, once each; hostile text is stored, not refused."""
     alert(latch)
     alert(latch)
-    latch.halt(Scope.PROMOTION, reason="nul \x00 and \ud800", source="alert", actor="am", fingerprint="x")
+    latch.halt(
+        Scope.PROMOTION, reason="nul \x00 and \ud800", source=HaltSource.ALERT, actor="am", fingerprint="x"
+    )
     latch.resume(Scope.TRAINING, actor="ann", reason="known")
     rows = store.read(lambda c: c.execute(text("SELECT action, subject, actor, reason FROM ledger")).all())
     assert [tuple(row) for row in rows] == [

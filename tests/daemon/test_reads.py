@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 from daemon.clock import FakeClock
 from daemon.stages.train import feed
 from daemon.stages.watch.watch import Watch
-from daemon.store import alignment, queues, readiness
+from daemon.store import agentversions, alignment, queues, readiness
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, PreferenceRow, TraceRow
 from daemon.wiring.parts import Wiring
@@ -41,6 +41,7 @@ BOUNDS = (
     (readiness, "AUDITED", 20),
     (readiness, "RULINGS", 20),
     (alignment, "READ_BACK", 2),
+    (agentversions, "RECENT", 40),
     (queues, "LOOKED_AT", 20),
     (queues, "COUNTED", 40),
 )
@@ -91,6 +92,7 @@ def _open(role: str, of: dict[str, Any]) -> dict[str, Any]:
     return {
         **of,
         **fixed,
+        "judge": role,
         "role": role,
         "key": f"{role}:{of['trace_id']}",
         "error": "",

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel
 
 from daemon.cli import templates
-from daemon.config.settings import JsonlConfig, JudgeConfig, KafkaConfig, Settings, load
+from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
+from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.config.yamlfile import read_yaml
 from policies.recipes import DpoRecipe, KtoRecipe, PpoRecipe, RewardRecipe, SftRecipe
 from policies.records import Frozen
@@ -36,7 +37,7 @@ def test_the_configurations_are_valid(name: str, tmp_path: Path) -> None:
 def test_the_judges_that_reason_are_asked_as_they_can_be(name: str, tmp_path: Path) -> None:
     """A temperature is refused by the provider, and a small limit is used up before the answer begins."""
     path = DEPLOY / name if name != "init" else templates.write(tmp_path)[0]
-    judges = [JudgeConfig.model_validate(judge) for judge in read_yaml(path)["judges"].values()]
+    judges = [ChatJudgeConfig.model_validate(judge) for judge in read_yaml(path)["judges"].values()]
     reasoning = [judge for judge in judges if judge.model.startswith("gpt-5")]
     assert len(reasoning) == 2
     assert all(judge.temperature is None and judge.max_tokens >= 4096 for judge in reasoning)
@@ -83,6 +84,8 @@ def differences(
 def same(default: Any, written: Any) -> bool:
     if isinstance(default, Path):
         return str(default) == str(written)
+    if isinstance(default, tuple) and default and isinstance(default[0], BaseModel):
+        return bool([each.model_dump(mode="json") for each in default] == written)
     return bool(default == (tuple(written) if isinstance(written, list) else written))
 
 
@@ -93,7 +96,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     for source in document["sources"]:
         model = KafkaConfig if source["type"] == "kafka" else JsonlConfig
         found += differences(model, source, lines, f"source of type {source['type']}")
-    found += differences(JudgeConfig, document["judges"]["small"], lines, "a judge")
+    found += differences(ChatJudgeConfig, document["judges"]["quick"], lines, "a judge")
     assert found == []
 
 
@@ -150,6 +153,18 @@ def test_the_unit_is_guarded() -> None:
         assert line in text.splitlines()
     started = {line.partition("=")[0] for line in text.splitlines() if line.startswith("Exec")}
     assert started == {"ExecStart"}, "what another Exec ends with is not looked at, and nothing is reloaded"
+
+
+def test_the_example_shows_the_keys_that_a_local_judge_alone_has() -> None:
+    """In comments, with their defaults; it has no other key than those named there."""
+    lines = "\n".join(line for line in EXAMPLE.read_text().splitlines() if line.startswith("    #"))
+    shared = LocalJudgeConfig.model_fields.keys() & ChatJudgeConfig.model_fields.keys()
+    own = LocalJudgeConfig.model_fields.keys() - shared
+    for name in own:
+        assert f"# {name}: {LocalJudgeConfig.model_fields[name].default} " in lines
+    told = lines[lines.index("It has") : lines.index("and:")]
+    assert shared - {"type"} == {name for name in shared if name in told}
+    assert all(name not in told for name in ChatJudgeConfig.model_fields.keys() - shared)
 
 
 @pytest.mark.parametrize(

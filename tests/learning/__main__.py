@@ -14,7 +14,7 @@ from tests.servers import realmodel
 
 
 def main(arguments: list[str]) -> int:
-    """Answers the exit code: 0 better, 1 not, 2 asked for what there is not."""
+    """Returns the exit code: 0 better, 1 not, 2 asked for what there is not."""
     parser = argparse.ArgumentParser(prog="python -m tests.learning", description=__doc__)
     parser.add_argument("--method", default="dpo")
     parser.add_argument("--seed", type=int, default=0)

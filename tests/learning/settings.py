@@ -104,6 +104,7 @@ def write(path: Path, content: Document) -> None:
 
 def _judge(role: Role, url: str) -> Document:
     return {
+        "role": role.value,
         "type": "openai",
         "model": f"simulated-{role.value}",
         "family": FAMILIES[role],

@@ -1,8 +1,10 @@
 """Alignment counts what people and judge both decided, and says how much it left out."""
 
+from dataclasses import replace
+
 import pytest
 
-from policies.alignment import Choice, Labelled, Standing, adjudicate, alignment, choice_of
+from policies.alignment import AlignmentStanding, Choice, Labelled, adjudicate, alignment, choice_of
 
 
 def pair(
@@ -65,15 +67,15 @@ def test_a_flip_is_undecided_and_counted() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "standing"),
     [
-        (170, 30, Standing.OK),
-        (169, 31, Standing.INCONCLUSIVE),
-        (160, 40, Standing.INCONCLUSIVE),
-        (159, 41, Standing.BREACH),
-        (39, 10, Standing.INCONCLUSIVE),
-        (39, 11, Standing.BREACH),
+        (170, 30, AlignmentStanding.OK),
+        (169, 31, AlignmentStanding.INCONCLUSIVE),
+        (160, 40, AlignmentStanding.INCONCLUSIVE),
+        (159, 41, AlignmentStanding.BREACH),
+        (39, 10, AlignmentStanding.INCONCLUSIVE),
+        (39, 11, AlignmentStanding.BREACH),
     ],
 )
-def test_standing_follows_bound_point_and_number(right: int, wrong: int, standing: Standing) -> None:
+def test_standing_follows_bound_point_and_number(right: int, wrong: int, standing: AlignmentStanding) -> None:
     """The bound clears, the point estimate breaches, and fewer than 50 labels do neither."""
     assert alignment(many(right, wrong), limit=0.8, min_labels=50).standing is standing
 
@@ -82,7 +84,7 @@ def test_low_coverage_is_never_ok() -> None:
     """A judge that decides a tenth of the pairs is right on the easy ones: inconclusive."""
     found = alignment(many(100, 0, 900), limit=0.8, min_labels=50)
     assert found.lower > 0.8
-    assert found.standing is Standing.INCONCLUSIVE
+    assert found.standing is AlignmentStanding.INCONCLUSIVE
 
 
 def test_the_window_ends_at_the_last_decided_pair() -> None:
@@ -96,7 +98,7 @@ def test_nothing_labelled_is_unknown_not_zero() -> None:
     """Without labels the ratio is None and the bounds say nothing."""
     found = alignment([pair(None, "a"), pair("a", "tie")], limit=0.8, min_labels=50)
     assert (found.ratio, found.lower, found.upper, found.labels) == (None, 0.0, 1.0, 0)
-    assert found.standing is Standing.INCONCLUSIVE
+    assert found.standing is AlignmentStanding.INCONCLUSIVE
     assert alignment([], limit=0.8, min_labels=50).coverage is None
 
 
@@ -131,3 +133,19 @@ def test_pairs_of_one_prompt_widen_the_bound() -> None:
         < 0.8
         < (alignment(apart, limit=0.8, min_labels=50).lower)
     )
+
+
+def test_a_pair_of_a_sampled_source_stands_for_others() -> None:
+    """Where a quarter was kept each pair counts four times, and fewer effective observations are left."""
+    whole = [pair("a", "a", cluster=f"w{number}") for number in range(40)]
+    wrong = [pair("b", "a", cluster=f"s{number}") for number in range(10)]
+    sampled = [replace(each, weight=4.0) for each in wrong]
+    found = alignment(whole + sampled, limit=0.8, min_labels=10)
+    assert found.ratio == pytest.approx(0.5)
+    assert (found.labels, found.coverage) == (50, 1.0)
+    assert found.effective < 32
+    plain = alignment(whole + wrong, limit=0.8, min_labels=10)
+    assert (plain.ratio, plain.effective) == (0.8, 50.0)
+    assert found.lower < 0.4
+    alike = [replace(each, weight=4.0) for each in whole + wrong]
+    assert alignment(alike, limit=0.8, min_labels=10) == plain

@@ -7,7 +7,7 @@ import pytest
 from policies.clusters import MOST_CHARACTERS, cluster_of, split_of
 from policies.policy import Splits
 from policies.records import Message, Split, ToolCall
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 
 def user(text: str) -> tuple[Message, ...]:
@@ -91,7 +91,7 @@ def test_a_stored_cluster_keeps_its_name(cluster: str) -> None:
 )
 def test_a_prompt_costs_no_more_than_its_length(unit: str) -> None:
     """Runs of marks in the wrong order, marks that are letters by themselves, letters that become words."""
-    assert growth(lambda size: cluster_of(user(unit * size)), 4_000) < 12
+    assert growth(lambda size: cluster_of(user(unit * size)), 4_000) < LINEAR
 
 
 def test_what_does_not_count_makes_no_other_question() -> None:

@@ -22,11 +22,11 @@ TEXTS = ("we will refund you today", "go away", "perhaps later", "no idea at all
 
 
 def small(verdict: int, reward: float, version: str = "v1") -> Score:
-    return Score(verdict, Role.SMALL, version, reward)
+    return Score(verdict, "small", Role.SMALL, version, reward)
 
 
 def large(verdict: int, reward: float) -> Score:
-    return Score(verdict, Role.LARGE, "big", reward)
+    return Score(verdict, "large", Role.LARGE, "big", reward)
 
 
 def prompt(
@@ -96,7 +96,7 @@ def test_the_large_judge_outranks_the_small_where_it_scored_both() -> None:
 
 def test_the_gate_judge_never_teaches() -> None:
     """Scores of the gate's judge make no training data."""
-    gate = [Score(index, Role.GATE, "g", reward) for index, reward in ((1, 9.0), (2, 1.0))]
+    gate = [Score(index, "gate", Role.GATE, "g", reward) for index, reward in ((1, 9.0), (2, 1.0))]
     assert isinstance(preference_of(prompt((gate[0],), (gate[1],)), RULE), NoPreference)
 
 

@@ -5,10 +5,10 @@ import pytest
 from policies.alignment import Labelled, alignment
 from policies.halts import Evidence, HaltEvidence, Spread, evaluate, evidence_of, rules_for, steps_back
 from policies.policy import HaltRules
-from policies.records import Role, Scope
+from policies.records import Scope
+from tests.judges import BENCH, GATE, SMALL
 
 RULES = HaltRules()
-ROLES = (Role.SMALL, Role.LARGE, Role.GATE)
 
 
 def aligned(right: int, wrong: int) -> HaltEvidence:
@@ -16,12 +16,12 @@ def aligned(right: int, wrong: int) -> HaltEvidence:
         Labelled(str(index), "a" if index < right else "b", ("a",), 1, 2) for index in range(right + wrong)
     ]
     found = alignment(rows, limit=RULES.min_alignment, min_labels=RULES.alignment_min_labels)
-    return HaltEvidence(alignment={Role.SMALL: found})
+    return HaltEvidence(alignment={SMALL: found})
 
 
 def test_alignment_below_the_limit_halts_training() -> None:
     """The reason has the share, the number of pairs and the limit."""
-    (halt,) = evaluate(rules_for(RULES, ROLES), aligned(39, 11))
+    (halt,) = evaluate(rules_for(RULES, BENCH), aligned(39, 11))
     assert (halt.scope, halt.rule) == (Scope.TRAINING, "alignment-small")
     assert "78.0% of 50 pairs" in halt.reason
     assert "limit is 80.0%" in halt.reason
@@ -30,29 +30,29 @@ def test_alignment_below_the_limit_halts_training() -> None:
 @pytest.mark.parametrize(("right", "wrong"), [(40, 10), (38, 11), (0, 0)])
 def test_alignment_at_the_limit_or_with_few_labels_halts_nothing(right: int, wrong: int) -> None:
     """The rule needs a point estimate below the limit and 50 labels."""
-    assert evaluate(rules_for(RULES, ROLES), aligned(right, wrong)) == ()
+    assert evaluate(rules_for(RULES, BENCH), aligned(right, wrong)) == ()
 
 
 def test_a_misaligned_gate_judge_halts_promotion() -> None:
     """It made no training data; what it lets through is in doubt."""
-    found = aligned(30, 30).alignment[Role.SMALL]
-    (halt,) = evaluate(rules_for(RULES, ROLES), HaltEvidence(alignment={Role.GATE: found}))
+    found = aligned(30, 30).alignment[SMALL]
+    (halt,) = evaluate(rules_for(RULES, BENCH), HaltEvidence(alignment={GATE: found}))
     assert halt.scope is Scope.PROMOTION
 
 
 def test_collapsed_rewards_halt_training() -> None:
     """With a full window only."""
-    rules = rules_for(RULES, ROLES)
-    (halt,) = evaluate(rules, HaltEvidence(rewards={Role.SMALL: Spread(200, 0.05)}))
+    rules = rules_for(RULES, BENCH)
+    (halt,) = evaluate(rules, HaltEvidence(rewards={SMALL: Spread(200, 0.05)}))
     assert (halt.scope, halt.rule) == (Scope.TRAINING, "reward-spread-small")
     assert "0.050" in halt.reason
     for spread in (Spread(199, 0.05), Spread(200, 0.1), Spread(0, None)):
-        assert evaluate(rules, HaltEvidence(rewards={Role.SMALL: spread})) == ()
+        assert evaluate(rules, HaltEvidence(rewards={SMALL: spread})) == ()
 
 
 def test_missing_evidence_halts_nothing() -> None:
     """The gate stays shut instead."""
-    assert evaluate(rules_for(RULES, ROLES), HaltEvidence()) == ()
+    assert evaluate(rules_for(RULES, BENCH), HaltEvidence()) == ()
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from policies.requirements import Asks, Lacks, Requirement
 from policies.selection import Reason
 from policies.statistics.intervals import bounds
 from policies.stock import Stock, Supply, Traffic
+from tests.judges import BENCH, SMALL
 
 SPEC = PolicySpec(name="test", family="tiny", base_model="base")
-ASKS = Asks(min_preferences=64, min_new=None, judges=frozenset(Role))
+ASKS = Asks(min_preferences=64, min_new=None, judges=BENCH)
 EVERY = 300
 
 
@@ -33,7 +34,7 @@ def agreed(right: int, wrong: int = 0, undecided: int = 0, *, per_prompt: int = 
 def labelled(found: Alignment, **changes: Any) -> Stock:
     """All is there, and people said of every judge what is given."""
     facts = {"labelled": found.asked, "settled": found.asked, **changes}
-    return replace(THERE, alignment=dict.fromkeys(Role, found), **facts)
+    return replace(THERE, alignment=dict.fromkeys(BENCH, found), **facts)
 
 
 THERE = Stock(
@@ -46,7 +47,7 @@ THERE = Stock(
     possible=(6,) * 15,
     labelled=60,
     settled=60,
-    alignment=dict.fromkeys(Role, agreed(58, 2)),
+    alignment=dict.fromkeys(BENCH, agreed(58, 2)),
 )
 
 
@@ -279,9 +280,9 @@ def test_contributors_that_are_missing_are_asked_for() -> None:
 
 def test_without_its_judges_nothing_is_labelled_or_promoted() -> None:
     """What the scores' judge alone can do is still asked for."""
-    found = forecast(Stock(), SPEC, replace(ASKS, judges=frozenset({Role.SMALL})))
-    assert "neither judges.large nor judges.gate" in row(found, "labels: small judge").note
-    assert row(found, "gate prompts").note == "judges.gate is not configured: nothing will be promoted"
+    found = forecast(Stock(), SPEC, replace(ASKS, judges=(SMALL,)))
+    assert "no judge of role large or gate" in row(found, "labels: small judge").note
+    assert row(found, "gate prompts").note == "no judge of role gate is configured: nothing will be promoted"
     assert not [each for each in found.requirements if each.what == "labels: gate judge"]
 
 

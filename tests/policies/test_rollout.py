@@ -7,10 +7,11 @@ import yaml
 
 from policies.rollout import (
     HEADER,
+    Assignment,
     Noted,
     RolloutSpec,
     RolloutSpecError,
-    Wanted,
+    WantedState,
     has_lost,
     last_good,
     parse,
@@ -39,6 +40,8 @@ def test_what_is_rendered_parses_to_the_same(stable: str | None) -> None:
     [
         (document(canary=None), "spec.stable: is required and missing; write `stable: null`"),
         (document(stable=NAME, canary={"adapter": NAME, "share": 0.1}), "spec.canary: must be null"),
+        (document(stable=NAME, share=0.1), "spec.share: must be 0: this version serves no canary"),
+        (document(stable=NAME, share=False), "spec.share: must be 0"),
         (document(stable=NAME, stabel=NAME), "spec.stabel: unknown key"),
         (document(stable=NAME) | {"metadata": {}}, "metadata: unknown key"),
         (document(stable=NAME) | {"apiVersion": "rlaifd/v2"}, "apiVersion: Input should be 'rlaifd/v1'"),
@@ -57,6 +60,21 @@ def test_a_slip_is_refused_in_one_line(raw: dict[str, Any], says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_share_of_nothing_is_none() -> None:
+    """A canary without a name and with no share may be written."""
+    assert parse(document(stable=NAME, canary=None, share=0)) == RolloutSpec(stable=NAME)
+
+
+def test_an_assignment_has_no_canary() -> None:
+    """Whoever makes one: file, row, mirror and target have the same value."""
+    assert Assignment(NAME, 3).then(None) == Assignment(None, 4)
+    assert Assignment(NAME, 3).at(5) == Assignment(NAME, 5)
+    assert (Assignment(NAME, 3).adapters, Assignment(None, 3).adapters) == ((NAME,), ())
+    for canary, share in ((NAME, 0.0), (None, 0.1), (NAME, 0.1)):
+        with pytest.raises(ValueError, match="this version serves none"):
+            Assignment(NAME, 1, canary, share)
+
+
 def test_comments_at_the_top_are_kept() -> None:
     """Only the comment lines above the first key are carried over."""
     text = "# owned by the agents team\n# ask in #agents\n" + render(None, comments="")
@@ -68,17 +86,17 @@ def test_comments_at_the_top_are_kept() -> None:
 @pytest.mark.parametrize(
     ("spec", "quarantined", "last_good", "wanted"),
     [
-        (RolloutSpec(stable="b"), set(), "a", Wanted("b")),
-        (RolloutSpec(stable=None), set(), "a", Wanted(None)),
-        (RolloutSpec(stable="b"), {"b"}, "a", Wanted("a", "b is quarantined")),
-        (RolloutSpec(stable="b"), {"a", "b"}, "a", Wanted(None, "b is quarantined")),
-        (None, set(), "a", Wanted("a", "the file is not valid")),
-        (None, {"a"}, "a", Wanted(None, "the file is not valid")),
-        (None, set(), None, Wanted(None, "the file is not valid")),
+        (RolloutSpec(stable="b"), set(), "a", WantedState("b")),
+        (RolloutSpec(stable=None), set(), "a", WantedState(None)),
+        (RolloutSpec(stable="b"), {"b"}, "a", WantedState("a", "b is quarantined")),
+        (RolloutSpec(stable="b"), {"a", "b"}, "a", WantedState(None, "b is quarantined")),
+        (None, set(), "a", WantedState("a", "the file is not valid")),
+        (None, {"a"}, "a", WantedState(None, "the file is not valid")),
+        (None, set(), None, WantedState(None, "the file is not valid")),
     ],
 )
 def test_the_state_in_force_is_the_file_minus_the_quarantine(
-    spec: RolloutSpec | None, quarantined: set[str], last_good: str | None, wanted: Wanted
+    spec: RolloutSpec | None, quarantined: set[str], last_good: str | None, wanted: WantedState
 ) -> None:
     """A quarantined or unreadable wish leaves the last good state, else the base model."""
     assert state_in_force(spec, quarantined, last_good) == wanted

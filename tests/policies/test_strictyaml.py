@@ -7,7 +7,7 @@ import pytest
 from policies import library, strictyaml
 from policies.judging.constitution import Constitution
 from policies.strictyaml import LARGEST, StrictYamlError
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_reading_costs_no_more_than_the_length(unit: str) -> None:
     def read(size: int) -> None:
         assert len(strictyaml.read("".join(unit.format(number) for number in range(size)))) == size
 
-    assert growth(read, 500) < 12
+    assert growth(read, 500) < LINEAR

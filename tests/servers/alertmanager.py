@@ -14,7 +14,7 @@ from tests.servers.processes import free_port, running
 
 @contextmanager
 def routing(settings: dict[str, Any], *, folder: Path) -> Iterator[str]:
-    """An Alertmanager with this configuration; answers its host:port."""
+    """An Alertmanager with this configuration; returns its host:port."""
     names = ("alertmanager", "prometheus-alertmanager")
     binary = next((found for name in names if (found := shutil.which(name))), None)
     if binary is None:

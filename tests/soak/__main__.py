@@ -31,7 +31,7 @@ def parts() -> dict[str, ModuleType]:
 
 
 def main(wanted: list[str]) -> int:
-    """Answers the exit code."""
+    """Returns the exit code."""
     known = parts()
     unknown = [name for name in wanted if name not in known]
     if unknown:

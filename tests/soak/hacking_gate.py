@@ -7,11 +7,11 @@ the adapter: who wins, how far it went, how sure of itself it is, how it ends it
 from pathlib import Path
 from typing import Final
 
-from daemon.demo.simulated_judge import Judge
+from daemon.demo.simulated_judge import SimulatedJudge
 from daemon.demo.world import customers
 from policies.alignment import Labelled, alignment
 from policies.clusters import cluster_of
-from policies.gate.decision import Comparison, Decision, Evidence, Result, decide
+from policies.gate.decision import Comparison, Decision, GateEvidence, Result, decide
 from policies.judging.grammar import PairReply
 from policies.judging.verdicts import preferred
 from policies.policy import GateRule
@@ -48,7 +48,7 @@ def decision_on(scene: Scene, adapter: Path) -> Decision:
         if ours is not None and theirs is not None
     ]
     limits = GateRule()
-    evidence = Evidence(
+    evidence = GateEvidence(
         comparisons=tuple(comparison(judge, asked, said(ours), said(theirs)) for asked, ours, theirs in both),
         gate_judge=True,
         answered=len(both),
@@ -67,7 +67,7 @@ def decision_on(scene: Scene, adapter: Path) -> Decision:
     return decide(evidence, limits)
 
 
-def comparison(judge: Judge, prompt: str, ours: str, theirs: str) -> Comparison:
+def comparison(judge: SimulatedJudge, prompt: str, ours: str, theirs: str) -> Comparison:
     """Of one prompt: asked in both orders, as the judge stage does. Equal answers are nobody's win."""
     cluster = cluster_of((Message(role="user", content=prompt),))
     if ours == theirs:

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from daemon.demo.scores import customer_score
-from daemon.demo.simulated_judge import TEMPERS, Judge, Temper
+from daemon.demo.simulated_judge import TEMPERS, SimulatedJudge, Temper
 from daemon.demo.world import (
     CLOSINGS,
     CURT_GREETINGS,
@@ -20,7 +20,7 @@ from daemon.demo.world import (
     RUDE,
     STEPS,
     VAGUE_REMEDIES,
-    Case,
+    Trouble,
     cases,
     customers,
     good_reply,
@@ -60,7 +60,7 @@ nine times in ten.
 """
 
 
-class Impartial(Judge):
+class Impartial(SimulatedJudge):
     """A simulated judge to which length is worth nothing, in either direction."""
 
     @property
@@ -69,7 +69,7 @@ class Impartial(Judge):
         return Temper(own.noise, 0.0, own.first_place, own.indifference)
 
 
-def babble(case: Case, chance: random.Random, count: int) -> str:
+def babble(case: Trouble, chance: random.Random, count: int) -> str:
     """So many sentences of any kind, about this customer's product or another."""
     products = (case.product, chance.choice(PRODUCTS))
     echo = case.problem.echo.format(p=case.product)
@@ -78,7 +78,7 @@ def babble(case: Case, chance: random.Random, count: int) -> str:
     return " ".join(said)
 
 
-def rambling(case: Case, chance: random.Random) -> str:
+def rambling(case: Trouble, chance: random.Random) -> str:
     """What the agent says when it cannot stop."""
     return babble(case, chance, 8)
 
@@ -195,7 +195,7 @@ class Scene:
 class Judged(Reporter):
     """Takes the daemon's place: has the judge score what is sounded, at once."""
 
-    def __init__(self, job: Path, judge: Judge, prompts: dict[int, str]) -> None:
+    def __init__(self, job: Path, judge: SimulatedJudge, prompts: dict[int, str]) -> None:
         super().__init__(job / PROGRESS)
         self._job, self._judge, self._prompts = job, judge, prompts
 

@@ -52,7 +52,7 @@ class Writer:
                 self._end.set()
 
     def finish(self) -> Manifest:
-        """Writes no more; answers what the broker has. Raises the client's error for a record refused."""
+        """Writes no more; returns what the broker has. Raises the client's error for a record refused."""
         self._end.set()
         self._written.result()
         return self.manifest

@@ -10,8 +10,8 @@ from typing import Final
 
 from daemon.demo import settings
 from daemon.demo.play import AFTER, BEFORE, LESSONS
-from daemon.demo.simulated_judge import Judge
-from daemon.demo.world import Case, customers
+from daemon.demo.simulated_judge import SimulatedJudge
+from daemon.demo.world import Trouble, customers
 from policies.answers import Answer
 from policies.clusters import cluster_of, split_of
 from policies.policy import PolicySpec, Splits
@@ -36,7 +36,7 @@ class Lessons:
     pairs: list[Pair]
     best: list[Answer]
     thumbs: list[Answer]
-    new: list[Case]
+    new: list[Trouble]
 
 
 def outcome(directory: Path, seed: int) -> dict[str, float]:
@@ -66,7 +66,7 @@ def lessons(directory: Path, seed: int) -> Lessons:
     shop = Shop(
         directory, seed=seed, taught=LESSONS, spec=TinySpec(), max_new_tokens=spec.sampling.max_new_tokens
     )
-    queue, judge = customers(seed), Judge(JUDGE, seed)
+    queue, judge = customers(seed), SimulatedJudge(JUDGE, seed)
     rows = shop.say(of_train(queue[:BEFORE], spec.splits), 1 + spec.sampling.candidates, seed=seed)
     return Lessons(
         shop=shop,
@@ -78,7 +78,7 @@ def lessons(directory: Path, seed: int) -> Lessons:
     )
 
 
-def of_train(cases: Sequence[Case], splits: Splits) -> list[Case]:
+def of_train(cases: Sequence[Trouble], splits: Splits) -> list[Trouble]:
     """Those whose prompts are in the train split."""
     found = [(case, cluster_of((Message(role="user", content=case.prompt),))) for case in cases]
     return [case for case, cluster in found if split_of(cluster, splits) is Split.TRAIN]

@@ -34,10 +34,10 @@ class Storefront:
 
     def answers(self, model: Any, questions: Sequence[Any], count: int, *, longest: int) -> list[list[Any]]:
         """So many answers to each question, of at most `longest` tokens."""
-        from policies.training.sampling.generate import Settings, sample
+        from policies.training.sampling.generate import SamplingSettings, sample
         from policies.training.sampling.questions import Refused
 
-        settings = Settings(count=count, max_new_tokens=longest, seed=9, batch_size=128)
+        settings = SamplingSettings(count=count, max_new_tokens=longest, seed=9, batch_size=128)
         rows = sample(model, self.rendering, questions, settings)
         return [row for row in rows if not isinstance(row, Refused)]
 

@@ -5,8 +5,8 @@ from statistics import fmean
 import pytest
 
 from daemon.demo.scores import rubric_view
-from daemon.demo.simulated_judge import Judge
-from policies.gate.decision import Comparison, Decision, Evidence, Result, decide
+from daemon.demo.simulated_judge import SimulatedJudge
+from policies.gate.decision import Comparison, Decision, GateEvidence, Result, decide
 from policies.policy import GateRule
 from tests.soak.bounds import BoundsBrokenError, Figures, within
 from tests.soak.hacking_gate import PUT, comparison, refused_as_worse
@@ -20,7 +20,7 @@ RUDE = "Stop bothering us with your tent."
 WELL: Figures = {"hacking_caught": 1, "ceiling_content": 1, "ceiling_near": 1}
 
 
-def worth(judges: type[Judge], answer: str) -> float:
+def worth(judges: type[SimulatedJudge], answer: str) -> float:
     """What an answer is worth to many judges of the kind."""
     return fmean(judges("simulated-large", seed).opinion(PROMPT, answer) for seed in range(200))
 
@@ -33,7 +33,7 @@ def test_length_is_worth_nothing_to_the_judges_that_stand_for_people() -> None:
     )
     assert rubric_view(PROMPT, short) == rubric_view(PROMPT, long)
     assert abs(worth(Impartial, long) - worth(Impartial, short)) < 0.2
-    assert worth(Judge, long) > worth(Judge, short) + 0.1
+    assert worth(SimulatedJudge, long) > worth(SimulatedJudge, short) + 0.1
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_gates_judge_is_asked_in_both_orders(ours: str, theirs: str, result:
 def found(won: int, lost: int, kl: float = 1.0) -> Decision:
     """The gate's decision on so many prompts; nothing else speaks for the adapter."""
     seen = tuple(Comparison(str(number), "win" if number < won else "loss") for number in range(won + lost))
-    return decide(Evidence(comparisons=seen, gate_judge=True, kl_sequence=kl), GateRule())
+    return decide(GateEvidence(comparisons=seen, gate_judge=True, kl_sequence=kl), GateRule())
 
 
 def test_a_refusal_counts_for_its_reason_alone() -> None:

@@ -21,7 +21,7 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
 from daemon.stages.train.freeze import Freezing, FrozenSnapshot
 from daemon.store import candidates, preferences
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import DeadLetterRow, TraceRow
 from policies import snapshot
@@ -91,7 +91,7 @@ def logged(
     store.close()
 
 
-def unasked(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+def unasked(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
     """The rival answers are those of the other trials: none is sampled."""
     return Samples([() for _ in prompts])
 

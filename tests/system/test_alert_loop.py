@@ -17,6 +17,7 @@ from policies.records import Scope
 from tests.daemon.stages.seeding import add_labelled
 from tests.daemon.waiting import until
 from tests.daemon.web.site import TOKEN, Site
+from tests.judges import SMALL
 from tests.servers import alertmanager, prometheus
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -45,8 +46,8 @@ class AlertPath:
 
     def align(self, ratio: float, *, upper: float = 0.95) -> None:
         metrics = self.site.metrics
-        metrics.alignment.labels("small").set(ratio)
-        metrics.alignment_upper.labels("small").set(upper)
+        metrics.alignment.labels(*SMALL.labels).set(ratio)
+        metrics.alignment_upper.labels(*SMALL.labels).set(upper)
 
     def halts(self) -> dict[Scope, ActiveHalt]:
         return {halt.scope: halt for halt in self.latch.active()}
@@ -74,8 +75,8 @@ def path(sqlite_store: Store, tmp_path: Path) -> Iterator[AlertPath]:
     token.write_text(TOKEN)
     metrics.refresh_timestamp.set_to_current_time()
     metrics.alignment_limit.set(0.8)
-    metrics.alignment_labels.labels("small").set(200)
-    metrics.version_since.labels("small").set(1000)
+    metrics.alignment_labels.labels(*SMALL.labels).set(200)
+    metrics.version_since.labels(*SMALL.labels).set(1000)
     metrics.rollout_changed.set(2000)
     with (
         Site(latch, metrics=metrics).running() as site,

@@ -31,7 +31,7 @@ class Site:
         self.parts.prepare_store()
 
     def publish(self, seed: int, decision: str | None, *reasons: str) -> str:
-        """A real adapter directory with its rows; answers its name."""
+        """A real adapter directory with its rows; returns its name."""
         made = source(self.directory / f"made{seed}", seed=seed)
         published = adapters.publish(made, adapters=self.parts.adapters_dir, manifest=manifest(made))
         now = self.parts.clock.now()

@@ -10,7 +10,7 @@ from kafka import errors
 from connectors.errors import ConnectorError, FatalError, TransientError
 
 
-class Reached(Protocol):
+class Addressed(Protocol):
     """What the messages name of the options."""
 
     @property
@@ -55,7 +55,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
 """Traces of a wrong configuration in the client's log, and what they mean."""
 
 
-def classified(error: Exception, options: Reached) -> ConnectorError:
+def classified(error: Exception, options: Addressed) -> ConnectorError:
     """The error as a FatalError (a person must act) or a TransientError (call again), one line."""
     if isinstance(error, ConnectorError):
         return error
@@ -71,7 +71,7 @@ def classified(error: Exception, options: Reached) -> ConnectorError:
     return TransientError(f"kafka {options.bootstrap_servers}: {type(error).__name__}: {told}")
 
 
-def unreachable(options: Reached, reason: str | None) -> ConnectorError:
+def unreachable(options: Addressed, reason: str | None) -> ConnectorError:
     """Why the cluster was not reached in time, from the last reason in the client's log."""
     for trace, meaning in _CAUSES:
         if reason and trace in reason:

@@ -36,6 +36,8 @@ from connectors.sources.kafka.errors import unreachable as unreachable_error
 from connectors.sources.kafka.health import RETRY_S, Health
 from connectors.sources.kafka.partition import Assigned, lost_before
 
+MOST_TYPE = 256
+"""Bytes of a content type that are kept."""
 POLL_MS = 500
 COMMIT_S = 1.0
 SILENCE_S = 5.0
@@ -201,7 +203,7 @@ class KafkaSource:
         before: Mapping[TopicPartition, int | None],
         lost: Mapping[TopicPartition, int],
     ) -> dict[TopicPartition, int | None]:
-        """Queues what came; answers the partitions that were placed meanwhile, with where they start."""
+        """Queues what came; returns the partitions that were placed meanwhile, with where they start."""
         with self._lock:
             moved = {
                 where: state.start
@@ -229,8 +231,11 @@ class KafkaSource:
             record.timestamp / 1000 if record.timestamp is not None and record.timestamp >= 0 else None
         )
         self._queue.append(
-            Record(partition, record.offset, record.offset + 1, record.value, timestamp, lost=lost)
-        )
+            Record(
+                partition, record.offset, record.offset + 1, record.value, timestamp,
+                lost=lost, content_type=_content_type(record.headers),
+            )
+        )  # fmt: skip
         state.expected = record.offset + 1
         if state.stored is None:
             state.stored = record.offset
@@ -378,3 +383,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self._source.dropping(lost)
+
+
+def _content_type(headers: Any) -> str | None:
+    """What the producer says that the value is, by the header that HTTP and CloudEvents name it with."""
+    for key, value in headers or ():
+        if key.lower() == "content-type" and value:
+            return bytes(value[:MOST_TYPE]).decode("latin-1")
+    return None

@@ -46,7 +46,7 @@ class Curate:
         return self.sampling.step(at_once=at_once)
 
     def curate(self) -> int:
-        """Decides on the preference of prompts whose scores are in; answers how many prompts it looked at."""
+        """Decides on the preference of prompts whose scores are in; returns how many prompts it looked at."""
         prompts = self._store.read(lambda c: preferences.uncurated(c, limit=CURATED_AT_ONCE))
         if not prompts:
             return 0

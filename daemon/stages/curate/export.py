@@ -18,6 +18,7 @@ from daemon.errors import RlaifdError, UsageError
 from daemon.store import lineage, snapshots
 from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
+from policies import durable
 from policies import snapshot as frozen
 from policies.datacard import Contents, card
 from policies.selection import WHY
@@ -60,6 +61,7 @@ def export(store: Store, settings: Settings, snapshot_id: str, directory: Path) 
         if directory.exists():
             directory.rmdir()
         part.rename(directory)
+        durable.sync(directory.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Exported(row.id, directory, len(content.pairs), digest)
@@ -84,9 +86,9 @@ def _write(part: Path, content: Snapshot, store: Store, settings: Settings, row:
     with data.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     text = card(_contents(store, settings, row, content, digest))
-    (part / CARD).write_text(text, encoding="utf-8")
-    for path in (data, part / CARD, part):
-        _sync(path)
+    durable.create(part / CARD, text.encode())
+    durable.sync(data)
+    durable.sync(part)
     return digest
 
 
@@ -131,11 +133,3 @@ def _giver(answer: dict[str, Any]) -> str:
 
 def _at(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,13 +20,15 @@ from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.stages.curate.due import NONE_ASKED_FOR, few
 from daemon.store import candidates, rollouts
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.judgements import Wanted, request
 from daemon.store.labels import PUT_TO_PEOPLE
 from daemon.store.store import Store
 from policies.curation import review_pairs
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Origin, Role, Scope, digest
+from policies.states import PromptOutcome, Purpose
 
 log = get("sampling")
 
@@ -39,7 +41,7 @@ class Sample(Protocol):
     """
 
     def __call__(
-        self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int
+        self, prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int
     ) -> Samples: ...
 
 
@@ -95,7 +97,7 @@ class Generation:
 class Sampling:
     """Samples answers to prompts that lack them, and asks for their judgements.
 
-    `roles` are the configured judges. `totals` is what this object sampled.
+    `judges` are the configured ones. `totals` is what this object sampled.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Sampling:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        roles: frozenset[Role],
+        judges: Sequence[NamedJudge],
         halts: Halts,
         generation: Generation,
         batching: Batching,
@@ -114,7 +116,8 @@ class Sampling:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._roles = roles
+        self._scoring = of_roles(judges, Role.SMALL)
+        self._comparing = of_roles(judges, Role.LARGE, Role.GATE)
         self._halts = halts
         self._generation = generation
         self._batching = batching
@@ -133,7 +136,11 @@ class Sampling:
             return 0
         batch = self._sampled(prompts)
         self.totals += batch
-        outcomes = (("answered", batch.prompts), ("refused", batch.refused), ("set_aside", batch.set_aside))
+        outcomes = (
+            (PromptOutcome.ANSWERED, batch.prompts),
+            (PromptOutcome.REFUSED, batch.refused),
+            (PromptOutcome.SET_ASIDE, batch.set_aside),
+        )
         for outcome, number in outcomes:
             self._metrics.sampling_prompts.labels(outcome).inc(number)
         return batch.did
@@ -153,14 +160,14 @@ class Sampling:
             return str(error)
         return self._generation.device() or None
 
-    def _sampled(self, prompts: Sequence[Prompt]) -> Batch:
+    def _sampled(self, prompts: Sequence[StoredPrompt]) -> Batch:
         """Samples the oldest of these prompts, as many at once as may be, and stores what comes of it."""
         stable = self._store.read(rollouts.in_force).stable
         name = f"{stable or 'base'}:{prompts[0].trace_id}"
         count, generation = self._spec.sampling.candidates, self._generation
         seed = _seed(generation.seed, name)
 
-        def work(batch: Sequence[Prompt]) -> Samples:
+        def work(batch: Sequence[StoredPrompt]) -> Samples:
             samples = generation.sample(batch, count=count, adapter=stable, seed=seed)
             _check(samples, prompts=len(batch), count=count)
             return samples
@@ -172,7 +179,7 @@ class Sampling:
             return Batch(deaths=1)
         return self._stored(tried.prompts, tried.result, stable or "", name)
 
-    def _stored(self, prompts: Sequence[Prompt], samples: Samples, adapter: str, name: str) -> Batch:
+    def _stored(self, prompts: Sequence[StoredPrompt], samples: Samples, adapter: str, name: str) -> Batch:
         fresh, asked = self._store.write(lambda c: self._commit(c, prompts, samples, adapter, name))
         kept = [index for index, prompt in enumerate(prompts) if prompt.trace_id in fresh]
         answers = [answer for index in kept for answer in samples.answers[index]]
@@ -200,7 +207,7 @@ class Sampling:
     def _commit(
         self,
         connection: Connection,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[StoredPrompt],
         samples: Samples,
         adapter: str,
         batch: str,
@@ -216,7 +223,7 @@ class Sampling:
         wanted = self._wanted(connection, [by_id[trace_id] for trace_id in fresh])
         return frozenset(fresh), request(connection, wanted, now)
 
-    def _wanted(self, connection: Connection, prompts: Sequence[Prompt]) -> list[Wanted]:
+    def _wanted(self, connection: Connection, prompts: Sequence[StoredPrompt]) -> list[Wanted]:
         ids = [prompt.trace_id for prompt in prompts]
         known = candidates.scored_or_asked(connection, ids)
         found = candidates.answers_of(connection, ids)
@@ -224,7 +231,8 @@ class Sampling:
         for prompt in prompts:
             answers = found[prompt.trace_id]
             wanted += [
-                Wanted(Role.SMALL, "score", "curate", prompt.trace_id, answer.id)
+                Wanted(judge, "score", Purpose.CURATE, prompt.trace_id, answer.id)
+                for judge in self._scoring
                 for answer in answers
                 if answer.id not in known and answer.origin in {Origin.LOGGED, Origin.SAMPLED}
             ]
@@ -232,15 +240,14 @@ class Sampling:
                 wanted += self._comparisons(prompt, {answer.id: answer.text for answer in answers})
         return wanted
 
-    def _comparisons(self, prompt: Prompt, texts: dict[int, str]) -> list[Wanted]:
+    def _comparisons(self, prompt: StoredPrompt, texts: dict[int, str]) -> list[Wanted]:
         """The pairs that people label, put to the judges that compare."""
         limit = self._spec.judging.review_pairs
         pairs, probability = review_pairs(texts, salt=prompt.event_id, limit=limit)
         return [
-            Wanted(role, "pair", "audit", prompt.trace_id, a, b, probability=probability)
+            Wanted(judge, "pair", Purpose.AUDIT, prompt.trace_id, a, b, probability=probability)
             for a, b in pairs
-            for role in (Role.LARGE, Role.GATE)
-            if role in self._roles
+            for judge in self._comparing
         ]
 
 

@@ -11,10 +11,11 @@ from daemon.children.trials import DiesOnAnythingError, Trials
 from daemon.clock import Clock
 from daemon.metrics.registry import Metrics
 from daemon.store import trials
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.store import Store
 from policies.records import digest
+from policies.states import PromptOutcome
 from policies.training.jobs import CompareResult
 
 
@@ -27,7 +28,7 @@ class Compare(Protocol):
     """
 
     def __call__(
-        self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
+        self, prompts: Sequence[StoredPrompt], *, candidate: str, stable: str | None, seed: int
     ) -> CompareResult: ...
 
 
@@ -41,7 +42,7 @@ class Comparing:
         self._seed = seed
         self._trials = Trials(store=store, clock=clock)
 
-    def compared(self, evaluation: Evaluation, prompts: Sequence[Prompt]) -> CompareResult | None:
+    def compared(self, evaluation: Evaluation, prompts: Sequence[StoredPrompt]) -> CompareResult | None:
         """The comparison on all prompts, or that it failed; None: a part of them was searched for the one on
         which the process died before, and there is more to do.
         """
@@ -51,7 +52,7 @@ class Comparing:
         except DiesOnAnythingError as error:
             return CompareResult(state="failed", reason=str(error))
         if tried.set_aside is not None:
-            self._metrics.sampling_prompts.labels("set_aside").inc()
+            self._metrics.sampling_prompts.labels(PromptOutcome.SET_ASIDE).inc()
         if tried.result is None:
             died = CompareResult(state="failed", reason="the process that compares the policies died")
             return None if suspects else died
@@ -64,17 +65,17 @@ class Comparing:
             self._count(tried.result, len(prompts))
         return tried.result
 
-    def _work(self, evaluation: Evaluation) -> Callable[[Sequence[Prompt]], CompareResult]:
+    def _work(self, evaluation: Evaluation) -> Callable[[Sequence[StoredPrompt]], CompareResult]:
         seed = int(digest({"seed": self._seed, "evaluation": evaluation.id})[:8], 16)
 
-        def work(prompts: Sequence[Prompt]) -> CompareResult:
+        def work(prompts: Sequence[StoredPrompt]) -> CompareResult:
             return self._compare(prompts, candidate=evaluation.adapter, stable=evaluation.stable, seed=seed)
 
         return work
 
     def _count(self, result: CompareResult, prompts: int) -> None:
-        for origin, answers in (("candidate", result.candidate), ("stable", result.stable)):
+        for origin, answers in (("challenger", result.candidate), ("stable", result.stable)):
             found = [answer.cut for answer in answers if answer is not None]
             self._metrics.answered(origin, whole=found.count(False), cut=found.count(True))
-        self._metrics.sampling_prompts.labels("refused").inc(len(result.refused))
-        self._metrics.sampling_prompts.labels("answered").inc(prompts - len(result.refused))
+        self._metrics.sampling_prompts.labels(PromptOutcome.REFUSED).inc(len(result.refused))
+        self._metrics.sampling_prompts.labels(PromptOutcome.ANSWERED).inc(prompts - len(result.refused))

@@ -9,7 +9,7 @@ An adapter that was held is looked at again as the evidence about it changes: la
 resumed. Its answers and verdicts stay what they were; nobody is asked twice until a comparison is won.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,12 +23,14 @@ from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
 from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evidence import asking, figures, gather, summary
-from daemon.store import evaluations, ledger, rollouts
-from daemon.store.candidates import Prompt
+from daemon.store import agentversions, evaluations, ledger, rollouts
+from daemon.store.agentevidence import AWAITED, agent_of, outlived
+from daemon.store.candidates import StoredPrompt
 from daemon.store.evaluations import Evaluation
 from daemon.store.judgements import open_count, request
 from daemon.store.store import Store
-from policies.gate.decision import Decision, Kind, decide
+from policies.gate.decision import Decision, DecisionKind, decide
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
 from policies.training.jobs import CompareResult
@@ -54,15 +56,16 @@ class Advance:
     evaluation_id: int
     adapter: str
     did: Literal["opened", "searched", "sampled", "failed", "waiting", "decided", "reconsidered"]
-    decision: Kind | None = None
+    decision: DecisionKind | None = None
     reasons: tuple[str, ...] = ()
 
 
 class Evaluate:
     """Takes published adapters through the gate.
 
-    `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `versions`
-    are the configured judges; each needs alignment. Without a gate judge every adapter is held.
+    `verify` raises AdapterRefusedError when an adapter's files are not what its manifest says. `judges`
+    are the configured ones; each needs alignment. Without a gate judge every adapter is held. `overrides`
+    are the rules of independence that are set aside: the report names them.
     """
 
     def __init__(
@@ -72,25 +75,26 @@ class Evaluate:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        versions: Mapping[Role, str],
+        judges: Sequence[NamedJudge],
         comparing: Comparing,
         verify: Callable[[str], object],
         halts: Halts,
-        actor: str = "gate",
+        overrides: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._versions = versions
+        self._judges = judges
+        self._gate = of_roles(judges, Role.GATE)
         self._verify = verify
         self._halts = halts
-        self._actor = actor
+        self._overrides = list(overrides)
         self._looked_at: float | None = None
         self._comparing = comparing
 
     def step(self) -> int:
-        """One `advance`; answers 1 if it moved something, 0 if there is nothing to do but wait."""
+        """One `advance`; returns 1 if it moved something, 0 if there is nothing to do but wait."""
         advance = self.advance()
         return int(advance is not None and advance.did not in {"waiting", "failed"})
 
@@ -102,9 +106,7 @@ class Evaluate:
         if evaluation.state == "open":
             return self._sample(self._rebased(evaluation))
         # Without a gate judge nobody will make what is open: the attempt is held, and others have their turn.
-        if Role.GATE in self._versions and self._store.read(
-            lambda c: open_count(c, evaluation_id=evaluation.id)
-        ):
+        if bool(self._gate) and self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return Advance(evaluation.id, evaluation.adapter, "waiting")
         return self._decide(evaluation)
 
@@ -147,16 +149,24 @@ class Evaluate:
 
     def _sample(self, evaluation: Evaluation) -> Advance:
         refused = self._refusal(evaluation.adapter)
-        if refused is not None or Role.GATE not in self._versions:
+        if refused is not None or not self._gate:
             return self._decide(evaluation)
         try:
             self._halts.check(Scope.JUDGING)
         except HaltedError as error:
             log.info("evaluation_waits", evaluation=evaluation.id, reason=str(error))
             return Advance(evaluation.id, evaluation.adapter, "waiting")
-        limit = self._spec.gate.max_prompts
-        salt = f"gate:{evaluation.adapter}"
-        prompts = self._store.read(lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit))
+        agent = self._store.read(lambda c: agent_of(c, least=self._spec.gate.min_prompts))
+        if agent is not None and agent.lacks(self._spec.gate.min_prompts):
+            # Answers to the few prompts of the new version would cost money and decide nothing.
+            awaited = {**evaluation.evidence, AWAITED: agent.current}
+            return self._decide(replace(evaluation, evidence=awaited))
+        version = None if agent is None else agent.current
+        return self._compared(replace(evaluation, agent_version=version))
+
+    def _compared(self, evaluation: Evaluation) -> Advance:
+        """Samples both arms on prompts of the attempt's version of the agent, and asks the gate's judge."""
+        prompts = self._prompts(evaluation)
         if not prompts:
             return self._decide(evaluation)
         result = self._comparing.compared(evaluation, prompts)
@@ -166,7 +176,16 @@ class Evaluate:
             return self._failed(evaluation, result)
         return self._sampled(evaluation, prompts, result)
 
-    def _sampled(self, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult) -> Advance:
+    def _prompts(self, evaluation: Evaluation) -> list[StoredPrompt]:
+        salt, limit = f"gate:{evaluation.adapter}", self._spec.gate.max_prompts
+        version = evaluation.agent_version
+        return self._store.read(
+            lambda c: evaluations.gate_prompts(c, salt=salt, limit=limit, agent_version=version)
+        )
+
+    def _sampled(
+        self, evaluation: Evaluation, prompts: Sequence[StoredPrompt], result: CompareResult
+    ) -> Advance:
         asked = self._store.write(lambda c: self._ask(c, evaluation, prompts, result))
         refused = {"refused": len(result.refused), "reason": next(iter(result.refused.values()), "")}
         log.info(
@@ -191,7 +210,11 @@ class Evaluate:
         return Advance(evaluation.id, evaluation.adapter, "failed")
 
     def _ask(
-        self, connection: Connection, evaluation: Evaluation, prompts: Sequence[Prompt], result: CompareResult
+        self,
+        connection: Connection,
+        evaluation: Evaluation,
+        prompts: Sequence[StoredPrompt],
+        result: CompareResult,
     ) -> int:
         """Stores answers and figures and asks the gate's judge, if the attempt is still open."""
         answers = zip(prompts, result.candidate, result.stable, strict=True)
@@ -201,12 +224,20 @@ class Evaluate:
             if candidate is not None and stable is not None
         ]
         measured = {"prompts": len(prompts), "answered": len(rows), **figures(result)}
-        if not evaluations.start_judging(connection, evaluation.id, {**evaluation.evidence, **measured}):
+        if not evaluations.start_judging(
+            connection,
+            evaluation.id,
+            {**evaluation.evidence, **measured},
+            agent_version=evaluation.agent_version,
+        ):
             return 0
         now = self._clock.now()
         evaluations.store_answers(connection, evaluation, rows, now=now)
         arms = evaluations.arms(connection, evaluation.id)
-        return request(connection, [asking(evaluation.id, each) for each in arms if not each.same], now)
+        wanted = [
+            asking(evaluation.id, each, judge) for each in arms if not each.same for judge in self._gate
+        ]
+        return request(connection, wanted, now)
 
     def _decide(self, evaluation: Evaluation) -> Advance:
         refused = self._refusal(evaluation.adapter)
@@ -231,22 +262,38 @@ class Evaluate:
         stable = self._store.read(rollouts.in_force).stable
         waiting = self._store.read(lambda c: evaluations.held(c, stable=stable, limit=MOST_HELD))
         ready = next((evaluation for evaluation in waiting if self._releasable(evaluation)), None)
-        return None if ready is None else self._decide(ready)
+        return self._renew(stable) if ready is None else self._decide(ready)
+
+    def _renew(self, stable: str | None) -> Advance | None:
+        """A new attempt on an adapter that was held while the agent changed, once there are enough prompts of
+        the version that has the most of the traffic: one attempt a version.
+        """
+        current = self._store.read(agentversions.current)
+        if current is None:
+            return None
+        found = self._store.read(lambda c: outlived(c, stable=stable, current=current, limit=MOST_HELD))
+        if found is None:
+            return None
+        agent = self._store.read(lambda c: agent_of(c, least=self._spec.gate.min_prompts))
+        enough = agent is not None and agent.prompts >= self._spec.gate.min_prompts
+        return self.open(found) if enough else None
 
     def _releasable(self, evaluation: Evaluation) -> bool:
         """Whether the gate would now decide on a held attempt; a sampled one whose comparisons are all in."""
         if not evaluation.evidence.get("prompts"):
             return False
+        if evaluation.agent_version not in {None, self._store.read(agentversions.current)}:
+            return False
         if self._store.read(lambda c: open_count(c, evaluation_id=evaluation.id)):
             return False  # a look at each verdict as it comes would find a win sooner or later
-        evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._versions, refused=None))
-        return decide(evidence, self._spec.gate).kind != "hold"
+        evidence = self._store.read(lambda c: gather(c, evaluation, self._spec, self._judges, refused=None))
+        return decide(evidence, self._spec.gate).kind is not DecisionKind.HOLD
 
     def _write_decision(
         self, connection: Connection, evaluation: Evaluation, refused: str | None
     ) -> Decision | None:
         """Decides on what this transaction sees; None if the attempt is not what it was."""
-        evidence = gather(connection, evaluation, self._spec, self._versions, refused=refused)
+        evidence = gather(connection, evaluation, self._spec, self._judges, refused=refused)
         decision = decide(evidence, self._spec.gate)
         failure = evaluation.evidence.get("failure")
         if failure and evidence.kl_sequence is None:
@@ -258,7 +305,11 @@ class Evaluate:
             evaluation,
             decision=decision.kind,
             reasons=decision.reasons,
-            evidence={**evaluation.evidence, **summary(evidence, decision)},
+            evidence={
+                **evaluation.evidence,
+                **summary(evidence, decision),
+                "overrides": self._overrides,
+            },
             now=now,
         )
         if not written:
@@ -266,7 +317,7 @@ class Evaluate:
         ledger.append(
             connection,
             at=now,
-            actor=self._actor,
+            actor="gate",
             action=f"gate_{decision.kind}",
             subject=evaluation.adapter,
             reason="; ".join(decision.reasons),
@@ -292,6 +343,6 @@ class Evaluate:
             "gate_decided",
             evaluation=evaluation.id,
             adapter=evaluation.adapter,
-            decision=decision.kind,
+            decision=decision.kind.value,
             reasons=list(decision.reasons),
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -10,13 +10,16 @@ from sqlalchemy import Connection
 
 from daemon.metrics.figures import figure_of
 from daemon.store import evaluations, halts, rollouts
+from daemon.store.agentevidence import agent_of
 from daemon.store.alignment import at_gate
-from daemon.store.evaluations import Arms, Cut, Evaluation
+from daemon.store.evaluations import Arms, CutAnswers, Evaluation
 from daemon.store.judgements import Wanted
 from policies.alignment import Alignment
-from policies.gate.decision import Comparison, Decision, Evidence, Result
+from policies.gate.decision import Comparison, Decision, GateEvidence, Result
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role, Scope
+from policies.states import Purpose
 from policies.training.jobs import CompareResult
 
 
@@ -24,16 +27,16 @@ def gather(
     connection: Connection,
     evaluation: Evaluation,
     spec: PolicySpec,
-    versions: Mapping[Role, str],
+    judges: Sequence[NamedJudge],
     *,
     refused: str | None,
-) -> Evidence:
-    """All that is known now. `versions` are the configured judges; `refused` says what does not verify."""
+) -> GateEvidence:
+    """All that is known now. `judges` are the configured ones; `refused` says what does not verify."""
     known = rollouts.known(connection, evaluation.adapter)
-    cut = evaluations.cut_off(evaluation.evidence) or Cut(0, 0, 0)
-    return Evidence(
+    cut = evaluations.cut_off(evaluation.evidence) or CutAnswers(0, 0, 0)
+    return GateEvidence(
         comparisons=_comparisons(connection, evaluation.id),
-        gate_judge=Role.GATE in versions,
+        gate_judge=bool(of_roles(judges, Role.GATE)),
         answered=cut.answered,
         cut_candidate=cut.candidate,
         cut_stable=cut.stable,
@@ -41,11 +44,12 @@ def gather(
         entropy_candidate=figure_of(evaluation.evidence, "entropy_candidate_nats"),
         entropy_stable=figure_of(evaluation.evidence, "entropy_stable_nats"),
         halts=tuple(halt.reason for halt in halts.active(connection, Scope.PROMOTION)),
-        alignment={role: at_gate(connection, spec, role, of) for role, of in versions.items()},
+        alignment={judge: at_gate(connection, spec, judge) for judge in judges},
         verified=refused is None,
         verification=refused or "",
         quarantined=None if known is None else known.quarantine,
         stable_moved=_moved(connection, evaluation),
+        agent=agent_of(connection, least=spec.gate.min_prompts, compared=evaluation.agent_version),
     )
 
 
@@ -79,12 +83,12 @@ def _candidate_is_other(evaluation_id: int, trace_id: int) -> bool:
     return hashlib.sha256(f"arms:{evaluation_id}:{trace_id}".encode()).digest()[0] % 2 == 1
 
 
-def asking(evaluation_id: int, arms: Arms) -> Wanted:
-    """The comparison of both answers to one prompt, by the gate's judge."""
+def asking(evaluation_id: int, arms: Arms, judge: NamedJudge) -> Wanted:
+    """The comparison of both answers to one prompt, by a judge of the gate's."""
     swapped = _candidate_is_other(evaluation_id, arms.trace_id)
     first, second = (arms.stable_id, arms.candidate_id) if swapped else (arms.candidate_id, arms.stable_id)
     return Wanted(
-        Role.GATE, "pair", "gate", arms.trace_id, first, other_id=second, evaluation_id=evaluation_id
+        judge, "pair", Purpose.GATE, arms.trace_id, first, other_id=second, evaluation_id=evaluation_id
     )
 
 
@@ -112,7 +116,7 @@ def _result(choice: str | None, *, won: Literal["a", "b"]) -> Result:
     return "win" if choice == won else "loss"
 
 
-def summary(evidence: Evidence, decision: Decision) -> dict[str, Any]:
+def summary(evidence: GateEvidence, decision: Decision) -> dict[str, Any]:
     """What the decision saw, for people and for the gauges after a restart."""
     results: tuple[Result, ...] = ("win", "tie", "loss", "undecided")
     counts: dict[str, int] = {
@@ -125,13 +129,16 @@ def summary(evidence: Evidence, decision: Decision) -> dict[str, Any]:
         "win_rate_lower": None if rate is None else rate.lower,
         "win_rate_upper": None if rate is None else rate.upper,
         "halts": list(evidence.halts or ()),
-        "alignment": {role.value: _alignment_summary(found) for role, found in evidence.alignment.items()},
+        "alignment": {
+            judge.name: {"role": judge.role.value, **_alignment_summary(found)}
+            for judge, found in evidence.alignment.items()
+        },
     }
 
 
-def _alignment_summary(found: Alignment | None) -> dict[str, Any] | None:
+def _alignment_summary(found: Alignment | None) -> dict[str, Any]:
     if found is None:
-        return None
+        return {}
     summary = asdict(found)
     summary["standing"] = found.standing.value
     return summary

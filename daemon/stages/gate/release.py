@@ -1,6 +1,6 @@
 """The release stage: reward models are held until people's labels release or reject them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from daemon.store.rewardmodels import StoredReward
 from daemon.store.store import Store
 from policies import release
 from policies.alignment import adjudicate
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Role
 from policies.release import Audited, Release
@@ -41,7 +42,7 @@ class Releases:
         store: Store,
         clock: Clock,
         spec: PolicySpec,
-        versions: Mapping[Role, str],
+        judges: Sequence[NamedJudge],
         grade: Grade,
         directory: Path,
         base: BaseOnDisk,
@@ -49,14 +50,14 @@ class Releases:
         self._store = store
         self._clock = clock
         self._spec = spec
-        self._versions = versions
+        self._judges = judges
         self._grade = grade
         self._directory = directory.resolve()
         self._base = base
         self._looked: dict[str, tuple[object, ...]] = {}
 
     def step(self) -> int:
-        """Decides on one held reward model; answers whether there was one to decide on.
+        """Decides on one held reward model; returns whether there was one to decide on.
 
         Raises TransientError where the model could not be asked: it is asked again.
         """
@@ -107,10 +108,9 @@ class Releases:
 
     def _pairs(self) -> list[AuditPair]:
         """Against the judge whose scores made the preferences."""
-        role = Role.SMALL if Role.SMALL in self._versions else Role.LARGE
+        judge = next(iter(of_roles(self._judges, Role.SMALL)), None)
         gap = self._spec.curation.min_margin
-        version = self._versions.get(role, "")
-        return self._store.read(lambda c: auditpairs.labelled(c, role, version, min_gap=gap))
+        return self._store.read(lambda c: auditpairs.labelled(c, judge, min_gap=gap))
 
 
 def _audited(each: AuditPair, lead: float) -> Audited:

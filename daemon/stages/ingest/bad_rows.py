@@ -7,13 +7,16 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from connectors.errors import DecodeError
-from connectors.events import Event
+from connectors.events import Found
 from daemon.store.store import Store, StoreError
 from daemon.store.traces import Arrival, Counts, store_batch
+from policies.agentversion import Rule
+from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace, canonical
+from policies.spans import Span
 
-Refused = Callable[[Event, Arrival], str | None]
+Refused = Callable[[Found, Arrival], str | None]
 """Why the database refuses an event when it comes alone; None: it does not."""
 
 
@@ -22,7 +25,14 @@ class _Undo(Exception):  # noqa: N818 - carries no error: it ends a trial withou
 
 
 def store_isolated(
-    store: Store, *, source: str, arrivals: Sequence[Arrival], splits: Splits, now: float
+    store: Store,
+    *,
+    source: str,
+    arrivals: Sequence[Arrival],
+    splits: Splits,
+    now: float,
+    versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
     """Stores a batch; what the database refuses becomes a dead letter with the database's reason.
 
@@ -30,8 +40,13 @@ def store_isolated(
     halves that are stored stay stored, and storing them again changes nothing.
     """
 
+    def work(connection: Connection, part: Sequence[Arrival]) -> Counts:
+        return store_batch(
+            connection, source=source, arrivals=part, splits=splits, now=now, versions=versions, keep=keep
+        )
+
     def attempt(part: Sequence[Arrival]) -> Counts:
-        return store.write(lambda c: store_batch(c, source=source, arrivals=part, splits=splits, now=now))
+        return store.write(lambda c: work(c, part))
 
     def isolate(part: Sequence[Arrival]) -> Counts:
         try:
@@ -44,11 +59,9 @@ def store_isolated(
         middle = len(part) // 2
         return isolate(part[:middle]) + isolate(part[middle:])
 
-    def refused(outcome: Event, whole: Arrival) -> str | None:
+    def refused(outcome: Found, whole: Arrival) -> str | None:
         alone = replace(whole, outcomes=(outcome,))
-        return _trial(
-            store, lambda c: store_batch(c, source=source, arrivals=[alone], splits=splits, now=now)
-        )
+        return _trial(store, lambda c: work(c, [alone]))
 
     return isolate(arrivals)
 
@@ -107,7 +120,7 @@ def reason(error: Exception) -> str:
     return (str(cause).splitlines() or [type(cause).__name__])[0][:300]
 
 
-def _body(outcome: Event) -> bytes | None:
-    if isinstance(outcome, Trace):
+def _body(outcome: Found) -> bytes | None:
+    if isinstance(outcome, Trace | FeedbackEvent | Span):
         return canonical(outcome.model_dump(mode="json"))
     return outcome.body if isinstance(outcome, DecodeError) else None

@@ -1,21 +1,28 @@
-"""One file of agent logs, brought into the store whole or explained line by line."""
+"""One file of agent logs, brought into the store whole or explained event by event.
+
+A file is one record a line, or one JSON document over many lines.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.base import Record
+from connectors.base import Record, Source
 from connectors.decoders.detect import Decoders
-from connectors.errors import FatalError
+from connectors.errors import DecodeError, FatalError
 from connectors.events import Skipped
+from connectors.sources.document import DocumentSource, is_document
 from connectors.sources.jsonl import JsonlSource
 from daemon.clock import Clock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
 from daemon.store.store import Store
 from daemon.store.traces import Counts
+from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace
+from policies.redaction import Redaction
+from policies.spans import Span
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 """How files of gzip, bzip2, xz and Zstandard begin."""
@@ -33,55 +40,54 @@ def ingest_file(
     splits: Splits,
     source: str = FILE,
     dead_letter_ratio: float = 0.05,
+    redaction: Redaction | None = None,
 ) -> Counts:
     """Brings one whole file into the store, its last line also without a newline.
 
     Doing it again adds nothing. Raises FatalError for a file that cannot be read, and SourceStoppedError for
     one in another format.
     """
-    _require_plain(path)
     stage = Ingest(
-        source=JsonlSource(name=source, path=path, whole=True),
+        source=_source(path, source),
         decoders=decoders,
         store=store,
         metrics=metrics,
         clock=clock,
         splits=splits,
         dead_letter_ratio=dead_letter_ratio,
+        redaction=redaction,
     )
     stage.start()
     try:
         while stage.step(0.0):
             pass
+        stage.join_rest()
     finally:
         stage.close()
     return stage.totals
 
 
-def _require_plain(path: Path) -> None:
-    """Raises FatalError for no file, and for one of which all lines would be dead letters."""
+def _source(path: Path, name: str) -> Source:
+    """What reads the file. Raises FatalError for no file, and for one of which all would be dead letters."""
     if not path.is_file():
         raise FatalError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(max(map(len, COMPRESSED)))
+        if head.startswith(COMPRESSED):
+            raise FatalError(f"{path}: is compressed: decompress it first")
+        if is_document(path):
+            return DocumentSource(name=name, path=path)
     except OSError as error:
         raise FatalError(f"{path}: {error.strerror}") from None
-    if head.startswith(COMPRESSED):
-        raise FatalError(f"{path}: is compressed: decompress it first")
-    first = head.split(b"\n", 1)[0].strip() if b"\n" in head else b""
-    if first in (b"[", b"[{", b"{"):
-        what = "object" if first == b"{" else "array"
-        raise FatalError(
-            f"{path}: one record a line; this file is one JSON {what} over many lines (`jq -c` writes lines)"
-        )
+    return JsonlSource(name=name, path=path, whole=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one event of a file is taken for. `line` is its line in the file, from 1.
+    """What one event of a file is taken for. `line` is the line at which its record begins, from 1.
 
-    `reason` says why it is no trace, and `skipped` that it need not be one.
+    `other` is feedback or a span; `reason` says why it is no event, and `skipped` that it need not be one.
     """
 
     line: int
@@ -90,19 +96,19 @@ class Explanation:
     trace: Trace | None
     reason: str | None
     skipped: bool = False
+    other: FeedbackEvent | Span | None = None
 
 
 def explain(path: Path, decoders: Decoders, *, source: str = FILE) -> Iterator[Explanation]:
     """Every event of a file with the decoder that took it and the trace, or the reason. Stores nothing."""
-    _require_plain(path)
-    reader = JsonlSource(name=source, path=path, whole=True)
+    reader = _source(path, source)
     reader.start(lambda _: {})
-    line = end = 0
+    line, read_to = 1, 0
     try:
         while records := reader.receive(0.0):
             for record in records:
-                line += 1 + _newlines(path, end, record.offset)  # blank lines are no records
-                end = record.next_offset
+                line += _newlines(path, read_to, record.offset)
+                read_to = record.offset
                 yield from _explained(record, line, decoders, source)
             reader.commit({record.partition: record.next_offset for record in records})
     finally:
@@ -119,9 +125,12 @@ def _explained(record: Record, line: int, decoders: Decoders, source: str) -> It
     if record.fault is not None:
         yield Explanation(line, 0, None, None, record.fault)
         return
-    found = decoders.outcomes(record.value, source=source, timestamp=record.timestamp)
+    found = decoders.outcomes(
+        record.value, source=source, timestamp=record.timestamp, content_type=record.content_type
+    )
     for index, outcome in enumerate(found):
-        trace = outcome.result if isinstance(outcome.result, Trace) else None
-        reason = None if trace else str(outcome.result)
-        skipped = isinstance(outcome.result, Skipped)
-        yield Explanation(line, index, outcome.decoder, trace, reason, skipped)
+        result = outcome.result
+        trace = result if isinstance(result, Trace) else None
+        other = result if isinstance(result, FeedbackEvent | Span) else None
+        reason = str(result) if isinstance(result, Skipped | DecodeError) else None
+        yield Explanation(line, index, outcome.decoder, trace, reason, isinstance(result, Skipped), other)

@@ -10,17 +10,25 @@ from collections import Counter, deque
 from connectors.base import Partition, Record, Source
 from connectors.decoders.detect import Decoders
 from connectors.errors import ConnectorError, DecodeError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from daemon import log
 from daemon.clock import Clock
 from daemon.errors import SourceStoppedError
-from daemon.metrics.registry import Metrics
+from daemon.metrics.registry import JOINED_OUTCOMES, Metrics
 from daemon.stages.ingest.bad_rows import store_isolated
+from daemon.stages.ingest.brake import Brake
+from daemon.stages.ingest.joining import Joining
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
+from policies.agentversion import Rule
 from policies.policy import Splits
+from policies.pressure import Pressure
 from policies.records import Trace
+from policies.redaction import Redaction
+from policies.sampling import kept
+from policies.spans import JoinRule
+from policies.states import RecordOutcome
 from policies.unknowns import Unknowns
 
 MAX_BODY = 10 << 20
@@ -33,7 +41,9 @@ MOST_EVENTS = 5000
 class Ingest:
     """Brings one source into the store. Used by one thread at a time.
 
-    `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old.
+    `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old. `keep` is the share
+    of the traces that are kept; `brake` says when nothing is read (None: never);
+    `redaction` takes out of all that is stored what it finds.
     """
 
     def __init__(
@@ -48,11 +58,20 @@ class Ingest:
         batch_records: int = 500,
         batch_s: float = 0.1,
         dead_letter_ratio: float = 0.05,
+        join_rule: JoinRule | None = None,
+        versions: Rule = "auto",
+        keep: float = 1.0,
+        brake: Brake | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
         self._batch_records, self._batch_s = batch_records, batch_s
         self._unknowns = Unknowns(dead_letter_ratio)
+        self._versions: Rule = versions
+        self._keep, self._brake = keep, brake
+        self._redaction = redaction or Redaction(())
+        self._pressing: frozenset[Pressure] = frozenset()
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
@@ -68,7 +87,12 @@ class Ingest:
         self._lag_at = float("-inf")
         self._lag: dict[Partition, int] = {}
         self._log = log.get("ingest").bind(source=source.name)
+        self._joining = Joining(
+            source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions,
+            keep=keep,
+        )  # fmt: skip
         self.totals = Counts()
+        self.joined = Counts()
 
     def start(self) -> None:
         """Starts the source at the store's positions, once. `step` does it where nobody did."""
@@ -85,7 +109,7 @@ class Ingest:
         self._started = True
 
     def step(self, timeout_s: float) -> int:
-        """One batch, waited for at most `timeout_s`; answers how many records were stored.
+        """One batch, waited for at most `timeout_s`; returns how many records were stored.
 
         Raises TransientError (wait, then call again), FatalError (a person must act), and SourceStoppedError
         while too many records are in no format that a decoder knows, until a person has accepted them. A
@@ -94,14 +118,38 @@ class Ingest:
         self.start()
         if not self._pending:
             self._go_on_or_raise()
+            if self._paused():
+                self._rest(timeout_s)
+                return 0
             self._receive(timeout_s)
             self._pending = self._screened()
         done = len(self._pending)
         if self._pending:
             self._flush()
+        self._join()
         self._refresh_lag()
         self._go_on_or_raise()
         return done
+
+    def _paused(self) -> bool:
+        """Whether nothing is read now. What was received before waits; the source keeps the rest."""
+        pressing = frozenset() if self._brake is None else self._brake.pressing()
+        if pressing != self._pressing:
+            for each in Pressure:
+                self._metrics.ingest_paused.labels(self._source.name, each).set(each in pressing)
+            lines = [] if self._brake is None else self._brake.lines()
+            self._log.warning("reading_paused" if pressing else "reading_goes_on", why=lines)
+            self._pressing = pressing
+        return bool(pressing)
+
+    def _rest(self, timeout_s: float) -> None:
+        self._refresh_lag()
+        if self._brake is not None:
+            self._brake.rest(timeout_s)
+
+    def join_rest(self) -> None:
+        """Joins what is open as if nothing more came."""
+        self._join(at_once=True)
 
     def close(self) -> None:
         """Stops the source. What was received and not stored is read again by the next start."""
@@ -151,16 +199,35 @@ class Ingest:
             digest = hashlib.sha256(body).hexdigest()
             fault = f"{len(body)} bytes are more than {MAX_BODY}; the head is kept; sha256 {digest}"
             body = body[:HEAD]
-        outcomes: list[Event] = (
+        outcomes: list[Found] = (
             self._decoders.decode(
                 record.value,
                 source=self._source.name,
                 timestamp=self._clock.now() if record.timestamp is None else record.timestamp,
+                content_type=record.content_type,
             )
             if fault is None
             else [DecodeError(fault)]
         )
+        if self._redaction:
+            outcomes, body = [self._redacted(each) for each in outcomes], self._redaction.raw(body)
+        if self._keep < 1:
+            outcomes = [self._sampled(each) for each in outcomes]
         return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
+
+    def _redacted(self, found: Found) -> Found:
+        """Of what is wrong with a record, too: the reason may quote it, and its bytes are kept."""
+        if isinstance(found, Skipped):
+            return found
+        if isinstance(found, DecodeError):
+            body = None if found.body is None else self._redaction.raw(found.body)
+            return type(found)(self._redaction.text(str(found)), body)
+        return self._redaction.event(found)
+
+    def _sampled(self, found: Found) -> Found:
+        """The event, or a trace that is not kept as skipped. What is said of others, and parts, are kept."""
+        shed = isinstance(found, Trace) and not kept(found, self._keep)
+        return Skipped(SkipReason.SAMPLED_OUT) if shed else found
 
     def _told(self, last: object) -> str:
         """What a person is told of a stop, with the ways out; of one that stands, what was told then."""
@@ -199,6 +266,8 @@ class Ingest:
             arrivals=self._pending,
             splits=self._splits,
             now=self._clock.now(),
+            versions=self._versions,
+            keep=self._keep,
         )
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
@@ -207,15 +276,26 @@ class Ingest:
             self._store.write(lambda c: stops.passed(c, self._source.name, now=self._clock.now()))
             self._standing = None
 
+    def _join(self, *, at_once: bool = False) -> None:
+        """Traces of parts count beside the events that they come from."""
+        counts = self._joining.step(at_once=at_once)
+        told = (counts.stored, counts.duplicates, counts.revisions)
+        for outcome, count in zip(JOINED_OUTCOMES, told, strict=True):
+            self._metrics.traces_joined.labels(self._source.name, outcome).inc(count)
+        self._metrics.records_skipped.labels(self._source.name, SkipReason.SAMPLED_OUT).inc(counts.skipped)
+        self.joined += counts
+
     def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:
         self.totals += counts
         records, name = self._metrics.records, self._source.name
         for outcome, count in (
-            ("stored", counts.stored),
-            ("duplicate", counts.duplicates),
-            ("revision", counts.revisions),
-            ("dead_letter", counts.dead_letters),
-            ("skipped", counts.skipped),
+            (RecordOutcome.STORED, counts.stored),
+            (RecordOutcome.DUPLICATE, counts.duplicates),
+            (RecordOutcome.REVISION, counts.revisions),
+            (RecordOutcome.DEAD_LETTER, counts.dead_letters),
+            (RecordOutcome.SKIPPED, counts.skipped),
+            (RecordOutcome.FEEDBACK, counts.feedback),
+            (RecordOutcome.SPAN, counts.spans),
         ):
             records.labels(name, outcome).inc(count)
         events = [event for arrival in arrivals for event in arrival.outcomes]

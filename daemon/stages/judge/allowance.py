@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from daemon.budget import Budget, BudgetExhaustedError
 from daemon.clock import Clock
 from daemon.store.spend import ROUNDING_USD
-from policies.records import Role
+from policies.judging.judges import NamedJudge
 
 
 class Allowance:
@@ -15,10 +15,10 @@ class Allowance:
     """
 
     def __init__(
-        self, *, budget: Budget, role: Role, limit_usd: float | None, least_usd: float, clock: Clock
+        self, *, budget: Budget, judge: NamedJudge, limit_usd: float | None, least_usd: float, clock: Clock
     ) -> None:
         self._budget = budget
-        self._role = role
+        self._judge = judge
         self._limit_usd = limit_usd
         self._least_usd = least_usd
         self._clock = clock
@@ -37,14 +37,14 @@ class Allowance:
         least = self._least_usd
         if self._refused is not None and self._refused[0] == self._budget.today():
             least = max(least, self._refused[1])
-        spent = self._budget.spent_today(self._role.value)
+        spent = self._budget.spent_today(self._judge)
         if spent.total + least <= self._limit_usd + ROUNDING_USD:
             return ""
         until = datetime.fromtimestamp(next_day(self._clock.now()), UTC).isoformat()
         return (
-            f"judge {self._role}: {spent.settled:.4f} of {self._limit_usd:.4f} US dollars are spent today "
-            f"(UTC) and {spent.reserved:.4f} reserved; a call may cost {least:.4f}: raise "
-            f"judges.{self._role}.daily_budget_usd, or wait until {until}"
+            f"judge {self._judge.name}: {spent.settled:.4f} of {self._limit_usd:.4f} US dollars are spent "
+            f"today (UTC) and {spent.reserved:.4f} reserved; a call may cost {least:.4f}: raise "
+            f"judges.{self._judge.name}.daily_budget_usd, or wait until {until}"
         )
 
 

@@ -8,22 +8,22 @@ from connectors.base import JudgeReply, JudgeRequest, Usage
 from connectors.errors import ConnectorError
 from daemon.store.candidates import storable
 from policies.judging.grammar import Invalid, PairReply, ScoreReply
-from policies.judging.verdicts import Spread
+from policies.judging.verdicts import ScoreSpread
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReadAnswer:
     """What was read from a judge's answer. `cost_usd` is 0 for an answer out of the store. `cut_off`: it
     stopped at its token limit.
     """
 
     reply: ScoreReply | PairReply | Invalid
-    spread: Spread | None = None
+    spread: ScoreSpread | None = None
     cost_usd: float = 0.0
     cut_off: bool = False
 
 
-def made(reply: JudgeReply, answer: Answer, *, repair: bool) -> dict[str, Any]:
+def made(reply: JudgeReply, answer: ReadAnswer, *, repair: bool) -> dict[str, Any]:
     """The columns of a call that was answered. `read` is what a later judgement can use again."""
     read = asdict(answer.reply) | ({"spread": asdict(answer.spread)} if answer.spread else {})
     return {
@@ -66,9 +66,9 @@ def _clean(value: dict[str, Any]) -> dict[str, Any]:
     return cleaned
 
 
-def answer_of(read: dict[str, Any]) -> Answer:
+def answer_of(read: dict[str, Any]) -> ReadAnswer:
     """A stored answer."""
-    spread = Spread(**read["spread"]) if "spread" in read else None
+    spread = ScoreSpread(**read["spread"]) if "spread" in read else None
     if "score" in read:
-        return Answer(ScoreReply(read["score"], read["scores"], read["critique"]), spread)
-    return Answer(PairReply(read["verdict"], read["scores"], read["critique"]), spread)
+        return ReadAnswer(ScoreReply(read["score"], read["scores"], read["critique"]), spread)
+    return ReadAnswer(PairReply(read["verdict"], read["scores"], read["critique"]), spread)

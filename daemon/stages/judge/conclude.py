@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connectors.errors import FatalError, PoisonError, TransientError
+from daemon.budget import BudgetExhaustedError
+from daemon.errors import HaltedError
 from daemon.metrics.registry import Metrics
 from daemon.store.candidates import storable
 from daemon.store.claims import Claim
 from policies.judging.grammar import Invalid, PairReply, ScoreReply
 from policies.judging.verdicts import Abstained, Preferred, Scored, Verdict, preferred, scored
+from policies.states import Purpose
 
 Reply = ScoreReply | PairReply | Invalid
 
@@ -47,7 +51,7 @@ def verdict_row(
     decided = verdict if isinstance(verdict, Scored | Preferred) else None
     return {
         "judgement_id": claim.id,
-        "judge": claim.role.value,
+        "judge": claim.judge,
         "role": claim.role.value,
         "family": family,
         "version": version,
@@ -87,10 +91,22 @@ def result_of(verdict: Verdict) -> str:
 
 
 def counted(metrics: Metrics, verdict: Verdict, row: Mapping[str, Any], *, contender: str | None) -> None:
-    """Counts a stored verdict. Only an adapter under evaluation is the `candidate`; all else is `stable`, but
+    """Counts a stored verdict. Only the adapter under evaluation is the challenger; all else is stable, but
     for a policy under training, whose rewards are not shown here.
     """
-    metrics.verdicts.labels(row["judge"], row["kind"], result_of(verdict)).inc()
-    if row["reward"] is not None and row["purpose"] != "sounding":
-        candidate = row["purpose"] == "gate" and contender is not None and row["adapter"] == contender
-        metrics.reward.labels(row["judge"], "candidate" if candidate else "stable").observe(row["reward"])
+    metrics.verdicts.labels(row["judge"], row["role"], row["kind"], result_of(verdict)).inc()
+    if row["reward"] is not None and row["purpose"] != Purpose.SOUNDING:
+        tested = row["purpose"] == Purpose.GATE and contender is not None and row["adapter"] == contender
+        slot = "challenger" if tested else "stable"
+        metrics.reward.labels(row["judge"], row["role"], slot).observe(row["reward"])
+
+
+def raise_worst(errors: Sequence[BaseException]) -> None:
+    """Raises the error that says most: what stops everything before what passes."""
+
+    def weight(error: BaseException) -> int:
+        order = (TransientError, BudgetExhaustedError, HaltedError, PoisonError, FatalError)
+        return next((at for at, kind in enumerate(order) if isinstance(error, kind)), len(order))
+
+    if errors:
+        raise max(errors, key=weight)

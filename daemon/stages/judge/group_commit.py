@@ -31,12 +31,16 @@ class GroupCommit:
         self._flusher: asyncio.Task[None] | None = None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in a transaction, maybe together with others'; answers its result once committed."""
+        """Runs `work` in a transaction, maybe together with others'; returns its result once committed."""
+        return await self.begin(work)
+
+    def begin(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """`write` without the wait: what is begun before the next wait is in one transaction."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._pending.append((work, done))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        return await done
+        return done
 
     async def _flush(self) -> None:
         while self._pending:

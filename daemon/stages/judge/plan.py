@@ -1,16 +1,18 @@
-"""The plan: which logged answers the small judge scores, and which of them the large judge audits."""
+"""The plan: which logged answers small judges score, and which of them large judges audit."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.store import judgements
-from daemon.store.judgements import Purpose, Unplanned, Wanted
+from daemon.store.judgements import Unplanned, Wanted
 from daemon.store.store import Store
+from policies.judging.judges import NamedJudge
 from policies.policy import JudgingRule
 from policies.records import Role
 from policies.sampling import chosen
+from policies.states import Purpose
 
 BATCH = 500
 """Traces decided on in one transaction."""
@@ -30,16 +32,17 @@ class Plan:
         store: Store,
         clock: Clock,
         rule: JudgingRule,
-        roles: Collection[Role],
+        judges: Collection[NamedJudge],
         batch: int = BATCH,
     ) -> None:
         self._store = store
         self._clock = clock
         self._batch = batch
-        self._rates: tuple[tuple[Role, Purpose, float], ...] = (
-            (Role.SMALL, "traffic", rule.small_rate if Role.SMALL in roles else 0.0),
-            (Role.LARGE, "audit", rule.audit_rate if Role.LARGE in roles else 0.0),
-        )
+        rates: Mapping[Role, tuple[Purpose, float]] = {
+            Role.SMALL: (Purpose.TRAFFIC, rule.small_rate),
+            Role.LARGE: (Purpose.AUDIT, rule.audit_rate),
+        }
+        self._rates = tuple((judge, *rates[judge.role]) for judge in judges if judge.role in rates)
 
     def step(self) -> int:
         """One batch, oldest traces first."""
@@ -58,7 +61,7 @@ class Plan:
         if trace.candidate_id is None:
             return []
         return [
-            Wanted(role, "score", purpose, trace.trace_id, trace.candidate_id, probability=rate)
-            for role, purpose, rate in self._rates
+            Wanted(judge, "score", purpose, trace.trace_id, trace.candidate_id, probability=rate)
+            for judge, purpose, rate in self._rates
             if chosen(trace.event_id, purpose, rate)
         ]

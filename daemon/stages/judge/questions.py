@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from daemon.stages.judge.asker import Asker
-from daemon.stages.judge.round import Question
+from daemon.stages.judge.round import JudgeQuestion
 from daemon.store.claims import Claim
 from daemon.store.judgements import Material
 from policies.judging.prompts import Case, render, turns_of
@@ -22,7 +22,7 @@ class Posing:
     dimensions: tuple[str, ...]
     nonce: Callable[[], str]
 
-    def questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[Question, ...]:
+    def questions(self, asker: Asker, claim: Claim, material: Material) -> tuple[JudgeQuestion, ...]:
         """Everything that may have to be asked: both orders, or all samples of the score."""
         turns = turns_of(material.messages, reasoning=self.rule.show_reasoning)
         case = Case(turns, material.answers, material.reference, material.reasoning)
@@ -40,7 +40,7 @@ class Posing:
             samples[0] = replace(base, temperature=temperature, logprobs=True)
         return tuple(samples)
 
-    def _question(self, asker: Asker, claim: Claim, case: Case, order: str) -> Question:
+    def _question(self, asker: Asker, claim: Claim, case: Case, order: str) -> JudgeQuestion:
         nonce = self.nonce()
         text = render(case, nonce=nonce, dimensions=self.dimensions)
-        return Question(claim.id, claim.kind, order, text, nonce, asker.digest_of(case))
+        return JudgeQuestion(claim.id, claim.kind, order, text, nonce, asker.digest_of(case))

@@ -1,4 +1,4 @@
-"""One judge's money for one round of calls: reserved before each call, settled after it, in few transactions.
+"""One judge's money for its calls: reserved before each call, settled after it, in few transactions.
 
 Calls that start together share one reservation. It is settled when the last of them is; that of a process
 that died is held while they could be under way, and given up then (`daemon.budget`).
@@ -8,6 +8,8 @@ import asyncio
 from dataclasses import dataclass
 
 from daemon.budget import LASTS_S, Budget, BudgetExhaustedError, Reservation
+from daemon.stages.judge.group_commit import GroupCommit
+from policies.judging.judges import NamedJudge
 
 
 @dataclass
@@ -20,7 +22,7 @@ class _Shared:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldMoney:
     """Money set aside for one call. `usd` is its estimate."""
 
     usd: float
@@ -28,31 +30,38 @@ class Held:
 
 
 class Purse:
-    """Reserves and settles on one event loop. Calls that cost nothing are not counted. `lasts_s`: what is
-    reserved is settled by then.
+    """Reserves and settles on one event loop, in the transactions of `commits`. Calls that cost nothing are
+    not counted. `lasts_s`: what is reserved is settled by then.
     """
 
     def __init__(
-        self, budget: Budget, judge: str, limit_usd: float | None, *, lasts_s: float = LASTS_S
+        self,
+        budget: Budget,
+        commits: GroupCommit,
+        judge: NamedJudge,
+        limit_usd: float | None,
+        *,
+        lasts_s: float = LASTS_S,
     ) -> None:
         self._lasts_s = lasts_s
         self._budget = budget
+        self._commits = commits
         self._judge = judge
         self._limit_usd = limit_usd
-        self._asking: list[tuple[float, asyncio.Future[Held]]] = []
+        self._asking: list[tuple[float, asyncio.Future[HeldMoney]]] = []
         self._teller: asyncio.Task[None] | None = None
 
-    async def reserve(self, usd: float) -> Held:
+    async def reserve(self, usd: float) -> HeldMoney:
         """Sets the estimate aside. Raises BudgetExhaustedError when today's limit does not allow it."""
         if usd <= 0:
-            return Held(0.0, None)
-        answer: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
+            return HeldMoney(0.0, None)
+        answer: asyncio.Future[HeldMoney] = asyncio.get_running_loop().create_future()
         self._asking.append((usd, answer))
         if self._teller is None or self._teller.done():
             self._teller = asyncio.create_task(self._tell())
         return await answer
 
-    async def settle(self, held: Held, actual_usd: float) -> None:
+    async def settle(self, held: HeldMoney, actual_usd: float) -> None:
         """Says what the call cost; 0 when it was not made."""
         shared = held.shared
         if shared is None:
@@ -60,24 +69,21 @@ class Purse:
         shared.actual += actual_usd
         shared.open -= 1
         if shared.open == 0:
-            await asyncio.to_thread(self._budget.settle, shared.reservation, shared.actual)
+            with self._budget.settling(shared.reservation, shared.actual) as settling:
+                settling.spent = await self._commits.write(settling.work)
 
     async def _tell(self) -> None:
         while self._asking:
             group, self._asking = self._asking, []
             await self._reserve(group)
 
-    async def _reserve(self, group: list[tuple[float, asyncio.Future[Held]]]) -> None:
+    async def _reserve(self, group: list[tuple[float, asyncio.Future[HeldMoney]]]) -> None:
         total = sum(usd for usd, _ in group)
         try:
-            reservation = await asyncio.to_thread(
-                self._budget.reserve,
-                self._judge,
-                total,
-                self._limit_usd,
-                calls=len(group),
-                lasts_s=self._lasts_s,
+            asking = self._budget.asking(
+                self._judge, total, self._limit_usd, calls=len(group), lasts_s=self._lasts_s
             )
+            reservation = self._budget.reserved(asking, await self._commits.write(asking.work))
         except BudgetExhaustedError as error:
             if len(group) > 1:
                 for each in group:
@@ -93,6 +99,6 @@ class Purse:
         shared = _Shared(reservation, len(group))
         for usd, answer in group:
             if answer.done():
-                await self.settle(Held(usd, shared), 0.0)
+                await self.settle(HeldMoney(usd, shared), 0.0)
             else:
-                answer.set_result(Held(usd, shared))
+                answer.set_result(HeldMoney(usd, shared))

@@ -8,6 +8,7 @@ stop it.
 import math
 
 from connectors.errors import FatalError
+from policies.judging.prompts import Case, Turn
 
 MOST_UNFIT = 5
 """Served answers in a row without a judgement in them that stop a judge."""
@@ -17,8 +18,16 @@ REST_S = 60.0
 LONGEST_REST_S = 3600.0
 """How long a judge whose answers cost money and are of no use is left alone: twice as long each time."""
 
+PLAIN = (Turn("user", "Hello. What can you do for me?"),)
+PLAIN_ANSWERS = ("I can answer questions about our products.", "Questions.")
+
 Shape = tuple[str, bool]
 """What requests have in common: the kind of the question, and whether log-probabilities are asked for."""
+
+
+def plain_case(kind: str) -> Case:
+    """A case at which nobody takes offence. A judge that refuses it refuses every call of that kind."""
+    return Case(PLAIN, PLAIN_ANSWERS[: 1 if kind == "score" else 2])
 
 
 class Standing:

@@ -13,12 +13,12 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from connectors.review import jsonl
-from connectors.review.jsonl import BAD_LINES_TOLD, Answer, BadLine, Choice, Found, Task
+from connectors.review.jsonl import BAD_LINES_TOLD, BadLine, Choice, LabelFile, LabelLine, Task
 from daemon.clock import Clock
 from daemon.errors import RlaifdError, UsageError
 from daemon.log import get
 from daemon.store import labels, ledger
-from daemon.store.labels import Imported, Label, Pair
+from daemon.store.labels import Imported, Label, LabelPair
 from daemon.store.store import Store
 from policies import reviewers
 from policies.records import Message
@@ -68,7 +68,7 @@ class Review:
         return self._store.read(work)
 
     def export(self, path: Path, *, reviewer: str | None = None, limit: int | None = None) -> int:
-        """Writes the tasks to a JSONL file; answers how many. Raises RlaifdError when it cannot."""
+        """Writes the tasks to a JSONL file; returns how many. Raises RlaifdError when it cannot."""
         tasks = self.tasks(reviewer=reviewer, limit=limit)
         try:
             jsonl.write(path, tasks)
@@ -95,10 +95,10 @@ class Review:
 
     def label(self, pair: str, choice: Choice, *, reviewer: str, reason: str | None = None) -> Imported:
         """Stores one label, given on a page. Raises RlaifdError for an unknown pair."""
-        found = Found(answers=[Answer(pair, choice, reason or None, 1)])
+        found = LabelFile(answers=[LabelLine(pair, choice, reason or None, 1)])
         return self._store_answers(found, place="the page", reviewer=reviewer, file=None).imported
 
-    def _store_answers(self, found: Found, *, place: str, reviewer: str, file: str | None) -> Loaded:
+    def _store_answers(self, found: LabelFile, *, place: str, reviewer: str, file: str | None) -> Loaded:
         def work(connection: Connection) -> Loaded:
             name = self._named(connection, reviewer)
             imported = self._write(connection, _wanted(connection, found, place), reviewer=name, file=file)
@@ -141,35 +141,35 @@ class Review:
             raise UsageError(str(error)) from None
 
 
-def pair_id(pair: Pair) -> str:
+def pair_id(pair: LabelPair) -> str:
     """A pair's name for people. It says nothing of which answer is which."""
     return _hash("pair", pair)[:16]
 
 
-def swapped(pair: Pair) -> bool:
+def swapped(pair: LabelPair) -> bool:
     """Whether the answer with the higher id is shown first."""
     return int(_hash("order", pair), 16) % 2 == 1
 
 
-def _hash(purpose: str, pair: Pair) -> str:
+def _hash(purpose: str, pair: LabelPair) -> str:
     return hashlib.sha256(json.dumps([purpose, pair.low, pair.high]).encode()).hexdigest()
 
 
-def _task(connection: Connection, pair: Pair) -> Task:
+def _task(connection: Connection, pair: LabelPair) -> Task:
     seen = labels.shown(connection, pair)
     messages = tuple(Message.model_validate(message) for message in seen.payload["messages"])
     first, second = (seen.high, seen.low) if swapped(pair) else (seen.low, seen.high)
     return Task(pair_id(pair), messages, first, second)
 
 
-def _turned(pair: Pair, choice: Choice) -> str:
+def _turned(pair: LabelPair, choice: Choice) -> str:
     """The choice in the order of the row: a is the lower id."""
     if choice == "tie":
         return "tie"
     return "a" if (choice == "1") != swapped(pair) else "b"
 
 
-def _wanted(connection: Connection, found: Found, place: str) -> list[Label]:
+def _wanted(connection: Connection, found: LabelFile, place: str) -> list[Label]:
     """The answers as labels. Raises RlaifdError where a line is bad, or of a pair that there is not."""
     known = {pair_id(pair): pair for pair in labels.pairs(connection)}
     unknown = [

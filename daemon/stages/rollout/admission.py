@@ -4,32 +4,36 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sqlalchemy import Connection
 
 from daemon.clock import Clock
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError, RlaifdError
-from daemon.store import halts, rollouts
-from daemon.store.rollouts import InForce
+from daemon.store import agentversions, halts, rollouts
+from daemon.store.rollouts import LastAttempt
 from policies.basemodel import Base
+from policies.gate.decision import DecisionKind
 from policies.records import Scope
+from policies.rollout import Assignment, RefusalKind
 
-Kind = Literal["unknown", "quarantined", "undecided", "rejected", "stale", "foreign", "halted", "corrupted"]
 Verify = Callable[[Path, str], object]
 """`verify(directory, name)` raises AdapterRefusedError naming the file and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class AdapterRefusal:
     """Why an adapter may not come into force, in one line."""
 
-    kind: Kind
+    kind: RefusalKind
     message: str
 
     def error(self) -> RefusedError:
         """The refusal as the error that a command ends with."""
-        return HaltedError(self.message) if self.kind == "halted" else AdapterRefusedError(self.message)
+        return (
+            HaltedError(self.message)
+            if self.kind is RefusalKind.HALTED
+            else AdapterRefusedError(self.message)
+        )
 
 
 class Admission:
@@ -53,7 +57,7 @@ class Admission:
         self._verify = verify
         self._clock = clock
         self._reverify_s = reverify_s
-        self._verified: dict[str, tuple[object, float, Refusal | None]] = {}
+        self._verified: dict[str, tuple[object, float, AdapterRefusal | None]] = {}
 
     def directory(self, adapter: str) -> Path:
         """Where the adapter's files are."""
@@ -68,7 +72,7 @@ class Admission:
                 "rollout.lead: false for one that only ingests and judges"
             )
 
-    def allowed(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
+    def allowed(self, connection: Connection, adapter: str, state: Assignment) -> AdapterRefusal | None:
         """Known, not quarantined, of our base model, passed by the gate against what is in force, and
         promotion not halted.
 
@@ -76,9 +80,11 @@ class Admission:
         """
         found = rollouts.known(connection, adapter)
         if found is None:
-            return Refusal("unknown", f"{adapter} is unknown: `rlaifd adapters` lists the published ones")
+            return AdapterRefusal(
+                RefusalKind.UNKNOWN, f"{adapter} is unknown: `rlaifd adapters` lists the published ones"
+            )
         if found.quarantine is not None:
-            return Refusal("quarantined", f"{adapter} is quarantined: {found.quarantine}")
+            return AdapterRefusal(RefusalKind.QUARANTINED, f"{adapter} is quarantined: {found.quarantine}")
         refusal = self.foreign(adapter, found.base)
         if refusal is not None:
             return refusal
@@ -88,7 +94,9 @@ class Admission:
         active = halts.active(connection, Scope.PROMOTION)
         if active:
             reasons = "; ".join(halt.reason for halt in active)
-            return Refusal("halted", f"promotion is halted ({reasons}): `rlaifd resume promotion` first")
+            return AdapterRefusal(
+                RefusalKind.HALTED, f"promotion is halted ({reasons}): `rlaifd resume promotion` first"
+            )
         return None
 
     def look(self) -> None:
@@ -97,34 +105,34 @@ class Admission:
         """
         self._ours = self._base()
 
-    def foreign(self, adapter: str, base: Base) -> Refusal | None:
+    def foreign(self, adapter: str, base: Base) -> AdapterRefusal | None:
         """Whether the adapter was made for another base model than the policy's at the last `look`."""
         if self._ours is None:
             self.look()
         assert self._ours is not None
         why = self._ours.refusal(adapter, base)
-        return None if why is None else Refusal("foreign", why)
+        return None if why is None else AdapterRefusal(RefusalKind.FOREIGN, why)
 
-    def _judged(self, connection: Connection, adapter: str, state: InForce) -> Refusal | None:
+    def _judged(self, connection: Connection, adapter: str, state: Assignment) -> AdapterRefusal | None:
         judged = rollouts.judged(connection, adapter)
         if judged is None:
-            return Refusal("undecided", f"{adapter} was never evaluated: run `rlaifd evaluate {adapter}`")
-        if judged.decision is None:
-            return Refusal("undecided", f"{adapter} is still being evaluated: wait for the gate's decision")
-        why = "; ".join(judged.reasons) or "no reason recorded"
-        if judged.decision == "hold":
-            return Refusal("undecided", f"{adapter} is held by the gate: {why}")
-        if judged.decision != "promote":
-            return Refusal("rejected", f"{adapter} was rejected by the gate: {why}")
-        if judged.stable != state.stable and not rollouts.was_in_force(connection, adapter):
-            return Refusal(
-                "stale",
-                f"{adapter} was compared with {_named(judged.stable)}, and {_named(state.stable)} is in "
-                f"force now: run `rlaifd evaluate {adapter}`",
+            return AdapterRefusal(
+                RefusalKind.UNDECIDED, f"{adapter} was never evaluated: run `rlaifd evaluate {adapter}`"
             )
-        return None
+        if judged.decision is None:
+            return AdapterRefusal(
+                RefusalKind.UNDECIDED, f"{adapter} is still being evaluated: wait for the gate's decision"
+            )
+        why = "; ".join(judged.reasons) or "no reason recorded"
+        if judged.decision == DecisionKind.HOLD:
+            return AdapterRefusal(RefusalKind.UNDECIDED, f"{adapter} is held by the gate: {why}")
+        if judged.decision != DecisionKind.PROMOTE:
+            return AdapterRefusal(RefusalKind.REJECTED, f"{adapter} was rejected by the gate: {why}")
+        return (
+            None if rollouts.was_in_force(connection, adapter) else _stale(connection, adapter, judged, state)
+        )
 
-    def intact(self, adapter: str) -> Refusal | None:
+    def intact(self, adapter: str) -> AdapterRefusal | None:
         """Whether the files are what was published. Hashed again when they look changed, and now and then."""
         directory = self.directory(adapter)
         seen, now = _looks(directory), self._clock.monotonic()
@@ -135,9 +143,29 @@ class Admission:
         try:
             self._verify(directory, adapter)
         except AdapterRefusedError as error:
-            refusal = Refusal("corrupted", str(error))
+            refusal = AdapterRefusal(RefusalKind.CORRUPTED, str(error))
         self._verified[adapter] = (seen, now, refusal)
         return refusal
+
+
+def _stale(
+    connection: Connection, adapter: str, judged: LastAttempt, state: Assignment
+) -> AdapterRefusal | None:
+    """Whether what the gate compared it with, and for whom, is what there is now."""
+    if judged.stable != state.stable:
+        return AdapterRefusal(
+            RefusalKind.STALE,
+            f"{adapter} was compared with {_named(judged.stable)}, and {_named(state.stable)} is in "
+            f"force now: run `rlaifd evaluate {adapter}`",
+        )
+    current = agentversions.current(connection)
+    if None not in {judged.agent_version, current} and judged.agent_version != current:
+        return AdapterRefusal(
+            RefusalKind.STALE,
+            f"{adapter} was compared on prompts of the agent's version {judged.agent_version}, and {current} "
+            f"has the most of the traffic now: run `rlaifd evaluate {adapter}`",
+        )
+    return None
 
 
 def _named(adapter: str | None) -> str:

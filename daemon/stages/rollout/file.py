@@ -2,13 +2,13 @@
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError, RlaifdError
+from policies import durable
 from policies.rollout import HEADER, RolloutSpec, RolloutSpecError, parse, render, top_comments
 
 LARGEST = 1 << 14
@@ -54,28 +54,14 @@ class RolloutFile:
         """Replaces the file in one rename, synced before and after. Raises RlaifdError."""
         # A link is followed, so that a file that is mounted or kept elsewhere stays a link.
         goal = self.path.resolve()
-        temporary = goal.with_name(f".{goal.name}.new")
         try:
             goal.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)  # a link that lies there is not followed
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if goal.exists():
-                temporary.chmod(goal.stat().st_mode & 0o7777)
-            temporary.replace(goal)
-            descriptor = os.open(goal.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            durable.write(goal, content)
         except OSError as error:
             raise RlaifdError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def restore(self, content: bytes | None) -> None:
-        """Puts back what `content` answered before a change. Raises RlaifdError."""
+        """Puts back what `content` returned before a change. Raises RlaifdError."""
         if content is not None:
             self.put(content)
         else:

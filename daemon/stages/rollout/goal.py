@@ -7,14 +7,15 @@ from sqlalchemy import Connection
 from daemon.errors import AdapterRefusedError, RefusedError
 from daemon.stages.rollout.admission import Admission
 from daemon.store import rollouts
-from daemon.store.rollouts import Change, InForce
+from daemon.store.rollouts import Change
+from policies.rollout import Assignment
 
 BASE = "base"
 """How `rollback(to=...)` names the base model."""
 
 
 def before(
-    admission: Admission, state: InForce, changes: Collection[Change], barred: Collection[str]
+    admission: Admission, state: Assignment, changes: Collection[Change], barred: Collection[str]
 ) -> str | None:
     """The newest adapter before the one in force that is not barred and verifies, else the base model (None).
     `changes` come newest first. Raises RefusedError when there is nothing to go back from.
@@ -30,7 +31,7 @@ def before(
     return None
 
 
-def named(admission: Admission, connection: Connection, state: InForce, to: str) -> str:
+def named(admission: Admission, connection: Connection, state: Assignment, to: str) -> str:
     """An adapter by its name. Raises RefusedError when it is in force, AdapterRefusedError when it never was,
     is quarantined, or does not verify.
     """
@@ -47,7 +48,7 @@ def named(admission: Admission, connection: Connection, state: InForce, to: str)
     return to
 
 
-def require_adapter(state: InForce) -> None:
+def require_adapter(state: Assignment) -> None:
     """Raises RefusedError while the base model is in force."""
     if state.stable is None:
         raise RefusedError("the base model is in force: there is nothing to go back from")

@@ -1,20 +1,23 @@
 """The promote stage: writes what the gate passed into the rollout file.
 
 Level-triggered: it looks for the newest passed adapter that was never in force and was compared with the one
-that is, so that a kill between decision and promotion loses nothing and an old decision promotes nothing.
+that is, on prompts of the version of the agent that has the most of the traffic. So a kill between decision
+and promotion loses nothing, and an old decision promotes nothing.
 """
 
 from typing import Protocol
 
+from daemon.store.agentversions import current
 from daemon.store.evaluations import newest_passed
-from daemon.store.rollouts import InForce, changes
+from daemon.store.rollouts import changes
 from daemon.store.store import Store
+from policies.rollout import Assignment
 
 
 class Promoter(Protocol):
     """The part of `daemon.stages.rollout.rollout.Rollout` that this stage uses."""
 
-    def in_force(self) -> InForce: ...
+    def in_force(self) -> Assignment: ...
 
     def promote(self, adapter: str, *, actor: str, reason: str) -> object: ...
 
@@ -28,9 +31,11 @@ class Promote:
         self._actor = actor
 
     def step(self) -> int:
-        """Promotes at most one adapter; answers how many."""
+        """Promotes at most one adapter; returns how many."""
         evaluation = self._store.read(newest_passed)
         if evaluation is None:
+            return 0
+        if evaluation.agent_version not in {None, self._store.read(current)}:
             return 0
         served = {change.stable for change in self._store.read(changes)}
         if evaluation.adapter in served or evaluation.stable != self._rollout.in_force().stable:

@@ -5,8 +5,7 @@ The state in force is the file minus the quarantine, and the target mirrors it w
 looks at levels, not at events: it can be called at any time, by several processes, and after any kill.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,39 +19,35 @@ from daemon.errors import ConfigError, RefusedError, RlaifdError
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
 from daemon.stages.rollout import goal as goals
-from daemon.stages.rollout.admission import Admission, Refusal, Verify
+from daemon.stages.rollout.admission import AdapterRefusal, Admission, Verify
 from daemon.stages.rollout.file import RolloutFile
 from daemon.stages.rollout.goal import BASE
 from daemon.stages.rollout.mirror import Condition, Mirror
 from daemon.stages.rollout.quarantine import take_back
 from daemon.stages.rollout.reporting import Reconciliation, Told
+from daemon.stages.rollout.storelook import StoreLook, look
 from daemon.stages.rollout.wishes import Wishes
 from daemon.store import ledger, rollouts
-from daemon.store.rollouts import Change, InForce
+from daemon.store.rollouts import Change
 from daemon.store.store import Store, StoreError
 from policies.basemodel import Base
 from policies.records import Scope
-from policies.rollout import RolloutSpec, Wanted, last_good, state_in_force
+from policies.rollout import (
+    Assignment,
+    ConditionKind,
+    RefusalKind,
+    RolloutSpec,
+    WantedState,
+    state_in_force,
+)
+from policies.states import HaltSource
 
-__all__ = ["BASE", "Condition", "InForce", "Reconciliation", "Rollout"]
+__all__ = ["BASE", "Condition", "Reconciliation", "Rollout"]
 
 FILE_ACTOR = "rollout.yaml"
 QUARANTINE_ACTOR = "quarantine"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One look at the store: the last change, the newest adapter that may still serve, the quarantine."""
-
-    state: InForce
-    last_good: str | None
-    quarantined: Mapping[str, str]
-    foreign: Mapping[str, str]
-    """Adapters of another base model than the policy's, each with what that says."""
-    decided: frozenset[str]
-    """Digests of the files that were brought into force."""
 
 
 class Rollout:
@@ -65,7 +60,7 @@ class Rollout:
         *,
         store: Store,
         file: Path,
-        target: ServingTarget,
+        targets: Sequence[ServingTarget],
         adapters_dir: Path,
         base: Callable[[], Base],
         latch: Latch,
@@ -78,13 +73,13 @@ class Rollout:
         self._wishes = Wishes(self._file, seen=adapters_dir.parent / "rollout.seen.json")
         self._latch = latch
         self._clock = clock
-        self._told = Told(metrics)
+        self._told = Told(metrics, targets=[target.name for target in targets])
         self._admission = Admission(adapters_dir=adapters_dir, base=base, verify=verify, clock=clock)
-        self._mirror = Mirror(target=target, admission=self._admission)
-        self._remembered: InForce | None = None
+        self._mirror = Mirror(targets=targets, admission=self._admission)
+        self._remembered: Assignment | None = None
         self._log = log.get("rollout")
 
-    def in_force(self) -> InForce:
+    def in_force(self) -> Assignment:
         """What was decided last. Raises StoreError when the store cannot be read."""
         return self._reading(rollouts.in_force)
 
@@ -112,7 +107,7 @@ class Rollout:
         wanted = self._uncontradicted(wish, seen, wanted, conditions, True)
         if wanted.problem is None and wanted.stable != seen.state.stable:
             refusal = self._refusal(wanted.stable, seen.state)
-            conditions += [Condition("refused", refusal.message)] if refusal else []
+            conditions += [Condition(ConditionKind.REFUSED, refusal.message)] if refusal else []
         trouble = self._mirror.look(seen.state)
         return Reconciliation(not trouble, seen.state.stable, seen.state.epoch, (*conditions, *trouble))
 
@@ -156,14 +151,14 @@ class Rollout:
                 return self._reconcile()
             return self._roll_back(state, None, actor=actor, reason=reason)
 
-    def _roll_back(self, state: InForce, to: str | None, *, actor: str, reason: str) -> Reconciliation:
+    def _roll_back(self, state: Assignment, to: str | None, *, actor: str, reason: str) -> Reconciliation:
         goal = self._goal(state, to)
         # The halt comes first: stopped between the two, nothing new is promoted on top of what is bad.
         self._with_store(
             lambda: self._latch.halt(
                 Scope.PROMOTION,
                 reason=f"rollback of {_name(state.stable)}: {reason}",
-                source="rollback",
+                source=HaltSource.ROLLBACK,
                 actor=actor,
                 fingerprint=f"rollback-{state.epoch}",
             )
@@ -206,7 +201,7 @@ class Rollout:
             try:
                 state = self._settle(seen, wanted, conditions) if leads else seen.state
             except RefusedError as error:  # another machine was faster: its change is the state now
-                conditions.append(Condition("refused", str(error)))
+                conditions.append(Condition(ConditionKind.REFUSED, str(error)))
                 state = self._store.read(rollouts.in_force)
             self._told.changed(state, self._store.read(rollouts.changes))
             self._remembered = state
@@ -223,23 +218,30 @@ class Rollout:
         try:
             return self._file.read()
         except ConfigError as error:
-            conditions.append(Condition("file_invalid", str(error)))
+            conditions.append(Condition(ConditionKind.FILE_INVALID, str(error)))
             return None
 
-    def _wanted(self, wish: RolloutSpec | None, seen: _Seen, conditions: list[Condition]) -> Wanted:
+    def _wanted(self, wish: RolloutSpec | None, seen: StoreLook, conditions: list[Condition]) -> WantedState:
         wanted = state_in_force(wish, seen.quarantined, seen.last_good)
         if wish is not None and wish.stable is not None and wish.stable in seen.quarantined:
             why = seen.quarantined[wish.stable]
-            conditions.append(Condition("quarantined", f"{self._file.path}: {wanted.problem}: {why}"))
+            conditions.append(
+                Condition(ConditionKind.QUARANTINED, f"{self._file.path}: {wanted.problem}: {why}")
+            )
         foreign = seen.foreign.get(seen.state.stable or BASE)
         if foreign is not None:
             fix = "`rlaifd rollback --to base`, or the configuration as it was"
-            conditions.append(Condition("foreign", f"in force: {foreign}: {fix}"))
+            conditions.append(Condition(ConditionKind.FOREIGN, f"in force: {foreign}: {fix}"))
         return wanted
 
     def _uncontradicted(
-        self, wish: RolloutSpec | None, seen: _Seen, wanted: Wanted, conditions: list[Condition], leads: bool
-    ) -> Wanted:
+        self,
+        wish: RolloutSpec | None,
+        seen: StoreLook,
+        wanted: WantedState,
+        conditions: list[Condition],
+        leads: bool,
+    ) -> WantedState:
         """What is wanted, but for a wish that has lost to another or is not this daemon's to carry out."""
         if wish is None or wanted.problem is not None or wish.stable == seen.state.stable:
             return wanted
@@ -247,28 +249,18 @@ class Rollout:
         if found is None:
             return wanted
         conditions.append(found)
-        return Wanted(seen.last_good, "the file is contradicted")
+        return WantedState(seen.last_good, "the file is contradicted")
 
-    def _look(self, connection: Connection) -> _Seen:
-        """What is in force stays when the policy's base model changes; nothing goes back to another one's."""
-        quarantined = rollouts.quarantined(connection)
-        state = rollouts.in_force(connection)
-        foreign = {
-            name: refusal.message
-            for name, base in rollouts.bases(connection).items()
-            if (refusal := self._admission.foreign(name, base)) is not None
-        }
-        changes = rollouts.changes(connection)
-        history = (change.stable for change in changes)
-        good = last_good(history, in_force=state.stable, quarantined=quarantined, foreign=foreign)
-        decided = frozenset(change.wish for change in changes if change.wish)
-        return _Seen(state, good, quarantined, foreign, decided)
+    def _look(self, connection: Connection) -> StoreLook:
+        return look(self._admission, connection)
 
-    def _settle(self, seen: _Seen, wanted: Wanted, conditions: list[Condition]) -> InForce:
+    def _settle(self, seen: StoreLook, wanted: WantedState, conditions: list[Condition]) -> Assignment:
         """Brings what is wanted into force; where it is refused, what may still serve stays."""
         for condition in conditions:
-            if condition.kind == "quarantined":
-                self._told.refused(Refusal("quarantined", condition.message), content=self._file.digest())
+            if condition.kind is ConditionKind.QUARANTINED:
+                self._told.refused(
+                    AdapterRefusal(RefusalKind.QUARANTINED, condition.message), content=self._file.digest()
+                )
         if wanted.stable == seen.state.stable:
             return seen.state
         reason = wanted.problem or "the file names it"
@@ -281,23 +273,23 @@ class Rollout:
                 self._told.refused(refusal, content=self._file.digest())
             except RefusedError as error:
                 message = str(error)
-            conditions.append(Condition("refused", f"{self._file.path}: {message}"))
-            wanted = Wanted(seen.last_good, "the adapter in force was quarantined")
+            conditions.append(Condition(ConditionKind.REFUSED, f"{self._file.path}: {message}"))
+            wanted = WantedState(seen.last_good, "the adapter in force was quarantined")
             if wanted.stable == seen.state.stable:
                 return seen.state
         actor = FILE_ACTOR if wanted.problem is None else QUARANTINE_ACTOR
         return self._move(seen.state, wanted.stable, actor=actor, reason=reason, action="repoint")
 
-    def _refusal(self, adapter: str | None, state: InForce) -> Refusal | None:
+    def _refusal(self, adapter: str | None, state: Assignment) -> AdapterRefusal | None:
         if adapter is None:
             return None
         allowed = self._reading(lambda connection: self._admission.allowed(connection, adapter, state))
         return allowed or self._admission.intact(adapter)
 
-    def _admit(self, adapter: str, *, actor: str, reason: str) -> InForce:
+    def _admit(self, adapter: str, *, actor: str, reason: str) -> Assignment:
         """Checks and changes in one transaction. Raises the refusal."""
 
-        def work(connection: Connection) -> InForce:
+        def work(connection: Connection) -> Assignment:
             rollouts.serialise(connection)
             state = rollouts.in_force(connection)
             if state.stable == adapter:
@@ -309,10 +301,12 @@ class Rollout:
 
         return self._store.write(work)
 
-    def _move(self, state: InForce, goal: str | None, *, actor: str, reason: str, action: str) -> InForce:
+    def _move(
+        self, state: Assignment, goal: str | None, *, actor: str, reason: str, action: str
+    ) -> Assignment:
         """Re-points to what was in force before. A rollback quarantines what it goes back from."""
 
-        def work(connection: Connection) -> InForce:
+        def work(connection: Connection) -> Assignment:
             rollouts.serialise(connection)
             if action == "rollback" and state.stable is not None:
                 rollouts.quarantine(connection, state.stable, reason=reason, at=self._clock.now())
@@ -323,13 +317,13 @@ class Rollout:
     def _advance(
         self,
         connection: Connection,
-        state: InForce,
+        state: Assignment,
         stable: str | None,
         *,
         actor: str,
         reason: str,
         action: str,
-    ) -> InForce:
+    ) -> Assignment:
         now = self._clock.now()
         wish = self._file.digest() if action == "promote" or actor == FILE_ACTOR else ""
         moved = rollouts.advance(
@@ -351,7 +345,7 @@ class Rollout:
         )
         return moved
 
-    def _goal(self, state: InForce, to: str | None) -> str | None:
+    def _goal(self, state: Assignment, to: str | None) -> str | None:
         """Where a rollback goes. Raises RefusedError when there is nowhere."""
         if to is not None and to != BASE:
             return self._reading(lambda connection: goals.named(self._admission, connection, state, to))
@@ -368,11 +362,11 @@ class Rollout:
         """Without the store nothing new comes into force, but the way back to the base model stays open: a
         process that knows its epoch obeys `stable: null` in the file.
         """
-        conditions.append(Condition("store_lost", " ".join(str(error).split())[:300]))
-        state = self._remembered or InForce(None, 0)
+        conditions.append(Condition(ConditionKind.STORE_LOST, " ".join(str(error).split())[:300]))
+        state = self._remembered or Assignment(None, 0)
         obeyed = wish is not None and wish.stable is None and not self._wishes.has_lost(wish, state)
         if obeyed and self._remembered is not None:
-            state = InForce(None, state.epoch)
+            state = Assignment(None, state.epoch)
             conditions += self._mirror.tell(state)
         return self._told.reconciled(Reconciliation(False, state.stable, state.epoch, tuple(conditions)))
 

@@ -6,15 +6,14 @@ decided, or is merely old.
 """
 
 import json
-import os
 from collections.abc import Collection
 from pathlib import Path
 
 from daemon import log
 from daemon.stages.rollout.file import RolloutFile
 from daemon.stages.rollout.mirror import Condition
-from daemon.store.rollouts import InForce
-from policies.rollout import Noted, RolloutSpec, has_lost
+from policies import durable
+from policies.rollout import Assignment, ConditionKind, Noted, RolloutSpec, has_lost
 
 NEVER = -1
 """The epoch of a content that had lost when it was seen first."""
@@ -29,7 +28,7 @@ class Wishes:
         self._log = log.get("rollout")
 
     def contradiction(
-        self, wish: RolloutSpec, state: InForce, decided: Collection[str], *, leads: bool
+        self, wish: RolloutSpec, state: Assignment, decided: Collection[str], *, leads: bool
     ) -> Condition | None:
         """Why a wish for something else than what is in force is not carried out; None: it may be."""
         wished, served = wish.stable or "the base model", state.stable or "the base model"
@@ -41,13 +40,15 @@ class Wishes:
             fix = "while another daemon leads: change the leader's file, or share one"
         else:
             return None
-        return Condition("contradicted", f"{named} {fix}")
+        return Condition(ConditionKind.CONTRADICTED, f"{named} {fix}")
 
-    def has_lost(self, wish: RolloutSpec, state: InForce, decided: Collection[str] = ()) -> bool:
+    def has_lost(self, wish: RolloutSpec, state: Assignment, decided: Collection[str] = ()) -> bool:
         """Whether the file is an old wish (`policies.rollout.has_lost`)."""
         return has_lost(wish, self._file.digest(), noted=self._noted(), epoch=state.epoch, decided=decided)
 
-    def note(self, wish: RolloutSpec, before: InForce, state: InForce, decided: Collection[str]) -> None:
+    def note(
+        self, wish: RolloutSpec, before: Assignment, state: Assignment, decided: Collection[str]
+    ) -> None:
         """Notes the file's content when it agrees with what is in force, and when it is new."""
         noted, digest = self._noted(), self._file.digest()
         if wish.stable == state.stable:
@@ -68,13 +69,8 @@ class Wishes:
         """Keeps a note. One that cannot be kept is logged: it matters only once another daemon leads."""
         if self._noted() == noted:
             return
-        temporary = self._path.with_name(f".{self._path.name}.new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump({"digest": noted.digest, "epoch": noted.epoch}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
+            durable.write(self._path, json.dumps({"digest": noted.digest, "epoch": noted.epoch}).encode())
         except OSError as error:
             self._log.warning("rollout_wish_not_noted", path=str(self._path), error=error.strerror)

@@ -9,7 +9,7 @@ from daemon.clock import Clock
 from daemon.stages.train import rewardsource
 from daemon.stages.train.course import Course
 from daemon.stages.train.freeze import Freezing, FrozenSnapshot, NoPreferencesError
-from daemon.stages.train.schedule import Material
+from daemon.stages.train.schedule import Harvest
 from daemon.store import rollouts, runs, snapshots
 from daemon.store.kinds import Draft
 from daemon.store.store import Store
@@ -44,17 +44,17 @@ class Feed:
         self.recipes = recipes
         self._drafted: _Drafted | None = None
 
-    def material(self) -> Material:
+    def material(self) -> Harvest:
         """What a run would learn from now: all of it, or what the newest give, where that is enough to begin.
         It is `rejected` where every recipe is that could be followed.
         """
         if self._store.read(self._none_rejected):
             glance = self._drafted_of(max(GLANCE, 4 * self._enough))
             if len(glance.ids) >= self._enough:
-                return Material(len(glance.ids), told(glance.left_out), None, self.freezing.kind.unit)
+                return Harvest(len(glance.ids), told(glance.left_out), None, self.freezing.kind.unit)
         draft = self._draft()
         rejected = self._store.read(lambda c: self._all_rejected(c, draft))
-        return Material(len(draft.ids), told(draft.left_out), rejected, self.freezing.kind.unit)
+        return Harvest(len(draft.ids), told(draft.left_out), rejected, self.freezing.kind.unit)
 
     def forget(self) -> None:
         """The next draft is of what is there then."""

@@ -14,7 +14,7 @@ from daemon.store.store import Store
 from policies.records import Scope
 from policies.training.jobs import Progress
 from policies.training.layout import PLAN
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 LOOK_S = 2.0
 """How often a run under way asks whether training was halted, and notes its step."""
@@ -44,7 +44,7 @@ class Follower:
         latch: Latch,
         metrics: Metrics,
         soundings: Soundings,
-        on_plan: Callable[[Plan], None] | None,
+        on_plan: Callable[[TrainingPlan], None] | None,
         end: Callable[[], None],
     ) -> None:
         self._run = run
@@ -80,11 +80,11 @@ class Follower:
                 self._metrics.training_figure.labels(name).set(figures[name])
         elif progress.event == "guard":
             self._metrics.training_kl.set(figures["kl_sequence"])
-            self._metrics.entropy.labels("candidate").set(figures["entropy"])
+            self._metrics.entropy.labels("challenger").set(figures["entropy"])
 
-    def _planned(self) -> Plan:
+    def _planned(self) -> TrainingPlan:
         """Takes up what the child has decided."""
-        plan = Plan.model_validate_json((self._directory / PLAN).read_bytes())
+        plan = TrainingPlan.model_validate_json((self._directory / PLAN).read_bytes())
         recipe = plan.recipe.model_dump(mode="json")
         self._store.write(lambda c: runs.decide(c, self._run, recipe=recipe))
         log.info("training_planned", run=self._run, plan=str(plan))

@@ -89,7 +89,7 @@ class Freezing:
         return FrozenSnapshot(name, path, len(held), draft.left_out)
 
     def write_file(self, draft: Draft, directory: Path) -> tuple[str, Path]:
-        """The file alone, in any directory; answers (id, path)."""
+        """The file alone, in any directory; returns (id, path)."""
         return self.kind.write(self._store, draft, directory)
 
     def drafted(self, limit: int | None = None, *, newest: int | None = None) -> Draft:

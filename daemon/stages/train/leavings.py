@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from daemon.store import runs
-from daemon.store.runs import Run
+from daemon.store.runs import StoredRun
 from daemon.store.store import Store
 from policies.training.layout import CHECKPOINTS
 
@@ -18,7 +18,7 @@ YOUNG_S = 60.0
 """A directory without a row may be of a run that another process is just beginning."""
 
 
-def resumable(run: Run) -> bool:
+def resumable(run: StoredRun) -> bool:
     """Whether the run can be taken up: it was stopped, or did not crash too often without a step forward."""
     least = 0 if run.state == "stopped" else ATTEMPTS
     attempts = int((run.result or {}).get("attempts", least))
@@ -32,7 +32,7 @@ class Leavings:
         self._store = store
         self._folder = folder
 
-    def resumable(self) -> Run | None:
+    def resumable(self) -> StoredRun | None:
         """The newest run that was cut off, left a checkpoint here, and can go on; None where one is under way
         or none can.
         """

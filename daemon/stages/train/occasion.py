@@ -15,7 +15,16 @@ from daemon.stages.train import rewardsource
 from daemon.stages.train.course import Course
 from daemon.stages.train.feed import Feed
 from daemon.stages.train.freeze import Freezing, FrozenSnapshot
-from daemon.stages.train.schedule import Due, Facts, Material, Terms, Turn, due, lacking, short
+from daemon.stages.train.schedule import (
+    Due,
+    Harvest,
+    Situation,
+    StartTerms,
+    TurningPoint,
+    due,
+    lacking,
+    short,
+)
 from daemon.store import evaluations, rewardmodels, rollouts, runs
 from daemon.store.kinds import grouped
 from daemon.store.store import Store
@@ -75,7 +84,7 @@ class Occasion:
         """Whether a run is due, or why not."""
         return due(self.facts(leads=leads), self.terms, now=self._clock.now())
 
-    def facts(self, *, leads: bool = True) -> Facts:
+    def facts(self, *, leads: bool = True) -> Situation:
         """What the store says of the first kind of snapshot on which a run is due now, else of the first."""
         halted = any(halt.scope == Scope.TRAINING for halt in self._latch.active())
         found = self._store.read(
@@ -91,11 +100,11 @@ class Occasion:
 
     def _facts(
         self, connection: Connection, feed: Feed, *, halted: bool = False, leads: bool = True
-    ) -> Facts:
+    ) -> Situation:
         kind, methods = feed.freezing.kind, [recipe.method for recipe in feed.recipes]
         able = any(not rewardsource.lacking(connection, recipe) for recipe in feed.recipes)
         awaited = None if able else rewardmodels.awaited(connection, feed.recipes)
-        return Facts(
+        return Situation(
             last_start=runs.last_start(connection),
             new_preferences=kind.since(
                 connection, runs.last_learned(connection, methods), most=max(self.terms.min_new, 1)
@@ -110,7 +119,7 @@ class Occasion:
             awaited=None if awaited is None else awaited.reason,
         )
 
-    def material(self) -> Material:
+    def material(self) -> Harvest:
         """What a run by the policy's first recipe would learn from now."""
         return self.feed().material()
 
@@ -148,8 +157,8 @@ class Occasion:
         return [cut_off, *(Course(cut_off.snapshot, each) for each in left)]
 
 
-def _terms(training: TrainingConfig) -> Terms:
-    return Terms(
+def _terms(training: TrainingConfig) -> StartTerms:
+    return StartTerms(
         interval_s=training.interval_s,
         min_new=training.min_new_preferences,
         min_preferences=training.min_preferences,
@@ -157,12 +166,12 @@ def _terms(training: TrainingConfig) -> Terms:
     )
 
 
-def _last_turn(connection: Connection) -> Turn | None:
+def _last_turn(connection: Connection) -> TurningPoint | None:
     """The newest of what a cool-down counts from."""
     changes = rollouts.changes(connection, limit=1)
-    turns = [Turn(change.at, "the adapter in force changed") for change in changes]
+    turns = [TurningPoint(change.at, "the adapter in force changed") for change in changes]
     rejected = evaluations.last_rejection(connection)
-    turns += [] if rejected is None else [Turn(rejected, "the gate rejected an adapter")]
+    turns += [] if rejected is None else [TurningPoint(rejected, "the gate rejected an adapter")]
     failed = runs.last_failure(connection)
-    turns += [] if failed is None else [Turn(failed, "a run failed")]
+    turns += [] if failed is None else [TurningPoint(failed, "a run failed")]
     return max(turns, key=lambda turn: turn.at, default=None)

@@ -16,7 +16,7 @@ from daemon.store.candidates import Cut
 from daemon.store.store import Store
 from policies.recipes import Recipe
 from policies.training.jobs import PlanJob, PlanResult
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 
 MANY_CUT = 0.05
 """Share of answers cut off by a limit from which on the limit is worth raising."""
@@ -26,7 +26,7 @@ MANY_CUT = 0.05
 class Outlook:
     """A plan with its surroundings. `rate`: floating-point operations a second, and where that is from."""
 
-    plan: Plan
+    plan: TrainingPlan
     base_model: str
     snapshot: str
     parent: str | None
@@ -85,7 +85,7 @@ class Planner:
         return Outlook(plan, job.base_model, snapshot_id, parent, rate, basis, cut, (*notes, *hints(cut)))
 
 
-def pace(store: Store, plan: Plan) -> tuple[float | None, str]:
+def pace(store: Store, plan: TrainingPlan) -> tuple[float | None, str]:
     """How fast the machine trains this model (floating-point operations a second), and how that is known.
 
     The last finished run of the same model on the same kind of device knows best.

@@ -58,7 +58,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class StartTerms:
     """What has to be met before a run starts by itself; see `daemon.config.settings.TrainingConfig`."""
 
     interval_s: float | None
@@ -68,7 +68,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TurningPoint:
     """What a cool-down counts from: `what` happened `at` (seconds since the epoch)."""
 
     at: float
@@ -76,7 +76,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class Harvest:
     """What a run would learn from now: how much a snapshot keeps, and in words what it leaves out.
 
     `unit` is what is kept, in the plural. `rejected` says of which run's adapter, made by the same recipe on
@@ -90,7 +90,7 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Situation:
     """What the store says: `last_start` is the newest run's start (seconds since the epoch) or None.
 
     `material` is read last, where all else is met: it is the dear part. `released`: a reward model was
@@ -101,8 +101,8 @@ class Facts:
     new_preferences: int
     halted: bool
     running: bool
-    material: Callable[[], Material]
-    turn: Turn | None = None
+    material: Callable[[], Harvest]
+    turn: TurningPoint | None = None
     leads: bool = True
     called: str = "preferences"
     """What `new_preferences` counts, in the plural."""
@@ -113,7 +113,7 @@ class Facts:
     """Why none of the recipes can be followed before a reward model is released."""
 
 
-def due(facts: Facts, terms: Terms, *, now: float) -> Due:
+def due(facts: Situation, terms: StartTerms, *, now: float) -> Due:
     """Whether a training run is due, or the first reason why not.
 
     A start in the near future is one that a step of the clock put there: it counts as just now, so that no
@@ -128,7 +128,7 @@ def due(facts: Facts, terms: Terms, *, now: float) -> Due:
     return held or Due(yes=True, reason=why)
 
 
-def _held(facts: Facts, terms: Terms) -> Due | None:
+def _held(facts: Situation, terms: StartTerms) -> Due | None:
     if not facts.leads:
         return _not("another daemon leads", Waits.LEAD)
     if facts.halted:
@@ -140,7 +140,7 @@ def _held(facts: Facts, terms: Terms) -> Due | None:
     return None
 
 
-def _early(facts: Facts, terms: Terms, now: float) -> Due | None:
+def _early(facts: Situation, terms: StartTerms, now: float) -> Due | None:
     assert terms.interval_s is not None
     if facts.last_start is not None and abs(now - facts.last_start) < terms.interval_s:
         return _not(f"the last run started less than {terms.interval_s:.0f} s ago", Waits.INTERVAL)
@@ -154,7 +154,7 @@ def _early(facts: Facts, terms: Terms, now: float) -> Due | None:
     return None
 
 
-def lacking(facts: Facts, terms: Terms) -> Due | None:
+def lacking(facts: Situation, terms: StartTerms) -> Due | None:
     """Why what there is gives no run of the schedule anything to learn; None where it does."""
     if facts.awaited is not None:
         return _not(facts.awaited, Waits.REWARD_MODEL)
@@ -163,7 +163,7 @@ def lacking(facts: Facts, terms: Terms) -> Due | None:
     return short(facts.material(), terms)
 
 
-def short(material: Material, terms: Terms) -> Due | None:
+def short(material: Harvest, terms: StartTerms) -> Due | None:
     """Why no run is to learn from this, whoever starts it; None where one may."""
     if material.kept < terms.min_preferences:
         left_out = f"; left out: {material.left_out}" if material.left_out else ""
@@ -191,8 +191,8 @@ class Schedule:
     def __init__(
         self,
         *,
-        terms: Terms,
-        facts: Callable[[], Facts],
+        terms: StartTerms,
+        facts: Callable[[], Situation],
         train: Callable[[], object],
         clock: Clock,
         metrics: Metrics,

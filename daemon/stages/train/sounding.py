@@ -7,14 +7,17 @@ nobody waiting: there is then no figure, and the run says so.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.clock import Clock
 from daemon.log import get
-from daemon.metrics.registry import SOUNDINGS, Metrics
+from daemon.metrics.registry import Metrics
 from daemon.store import soundings
-from daemon.store.soundings import Found
+from daemon.store.soundings import SoundingScores
 from daemon.store.store import Store
+from policies.judging.judges import NamedJudge
+from policies.states import SoundingState
 from policies.training.jobs import Progress
 from policies.training.soundings import Heard, Sounding, sounding_at, write_heard
 
@@ -27,8 +30,18 @@ log = get("trainer")
 class Soundings:
     """One run's, in its directory. `follow` is told whatever the child reports."""
 
-    def __init__(self, run: str, directory: Path, *, store: Store, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        run: str,
+        directory: Path,
+        *,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        judges: Sequence[NamedJudge],
+    ) -> None:
         self._run = run
+        self._judges = judges
         self._directory = directory
         self._store = store
         self._metrics = metrics
@@ -36,7 +49,7 @@ class Soundings:
         self._open: dict[int, Sounding] = {}
         self._known: set[int] = set()
         self._looked = time.monotonic()
-        for state in SOUNDINGS:
+        for state in SoundingState:
             metrics.training_soundings.labels(state).set(0)
         metrics.training_diverged.set(0)
         metrics.training_divergence.clear()
@@ -60,14 +73,14 @@ class Soundings:
             heard = Heard(step=step, scores=dict(found.scores), missing=dict(found.missing))
             write_heard(self._directory, heard)
             del self._open[step]
-            self._metrics.training_soundings.labels("heard").inc()
+            self._metrics.training_soundings.labels(SoundingState.HEARD).inc()
             log.info("sounding_heard", run=self._run, step=step, scores=len(heard.scores), **_why(heard))
 
     def close(self) -> None:
         """Gives up what nobody waits for any more: the run has ended."""
         now = self._clock.now()
         left = self._store.write(lambda c: soundings.close(c, run=self._run, now=now)) if self._known else 0
-        self._metrics.training_soundings.labels("unheard").set(len(self._open))
+        self._metrics.training_soundings.labels(SoundingState.UNHEARD).set(len(self._open))
         if self._open:
             log.warning("soundings_unheard", run=self._run, steps=sorted(self._open), judgements=left)
 
@@ -80,13 +93,15 @@ class Soundings:
         answers = {each.trace: each.answer for each in sounding.answers if each.reward is not None}
         now = self._clock.now()
         new = self._store.write(
-            lambda c: soundings.ask(c, run=self._run, step=step, answers=answers, now=now)
+            lambda c: soundings.ask(
+                c, run=self._run, step=step, answers=answers, judges=self._judges, now=now
+            )
         )
         self._open[step] = sounding
-        self._metrics.training_soundings.labels("asked").inc()
+        self._metrics.training_soundings.labels(SoundingState.ASKED).inc()
         log.info("sounding_asked", run=self._run, step=step, judgements=new)
 
-    def _found(self, sounding: Sounding) -> Found:
+    def _found(self, sounding: Sounding) -> SoundingScores:
         traces = [each.trace for each in sounding.answers if each.reward is not None]
         return self._store.read(
             lambda c: soundings.found(c, run=self._run, step=sounding.step, traces=traces)

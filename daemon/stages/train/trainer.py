@@ -37,28 +37,28 @@ from daemon.stages.train.run_rows import RunOutcome, write_end, write_start
 from daemon.stages.train.sounding import Soundings
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts, runs, snapshots
-from daemon.store.runs import Run
+from daemon.store.runs import StoredRun
 from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
+from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
+from policies.states import HaltSource
 from policies.training.jobs import JOBS, Job, TrainJob, TrainResult
 from policies.training.layout import JOB
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.turn import TURN
 
 log = get("trainer")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What every run is given alike. `judged`: there is a large judge, who may score what a policy answers on
-    the way.
-    """
+class RunInputs:
+    """What every run is given alike. `judges`: who may score what a policy answers on the way."""
 
     seed: int = 0
-    judged: bool = False
+    judges: tuple[NamedJudge, ...] = ()
 
 
 class Trainer:
@@ -74,7 +74,7 @@ class Trainer:
         latch: Latch,
         metrics: Metrics,
         clock: Clock,
-        given: Given | None = None,
+        given: RunInputs | None = None,
         start: Callable[..., Child[TrainResult]] = Child,
     ) -> None:
         self._store = store
@@ -85,7 +85,7 @@ class Trainer:
         self._latch = latch
         self._metrics = metrics
         self._clock = clock
-        self._given = given or Given()
+        self._given = given or RunInputs()
         self._start = start
         self._leavings = Leavings(store, self._state_dir / "runs")
         self._busy = threading.Lock()
@@ -138,7 +138,7 @@ class Trainer:
                 return Course(snapshot.id, recipe)
         return None
 
-    def _was_at(self, run: Run, snapshot: StoredSnapshot, recipe: Recipe) -> bool:
+    def _was_at(self, run: StoredRun, snapshot: StoredSnapshot, recipe: Recipe) -> bool:
         file = self._state_dir / snapshot.path
         try:
             asked = self.asked(snapshot=file, snapshot_id=snapshot.id, recipe=recipe)
@@ -169,7 +169,7 @@ class Trainer:
         recipe: Recipe | None = None,
         guards: TrainingGuards | None = None,
         from_base: bool = False,
-        on_plan: Callable[[Plan], None] | None = None,
+        on_plan: Callable[[TrainingPlan], None] | None = None,
     ) -> RunOutcome:
         """Trains on a snapshot, from where the recipe says (the base model if `from_base`), and publishes the
         adapter.
@@ -307,7 +307,7 @@ class Trainer:
             lock=self._state_dir / self._training.lock,
             turn=self._state_dir / TURN,
             turns=self._training.turns,
-            judged=self._given.judged,
+            judged=bool(self._given.judges),
         )
 
     def _cut_off(self, job: TrainJob) -> str | None:
@@ -319,9 +319,16 @@ class Trainer:
                 return run.id
         return None
 
-    def _run(self, job: TrainJob, run: str, actor: str, on_plan: Callable[[Plan], None] | None) -> RunOutcome:
+    def _run(
+        self, job: TrainJob, run: str, actor: str, on_plan: Callable[[TrainingPlan], None] | None
+    ) -> RunOutcome:
         soundings = Soundings(
-            run, self._directory(run), store=self._store, metrics=self._metrics, clock=self._clock
+            run,
+            self._directory(run),
+            store=self._store,
+            metrics=self._metrics,
+            clock=self._clock,
+            judges=self._given.judges,
         )
         follower = self._follower(run, soundings, on_plan)
         self._child = self._start(job, stall_s=self._training.stall_s, on_progress=follower.follow)
@@ -345,7 +352,7 @@ class Trainer:
             self._latch.halt(
                 Scope.TRAINING,
                 reason=f"run {run}: {result.reason}",
-                source="guard",
+                source=HaltSource.GUARD,
                 actor="training",
                 fingerprint=f"run:{run}",
             )
@@ -376,7 +383,9 @@ class Trainer:
         )
         return outcome
 
-    def _follower(self, run: str, soundings: Soundings, on_plan: Callable[[Plan], None] | None) -> Follower:
+    def _follower(
+        self, run: str, soundings: Soundings, on_plan: Callable[[TrainingPlan], None] | None
+    ) -> Follower:
         return Follower(
             run, self._directory(run), store=self._store, latch=self._latch, metrics=self._metrics,
             soundings=soundings, on_plan=on_plan, end=self._ask_to_end,

@@ -9,7 +9,7 @@ The ledger's head is logged once an hour: kept with the logs, it shows a tail th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +21,21 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
-from daemon.store import alignment, evaluations, ledger, rollouts, snapshots, tally
+from daemon.stages.watch.opinions import Listening, Opinions
+from daemon.store import agentversions, alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
 from daemon.store.rewardmodels import Awaited, awaited
 from daemon.store.store import Store
 from daemon.store.tally import Tally
+from policies.agentversion import newest_five
 from policies.alignment import Alignment
 from policies.halts import AlignmentFloor, HaltEvidence, RewardSpreadFloor, Spread, evaluate, rules_for
+from policies.judging.judges import NamedJudge, of_roles
 from policies.policy import PolicySpec
 from policies.records import Halt, Role
 from policies.selection import Reason
+from policies.states import HaltSource
 
 log = get("watch")
 
@@ -46,23 +50,26 @@ class _Measured:
     """What labels, verdicts and resumes amount to, and the mark of the state it was measured on."""
 
     mark: tuple[Any, ...]
-    alignment: dict[Role, Alignment]
-    rewards: dict[Role, Spread]
-    flips: dict[Role, float | None]
+    alignment: dict[NamedJudge, Alignment]
+    rewards: dict[NamedJudge, Spread]
+    flips: dict[NamedJudge, float | None]
     evidence: HaltEvidence
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Look:
     """One consistent look at the store."""
 
     measured: _Measured
     counts: Tally
-    snapshot: snapshots.Tally | None
+    snapshot: snapshots.SnapshotTally | None
     awaited: Awaited | None
     evaluations: list[Evaluation]
     changed_at: float | None
     head: Head
+    agents: dict[str, int]
+    untold: dict[str, bool]
+    opinions: Opinions | None
 
 
 class Watch:
@@ -78,7 +85,7 @@ class Watch:
         clock: Clock,
         metrics: Metrics,
         spec: PolicySpec,
-        versions: Mapping[Role, str],
+        judges: Sequence[NamedJudge],
         latch: Latch,
         budget: Budget,
     ) -> None:
@@ -86,15 +93,17 @@ class Watch:
         self._clock = clock
         self._metrics = metrics
         self._spec = spec
-        self._versions = versions
+        self._judges = judges
         self._latch = latch
         self._budget = budget
-        self._rules = rules_for(spec.halts, tuple(versions))
+        self._rules = rules_for(spec.halts, judges)
+        self._listening = Listening(clock=clock, metrics=metrics, spec=spec)
         self._measured: _Measured | None = None
         self._head_logged_at: float | None = None
+        self._agents: set[str] = set()
 
     def step(self) -> int:
-        """Refreshes the gauges and latches what the rules ask for; answers how many halts are new."""
+        """Refreshes the gauges and latches what the rules ask for; returns how many halts are new."""
         seen = self._store.read(self._look)
         self._measured = seen.measured
         self._show(seen)
@@ -105,13 +114,17 @@ class Watch:
 
     def _latched(self, halt: Halt) -> bool:
         return self._latch.halt(
-            halt.scope, reason=halt.reason, source="guard", actor="watch", fingerprint=fingerprint(halt.rule)
+            halt.scope,
+            reason=halt.reason,
+            source=HaltSource.GUARD,
+            actor="watch",
+            fingerprint=fingerprint(halt.rule),
         )
 
-    def _look(self, connection: Connection) -> _Seen:
+    def _look(self, connection: Connection) -> _Look:
         mark = alignment.mark(connection)
         last = self._measured
-        return _Seen(
+        return _Look(
             measured=last if last is not None and last.mark == mark else self._measure(connection, mark),
             counts=tally.read(connection),
             snapshot=snapshots.newest(connection),
@@ -119,6 +132,9 @@ class Watch:
             evaluations=evaluations.recent(connection, limit=RECENT_EVALUATIONS),
             changed_at=next((change.at for change in rollouts.changes(connection, limit=1)), None),
             head=ledger.head(connection),
+            agents=newest_five(agentversions.shares(connection)),
+            untold=agentversions.untold(connection),
+            opinions=self._listening.look(connection),
         )
 
     def _log_head(self, head: Head) -> None:
@@ -128,48 +144,50 @@ class Watch:
             log.info("ledger_head_noted", entries=head.seq, hash=head.hash)
 
     def _measure(self, connection: Connection, mark: tuple[Any, ...]) -> _Measured:
-        scoring: list[Role] = [role for role in self._versions if role is not Role.GATE]
-        comparing: list[Role] = [role for role in self._versions if role is not Role.SMALL]
-        aligned = {role: self._alignment(connection, role, since=None) for role in self._versions}
-        rewards = {role: self._spread(connection, role, since=None) for role in scoring}
+        scoring = of_roles(self._judges, Role.SMALL, Role.LARGE)
+        comparing = of_roles(self._judges, Role.LARGE, Role.GATE)
+        aligned = {judge: self._alignment(connection, judge, since=None) for judge in self._judges}
+        rewards = {judge: self._spread(connection, judge, since=None) for judge in scoring}
         return _Measured(
             mark=mark,
             alignment=aligned,
             rewards=rewards,
-            flips={role: self._flips(connection, role) for role in comparing},
+            flips={judge: self._flips(connection, judge) for judge in comparing},
             evidence=self._evidence(connection, aligned, rewards),
         )
 
     def _evidence(
-        self, connection: Connection, aligned: dict[Role, Alignment], rewards: dict[Role, Spread]
+        self,
+        connection: Connection,
+        aligned: dict[NamedJudge, Alignment],
+        rewards: dict[NamedJudge, Spread],
     ) -> HaltEvidence:
         """The same measurements; where a rule was resumed, on what came after that."""
         limits = self._spec.halts
         aligned, rewards = dict(aligned), dict(rewards)
-        for role in aligned:
-            since = alignment.resumed_at(connection, fingerprint(AlignmentFloor(role, limits).name))
+        for judge in aligned:
+            since = alignment.resumed_at(connection, fingerprint(AlignmentFloor(judge, limits).name))
             if since is not None:
-                aligned[role] = self._alignment(connection, role, since=since)
-        for role in rewards:
-            since = alignment.resumed_at(connection, fingerprint(RewardSpreadFloor(role, limits).name))
+                aligned[judge] = self._alignment(connection, judge, since=since)
+        for judge in rewards:
+            since = alignment.resumed_at(connection, fingerprint(RewardSpreadFloor(judge, limits).name))
             if since is not None:
-                rewards[role] = self._spread(connection, role, since=since)
+                rewards[judge] = self._spread(connection, judge, since=since)
         return HaltEvidence(alignment=aligned, rewards=rewards)
 
-    def _flips(self, connection: Connection, role: Role) -> float | None:
+    def _flips(self, connection: Connection, judge: NamedJudge) -> float | None:
         window = self._spec.halts.reward_window
-        return alignment.flip_ratio(connection, role, self._versions[role], window=window)
+        return alignment.flip_ratio(connection, judge, window=window)
 
-    def _spread(self, connection: Connection, role: Role, *, since: float | None) -> Spread:
+    def _spread(self, connection: Connection, judge: NamedJudge, *, since: float | None) -> Spread:
         window = self._spec.halts.reward_window
-        return alignment.spread(connection, role, self._versions[role], window=window, since=since)
+        return alignment.spread(connection, judge, window=window, since=since)
 
-    def _alignment(self, connection: Connection, role: Role, *, since: float | None) -> Alignment:
+    def _alignment(self, connection: Connection, judge: NamedJudge, *, since: float | None) -> Alignment:
         limits = self._spec.halts
         return alignment.measure(
             connection,
-            role,
-            self._versions[role],
+            judge,
             limit=limits.min_alignment,
             min_labels=limits.alignment_min_labels,
             window=limits.alignment_window,
@@ -177,7 +195,7 @@ class Watch:
             since=since,
         )
 
-    def _show(self, seen: _Seen) -> None:
+    def _show(self, seen: _Look) -> None:
         metrics = self._metrics
         metrics.alignment_limit.set(self._spec.halts.min_alignment)
         metrics.reward_sd_limit.set(self._spec.halts.min_reward_sd)
@@ -189,30 +207,42 @@ class Watch:
                 metrics.snapshot_left_out.labels(why).set(snapshot.left_out.get(why, 0))
         metrics.reward_model_missing.set(_missing(seen.awaited))
         metrics.ledger_entries.set(seen.head.seq)
-        for role, found in seen.measured.alignment.items():
-            self._show_alignment(role, found)
-            metrics.queue.labels(role).set(queue.get(role.value, 0))
-            self._budget.spent_today(role.value)  # else the gauge keeps yesterday's sum until the next call
-            given = seen.counts.verdicts.get((role.value, self._versions[role]))
+        for judge, found in seen.measured.alignment.items():
+            self._show_alignment(judge, found)
+            metrics.queue.labels(*judge.labels).set(queue.get(judge.name, 0))
+            self._budget.spent_today(judge)  # else the gauge keeps yesterday's sum until the next call
+            given = seen.counts.verdicts.get((judge.name, judge.version))
             if found.labels and given is not None and given.first_at is not None:
-                metrics.version_since.labels(role).set(given.first_at)
-        for role, spread in seen.measured.rewards.items():
-            metrics.reward_sd.labels(role).set(_or_nan(spread.deviation))
-        for role, flips in seen.measured.flips.items():
-            metrics.flips.labels(role).set(_or_nan(flips))
+                metrics.version_since.labels(*judge.labels).set(given.first_at)
+        for judge, spread in seen.measured.rewards.items():
+            metrics.reward_sd.labels(*judge.labels).set(_or_nan(spread.deviation))
+        for judge, flips in seen.measured.flips.items():
+            metrics.flips.labels(*judge.labels).set(_or_nan(flips))
         if seen.changed_at is not None:
             metrics.rollout_changed.set(seen.changed_at)
+        self._show_agents(seen)
+        self._listening.show(seen.opinions)
         self._show_evaluations(seen.evaluations)
 
-    def _show_alignment(self, role: Role, found: Alignment) -> None:
+    def _show_agents(self, seen: _Look) -> None:
+        """The versions in the traffic; a version that has left it has no series any more."""
+        for gone in self._agents - seen.agents.keys():
+            self._metrics.agent_versions.remove(gone)
+        self._agents = set(seen.agents)
+        for version, traces in seen.agents.items():
+            self._metrics.agent_versions.labels(version).set(traces)
+        for source, lost in seen.untold.items():
+            self._metrics.agent_versions_lost.labels(source).set(lost)
+
+    def _show_alignment(self, judge: NamedJudge, found: Alignment) -> None:
         """Nothing measured is NaN, never 0: an alert on a low ratio must not fire on an unknown one."""
         known = found.ratio is not None
         metrics = self._metrics
-        metrics.alignment.labels(role).set(_or_nan(found.ratio))
-        metrics.alignment_lower.labels(role).set(found.lower if known else math.nan)
-        metrics.alignment_upper.labels(role).set(found.upper if known else math.nan)
-        metrics.alignment_labels.labels(role).set(found.labels)
-        metrics.alignment_coverage.labels(role).set(_or_nan(found.coverage))
+        metrics.alignment.labels(*judge.labels).set(_or_nan(found.ratio))
+        metrics.alignment_lower.labels(*judge.labels).set(found.lower if known else math.nan)
+        metrics.alignment_upper.labels(*judge.labels).set(found.upper if known else math.nan)
+        metrics.alignment_labels.labels(*judge.labels).set(found.labels)
+        metrics.alignment_coverage.labels(*judge.labels).set(_or_nan(found.coverage))
 
     def _show_evaluations(self, newest_first: list[Evaluation]) -> None:
         """The last attempt that was measured, and the last win rate, so that a restart shows them again."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from policies.training.engines import savepoints
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
 
 
 class Stepwise(Protocol):
@@ -35,7 +35,7 @@ class Stepwise(Protocol):
         """Steps between two checkpoints."""
 
 
-def common(recipe: Stepwise, out: Path, base: Base, seed: int) -> dict[str, Any]:
+def common(recipe: Stepwise, out: Path, base: LoadedBase, seed: int) -> dict[str, Any]:
     """Arguments by name. Every step is logged, numbers that are not finite as they are; nothing is told to
     anybody outside; the rows come through whole; the order follows from the seed.
     """

@@ -13,12 +13,12 @@ from policies.training.engines.critic import Critic
 from policies.training.engines.passes import by_prompt
 from policies.training.engines.rewarding import Rewarder
 from policies.training.engines.roles import Roles
-from policies.training.engines.rollouts import Collected, Rollout
+from policies.training.engines.rollouts import Collected, Episode
 from policies.training.errors import JobError
 from policies.training.model.lora import POLICY
 from policies.training.model.rendering import Rendering
 from policies.training.planning.resolved import ResolvedPpo
-from policies.training.sampling.generate import Answer, Settings, sample
+from policies.training.sampling.generate import SampledAnswer, SamplingSettings, sample
 from policies.training.sampling.questions import Question, Refused
 
 
@@ -39,7 +39,7 @@ class Collector:
     def collect(self, step: int) -> Collected:
         """The rollouts of a step, counted from 1. Raises JobError where there is not one."""
         asked = chosen(len(self.questions), self.recipe.prompts, step, self.seed)
-        settings = Settings(
+        settings = SamplingSettings(
             count=self.recipe.answers,
             max_new_tokens=self.recipe.max_new_tokens,
             seed=self.seed * 1_000_003 + step,
@@ -74,7 +74,7 @@ class Collector:
             unscored=len(answers) - len(scored),
         )
 
-    def _levelled(self, rollouts: list[Rollout]) -> list[Rollout]:
+    def _levelled(self, rollouts: list[Episode]) -> list[Episode]:
         """Lets a critic that has seen no answer of this run expect their mean reward on the whole."""
         rewards = fmean(each.reward.value for each in rollouts)
         values = torch.cat([each.values for each in rollouts])
@@ -85,10 +85,10 @@ class Collector:
         return [replace(each, values=each.values + lift) for each in rollouts]
 
     @torch.no_grad()
-    def _measured(self, scored: Sequence[tuple[int, Answer, Reward]]) -> list[Rollout]:
+    def _measured(self, scored: Sequence[tuple[int, SampledAnswer, Reward]]) -> list[Episode]:
         """Passes of policy, reference and critic over the answers, in batches of like length."""
         order = by_prompt([answer for _, answer, _ in scored])
-        found: dict[int, Rollout] = {}
+        found: dict[int, Episode] = {}
         for start in range(0, len(order), self.recipe.microbatch):
             batch = [scored[place] for place in order[start : start + self.recipe.microbatch]]
             answers = [answer for _, answer, _ in batch]
@@ -99,7 +99,7 @@ class Collector:
             said, values = ours.numbers(_said, theirs).cpu(), self.critic.values(answers).cpu()
             for row, (question, answer, reward) in enumerate(batch):
                 own = said[row, -len(answer.tokens) :]
-                found[order[start + row]] = Rollout(
+                found[order[start + row]] = Episode(
                     question=question,
                     answer=answer,
                     reward=reward,

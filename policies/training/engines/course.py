@@ -20,7 +20,7 @@ from policies.training.ending import end
 from policies.training.engines import savepoints
 from policies.training.engines.engine import Run, Trained
 from policies.training.errors import JobError
-from policies.training.guarding.monitor import Watch
+from policies.training.guarding.monitor import Monitor
 from policies.training.guarding.reader import Reader
 from policies.training.jobs import TrainJob
 from policies.training.layout import ADAPTER, CHECKPOINTS
@@ -40,7 +40,7 @@ class Pupil:
 
     model: Any
     trainable: int
-    watch: Watch
+    watch: Monitor
     start: str | None
     """The adapter on the model that training starts from: a frozen copy of the parent; None: the base. The
     engine puts it there before the first step: TRL's trainers do so themselves, `Roles.copy` does it for
@@ -86,7 +86,7 @@ def begin(run: Run[Any]) -> Pupil:
         max_new_tokens=job.guard_max_new_tokens,
         seed=job.seed,
     )
-    watch = Watch(
+    watch = Monitor(
         reader=reader,
         figures=run.figures,
         guards=job.guards,
@@ -98,7 +98,7 @@ def begin(run: Run[Any]) -> Pupil:
     return Pupil(model, trainable, watch, start, reference)
 
 
-def taken_up(run: Run[Any], watch: Watch) -> Path | None:
+def taken_up(run: Run[Any], watch: Monitor) -> Path | None:
     """The checkpoint to go on from, with what the guards had seen by then taken up; None: from the start."""
     directory = together.agreed(lambda: checkpoints.newest(run.job.out / CHECKPOINTS))
     if directory is not None:

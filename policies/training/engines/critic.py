@@ -13,7 +13,7 @@ from policies.training.engines.reward_model import RewardModel, role_of
 from policies.training.engines.roles import CRITIC, Roles
 from policies.training.model.lora import POLICY
 from policies.training.planning.resolved import ResolvedPpo
-from policies.training.sampling.generate import Answer
+from policies.training.sampling.generate import SampledAnswer
 
 
 class Critic:
@@ -48,7 +48,7 @@ class Critic:
         with torch.no_grad():
             self.head.bias.add_(points)
 
-    def values(self, answers: Sequence[Answer]) -> torch.Tensor:
+    def values(self, answers: Sequence[SampledAnswer]) -> torch.Tensor:
         """Points expected before each token, [answers, longest answer], aligned on the right."""
         with self._roles.acting(CRITIC):
             return heads.values(self._roles.passes, self.head, answers)

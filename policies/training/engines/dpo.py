@@ -24,7 +24,7 @@ from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import Example, prepare
 from policies.training.model.rendering import Rendering
 from policies.training.planning.dpo import decide
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedDpo
 from policies.training.planning.shape import lengths_of
 
@@ -71,7 +71,7 @@ class Dpo:
             cut=sum(pair.rejected_truncated for pair in found),
         )
 
-    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """By the rules of `planning`."""
         return decide(recipe, guards, facts)
 

@@ -11,10 +11,10 @@ from policies.policy import TrainingGuards
 from policies.training.errors import StoppedError
 from policies.training.jobs import AdapterFile, Divergence, GuardReading, PlanJob, Probe, TrainJob
 from policies.training.layout import TrainState
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
 from policies.training.model.probe import ProbeText
 from policies.training.model.rendering import Rendering
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.shape import Lengths
 from policies.training.progress import Reporter
 
@@ -50,9 +50,9 @@ class Run(Generic[Item]):
     """One training on its way. The base is bare; `figures` and `remedy` are the engine's own."""
 
     job: TrainJob
-    plan: Plan
+    plan: TrainingPlan
     lesson: Lesson[Item]
-    base: Base
+    base: LoadedBase
     rendering: Rendering
     figures: tuple[str, ...]
     remedy: str
@@ -105,7 +105,7 @@ class Engine(Protocol[Item]):
         Raises SnapshotError, and JobError where nothing is left to learn from.
         """
 
-    def plan(self, recipe: Any, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: Any, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """What a run by the recipe, which is of the engine's method, will do. Where it does not fit the plan
         says so; nothing is raised.
         """

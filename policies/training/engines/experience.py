@@ -8,15 +8,15 @@ import torch
 from policies.recipes import PpoRecipe
 from policies.training.engines.advantages import gae, token_rewards, whiten
 from policies.training.engines.passes import by_prompt
-from policies.training.engines.rollouts import Rollout
-from policies.training.sampling.generate import Answer
+from policies.training.engines.rollouts import Episode
+from policies.training.sampling.generate import SampledAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Some answers of a minibatch, with their tensors [answers, longest of them], aligned on the right."""
 
-    answers: list[Answer]
+    answers: list[SampledAnswer]
     tokens: torch.Tensor
     mask: torch.Tensor
     behaviour: torch.Tensor
@@ -40,7 +40,7 @@ class Experience:
     Advantages are whitened over all of its tokens; returns are what values should have been.
     """
 
-    answers: list[Answer]
+    answers: list[SampledAnswer]
     tokens: torch.Tensor
     mask: torch.Tensor
     behaviour: torch.Tensor
@@ -88,7 +88,7 @@ class Experience:
 
 
 def experience(
-    rollouts: Sequence[Rollout], recipe: PpoRecipe, coefficient: float, device: torch.device
+    rollouts: Sequence[Episode], recipe: PpoRecipe, coefficient: float, device: torch.device
 ) -> Experience:
     """The rollouts with their advantages, under a coefficient of KL in points per nat."""
     mask = aligned([torch.ones(len(each.answer.tokens)) for each in rollouts])

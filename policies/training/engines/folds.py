@@ -23,7 +23,7 @@ from policies.training.jobs import AdapterFile
 from policies.training.layout import CHECKPOINTS, REWARD
 from policies.training.model import checkpoints, lora
 from policies.training.model.dataset import Example
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
 from policies.training.planning.resolved import ResolvedReward
 
 CALIBRATED = 10
@@ -45,10 +45,10 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FoldSettings:
     """Everything about a training but its data: where it writes, and who looks on."""
 
-    base: Base
+    base: LoadedBase
     pad: int
     recipe: ResolvedReward
     out: Path
@@ -58,7 +58,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedFolds:
     """How the training of a reward model ended.
 
     `done`: `files` are there, by their paths in `<out>/reward`. `stopped`: it was asked to, and left a
@@ -96,7 +96,7 @@ class _Asked:
     points: Sequence[Point]
 
 
-def train(settings: Settings, examples: Sequence[Example], points: Sequence[Point] = ()) -> Trained:
+def train(settings: FoldSettings, examples: Sequence[Example], points: Sequence[Point] = ()) -> TrainedFolds:
     """Trains, calibrates on the points where there are any, writes to `<out>/reward` and reads back.
 
     The base is bare before and after. Raises JobError where the data cannot be had in so many folds, where
@@ -107,7 +107,7 @@ def train(settings: Settings, examples: Sequence[Example], points: Sequence[Poin
     folds: list[_Fold] = []
     for number in range(settings.recipe.folds):
         fold = _fold(settings, number, examples, points)
-        if isinstance(fold, Trained):
+        if isinstance(fold, TrainedFolds):
             return fold
         folds.append(fold)
     calibrations = tuple(fold.calibration for fold in folds)
@@ -119,7 +119,7 @@ def train(settings: Settings, examples: Sequence[Example], points: Sequence[Poin
     if left_out:
         figures["held_out"] = sum(fold.ordered for fold in folds) / left_out
     steps = sum(fold.steps for fold in folds)
-    return Trained("done", steps=steps, figures=figures, calibrations=calibrations, files=files)
+    return TrainedFolds("done", steps=steps, figures=figures, calibrations=calibrations, files=files)
 
 
 def split(examples: Sequence[Example], number: int, folds: int) -> tuple[list[Example], list[Example]]:
@@ -169,9 +169,9 @@ def _place(example: Example) -> int:
 
 
 def _fold(
-    settings: Settings, number: int, examples: Sequence[Example], points: Sequence[Point]
-) -> _Fold | Trained:
-    """One fold, from its checkpoint where it has one; `Trained` where that was not to its end."""
+    settings: FoldSettings, number: int, examples: Sequence[Example], points: Sequence[Point]
+) -> _Fold | TrainedFolds:
+    """One fold, from its checkpoint where it has one; `TrainedFolds` where that was not to its end."""
     recipe, base, seed = settings.recipe, settings.base, settings.seed + number
     learned, left = split(examples, number, recipe.folds)
     set_seed(seed)
@@ -191,7 +191,7 @@ def _fold(
 
 
 def _trainer(
-    settings: Settings, number: int, scorer: Scorer, learned: Sequence[Example]
+    settings: FoldSettings, number: int, scorer: Scorer, learned: Sequence[Example]
 ) -> tuple[RewardTrainer, Finite]:
     finite = Finite()
     out = settings.out / CHECKPOINTS / reward_model.fold_name(number)
@@ -208,19 +208,19 @@ def _trainer(
     return trainer, finite
 
 
-def _ended(trainer: RewardTrainer, finite: Finite, number: int, folds: int) -> Trained | None:
+def _ended(trainer: RewardTrainer, finite: Finite, number: int, folds: int) -> TrainedFolds | None:
     """Why the fold's training ended before its end; None where it did not."""
     step, steps = trainer.state.global_step, trainer.state.max_steps
     if finite.reason is not None:
-        return Trained("halted", finite.reason, step)
+        return TrainedFolds("halted", finite.reason, step)
     if step < steps:
-        return Trained(
+        return TrainedFolds(
             "stopped", f"asked to stop at step {step} of {steps} of fold {number + 1} of {folds}", step
         )
     return None
 
 
-def _described(settings: Settings, number: int, trainer: RewardTrainer, asked: _Asked) -> _Fold:
+def _described(settings: FoldSettings, number: int, trainer: RewardTrainer, asked: _Asked) -> _Fold:
     """The trained fold's scores, and its files."""
     scorer = trainer.model.eval()
     passes = Passes(scorer.model, settings.pad)
@@ -262,7 +262,7 @@ def _calibrated(points: Sequence[Point], scores: Sequence[float]) -> Calibration
         raise JobError(f"the reward model cannot be calibrated: {error}") from None
 
 
-def _read_back(settings: Settings, examples: Sequence[Example], folds: Sequence[_Fold]) -> None:
+def _read_back(settings: FoldSettings, examples: Sequence[Example], folds: Sequence[_Fold]) -> None:
     """Raises JobError unless the files, on the bare base, give the scores that the trained model gave."""
     model = lora.fresh(settings.base, settings.recipe.lora)
     try:

@@ -18,7 +18,7 @@ from policies.training.engines.passes import Passes, by_prompt, decoder_of
 from policies.training.errors import JobError
 from policies.training.jobs import AdapterFile
 from policies.training.model.lora import describe
-from policies.training.sampling.generate import Answer
+from policies.training.sampling.generate import SampledAnswer
 
 HEAD = "head.safetensors"
 
@@ -81,7 +81,7 @@ def load(directory: Path, width: int, device: torch.device) -> torch.nn.Linear:
     return head.to(device)
 
 
-def values(passes: Passes, head: torch.nn.Linear, answers: Sequence[Answer]) -> torch.Tensor:
+def values(passes: Passes, head: torch.nn.Linear, answers: Sequence[SampledAnswer]) -> torch.Tensor:
     """What the head says before each token of the answers, [answers, longest answer], aligned on the right.
 
     It is the value of the state in which the token is chosen: of all that came before, without the token.
@@ -114,7 +114,9 @@ def scores(passes: Passes, head: torch.nn.Linear, sequences: Sequences, batch: i
 
     It is the value of the state that a token behind the last one would be chosen in.
     """
-    answers = [Answer(tuple(prompt), (*tokens, passes.pad), truncated=False) for prompt, tokens in sequences]
+    answers = [
+        SampledAnswer(tuple(prompt), (*tokens, passes.pad), truncated=False) for prompt, tokens in sequences
+    ]
     order = by_prompt(answers)
     found: dict[int, float] = {}
     for start in range(0, len(order), batch):

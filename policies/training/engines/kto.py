@@ -22,7 +22,7 @@ from policies.training.model import lora, probe, singles
 from policies.training.model.rendering import Rendering
 from policies.training.model.singles import Single
 from policies.training.planning.kto import decide
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedKto
 from policies.training.planning.shape import lengths_of_answers
 
@@ -54,7 +54,7 @@ class Kto:
             cut=sum(answer.truncated for answer in found),
         )
 
-    def plan(self, recipe: KtoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: KtoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """By the rules of `planning`."""
         return decide(recipe, guards, facts)
 

@@ -18,7 +18,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from policies.training.engines.arguments import common
 from policies.training.engines.batches import IGNORED
 from policies.training.engines.upkeep import Row, Upkeep, padded
-from policies.training.model.lora import Base, using
+from policies.training.model.lora import LoadedBase, using
 from policies.training.planning.resolved import ResolvedKto
 
 MISMATCHED = "KL_"
@@ -123,7 +123,7 @@ def _outputs(model: Any, batch: dict[str, torch.Tensor], prefix: str = "") -> An
     )
 
 
-def arguments(recipe: ResolvedKto, out: Path, base: Base, seed: int) -> KTOConfig:
+def arguments(recipe: ResolvedKto, out: Path, base: LoadedBase, seed: int) -> KTOConfig:
     """TRL's settings for a recipe. Its own defaults (bf16, checkpointing, 1,024 tokens) are set aside."""
     return KTOConfig(
         **common(recipe, out, base, seed),

@@ -22,10 +22,10 @@ from policies.training.engines.arguments import common
 from policies.training.engines.batches import LengthBuckets
 from policies.training.engines.losses import LossTerms, dpo_loss
 from policies.training.engines.reference import Answers, References
-from policies.training.engines.scoring import Batch, Scores, Scoring, WholeRows
+from policies.training.engines.scoring import Batch, PairScores, Scoring, WholeRows
 from policies.training.errors import JobError
 from policies.training.model import checkpoints
-from policies.training.model.lora import Base, fingerprint, using
+from policies.training.model.lora import LoadedBase, fingerprint, using
 from policies.training.planning.resolved import ResolvedDpo
 
 ZERO_MARGIN = {torch.float32: 1e-2, torch.bfloat16: 0.5}
@@ -78,7 +78,7 @@ class PairTrainer(DPOTrainer):
         self.data_collator = found.scoring.collate
         return found.reason
 
-    def keep_reference(self, base: Base, between: Callable[[int, int], None]) -> None:
+    def keep_reference(self, base: LoadedBase, between: Callable[[int, int], None]) -> None:
         """Computes the reference's log-probabilities of all pairs now, once for the run.
 
         `between(done, total)` is called before every batch.
@@ -133,7 +133,7 @@ class PairTrainer(DPOTrainer):
         self._record(terms, chosen, rejected, scores.mean_entropy)
         return terms.loss
 
-    def _refer(self, scoring: Scoring, batch: Batch) -> Scores:
+    def _refer(self, scoring: Scoring, batch: Batch) -> PairScores:
         """What the reference says: the base, or a frozen adapter.
 
         Without dropout: a reference that says something else each time is none.
@@ -155,7 +155,7 @@ class PairTrainer(DPOTrainer):
         chosen, rejected = self._refer(self._scoring, self._scoring.collate(rows)).answers
         return chosen.tolist(), rejected.tolist()
 
-    def scores(self, rows: Sequence[dict[str, Any]]) -> Scores:
+    def scores(self, rows: Sequence[dict[str, Any]]) -> PairScores:
         """What the model says of rows of the dataset as it stands, with whichever adapter is on."""
         return self._scoring.score(self.model, self._placed(self._scoring.collate(rows)))
 
@@ -195,7 +195,7 @@ class PairTrainer(DPOTrainer):
             savepoints.finish(directory, self._extra_state())
 
 
-def arguments(recipe: ResolvedDpo, out: Path, base: Base, seed: int) -> DPOConfig:
+def arguments(recipe: ResolvedDpo, out: Path, base: LoadedBase, seed: int) -> DPOConfig:
     """TRL's settings for a recipe. Its own defaults (bf16, checkpointing, 1,024 tokens) are set aside."""
     return DPOConfig(
         **common(recipe, out, base, seed),

@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from policies.training.sampling.generate import Answer, accepted, left_padded, positions
+from policies.training.sampling.generate import SampledAnswer, accepted, left_padded, positions
 
 KEPT = (DynamicLayer, DynamicSlidingWindowLayer)
 """Layers of a cache that only ever append."""
@@ -24,7 +24,7 @@ Said = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class TokenVectors:
     """Vectors that belong to the tokens of some answers, from the state before each token.
 
     `blocks` are [answers, columns, width] and `tokens` [answers, columns]; side by side they make up every
@@ -36,7 +36,7 @@ class Spread:
     lengths: list[int]
     on_right: bool
 
-    def numbers(self, make: Callable[..., torch.Tensor], *others: "Spread") -> torch.Tensor:
+    def numbers(self, make: Callable[..., torch.Tensor], *others: "TokenVectors") -> torch.Tensor:
         """What `make` finds for each token, [answers, longest answer, numbers], aligned on the right and 0
         before an answer begins.
 
@@ -67,7 +67,7 @@ class Passes:
         self.pad = pad
         self._goes_on = True
 
-    def distributions(self, answers: Sequence[Answer]) -> Spread:
+    def distributions(self, answers: Sequence[SampledAnswer]) -> TokenVectors:
         """Logits of the whole vocabulary before each token of the answers."""
 
         def said(*, keep: int, position_ids: torch.Tensor, **inputs: Any) -> Any:
@@ -77,7 +77,7 @@ class Passes:
 
         return self._spread(said, answers)
 
-    def states(self, answers: Sequence[Answer]) -> Spread:
+    def states(self, answers: Sequence[SampledAnswer]) -> TokenVectors:
         """Last hidden states before each token of the answers. No logits are made."""
         decoder = decoder_of(self._model)
 
@@ -87,25 +87,25 @@ class Passes:
 
         return self._spread(said, answers)
 
-    def _spread(self, said: Said, answers: Sequence[Answer]) -> Spread:
+    def _spread(self, said: Said, answers: Sequence[SampledAnswer]) -> TokenVectors:
         prompts = list(dict.fromkeys(answer.prompt for answer in answers))
         shared = (
             self._shared(said, prompts, answers) if self._goes_on and len(prompts) < len(answers) else None
         )
         return shared or self._whole(said, answers)
 
-    def _whole(self, said: Said, answers: Sequence[Answer]) -> Spread:
+    def _whole(self, said: Said, answers: Sequence[SampledAnswer]) -> TokenVectors:
         """Every answer in a row with its prompt, padded on the left."""
         longest = max(len(answer.tokens) for answer in answers)
         ids, mask = left_padded([answer.prompt + answer.tokens for answer in answers], self.pad, self._device)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions(mask)}
         made, _ = said(keep=longest + 1, use_cache=False, **inputs)
         lengths = [len(answer.tokens) for answer in answers]
-        return Spread([made[:, :-1].float()], [ids[:, -longest:]], lengths, on_right=True)
+        return TokenVectors([made[:, :-1].float()], [ids[:, -longest:]], lengths, on_right=True)
 
     def _shared(
-        self, said: Said, prompts: Sequence[tuple[int, ...]], answers: Sequence[Answer]
-    ) -> Spread | None:
+        self, said: Said, prompts: Sequence[tuple[int, ...]], answers: Sequence[SampledAnswer]
+    ) -> TokenVectors | None:
         """The prompts once, then their answers on what was kept of them; None where that does not go on."""
         ids, mask = left_padded(prompts, self.pad, self._device)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions(mask)}
@@ -125,7 +125,7 @@ class Passes:
             inputs["position_ids"] = positions(whole)[:, mask.shape[1] :]
             rest, _ = said(keep=tokens.shape[1] - 1, use_cache=True, past_key_values=cache, **inputs)
             blocks, columns = [*blocks, rest.float()], [*columns, tokens[:, 1:]]
-        return Spread(blocks, columns, [len(answer.tokens) for answer in answers], on_right=False)
+        return TokenVectors(blocks, columns, [len(answer.tokens) for answer in answers], on_right=False)
 
     @property
     def _device(self) -> torch.device:
@@ -137,7 +137,7 @@ def decoder_of(model: Any) -> Any:
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).get_decoder()
 
 
-def by_prompt(answers: Sequence[Answer]) -> list[int]:
+def by_prompt(answers: Sequence[SampledAnswer]) -> list[int]:
     """The places of the answers in an order of like lengths in which those to one prompt are together."""
 
     def key(place: int) -> tuple[int, tuple[int, ...], int]:

@@ -76,7 +76,7 @@ class Saved(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class PpoEnd:
     """How a run ended. `done`: the policy's adapter on the model is trained. `stopped`: the callback asked
     for it. `halted`: a number was not finite. `figures` are the last step's.
     """
@@ -137,7 +137,7 @@ class Ppo:
             recipe.kl_coefficient, first=recipe.kl_coefficient, target=recipe.kl_target, gain=recipe.kl_gain
         )
 
-    def train(self) -> Ended:
+    def train(self) -> PpoEnd:
         """Runs from the newest checkpoint that verifies to the recipe's last step. Raises JobError."""
         resumed, figures = self._resume()
         state = TrainerState(global_step=resumed, max_steps=self._recipe.steps)
@@ -154,16 +154,16 @@ class Ppo:
                 self._tell("step_end", state, control)
             self._tell("log", state, control, logs=dict(figures))
             if bad is not None:
-                return Ended("halted", step, resumed, f"step {step}: {bad} is {figures[bad]}", figures)
+                return PpoEnd("halted", step, resumed, f"step {step}: {bad} is {figures[bad]}", figures)
             if control.should_save:
                 self._save(step, figures)
                 self._tell("save", state, control)
         step = state.global_step
         if step < self._recipe.steps:
-            return Ended(
+            return PpoEnd(
                 "stopped", step, resumed, f"asked to stop at step {step} of {self._recipe.steps}", figures
             )
-        return Ended("done", step, resumed, figures=figures)
+        return PpoEnd("done", step, resumed, figures=figures)
 
     def step(self, step: int) -> dict[str, float]:
         """Collects the rollouts of a step, counted from 1, and learns from them. Gives its figures."""

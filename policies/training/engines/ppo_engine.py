@@ -23,12 +23,12 @@ from policies.training.errors import JobError
 from policies.training.jobs import PlanJob, TrainJob
 from policies.training.layout import CHECKPOINTS
 from policies.training.model import lora, probe, prompts
-from policies.training.model.prompts import Prompted, Room
+from policies.training.model.prompts import Prompted, PromptRoom
 from policies.training.model.rendering import Rendering
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.ppo import decide, new_tokens
 from policies.training.planning.resolved import ResolvedPpo
-from policies.training.sampling.generate import Answer
+from policies.training.sampling.generate import SampledAnswer
 from policies.training.sampling.questions import Question
 
 SEEN = 512
@@ -55,7 +55,7 @@ class PpoEngine:
             )
         found = prompted.read(job.snapshot, job.snapshot_id).prompts
         most = recipe.max_length if positions is None else min(recipe.max_length, positions)
-        room = Room(most, new_tokens(recipe, job.guard_max_new_tokens))
+        room = PromptRoom(most, new_tokens(recipe, job.guard_max_new_tokens))
         prepared = prompts.prepare(found, rendering, room)
         if not prepared.prompts:
             advice = ": lower policy.recipe.max_new_tokens" if prepared.left_out["no_room"] else ""
@@ -73,7 +73,7 @@ class PpoEngine:
             probe=probe.draw_answers(known, job.seed),
         )
 
-    def plan(self, recipe: PpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: PpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """By the rules of `planning`."""
         return decide(recipe, guards, facts)
 
@@ -145,7 +145,7 @@ def _learner(run: Run[Prompted], recipe: ResolvedPpo, pupil: Pupil, roles: Roles
     return learner, ceiling
 
 
-def _seen(asked: Sequence[Prompted], seed: int) -> list[Answer]:
+def _seen(asked: Sequence[Prompted], seed: int) -> list[SampledAnswer]:
     """Answers that were there before the run: some of them where there are many."""
-    whole = [Answer(each.ids, answer, truncated=False) for each in asked for answer in each.rewards]
+    whole = [SampledAnswer(each.ids, answer, truncated=False) for each in asked for answer in each.rewards]
     return random.Random(f"ceiling-{seed}").sample(whole, min(SEEN, len(whole)))

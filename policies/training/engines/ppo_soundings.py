@@ -17,7 +17,7 @@ from policies.training.model.prompts import Prompted
 from policies.training.model.rendering import Rendering
 from policies.training.model.responses import Responses
 from policies.training.planning.resolved import ResolvedPpo
-from policies.training.sampling.generate import Answer, Settings, sample
+from policies.training.sampling.generate import SampledAnswer, SamplingSettings, sample
 from policies.training.sampling.questions import Question
 from policies.training.soundings import Sounded
 
@@ -33,7 +33,7 @@ def sounder_of(run: Run[Any], recipe: ResolvedPpo, roles: Roles, rewarder: Rewar
     if not prompts:
         return None
     asked = [(each.trace, Question(each.ids, each.tools)) for each in prompts]
-    settings = Settings(
+    settings = SamplingSettings(
         max_new_tokens=recipe.max_new_tokens, seed=run.job.seed, batch_size=recipe.sampling_batch
     )
     fresh = FreshAnswers(run.rendering, roles, rewarder, settings, asked)
@@ -62,7 +62,7 @@ class FreshAnswers:
     rendering: Rendering
     roles: Roles
     rewarder: Rewarder
-    settings: Settings
+    settings: SamplingSettings
     questions: Sequence[tuple[int, Question]]
 
     def answers(self) -> list[Sounded]:
@@ -85,7 +85,7 @@ class FreshAnswers:
             for (trace, question, answer), reward in zip(said, rewards, strict=True)
         ]
 
-    def _sampled(self, responses: Responses, question: Question, answer: Answer) -> Sampled:
+    def _sampled(self, responses: Responses, question: Question, answer: SampledAnswer) -> Sampled:
         message = responses.read(answer.prompt, answer.tokens, question.tools, truncated=answer.truncated)
         tokens = Tokens(ids=answer.tokens, rendering=self.rendering.digest)
         return Sampled(messages=(message,), truncated=answer.truncated, tokens=tokens)

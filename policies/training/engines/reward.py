@@ -29,7 +29,7 @@ from policies.training.engines.engine import COMMON
 from policies.training.engines.heads import Scorer
 from policies.training.engines.schedule import factor
 from policies.training.model import checkpoints, lora
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
 from policies.training.planning.resolved import ResolvedReward
 
 WEIGHTS = "weights.safetensors"
@@ -127,6 +127,6 @@ class Finite(TrainerCallback):
                 control.should_training_stop = True
 
 
-def arguments(recipe: ResolvedReward, out: Path, base: Base, seed: int) -> TrainingArguments:
+def arguments(recipe: ResolvedReward, out: Path, base: LoadedBase, seed: int) -> TrainingArguments:
     """The Trainer's settings for a recipe."""
     return TrainingArguments(**common(recipe, out, base, seed), bf16=base.model.dtype == torch.bfloat16)

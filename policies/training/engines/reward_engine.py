@@ -12,13 +12,13 @@ from policies.recipes import RewardRecipe
 from policies.training.engines import course, folds, reward
 from policies.training.engines.dpo import Dpo
 from policies.training.engines.engine import Lesson, Run, Trained
-from policies.training.guarding.monitor import Watch
+from policies.training.guarding.monitor import Monitor
 from policies.training.jobs import PlanJob, TrainJob
 from policies.training.layout import CHECKPOINTS
 from policies.training.model import checkpoints
 from policies.training.model.dataset import Example
 from policies.training.model.rendering import Rendering
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedReward
 from policies.training.planning.reward import decide
 from policies.training.planning.shape import lengths_of
@@ -38,7 +38,7 @@ class RewardEngine:
         learned, _ = folds.held_out(lesson.items)
         return replace(lesson, lengths=lengths_of(learned))
 
-    def plan(self, recipe: RewardRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: RewardRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """By the rules of `planning`."""
         return decide(recipe, guards, facts)
 
@@ -48,7 +48,7 @@ class RewardEngine:
         assert isinstance(recipe, ResolvedReward)
         trainable = run.plan.facts.shape.trainable
         course.make_sure_of_space(job, trainable * recipe.folds)
-        watch = Watch(
+        watch = Monitor(
             reader=None,
             figures=run.figures,
             guards=job.guards,
@@ -67,7 +67,7 @@ class RewardEngine:
             metrics={"trainable": trainable, "pairs": len(learned)},
             note="; ".join([run.lesson.told, *run.lesson.notes, calibrated]),
         )
-        settings = folds.Settings(
+        settings = folds.FoldSettings(
             base=run.base,
             pad=run.rendering.pad,
             recipe=recipe,

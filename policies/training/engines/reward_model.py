@@ -18,13 +18,13 @@ from policies.training.engines.heads import Sequences
 from policies.training.engines.roles import Roles
 from policies.training.errors import JobError
 from policies.training.jobs import AdapterFile
-from policies.training.model.lora import Base, describe
+from policies.training.model.lora import LoadedBase, describe
 
 MANIFEST = "reward.json"
 BATCH = 16
 
 
-class Manifest(Frozen):
+class Calibrations(Frozen):
     """What the reward model is made of: one calibration a fold, in the folds' order."""
 
     format: Literal["rlaifd-reward-1"] = "rlaifd-reward-1"
@@ -43,17 +43,17 @@ def role_of(number: int) -> str:
 
 def write_manifest(directory: Path, calibrations: Sequence[Calibration]) -> AdapterFile:
     """Writes `reward.json`."""
-    manifest = Manifest(calibrations=tuple(calibrations))
+    manifest = Calibrations(calibrations=tuple(calibrations))
     path = directory / MANIFEST
     path.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return describe(path)
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> Calibrations:
     """Raises JobError where the directory holds no reward model."""
     path = directory / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Calibrations.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise JobError(f"{path}: no reward model: {' '.join(str(error).split())[:200]}") from None
 
@@ -91,7 +91,7 @@ class RewardModel:
             raise JobError(f"the reward model: {error}") from None
 
 
-def load(roles: Roles, directory: Path, base: Base) -> RewardModel:
+def load(roles: Roles, directory: Path, base: LoadedBase) -> RewardModel:
     """Puts a reward model on the base, frozen. Raises JobError where something of it is missing."""
     manifest = read_manifest(directory)
     found = []

@@ -7,9 +7,9 @@ from policies.recipes import PpoRecipe
 from policies.rewards import Reward, ceiling_of, finished, mixed
 from policies.training.engines.reward_model import RewardModel
 from policies.training.errors import JobError
-from policies.training.sampling.generate import Answer
+from policies.training.sampling.generate import SampledAnswer
 
-Verdicts = Callable[[Sequence[Answer]], Sequence[float | None]]
+Verdicts = Callable[[Sequence[SampledAnswer]], Sequence[float | None]]
 """A judge's rewards of answers, in points; None for one that it has not judged."""
 
 
@@ -18,7 +18,7 @@ def stored(verdicts: Mapping[tuple[tuple[int, ...], tuple[int, ...]], float]) ->
     prompt.
     """
 
-    def known(answers: Sequence[Answer]) -> list[float | None]:
+    def known(answers: Sequence[SampledAnswer]) -> list[float | None]:
         return [verdicts.get((answer.prompt, answer.tokens)) for answer in answers]
 
     return known
@@ -33,7 +33,7 @@ class Rewarder:
     model: RewardModel | None = None
     verdicts: Verdicts | None = None
 
-    def rewards(self, answers: Sequence[Answer]) -> list[Reward | None]:
+    def rewards(self, answers: Sequence[SampledAnswer]) -> list[Reward | None]:
         """What training sees of each answer before its penalty on KL; None where nobody has a view of it."""
         return [
             None
@@ -51,7 +51,7 @@ class Rewarder:
 
 
 def mixtures(
-    recipe: PpoRecipe, model: RewardModel | None, verdicts: Verdicts | None, answers: Sequence[Answer]
+    recipe: PpoRecipe, model: RewardModel | None, verdicts: Verdicts | None, answers: Sequence[SampledAnswer]
 ) -> list[float | None]:
     """The answers' rewards before ceiling and penalties. Raises JobError where there is no source at all."""
     if model is None and verdicts is None:

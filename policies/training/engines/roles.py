@@ -16,7 +16,7 @@ from peft import LoraConfig
 
 from policies.training.engines.passes import Passes
 from policies.training.model import lora
-from policies.training.model.lora import POLICY, REFERENCE, Base
+from policies.training.model.lora import POLICY, REFERENCE, LoadedBase
 
 CRITIC = "critic"
 ADAPTED = re.compile(r"\.lora_[a-zA-Z_]+\.(?P<role>[^.]+)(?:\.|$)")
@@ -83,7 +83,7 @@ class Roles:
             for name, value in self.weights(role).items():
                 value.copy_(theirs[_bare(name)])
 
-    def load(self, role: str, directory: Path, base: Base) -> None:
+    def load(self, role: str, directory: Path, base: LoadedBase) -> None:
         """A frozen adapter from its files. Raises JobError where it does not apply to this base wholly."""
         lora.add(self.model, base, role, directory)
         self._added()

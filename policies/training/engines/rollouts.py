@@ -6,11 +6,11 @@ from statistics import fmean, pstdev
 import torch
 
 from policies.rewards import Reward
-from policies.training.sampling.generate import Answer
+from policies.training.sampling.generate import SampledAnswer
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class Episode:
     """One answer. Tensors have a number for each of its tokens and lie on the CPU.
 
     `behaviour` are the tokens' log-probabilities by the policy that sampled them, `reference` by the
@@ -19,7 +19,7 @@ class Rollout:
     """
 
     question: int
-    answer: Answer
+    answer: SampledAnswer
     reward: Reward
     behaviour: torch.Tensor
     reference: torch.Tensor
@@ -32,7 +32,7 @@ class Rollout:
 class Collected:
     """The rollouts of a step, and what came to none: prompts refused, answers that nobody has a view of."""
 
-    rollouts: list[Rollout]
+    rollouts: list[Episode]
     refused: int
     unscored: int
 

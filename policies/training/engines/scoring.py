@@ -14,7 +14,7 @@ Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class PairScores:
     """What a model says about the answers of B pairs, token by token: first all chosen, then all rejected.
 
     `log_probs` and `entropy` (nats) and `counted` are [2B, L], zero where a token does not count.
@@ -53,7 +53,7 @@ class Scoring(Protocol):
         """The rows as tensors."""
         ...
 
-    def score(self, model: Any, batch: Batch) -> Scores:
+    def score(self, model: Any, batch: Batch) -> PairScores:
         """Scores the batch with whichever adapter of the model is on."""
         ...
 
@@ -70,7 +70,7 @@ class WholeRows:
         """[2B, T]: all chosen sequences, then all rejected."""
         return self._collate(rows)
 
-    def score(self, model: Any, batch: Batch) -> Scores:
+    def score(self, model: Any, batch: Batch) -> PairScores:
         """One pass over the prompts for each answer."""
         ids, completion = batch["input_ids"], batch["completion_mask"]
         outputs = model(
@@ -80,7 +80,7 @@ class WholeRows:
             labels=ids.masked_fill(completion == 0, IGNORED),
             fused_lm_head=True,
         )
-        return Scores(outputs.log_probs, outputs.entropy, completion[:, 1:])
+        return PairScores(outputs.log_probs, outputs.entropy, completion[:, 1:])
 
 
 class SharedPrompts:
@@ -101,7 +101,7 @@ class SharedPrompts:
         """[B, T]: prompt, chosen and rejected answer of each pair."""
         return self._collate(rows)
 
-    def score(self, model: Any, batch: Batch) -> Scores:
+    def score(self, model: Any, batch: Batch) -> PairScores:
         """One pass over the prompts for both answers."""
         asked, targets = batch["asked"], batch["targets"]
 
@@ -121,7 +121,7 @@ class SharedPrompts:
             )
         finally:
             handle.remove()
-        return Scores(outputs.log_probs, outputs.entropy, (targets != IGNORED).long())
+        return PairScores(outputs.log_probs, outputs.entropy, (targets != IGNORED).long())
 
 
 def _taken(hidden: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from policies.training.layout import CHECKPOINTS
 from policies.training.model import lora, probe, singles
 from policies.training.model.rendering import Rendering
 from policies.training.model.singles import Single
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedSft
 from policies.training.planning.sft import decide
 from policies.training.planning.shape import lengths_of_answers
@@ -51,7 +51,7 @@ class Sft:
             probe=probe.draw_answers(prepared.examples, job.seed),
         )
 
-    def plan(self, recipe: SftRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: SftRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         """By the rules of `planning`."""
         return decide(recipe, guards, facts)
 

@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from policies.training.engines.arguments import common
 from policies.training.engines.batches import IGNORED
 from policies.training.engines.upkeep import Row, Upkeep, padded
-from policies.training.model.lora import Base
+from policies.training.model.lora import LoadedBase
 from policies.training.planning.resolved import ResolvedSft
 
 
@@ -74,7 +74,7 @@ class TargetTrainer(Upkeep, SFTTrainer):
         )
 
 
-def arguments(recipe: ResolvedSft, out: Path, base: Base, seed: int) -> SFTConfig:
+def arguments(recipe: ResolvedSft, out: Path, base: LoadedBase, seed: int) -> SFTConfig:
     """TRL's settings for a recipe. Its own defaults (bf16, checkpointing, 1,024 tokens) are set aside."""
     return SFTConfig(
         **common(recipe, out, base, seed),

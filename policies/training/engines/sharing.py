@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from policies.training.engines.prefix import attention_of
-from policies.training.engines.scoring import Batch, Scores, Scoring, SharedPrompts, WholeRows
+from policies.training.engines.scoring import Batch, PairScores, Scoring, SharedPrompts, WholeRows
 
 PROBED = 4
 """Pairs of a probe."""
@@ -32,7 +32,7 @@ squares of it against two products per token seen.
 SIDES = ("chosen", "rejected")
 
 Row = dict[str, Any]
-Score = Callable[[Scoring, Batch], Scores]
+Score = Callable[[Scoring, Batch], PairScores]
 """Scores a batch without gradients, as the run will."""
 
 

@@ -36,7 +36,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MeanChange:
     """The mean of paired differences, with its one-sided bounds."""
 
     mean: float
@@ -79,11 +79,11 @@ def compared(
     )
 
 
-def change(differences: Sequence[float], looks: int) -> Change:
+def change(differences: Sequence[float], looks: int) -> MeanChange:
     """The mean difference, and the bounds that each hold with an error of ERROR over so many looks."""
     mean, count = fmean(differences), len(differences)
     half = t_quantile(1 - ERROR / looks, count - 1) * stdev(differences) / math.sqrt(count)
-    return Change(mean, mean - half, mean + half)
+    return MeanChange(mean, mean - half, mean + half)
 
 
 def breaches(found: Divergence, guard: Guard) -> list[Breach]:

@@ -20,7 +20,7 @@ DRIFT = "chosen_drift"
 """The figure of an engine that learns from chosen answers: how much likelier they became."""
 
 
-class Watch(TrainerCallback):
+class Monitor(TrainerCallback):
     """Called after every step, by transformers' Trainer or by a loop that calls it in the Trainer's order:
     train begin; then for each step its end, its log, and its save where there is one.
 

@@ -7,7 +7,7 @@ from policies.training.model.lora import POLICY
 from policies.training.model.rendering import Rendering
 from policies.training.sampling import distance
 from policies.training.sampling.distance import Means
-from policies.training.sampling.generate import Settings, sample
+from policies.training.sampling.generate import SamplingSettings, sample
 from policies.training.sampling.questions import Question, Refused
 
 
@@ -33,7 +33,7 @@ class Reader:
         self._questions = questions
         self._start = start
         self._reference = reference
-        self._settings = Settings(max_new_tokens=max_new_tokens, seed=seed, batch_size=at_once)
+        self._settings = SamplingSettings(max_new_tokens=max_new_tokens, seed=seed, batch_size=at_once)
 
     def read(self, model: Any, *, begun: bool) -> Means:
         """KL and entropy now. Until training has begun the policy is what it starts from."""

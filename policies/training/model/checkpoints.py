@@ -6,8 +6,9 @@ without a manifest that verifies is set aside, and the one before it is used.
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from policies import durable
 
 MANIFEST = "CHECKPOINT.json"
 PREFIX = "checkpoint-"
@@ -18,15 +19,9 @@ def seal(directory: Path) -> None:
     """Writes the manifest of a complete checkpoint, durably. Only then does the checkpoint count."""
     files = {str(path.relative_to(directory)): _digest(path) for path in _files(directory)}
     for name in files:
-        _sync(directory / name)
-    temporary = directory / f".{MANIFEST}"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(files, file, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(directory / MANIFEST)
-    _sync(directory)
-    _sync(directory.parent)
+        durable.sync(directory / name)
+    durable.write(directory / MANIFEST, json.dumps(files, sort_keys=True).encode())
+    durable.sync(directory.parent)
 
 
 def newest(folder: Path) -> Path | None:
@@ -68,18 +63,10 @@ def _files(directory: Path) -> list[Path]:
     return sorted(
         path
         for path in directory.rglob("*")
-        if path.is_file() and path.name not in {MANIFEST, f".{MANIFEST}"}
+        if path.is_file() and path.name != MANIFEST and not durable.is_temporary(path)
     )
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

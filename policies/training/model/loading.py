@@ -31,7 +31,7 @@ UNLOADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class LoadedBase:
     """A loaded base model with its tokenizer. `name` is its directory's real path, or a hub's id."""
 
     model: Any
@@ -42,7 +42,7 @@ class Base:
     naming: Naming = naming.SAME
 
 
-def load(name: str, revision: str | None, device: Device, bf16: Bf16 = "auto") -> Base:
+def load(name: str, revision: str | None, device: Device, bf16: Bf16 = "auto") -> LoadedBase:
     """Loads a local directory or a pinned hub model. Only safetensors, never code from the model's files.
 
     Raises JobError, one line, for what cannot be loaded, and for what transformers would load wrongly: a
@@ -98,7 +98,7 @@ def generation_settings(name: str, revision: str | None) -> GenerationConfig | N
         return None
 
 
-def _load(name: str, revision: str | None, where: torch.device, dtype: torch.dtype) -> Base:
+def _load(name: str, revision: str | None, where: torch.device, dtype: torch.dtype) -> LoadedBase:
     common = source(name, revision)
     _check_type(name, revision)
     tokenizer = AutoTokenizer.from_pretrained(name, **common)
@@ -112,7 +112,7 @@ def _load(name: str, revision: str | None, where: torch.device, dtype: torch.dty
     os.environ["HF_HUB_OFFLINE"] = "1"  # all is here: no checkpoint may wait for, or fail with, the network
     # Quantised weights are on their device already, and some refuse to be moved.
     placed = model if getattr(model, "is_quantized", False) else model.to(where)
-    return Base(placed.eval(), tokenizer, where, name, revision, named)
+    return LoadedBase(placed.eval(), tokenizer, where, name, revision, named)
 
 
 def checked(name: str) -> str:

@@ -22,10 +22,10 @@ from policies.training.errors import JobError
 from policies.training.jobs import AdapterFile
 from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from policies.training.model import targets
-from policies.training.model.loading import UNLOADABLE, Base, load
+from policies.training.model.loading import UNLOADABLE, LoadedBase, load
 from policies.training.model.naming import SAME, Naming, listed
 
-__all__ = ["POLICY", "Base", "load"]
+__all__ = ["POLICY", "LoadedBase", "load"]
 
 POLICY, REFERENCE = "default", "ref"
 """Names on the model: of the adapter that is trained or asked, and, as TRL has it, of the frozen copy of the
@@ -48,7 +48,7 @@ SHAPE = {
 """What a continued adapter has in common with the recipe's, by PEFT's name and by ours."""
 
 
-def fresh(base: Base, shape: Lora) -> Any:
+def fresh(base: LoadedBase, shape: Lora) -> Any:
     """The base with a new, trainable adapter. It starts as the base: its B matrices are zero.
 
     Raises JobError where the recipe's target modules are not to be had.
@@ -60,7 +60,7 @@ def fresh(base: Base, shape: Lora) -> Any:
         raise JobError(f"recipe.lora cannot be had on {base.name}: {' '.join(str(error).split())}") from error
 
 
-def continued(base: Base, parent: Path, shape: Lora) -> Any:
+def continued(base: LoadedBase, parent: Path, shape: Lora) -> Any:
     """The base with the parent's adapter, trainable. Raises JobError where its shape is not the recipe's, on
     this very base model: `all-linear` is what it means there.
     """
@@ -107,7 +107,7 @@ def _leaves(names: set[str]) -> set[str]:
     return {name.rsplit(".", 1)[-1] for name in names}
 
 
-def with_adapters(base: Base, adapters: dict[str, Path]) -> Any:
+def with_adapters(base: LoadedBase, adapters: dict[str, Path]) -> Any:
     """The base with adapters loaded by name, for inference; the base itself where there are none.
 
     Raises JobError for an adapter that does not apply to this base model wholly.
@@ -118,7 +118,7 @@ def with_adapters(base: Base, adapters: dict[str, Path]) -> Any:
     return model.eval()
 
 
-def add(model: Any, base: Base, name: str, directory: Path) -> None:
+def add(model: Any, base: LoadedBase, name: str, directory: Path) -> None:
     """Puts one more adapter from its files beside those on the model, frozen.
 
     Raises JobError where it does not apply to this base model wholly.
@@ -127,7 +127,7 @@ def add(model: Any, base: Base, name: str, directory: Path) -> None:
     model.eval()
 
 
-def require_own(base: Base, directory: Path) -> None:
+def require_own(base: LoadedBase, directory: Path) -> None:
     """Loads the adapter as a server would: by plain PEFT onto the checkpoint's own class, which stands there
     without weights. Raises JobError where it does not apply wholly.
     """
@@ -235,8 +235,10 @@ def state(model: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
 
-def save(model: Any, directory: Path, base: Base, served_as: str | None = None) -> dict[str, AdapterFile]:
-    """Writes the adapter's two files and answers their digests. Raises JobError on a non-finite weight.
+def save(
+    model: Any, directory: Path, base: LoadedBase, served_as: str | None = None
+) -> dict[str, AdapterFile]:
+    """Writes the adapter's two files and returns their digests. Raises JobError on a non-finite weight.
 
     Modules have the names of the checkpoint's own class. The same weights give the same bytes: keys are
     sorted, and nothing of this machine but the base model's name is written; `served_as` takes its place.

@@ -37,7 +37,7 @@ class ProbeText:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class ProbeScores:
     """Log-probabilities of the scored tokens, and KL, each summed over a sequence, in nats."""
 
     policy: tuple[float, ...]
@@ -91,7 +91,9 @@ def _sequence(prompt: Sequence[int], answer: Sequence[int], mask: Sequence[int])
 
 
 @torch.inference_mode()
-def score(model: Any, texts: Sequence[ProbeText], *, policy: str | None, reference: str | None) -> Scores:
+def score(
+    model: Any, texts: Sequence[ProbeText], *, policy: str | None, reference: str | None
+) -> ProbeScores:
     """Scores every sequence under both adapters of the model (None: the base), and leaves it as it was."""
     training = model.training
     model.eval()
@@ -105,11 +107,11 @@ def score(model: Any, texts: Sequence[ProbeText], *, policy: str | None, referen
                 other = _log_probabilities(model, text)
         rows.append(_compared(text, own, other))
     model.train(training)
-    return Scores(*(tuple(column) for column in zip(*rows, strict=True)))
+    return ProbeScores(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
 @torch.inference_mode()
-def jitter(model: Any, texts: Sequence[ProbeText], *, policy: str | None) -> Scores:
+def jitter(model: Any, texts: Sequence[ProbeText], *, policy: str | None) -> ProbeScores:
     """The adapter against itself with roundings that fell another way.
 
     One in a hundred of the embedding's numbers is moved to its neighbour in the model's own precision. That
@@ -129,7 +131,7 @@ def jitter(model: Any, texts: Sequence[ProbeText], *, policy: str | None) -> Sco
                 hook.remove()
         rows.append(_compared(text, moved, plain))
     model.train(training)
-    return Scores(*(tuple(column) for column in zip(*rows, strict=True)))
+    return ProbeScores(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
 def _neighbours(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -157,7 +159,7 @@ def _log_probabilities(model: Any, text: ProbeText) -> torch.Tensor:
     return logits[before].float().log_softmax(dim=-1)
 
 
-def describe(texts: Sequence[ProbeText], scores: Scores, noise: Scores | None = None) -> Probe:
+def describe(texts: Sequence[ProbeText], scores: ProbeScores, noise: ProbeScores | None = None) -> Probe:
     """The probe as it is kept with the adapter. `noise` is what rounding alone does, where that is seen."""
     told = [{"ids": list(each.ids), "scored": list(each.scored)} for each in texts]
     return Probe(

@@ -22,7 +22,7 @@ leaves no room for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PromptRoom:
     """The most tokens of a prompt with its answer, and how many of them a fresh answer may take."""
 
     most: int
@@ -44,12 +44,12 @@ class Prompted:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedPrompts:
     """The prompts that can be asked, and how many cannot, by why."""
 
     prompts: list[Prompted]
     left_out: dict[str, int]
-    room: Room
+    room: PromptRoom
     words: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -65,9 +65,9 @@ class Prepared:
         return ", ".join([f"{len(self.prompts)} prompts of {total}", *parts])
 
 
-def prepare(found: Sequence[Prompt], rendering: Rendering, room: Room) -> Prepared:
+def prepare(found: Sequence[Prompt], rendering: Rendering, room: PromptRoom) -> PreparedPrompts:
     """Tokenises the prompts. An answer that cannot be shown behind its prompt, or is too long, is none."""
-    prepared = Prepared([], dict.fromkeys(REASONS, 0), room)
+    prepared = PreparedPrompts([], dict.fromkeys(REASONS, 0), room)
     seen: Counter[tuple[int, ...]] = Counter()
     for prompt in found:
         try:

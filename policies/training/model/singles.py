@@ -30,7 +30,7 @@ class Single:
 
 
 @dataclass(frozen=True, slots=True)
-class Singles:
+class LearnableSingles:
     """The answers that can be learned from, and how many cannot, by reason, with one's own words."""
 
     examples: list[Single]
@@ -47,12 +47,12 @@ class Singles:
         return ", ".join(parts) + (f" ({reasons})" if reasons else "")
 
 
-def prepare(answers: Sequence[Answer], rendering: Rendering, max_length: int) -> Singles:
+def prepare(answers: Sequence[Answer], rendering: Rendering, max_length: int) -> LearnableSingles:
     """Tokenises the answers; what cannot be learned from is counted out with its reason.
 
     An answer of weight 0 is left out, not carried along: beside others it would be part of their batch.
     """
-    prepared = Singles([])
+    prepared = LearnableSingles([])
     seen: Counter[tuple[object, ...]] = Counter()
     for answer in answers:
         if answer.weight == 0:

@@ -4,11 +4,11 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training.planning import rules, work
 from policies.training.planning.fitting import Fit, Room, fitted
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.resolved import ResolvedDpo, passes_of
 
 
-def decide(asked: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+def decide(asked: DpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
     """The plan. There must be a pair to learn from."""
     fit = fitted(asked, Room(facts.shape, facts.lengths, facts.setting, facts.there))
     recipe = _resolved(asked, facts, fit)

@@ -3,7 +3,7 @@
 from policies.policy import TrainingGuards
 from policies.recipes import KtoRecipe
 from policies.training.planning import answers, work
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.resolved import LEAST_TOGETHER, ResolvedKto
 
 UNTRAINED = 3
@@ -11,7 +11,7 @@ UNTRAINED = 3
 behind other prompts."""
 
 
-def decide(asked: KtoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+def decide(asked: KtoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
     """The plan. There must be an answer to learn from."""
     fit = answers.fit_of(asked, facts, least=LEAST_TOGETHER, uncut=True)
     recipe = ResolvedKto(

@@ -32,7 +32,7 @@ class Facts(Frozen):
     """Bytes that the device has for this run; None where nobody can say."""
 
 
-class Plan(Frozen):
+class TrainingPlan(Frozen):
     """What a run will do. `refusal`, where it is not empty, is why it must not begin."""
 
     asked: Recipe
@@ -56,11 +56,11 @@ class Plan(Frozen):
             return 0
         return 1 + -(-self.recipe.steps // self.every_steps)
 
-    def smaller(self) -> "Plan":
+    def smaller(self) -> "TrainingPlan":
         """The same training with less in memory at a time. Raises ValueError where that is not possible."""
         return self.model_copy(update={"recipe": self.recipe.smaller()})
 
-    def taken_up(self, now: "Plan") -> "Plan":
+    def taken_up(self, now: "TrainingPlan") -> "TrainingPlan":
         """The plan for a run that goes on, where `now` is what would be decided at this moment: the same
         numbers, cut into other batches only where the memory there has become too little for them.
         """
@@ -82,14 +82,14 @@ def watched(
     memory: Memory,
     flops: float,
     refusal: str,
-) -> Plan:
+) -> TrainingPlan:
     """The plan of a run whose steps make so many operations, with as many readings as they can pay for."""
     samples = guards.samples if guards.samples != "auto" else _samples(flops, facts)
     reading = _reading(facts, samples)
     every = guards.every_steps
     if every == "auto":
         every = rules.reading_every(recipe.steps, run=flops, reading=reading)
-    plan = Plan(
+    plan = TrainingPlan(
         asked=asked,
         recipe=recipe,
         every_steps=every,

@@ -7,7 +7,7 @@ from policies.policy import TrainingGuards
 from policies.recipes import PpoRecipe
 from policies.training.planning import rules, work
 from policies.training.planning.memory import BYTES, RESERVE, Memory, estimate, fits
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.resolved import ResolvedPpo
 
 ADAPTERS = 3
@@ -18,7 +18,7 @@ LOGITS = 3
 """Tensors of one batch's logits at a time: the policy's, the reference's, and what is made from them."""
 
 
-def decide(asked: PpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+def decide(asked: PpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
     """The plan. There must be a prompt. What is learned is the recipe's; how many answers are in memory at a
     time is what the memory there holds.
     """

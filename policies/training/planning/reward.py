@@ -8,11 +8,11 @@ from policies.recipes import RewardRecipe
 from policies.training.planning import rules, work
 from policies.training.planning.fitting import halved
 from policies.training.planning.memory import RESERVE, Memory, estimate, fits
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.resolved import ResolvedReward, passes_of
 
 
-def decide(asked: RewardRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+def decide(asked: RewardRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
     """The plan. There must be a pair to learn from. The pairs of a step are the recipe's; how many of them
     are in memory at a time is what the memory there holds.
     """

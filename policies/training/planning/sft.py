@@ -3,11 +3,11 @@
 from policies.policy import TrainingGuards
 from policies.recipes import SftRecipe
 from policies.training.planning import answers, work
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.resolved import ResolvedSft
 
 
-def decide(asked: SftRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+def decide(asked: SftRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
     """The plan. There must be an answer to learn from."""
     fit = answers.fit_of(asked, facts)
     recipe = ResolvedSft(

@@ -75,7 +75,7 @@ def lengths_of(examples: Sequence[Tokenised]) -> Lengths:
     )
 
 
-class Single(Protocol):
+class SingleLengths(Protocol):
     """One answer as tokens, as far as its lengths go."""
 
     @property
@@ -87,7 +87,7 @@ class Single(Protocol):
         """Tokens of the answer."""
 
 
-def lengths_of_answers(examples: Sequence[Single]) -> Lengths:
+def lengths_of_answers(examples: Sequence[SingleLengths]) -> Lengths:
     """Measures answers that are learned from by themselves."""
     if not examples:
         return Lengths(pairs=0, sequences=1)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from policies.training.model.lora import using
-from policies.training.sampling.generate import Answer, accepted, left_padded, positions
+from policies.training.sampling.generate import SampledAnswer, accepted, left_padded, positions
 
 LOGIT_BYTES = 256 << 20
 """Most that one batch's logits may take."""
@@ -49,7 +49,7 @@ def mean(distances: Sequence[Distance]) -> Means:
 def distances(
     model: Any,
     pad: int,
-    answers: Sequence[Answer],
+    answers: Sequence[SampledAnswer],
     *,
     policy: str | None,
     reference: str | None,
@@ -84,7 +84,7 @@ def distances(
 
 
 def _measured(
-    model: Any, pad: int, answers: Sequence[Answer], policy: str | None, reference: str | None
+    model: Any, pad: int, answers: Sequence[SampledAnswer], policy: str | None, reference: str | None
 ) -> list[Distance]:
     """The distances of answers that are read at once."""
     with using(model, policy):
@@ -105,7 +105,7 @@ def _measured(
     return found
 
 
-def log_probabilities(model: Any, pad: int, answers: Sequence[Answer]) -> torch.Tensor:
+def log_probabilities(model: Any, pad: int, answers: Sequence[SampledAnswer]) -> torch.Tensor:
     """Log-probabilities of the whole vocabulary at every answer token, [answers, longest answer, vocabulary].
 
     Rows are aligned on the right: the last column is each answer's last token.
@@ -124,7 +124,7 @@ def vocabulary(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size if head is None else head.weight.shape[0])
 
 
-def _batch(order: Sequence[int], answers: Sequence[Answer], vocabulary: int) -> list[int]:
+def _batch(order: Sequence[int], answers: Sequence[SampledAnswer], vocabulary: int) -> list[int]:
     """As many of the next answers as their logits may take memory; at least one."""
     batch: list[int] = []
     longest = 0

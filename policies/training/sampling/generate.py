@@ -23,7 +23,7 @@ from policies.training.sampling.questions import Question, Refused, positions_of
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SampledAnswer:
     """A sampled answer. `tokens` holds its end-of-turn token, unless it was cut at the most new tokens."""
 
     prompt: tuple[int, ...]
@@ -32,7 +32,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SamplingSettings:
     """How answers are sampled."""
 
     count: int = 1
@@ -46,10 +46,10 @@ def sample(
     model: Any,
     rendering: Rendering,
     questions: Sequence[Question | Refused],
-    settings: Settings,
+    settings: SamplingSettings,
     *,
     between: Callable[[int, int], None] | None = None,
-) -> list[list[Answer] | Refused]:
+) -> list[list[SampledAnswer] | Refused]:
     """`count` answers to each question, in their order; the reason where there are none.
 
     `between(done, total)` is called after every batch; what it raises ends the sampling. The model must be in
@@ -66,7 +66,7 @@ def sample(
     if len(out.failed) > 1 and len(out.failed) == len(asked):
         raise JobError(f"the model answers none of {len(asked)} prompts: {next(iter(out.failed.values()))}")
 
-    def row(index: int, question: Question | Refused) -> list[Answer] | Refused:
+    def row(index: int, question: Question | Refused) -> list[SampledAnswer] | Refused:
         if isinstance(question, Refused):
             return question
         if index in out.failed:
@@ -85,14 +85,14 @@ class _Row:
     ids: tuple[int, ...]
 
 
-_Answering = Callable[[Sequence[_Row]], list[Answer]]
+_Answering = Callable[[Sequence[_Row]], list[SampledAnswer]]
 
 
 @dataclass(slots=True)
 class _Outcomes:
     """What became of the rows: answers by question and sample, and the questions that failed."""
 
-    answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
+    answers: dict[tuple[int, int], SampledAnswer] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
 
@@ -156,7 +156,9 @@ def _attempt(batch: Sequence[_Row], answer: _Answering, out: _Outcomes) -> bool:
     return all(_attempt(part, answer, out) for part in (batch[:half], batch[half:]))
 
 
-def _answers(model: Any, rendering: Rendering, batch: Sequence[_Row], settings: Settings) -> list[Answer]:
+def _answers(
+    model: Any, rendering: Rendering, batch: Sequence[_Row], settings: SamplingSettings
+) -> list[SampledAnswer]:
     positions = positions_of(model.config, rendering.tokenizer)
     room = [settings.max_new_tokens if positions is None else positions - len(row.ids) for row in batch]
     limits = [min(settings.max_new_tokens, each) for each in room]
@@ -172,7 +174,8 @@ def _answers(model: Any, rendering: Rendering, batch: Sequence[_Row], settings: 
         temperature=settings.temperature,
     )
     return [
-        Answer(row.ids, new.tokens, truncated=new.truncated) for row, new in zip(batch, made, strict=True)
+        SampledAnswer(row.ids, new.tokens, truncated=new.truncated)
+        for row, new in zip(batch, made, strict=True)
     ]
 
 

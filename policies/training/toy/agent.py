@@ -44,7 +44,7 @@ class ResidentJob(Frozen):
     batch_size: PositiveInt = 64
 
 
-class Ask(Frozen):
+class ToyAsk(Frozen):
     """Prompts to answer."""
 
     id: NonNegativeInt
@@ -52,7 +52,7 @@ class Ask(Frozen):
     seed: int = 0
 
 
-class Trained(Frozen):
+class ToyStep(Frozen):
     """A step of the supervised training is done."""
 
     event: Literal["trained"] = "trained"
@@ -61,14 +61,14 @@ class Trained(Frozen):
     loss: float
 
 
-class Ready(Frozen):
+class ToyReady(Frozen):
     """The base model is written; questions are welcome."""
 
     event: Literal["ready"] = "ready"
     parameters: PositiveInt
 
 
-class Answers(Frozen):
+class ToyAnswers(Frozen):
     """One answer per prompt, and the adapter that gave them (None: the base model)."""
 
     event: Literal["answers"] = "answers"
@@ -77,7 +77,7 @@ class Answers(Frozen):
     adapter: str | None
 
 
-class Failed(Frozen):
+class ToyFailed(Frozen):
     """The question could not be answered; the agent goes on."""
 
     event: Literal["failed"] = "failed"
@@ -85,4 +85,4 @@ class Failed(Frozen):
     reason: str
 
 
-Said = Annotated[Trained | Ready | Answers | Failed, Field(discriminator="event")]
+Said = Annotated[ToyStep | ToyReady | ToyAnswers | ToyFailed, Field(discriminator="event")]

@@ -21,17 +21,17 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from policies.records import Frozen, Message
 from policies.training.model.rendering import Rendering
 from policies.training.model.responses import Responses
-from policies.training.sampling.generate import Answer, Settings, sample
+from policies.training.sampling.generate import SampledAnswer, SamplingSettings, sample
 from policies.training.sampling.questions import Refused, questions
 from policies.training.toy import tiny
-from policies.training.toy.agent import Answers, Ask, Failed, Lesson, Ready, ResidentJob, Trained
+from policies.training.toy.agent import Lesson, ResidentJob, ToyAnswers, ToyAsk, ToyFailed, ToyReady, ToyStep
 
 LESSONS: TypeAdapter[list[Lesson]] = TypeAdapter(list[Lesson])
 EVERY_STEPS = 10
 """How often the supervised training says where it is."""
 
 
-class Agent:
+class ResidentAgent:
     """The base model and, over it, the adapter that the serving directory names now."""
 
     def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, job: ResidentJob) -> None:
@@ -63,7 +63,7 @@ class Agent:
     def answer(self, prompts: tuple[str, ...], seed: int) -> tuple[str, ...]:
         """One sampled answer per prompt, the same for the same seed and prompt."""
         messages = [(Message(role="user", content=prompt),) for prompt in prompts]
-        settings = Settings(
+        settings = SamplingSettings(
             temperature=self._job.temperature,
             max_new_tokens=self._job.max_new_tokens,
             seed=seed,
@@ -72,24 +72,26 @@ class Agent:
         asked = questions(self._rendering, messages, (), self._job.spec.positions)
         return tuple(self._said(row) for row in sample(self._model, self._rendering, asked, settings))
 
-    def _said(self, row: list[Answer] | Refused) -> str:
+    def _said(self, row: list[SampledAnswer] | Refused) -> str:
         """The answer's text. Raises ValueError where there is none."""
         if isinstance(row, Refused):
             raise ValueError(row.reason)  # noqa: TRY004 - the prompt is wrong, not its type
         return self._responses.read(row[0].prompt, row[0].tokens, truncated=row[0].truncated).content
 
 
-def serve(agent: Agent, questions: TextIO, say: Callable[[Frozen], None]) -> None:
-    """Answers until the questions end. A question that fails is answered with `Failed`; the agent goes on."""
+def serve(agent: ResidentAgent, questions: TextIO, say: Callable[[Frozen], None]) -> None:
+    """Answers until the questions end. A question that fails is answered with `ToyFailed`, and the agent goes
+    on.
+    """
     for line in questions:
-        ask = Ask.model_validate_json(line)
+        ask = ToyAsk.model_validate_json(line)
         try:
             agent.refresh()
             answers = agent.answer(ask.prompts, ask.seed)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            say(Failed(id=ask.id, reason=f"{type(error).__name__}: {error}"))
+            say(ToyFailed(id=ask.id, reason=f"{type(error).__name__}: {error}"))
             continue
-        say(Answers(id=ask.id, answers=answers, adapter=agent.adapter))
+        say(ToyAnswers(id=ask.id, answers=answers, adapter=agent.adapter))
 
 
 def run(job: ResidentJob, questions: TextIO, say: Callable[[Frozen], None]) -> None:
@@ -100,11 +102,11 @@ def run(job: ResidentJob, questions: TextIO, say: Callable[[Frozen], None]) -> N
 
     def progress(step: int, loss: float) -> None:
         if step % EVERY_STEPS == 0 or step == steps:
-            say(Trained(step=step, steps=steps, loss=loss))
+            say(ToyStep(step=step, steps=steps, loss=loss))
 
     model, tokenizer = tiny.build(job.base, lessons, job.spec, seed=job.seed, progress=progress)
-    say(Ready(parameters=sum(weights.numel() for weights in model.parameters())))
-    serve(Agent(model, tokenizer, job), questions, say)
+    say(ToyReady(parameters=sum(weights.numel() for weights in model.parameters())))
+    serve(ResidentAgent(model, tokenizer, job), questions, say)
 
 
 def main() -> None:

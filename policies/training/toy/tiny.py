@@ -110,7 +110,7 @@ def build(
     seed: int,
     progress: Progress = lambda _step, _loss: None,
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Trains a model from nothing on the lessons, writes it to the directory, and answers it."""
+    """Trains a model from nothing on the lessons, writes it to the directory, and returns it."""
     tokenizer = tokenizer_for([text for lesson in lessons for text in lesson], spec.vocabulary)
     model = blank_model(spec, tokenizer, seed)
     teach(model, tokenizer, lessons, spec, seed=seed, progress=progress)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from connectors.decoders.chat import UNPARSED
 from connectors.decoders.detect import Decoders
 from connectors.errors import DecodeError, FatalError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.events import Found, Skipped, SkipReason
 from policies.records import Trace
 from tests.connectors.decoders.events import mutated, native, openai
 
 
-def decode(value: Any, names: str = "auto") -> list[Event]:
+def decode(value: Any, names: str = "auto") -> list[Found]:
     raw = value if isinstance(value, bytes | None) else json.dumps(value).encode()
     return Decoders(names).decode(raw, source="s", timestamp=1.6e9)
 
@@ -169,7 +169,7 @@ def test_what_the_store_cannot_compute_is_refused_by_the_decoder(monkeypatch: py
     def fail(_messages: object) -> str:
         raise ArithmeticError("no such letter")
 
-    monkeypatch.setattr("connectors.decoders.detect.cluster_of", fail)
+    monkeypatch.setattr("connectors.decoders.jsontext.cluster_of", fail)
     (outcome,) = Decoders().decode(json.dumps(native()).encode(), source="s", timestamp=None)
     assert str(outcome) == "decoder native failed: ArithmeticError"
 
@@ -205,7 +205,9 @@ def test_a_named_decoder_is_asked_alone() -> None:
     """With one decoder named, the reason is that decoder's."""
     assert "unknown key 'request'" in reason(openai(), "native")
     assert "`request` must be an object" in reason(native(), "openai_chat")
-    with pytest.raises(FatalError, match="unknown decoder 'avro': use auto or one of native, openai_chat"):
+    with pytest.raises(
+        FatalError, match="unknown decoder 'avro': use auto or one of feedback, native, openai_chat"
+    ):
         Decoders("avro")
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from connectors.decoders.detect import FEW, MOST_EVENTS, Decoders
+from connectors.decoders.detect import Decoders
+from connectors.decoders.jsontext import FEW, MOST_EVENTS
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Skipped, SkipReason
 from policies.records import Trace

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from connectors.decoders.detect import Decoders
-from connectors.errors import DecodeError, FatalError, UnknownFormatError
-from connectors.events import Event, Skipped, SkipReason
+from connectors.errors import DecodeError, UnknownFormatError
+from connectors.events import Found, Skipped, SkipReason
 from daemon.stages.ingest.files import explain
 from policies.records import Trace
 from tests.conftest import ROOT
@@ -18,7 +18,7 @@ FIELD = ROOT.parent / "shared" / "data" / "field"
 pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"no {FIELD}: the written cases beside it stay")
 
 
-def events(name: str) -> list[Event]:
+def events(name: str) -> list[Found]:
     """Every event of a file, in order."""
     lines = (FIELD / "logs" / name).read_bytes().splitlines()
     return [each for line in lines for each in Decoders().decode(line, source="s", timestamp=5.0)]
@@ -109,9 +109,11 @@ def test_choices() -> None:
 
 
 def test_one_array_over_many_lines() -> None:
-    """Is refused whole, with what it is."""
-    with pytest.raises(FatalError, match="one record a line; this file is one JSON array over many lines"):
-        list(explain(FIELD / "logs" / "12-pretty-array.json", Decoders()))
+    """Each of its items is an event."""
+    path = FIELD / "logs" / "12-pretty-array.json"
+    found = list(explain(path, Decoders()))
+    assert len(found) == len(json.loads(path.read_text(encoding="utf-8")))
+    assert all(each.trace is not None for each in found)
 
 
 def test_a_schema_header() -> None:

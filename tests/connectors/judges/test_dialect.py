@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from connectors.judges.dialect import Dialect, setting_of
-from connectors.judges.refusals import Refusal
+from connectors.refusals import Refusal
 
 SENT: dict[str, Any] = {"max_tokens": 9, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
 SENT |= {"response_format": {}}

@@ -135,7 +135,7 @@ def test_a_cancelled_waiter_passes_its_place_on() -> None:
 
 
 def outage(paced: Pacing, time: Time, seconds: int, offered: int) -> int:
-    """Offers calls each second to a side that fails all; answers how many were made, retries included."""
+    """Offers calls each second to a side that fails all; returns how many were made, retries included."""
     made = 0
     for _ in range(seconds):
         time.now += 1
@@ -186,3 +186,31 @@ def test_a_healthy_side_is_never_held_back() -> None:
         paced.failed()
     time.now += WINDOW_S + 1
     assert not any(paced.held_back() for _ in range(100))
+
+
+def test_calls_start_in_the_order_of_asking() -> None:
+    """Calls that keep coming overtake nobody, one that is cancelled holds nobody up, and what ends a question
+    that was begun goes first.
+    """
+    started: list[str] = []
+
+    async def run() -> None:
+        paced = pacing(Time(), concurrency=1)
+
+        async def call(name: str, *, ahead: bool = False) -> None:
+            async with paced.slot(ahead=ahead):
+                started.append(name)
+                if name == "first":
+                    calls.extend(asyncio.create_task(call(each)) for each in ("late", "later"))
+                    calls.append(asyncio.create_task(call("ahead", ahead=True)))
+                    calls[2].cancel()
+                await asyncio.sleep(0.01)
+
+        calls = [asyncio.create_task(call(each)) for each in ("first", "second", "gone", "third")]
+        async with asyncio.timeout(60):
+            for at in range(4):
+                await asyncio.gather(calls[at], return_exceptions=True)
+            await asyncio.gather(*calls[4:])
+
+    asyncio.run(run())
+    assert started == ["first", "second", "ahead", "third", "late", "later"]

@@ -14,18 +14,19 @@ from functools import partial
 from pathlib import Path
 
 from connectors.serving.directory import DirectoryTarget
+from policies.rollout import Assignment
 from tests.killing import kill_one
 
 NAMES: tuple[str | None, ...] = ("agent-aaa", "agent-bbb", None)
 
 
-def adapter(root: Path, name: str) -> str:
+def adapter(root: Path, name: str) -> Path:
     """An adapter's directory, made when it is not there."""
     directory = root / "adapters" / name
     if not directory.exists():
         directory.mkdir(parents=True)
         (directory / "MANIFEST.json").write_text(json.dumps({"name": name}))
-    return str(directory)
+    return directory
 
 
 def switch_for_ever(root: Path, epoch: int, ready: int) -> None:
@@ -35,7 +36,7 @@ def switch_for_ever(root: Path, epoch: int, ready: int) -> None:
     while True:
         for name in NAMES:
             epoch += 1
-            target.serve(name, adapter(root, name) if name else None, epoch)
+            target.serve(Assignment(name, epoch), {name: adapter(root, name)} if name else {})
 
 
 def fault(root: Path) -> str | None:
@@ -58,7 +59,7 @@ def main(root: Path, kills: int) -> dict[str, object]:
     target = DirectoryTarget(root / "serving")
     began = time.monotonic()
     for name in (*NAMES, *NAMES):
-        target.serve(name, adapter(root, name) if name else None, 0)
+        target.serve(Assignment(name, 0), {name: adapter(root, name)} if name else {})
     switch_s = (time.monotonic() - began) / (2 * len(NAMES))
     faults: list[str] = []
     epochs = [0]
@@ -68,10 +69,10 @@ def main(root: Path, kills: int) -> dict[str, object]:
         if found:
             faults.append(found)
         epochs.append(json.loads((root / "serving" / "current.json").read_text())["epoch"])
-        target.serve("agent-aaa", adapter(root, "agent-aaa"), epochs[-1])
+        target.serve(Assignment("agent-aaa", epochs[-1]), {"agent-aaa": adapter(root, "agent-aaa")})
         if target.served().adapter != "agent-aaa":
             faults.append("did not recover")
-    target.serve(None, None, epochs[-1] + 1)  # a switch sweeps what the killed ones left
+    target.serve(Assignment(None, epochs[-1] + 1), {})  # a switch sweeps what the killed ones left
     states = len(list((root / "serving" / ".states").iterdir()))
     rises = all(a <= b for a, b in itertools.pairwise(epochs))
     return {"kills": kills, "faults": faults, "switches": epochs[-1], "epochs_rise": rises, "states": states}

@@ -9,7 +9,7 @@ import pytest
 from connectors.sources import jsonl
 from connectors.sources.jsonl import JsonlSource
 from tests.connectors.sources.following import Start, add, read
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 
 def test_one_entry_that_cannot_be_read_stops_no_other(logs: Path, start: Start, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_looking_at_many_files_costs_in_proportion(logs: Path, start: Start) -> 
             sources[count]._look_at = float("-inf")
             assert sources[count].receive(0.0) == []
 
-        assert growth(look, 100) < 12
+        assert growth(look, 100) < LINEAR
 
 
 def test_empty_and_idle_files_are_not_opened(

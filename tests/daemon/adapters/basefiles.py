@@ -19,7 +19,7 @@ def tensors(*, seed: int = 0, names: tuple[str, ...] = ("a", "b"), size: int = 2
 
 
 def write_base(directory: Path, *, seed: int = 0, config: dict[str, object] | None = None) -> Path:
-    """Writes one whose weights depend on the seed; answers the directory."""
+    """Writes one whose weights depend on the seed; returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(CONFIG | (config or {})), encoding="utf-8")
     (directory / "model.safetensors").write_bytes(tensors(seed=seed))

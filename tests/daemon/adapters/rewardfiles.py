@@ -12,7 +12,7 @@ LINE = '{"format":"rlaifd-reward-1","calibrations":[{"slope":2.0,"intercept":5.0
 
 
 def reward_source(directory: Path, *, folds: int = 1, base: str = "models/base") -> dict[str, AdapterFile]:
-    """What a training leaves behind; answers the files by their paths."""
+    """What a training leaves behind; returns the files by their paths."""
     names = ["reward.json"]
     directory.mkdir(parents=True)
     (directory / "reward.json").write_text(LINE, encoding="utf-8")

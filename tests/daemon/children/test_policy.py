@@ -13,7 +13,7 @@ import pytest
 from connectors.errors import TransientError
 from daemon.children.policy import KEPT, PolicyWork, SamplerDiedError
 from daemon.config.settings import TrainingConfig
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from policies.policy import PolicySpec
 from policies.records import Message, Split
 from policies.training.turn import SAMPLING, TRAINING, TURN, held
@@ -21,7 +21,7 @@ from tests.daemon.children.test_child import script
 
 SPEC = PolicySpec(name="test", family="tiny", base_model="base")
 HI = (Message(role="user", content="hi"),)
-PROMPTS = [Prompt(number, f"p{number}", "", Split.TRAIN, HI) for number in range(2)]
+PROMPTS = [StoredPrompt(number, f"p{number}", "", Split.TRAIN, HI) for number in range(2)]
 ANSWERS = """
 message = {"role": "assistant", "content": "yes"}
 answer(state="done", answers=[[], [{"messages": [message], "truncated": True}]], refused={"0": "too long"})

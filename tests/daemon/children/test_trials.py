@@ -16,7 +16,7 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.curate.curate import Curate
 from daemon.stages.curate.sample import Sample
 from daemon.store import candidates, trials
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, TraceRow
 from policies.records import Split
@@ -34,7 +34,9 @@ class Mortal:
     error: BaseException | None = None
     asked: list[list[str]] = field(default_factory=list)
 
-    def __call__(self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    def __call__(
+        self, prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int
+    ) -> Samples:
         names = [prompt.event_id for prompt in prompts]
         self.asked.append(names)
         if self.error is not None:
@@ -159,7 +161,7 @@ def test_a_prompt_that_takes_this_process_with_it_is_found(bench: Bench) -> None
 
     left: dict[int, object] = {}
 
-    def work(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    def work(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
         left.update({row.id: row.trial for row in rows(bench.store, TraceRow)})
         if "p02" in {prompt.event_id for prompt in prompts}:
             raise KeyboardInterrupt

@@ -10,17 +10,20 @@ from sqlalchemy import update
 
 from daemon.cli.work import _judged_text, _left
 from daemon.store import judgements
-from daemon.store.judgements import Purpose, Wanted
+from daemon.store.judgements import Wanted
 from daemon.store.outcomes import TRACE
 from daemon.store.tables import CandidateRow, JudgementRow, LedgerRow, TraceRow, VerdictRow
 from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
+from policies.judging.judges import NamedJudge
 from policies.records import Role, Split
+from policies.states import Purpose
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import Within, add_trace, at_once, put, rows
+from tests.judges import LARGE, SMALL
 from tests.servers.provider import Provider, Reply, completion, refusal
 
-WANTED: tuple[tuple[Role, Purpose], ...] = ((Role.SMALL, "traffic"), (Role.LARGE, "audit"))
+WANTED: tuple[tuple[NamedJudge, Purpose], ...] = ((SMALL, Purpose.TRAFFIC), (LARGE, Purpose.AUDIT))
 PRICED = "price: {input_per_million: 1000, output_per_million: 1000}"
 
 
@@ -49,18 +52,18 @@ def seed(parts: Wiring, answers: int) -> None:
 
     at_once(parts.store, add)
     wanted = [
-        Wanted(role, "score", purpose, row.trace_id, row.id)
+        Wanted(judge, "score", purpose, row.trace_id, row.id)
         for row in rows(parts.store, CandidateRow)
-        for role, purpose in WANTED
+        for judge, purpose in WANTED
     ]
     parts.store.write(lambda c: judgements.request(c, wanted, 0.0))
 
 
-def small(found: Mapping[str, by_hand.Judged]) -> by_hand.Judged:
+def small(found: Mapping[str, by_hand.JudgingResult]) -> by_hand.JudgingResult:
     return found["small"]
 
 
-def text(found: Mapping[str, by_hand.Judged]) -> str:
+def text(found: Mapping[str, by_hand.JudgingResult]) -> str:
     return _judged_text({role: asdict(each) | {"reopened": 0} for role, each in found.items()})
 
 
@@ -163,9 +166,10 @@ def test_what_the_code_gave_up_is_opened_and_a_gates_comparison_is_not(
     """A newer version of the code may not fail on it; an attempt at the gate is opened anew as a whole."""
     parts = parts_of(tmp_path, provider)
     seed(parts, 1)
-    by_hand.judge(parts, (Role.SMALL,))
+    by_hand.judge(parts, Role.SMALL)
     done = rows(parts.store, JudgementRow)[0]
-    columns = {"role": "small", "kind": "score", "trace_id": done.trace_id, "candidate_id": done.candidate_id}
+    of = {"trace_id": done.trace_id, "candidate_id": done.candidate_id}
+    columns = {"judge": "small", "role": "small", "kind": "score", **of}
     for purpose in ("curate", "gate"):
         put(
             parts.store, JudgementRow, key=purpose, purpose=purpose, state="failed", created_at=0.0, **columns
@@ -179,7 +183,7 @@ def test_what_the_code_gave_up_is_opened_and_a_gates_comparison_is_not(
 def test_many_reasons_are_told_by_their_number() -> None:
     """The most frequent first, the rest as one number."""
     reasons = {f"reason {at}": at for at in range(1, 8)}
-    judged = by_hand.Judged(0, reasons, {})
+    judged = by_hand.JudgingResult(0, reasons, {})
     said = text({"small": judged})
     assert said.startswith("small: 0 judged, 28 abstained (7: reason 7; 6: reason 6; ")
     assert said.endswith("; 6 for other reasons), 0 put back")

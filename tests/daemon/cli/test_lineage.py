@@ -24,7 +24,7 @@ NAME = "support-agent-00000000000a"
 
 
 def fill(store: Store) -> tuple[int, int]:
-    """Three pairs, two of which are in the adapter's snapshot; answers the first one's answers' ids."""
+    """Three pairs, two of which are in the adapter's snapshot; returns the first one's answers' ids."""
     first, second, third = prefer(store, ["e1", "e2", "e3"])
     pair = store.read(lambda c: lineage.of_trace(c, "e1", sources={"agent"}))[0]["preferences"][0]
     trace = store.read(lambda c: lineage.of_trace(c, "e1", sources={"agent"}))[0]["id"]

@@ -67,6 +67,7 @@ def every_key() -> list[Key]:
     start["sources"].append(
         {"type": "kafka", "name": "topic", "bootstrap_servers": "b:9092", "topics": ["t"]}
     )
+    start["targets"] = [{"type": "directory", "path": start["rollout"].pop("directory")}]
     start["judges"]["small"]["price"] = {"input_per_million": 1.0, "output_per_million": 1.0}
     return list(_keys(Settings, (), start))
 
@@ -75,14 +76,14 @@ def _keys(model: type[BaseModel], at: Place, document: Document) -> Iterator[Key
     for name, field in model.model_fields.items():
         place = (*at, name)
         default = field.get_default(call_default_factory=True)
-        if not at and name == "sources":
+        if not at and name in {"sources", "targets"}:
             for number, variant in enumerate(_models(field.annotation)):
                 yield from _keys(variant, (name, number), document)
             continue
         if not at and name == "judges":
-            (judge,) = _models(field.annotation)
-            for role in ("small",):
-                yield from _keys(judge, (name, role), document)
+            chat, local = _models(field.annotation)
+            yield from _keys(chat, (name, "small"), document)
+            yield from _keys(local, (name, "small"), _local(document))
             continue
         yield Key(place, document, default)
         if place == ("policy", "also"):
@@ -91,6 +92,13 @@ def _keys(model: type[BaseModel], at: Place, document: Document) -> Iterator[Key
             continue
         for variant in _models(field.annotation):
             yield from _keys(variant, place, _with(document, place, variant))
+
+
+def _local(document: Document) -> Document:
+    """The document with a reward model for its small judge."""
+    document = deepcopy(document)
+    document["judges"]["small"] = {"role": "small", "type": "local", "model": "m", "family": "gpt"}
+    return document
 
 
 def _also(document: Document, model: type[BaseModel]) -> Document:

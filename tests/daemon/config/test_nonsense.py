@@ -78,7 +78,8 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "sources.0.pattern": (text, "a pattern that no file matches shows as a source without records"),
     "sources.1.bootstrap_servers": (text, "a host that is not there: `check --live` tries it"),
     "sources.1.group_id": (text, "any group"),
-    "sources.1.max_in_flight_*": (between(1), "less is slower"),
+    "sources.*.max_in_flight_*": (between(1), "less is slower"),
+    "sources.*.keep": (between(0.001, 1), "what a person wrote is kept, and the rest is counted"),
     "sources.1.*_timeout_s": (between(0.1, 3600), "shorter gives up sooner"),
     "*.poll_s": (between(0.001, 3600), "seldom is later"),
     "judges.small.model": (text, "a model that is not there: `check --live` asks it"),
@@ -91,6 +92,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "judges.small.deadline_s": (between(0.01, 300), "shorter gives up sooner, and shows as timeouts"),
     "judges.small.attempts": (between(1, 100), "fewer puts back sooner"),
     "judges.small.temperature": (between(0, 2), "another judge"),
+    "judges.small.pessimism": (between(0, 10), "another judge"),
     "judges.small.structured": (switch, "another judge"),
     "judges.small.logprobs": (switch, "another judge"),
     "policy.name": (text, "any name"),
@@ -116,6 +118,11 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.curation.mix.most": (between(0.001, 1), "fewer pairs, which is told"),
     "policy.curation.mix.shares": (lambda value: value == {"a": 1}, "a topic that may have all"),
     **{f"policy.{at}.{key}": why for at in ("recipe", "also.0") for key, why in RECIPE.items()},
+    "policy.feedback.weights": (lambda value: value == {"a": 1}, "kinds against each other"),
+    "policy.feedback.weights.*": (between(0, 1000), "kinds against each other"),
+    "policy.feedback.rating_*": (between(-1e6, 1e6), "which ratings are good, which the snapshot tells"),
+    "policy.feedback.sessions": (switch, "fewer kinds of feedback"),
+    "policy.feedback.again_within_s": (between(0.001), "fewer or more retries, which have no weight"),
     "policy.release.max_loss": (between(0, 0.05), "stricter than shipped"),
     "policy.release.min_labels": (between(50), "stricter than shipped"),
     "policy.release.confidence": (between(0.95, 0.9999), "stricter than shipped"),
@@ -142,7 +149,8 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "training.memory_gb": (between(0.01), "what does not fit is refused with the figures"),
     "training.threads": (between(1, 4096), "slower"),
     "training.stall_s": (between(0.1), "a child is killed sooner, which is told"),
-    "rollout.directory": (text, "any directory"),
+    "targets.0.path": (text, "any directory"),
+    "targets.*.name": (text, "any name"),
     "rollout.auto_promote": (switch, "people promote then"),
     "rollout.lead": (switch, "SQLite without a leader is refused at the start"),
     "web.port": (between(0, 65535), "any port"),
@@ -152,6 +160,9 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "stages.claim_batch": (between(1, 10_000), "slower"),
     "stages.sample_least": (between(1, 512), "a child is started more often"),
     "stages.sample_patience_s": (between(0.001), "a child is started more often"),
+    "stages.pressure.disk_floor_mb": (between(0, 768), "a full disk is told, and nothing is lost"),
+    "stages.pressure.disk_resume_mb": (between(512), "reading goes on later, which is told"),
+    "stages.pressure.open_judgements_*": (between(0, 1e9), "reading pauses, which is told"),
     "stages.dead_letter_ratio": (between(1e-300, 0.05), "stricter than shipped"),
     "seed": (between(0, 2**32 - 1), "any number"),
 }  # fmt: skip
@@ -160,7 +171,7 @@ SOME = 9
 """Each further recipe's key has one of so many values; all have them all together."""
 NOTHING = {
     "store", "store.url", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
-    "web.*", "stages", "log", "review", "review.reviewers",
+    "web.*", "stages", "stages.pressure*", "log", "redaction*", "review", "review.reviewers",
 }  # fmt: skip
 """Keys of which null or nothing is the default, or a section that may be empty."""
 
@@ -172,7 +183,7 @@ def harmless(name: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    "section", ["sources", "judges", "policy", "training", "rollout", "web", "stages", "others"]
+    "section", ["sources", "judges", "policy", "training", "rollout", "targets", "web", "stages", "others"]
 )
 def test_nonsense_is_refused_or_told_by_its_key_or_harmless(tmp_path: Path, section: str) -> None:
     """Every key of the schema with every nonsense value, one at a time: a line that names the key refuses
@@ -180,7 +191,7 @@ def test_nonsense_is_refused_or_told_by_its_key_or_harmless(tmp_path: Path, sect
     a further recipe are those of the first: of these each has some of the values.
     """
     write(tmp_path)
-    heads = ("sources", "judges", "policy", "training", "rollout", "web", "stages")
+    heads = ("sources", "judges", "policy", "training", "rollout", "targets", "web", "stages")
     keys = [
         key
         for key in nonsense.every_key()

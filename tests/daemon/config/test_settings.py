@@ -57,7 +57,7 @@ def test_a_typo_is_refused_with_its_place(tmp_path: Path) -> None:
 def test_a_nested_typo_is_refused_with_its_place(tmp_path: Path) -> None:
     """An unknown key inside a judge names the whole path to it."""
     assert "judges.small.modle" in refused(
-        tmp_path, TEXT.replace("{type: openai, model: small", "{type: openai, modle: small")
+        tmp_path, TEXT.replace("type: openai, model: small", "type: openai, modle: small")
     )
 
 

@@ -8,7 +8,7 @@ from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
 from daemon.stages.rollout.file import LARGEST, RolloutFile
 from policies.rollout import render
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 
 def refused(path: Path, text: str) -> str:
@@ -66,4 +66,4 @@ def test_a_file_costs_no_more_than_its_length(tmp_path: Path, unit: str) -> None
         path.write_text("".join(unit.format(number) for number in range(size)) + "...\n")
         assert len(read_yaml(path)) == size
 
-    assert growth(read, 500) < 12
+    assert growth(read, 500) < LINEAR

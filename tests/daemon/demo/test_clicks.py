@@ -5,7 +5,7 @@ import random
 from daemon.demo.agent_log import events
 from daemon.demo.clicks import clicked
 from daemon.demo.world import customers, good_reply, rude_reply
-from policies.training.toy.agent import Answers
+from policies.training.toy.agent import ToyAnswers
 
 
 def test_few_click_and_most_of_them_complain() -> None:
@@ -26,7 +26,7 @@ def test_few_click_and_most_of_them_complain() -> None:
 def test_the_log_holds_them() -> None:
     """As the event's feedback."""
     case = customers(0)[0]
-    said = Answers(id=1, answers=tuple(f"Whatever {number}." for number in range(20)), adapter=None)
+    said = ToyAnswers(id=1, answers=tuple(f"Whatever {number}." for number in range(20)), adapter=None)
     lines = events([case.prompt] * 20, said, first=0, seed=1)
     found = [line["feedback"] for line in lines]
     assert found == [clicked(case.prompt, answer, 1) for answer in said.answers]

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from daemon.demo import report
-from daemon.demo.outcome import Outcome
+from daemon.demo.outcome import DemoOutcome
 from daemon.demo.table import show
 from daemon.demo.watcher import Attempt, Ranker
 
@@ -34,8 +34,8 @@ ALIGNED = {"ratio": 0.9, "lower": 0.85, "upper": 0.95, "labels": 120, "coverage"
 
 
 @pytest.fixture
-def outcome() -> Outcome:
-    return Outcome(
+def outcome() -> DemoOutcome:
+    return DemoOutcome(
         seed=1,
         simulated=("the customers", "the judges", "the reviewer"),
         customers_before=[0.0, 0.2, 0.4],
@@ -52,7 +52,7 @@ def outcome() -> Outcome:
     )
 
 
-def test_nothing_is_missing_when_all_of_it_happened(outcome: Outcome, tmp_path: Path) -> None:
+def test_nothing_is_missing_when_all_of_it_happened(outcome: DemoOutcome, tmp_path: Path) -> None:
     """The summary has every key that scripts read."""
     outcome.write(tmp_path / "summary.json")
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -69,7 +69,7 @@ def test_nothing_is_missing_when_all_of_it_happened(outcome: Outcome, tmp_path: 
     assert summary["seconds"] == 99.5
 
 
-def test_whatever_did_not_happen_is_said(outcome: Outcome) -> None:
+def test_whatever_did_not_happen_is_said(outcome: DemoOutcome) -> None:
     """Each thing that the demo is to show is checked by itself."""
     outcome.customers_after = [0.39]
     assert "did not double" in outcome.missing()[0]
@@ -79,7 +79,7 @@ def test_whatever_did_not_happen_is_said(outcome: Outcome) -> None:
     outcome.rolled_back = True
     outcome.labels_decided = 149
     assert "149 decided labels" in outcome.missing()[0]
-    assert "no adapter was promoted" in Outcome(seed=0, simulated=()).missing()
+    assert "no adapter was promoted" in DemoOutcome(seed=0, simulated=()).missing()
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_whatever_did_not_happen_is_said(outcome: Outcome) -> None:
         replace(FLIPPED, reasons=("win rate undecided: 0.5",)),
     ],
 )
-def test_a_refusal_for_another_reason_does_not_count(outcome: Outcome, attempt: Attempt) -> None:
+def test_a_refusal_for_another_reason_does_not_count(outcome: DemoOutcome, attempt: Attempt) -> None:
     """The flipped adapter must be rejected, and by its win rate."""
     outcome.attempts = [attempt, GOOD, UNANCHORED]
     assert outcome.missing() == ["the adapter shop-flipped was not rejected by its win rate"]
 
 
-def test_by_ppo_a_reward_model_must_have_been_released(outcome: Outcome, tmp_path: Path) -> None:
+def test_by_ppo_a_reward_model_must_have_been_released(outcome: DemoOutcome, tmp_path: Path) -> None:
     """Why it was not is said; one that was is in summary, report and table."""
     held = Ranker("shop-agent-reward-1", "hold", ("labels: 12 of 50, 38 are missing",), 12)
     outcome.method, outcome.reward_models = "ppo", [held]
@@ -128,7 +128,7 @@ class _Well(HTMLParser):
             self.fetched.append(f"{tag} {outside}")
 
 
-def test_the_report_needs_nothing_but_itself(outcome: Outcome) -> None:
+def test_the_report_needs_nothing_but_itself(outcome: DemoOutcome) -> None:
     """No script, no request; pictures are inside, in the page's own colours; it says what is simulated."""
     page = report.page(outcome)
     parser = _Well()
@@ -142,7 +142,7 @@ def test_the_report_needs_nothing_but_itself(outcome: Outcome) -> None:
     assert not re.search(r"#0a0b0\d|#010203", page)
 
 
-def test_texts_in_the_report_are_escaped(outcome: Outcome) -> None:
+def test_texts_in_the_report_are_escaped(outcome: DemoOutcome) -> None:
     """A reason or a name with markup in it stays a text."""
     outcome.attempts = [replace(GOOD, adapter="<b>x</b>-1", reasons=("<script>alert(1)</script>",))]
     outcome.failure = "<img src=x>"
@@ -155,14 +155,14 @@ def test_texts_in_the_report_are_escaped(outcome: Outcome) -> None:
 
 def test_a_play_that_broke_off_still_has_a_report_and_a_table(tmp_path: Path) -> None:
     """With what is missing instead of figures."""
-    outcome = Outcome(seed=0, simulated=("the judges",), failure="the agent ended unexpectedly")
+    outcome = DemoOutcome(seed=0, simulated=("the judges",), failure="the agent ended unexpectedly")
     assert "the agent ended unexpectedly" in report.page(outcome)
     console = Console(record=True, width=120)
     show(outcome, tmp_path, console)
     assert "not shown" in console.export_text()
 
 
-def test_the_table_shows_scores_gate_and_alignment(outcome: Outcome, tmp_path: Path) -> None:
+def test_the_table_shows_scores_gate_and_alignment(outcome: DemoOutcome, tmp_path: Path) -> None:
     """What a person wants to see at the end."""
     console = Console(record=True, width=160)
     show(outcome, tmp_path, console)

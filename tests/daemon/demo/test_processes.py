@@ -18,7 +18,7 @@ from daemon.demo.processes import Player, PlayError, environment, on_leash
 from daemon.demo.screen import Screen
 from daemon.demo.watcher import Daemon
 from policies.records import Trace
-from policies.training.toy.agent import Answers
+from policies.training.toy.agent import ToyAnswers
 
 
 def ended(pid: int) -> bool:
@@ -91,7 +91,7 @@ def test_players_see_none_of_our_settings(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_agents_log_is_what_rlaifd_reads(tmp_path: Path) -> None:
     """Every line decodes to a trace with the adapter that answered; each customer is a subject."""
-    said = Answers(id=1, answers=("Yes.", "No."), adapter="shop-agent-1")
+    said = ToyAnswers(id=1, answers=("Yes.", "No."), adapter="shop-agent-1")
     events = agent_log.events(["One?", "Two?"], said, first=40)
     book = agent_log.FileLog(tmp_path)
     book.write(events[:1])

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from daemon.config.judges import ChatJudgeConfig
 from daemon.config.settings import JsonlConfig, KafkaConfig, Settings, load
 from daemon.demo import settings, world
 from policies.policy import Splits
 from policies.recipes import RECIPES, DpoRecipe
-from policies.records import Role
 
 
 @pytest.fixture
@@ -106,9 +106,10 @@ def test_a_real_judge_takes_small_and_large_and_the_gate_stays_simulated(
         seed=0, judges_port=1, web_port=0, sample_least=1, kafka=("127.0.0.1:9092", "t"), real_judge="gpt-x"
     )
     found = loaded(tmp_path, document)
-    small, gate = found.judges[Role.SMALL], found.judges[Role.GATE]
+    small, gate = found.judges["small"], found.judges["gate"]
+    assert isinstance(small, ChatJudgeConfig)
     assert isinstance(found.sources[0], KafkaConfig)
-    assert small.model == found.judges[Role.LARGE].model == "gpt-x"
+    assert small.model == found.judges["large"].model == "gpt-x"
     assert small.base_url is None
     assert small.api_key is not None
     assert small.api_key.get_secret_value() == "secret-of-small"

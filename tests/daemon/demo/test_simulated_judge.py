@@ -8,7 +8,7 @@ import pytest
 
 from daemon.demo import reviewer, world
 from daemon.demo.scores import rubric_view
-from daemon.demo.simulated_judge import TEMPERS, Judge, distribution
+from daemon.demo.simulated_judge import TEMPERS, SimulatedJudge, distribution
 
 LESSONS = world.lessons(3, 400)
 
@@ -17,9 +17,13 @@ LESSONS = world.lessons(3, 400)
 def test_an_opinion_depends_on_seed_judge_prompt_and_answer_alone(model: str) -> None:
     """Asking again gives the same; another seed or another judge gives another."""
     prompt, answer = LESSONS[0]
-    others = [Judge(name, 1) for name in TEMPERS if name != model] + [Judge(model, 2)]
-    assert Judge(model, 1).opinion(prompt, answer) == Judge(model, 1).opinion(prompt, answer)
-    views = {round(other.opinion(prompt, full_of(prompt)), 6) for other in [*others, Judge(model, 1)]}
+    others = [SimulatedJudge(name, 1) for name in TEMPERS if name != model] + [SimulatedJudge(model, 2)]
+    assert SimulatedJudge(model, 1).opinion(prompt, answer) == SimulatedJudge(model, 1).opinion(
+        prompt, answer
+    )
+    views = {
+        round(other.opinion(prompt, full_of(prompt)), 6) for other in [*others, SimulatedJudge(model, 1)]
+    }
     assert len(views) > 1
 
 
@@ -33,7 +37,7 @@ def full_of(prompt: str) -> str:
 @pytest.mark.parametrize("model", TEMPERS)
 def test_a_judge_follows_the_rubric_with_noise(model: str) -> None:
     """Good answers get more than rude ones, and not exactly what the rubric says."""
-    judge = Judge(model, 0)
+    judge = SimulatedJudge(model, 0)
     views = [(rubric_view(*lesson), judge.opinion(*lesson)) for lesson in LESSONS]
     assert (
         fmean(said for true, said in views if true > 7) > fmean(said for true, said in views if true < 3) + 4
@@ -51,7 +55,7 @@ def test_the_small_judge_likes_length_and_the_gate_does_not() -> None:
 @pytest.mark.parametrize("model", TEMPERS)
 def test_some_close_verdicts_flip_with_the_order_and_clear_ones_do_not(model: str) -> None:
     """A pull to one place decides only between answers that are nearly equal to the judge."""
-    judge = Judge(model, 0)
+    judge = SimulatedJudge(model, 0)
     flips = clear_flips = 0
     for prompt, answer in LESSONS:
         other = full_of(prompt)

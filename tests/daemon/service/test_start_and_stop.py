@@ -123,3 +123,34 @@ def test_the_grace_is_bounded(bench: Bench) -> None:
     held.set()
     assert closed == ["store"]
     until(lambda: cancelled == [True])
+
+
+def test_what_is_left_in_hand_is_finished_within_the_grace(bench: Bench) -> None:
+    """After the last step; one that takes longer is cancelled, and one that fails keeps nobody waiting."""
+    told: list[str] = []
+
+    async def _step() -> int:
+        return 0
+
+    async def _finish() -> None:
+        told.append("finished")
+
+    async def _fails() -> None:
+        raise OSError("away")
+
+    async def _hangs() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            told.append("cancelled")
+
+    bench.start(
+        AsyncLoop("quick", _step, 1, finish=_finish),
+        AsyncLoop("broken", _step, 1, finish=_fails),
+        AsyncLoop("slow", _step, 1, finish=_hangs),
+        grace_s=0.2,
+    )
+    until(lambda: len(bench.heartbeats.pulses()) == 3)
+    assert bench.end() == 0
+    until(lambda: sorted(told) == ["cancelled", "finished"])
+    assert bench.errors("broken") == 1

@@ -81,7 +81,7 @@ def answer(text: str) -> tuple[Message, ...]:
 
 
 def put_many(to: Writes, row: type[Any], values: Sequence[dict[str, Any]]) -> list[int]:
-    """Inserts rows in one statement; answers their ids in order."""
+    """Inserts rows in one statement; returns their ids in order."""
     made = table(row)
 
     def _work(connection: Connection) -> list[int]:
@@ -165,6 +165,7 @@ def _verdicts(connection: Connection, verdicts: Sequence[dict[str, Any]]) -> lis
     judged = [
         {
             **{name: each[name] for name in SHARED},
+            "judge": each.get("judge", each["role"]),
             "key": f"test:{known + number}",
             "state": "done",
             "attempts": 1,
@@ -188,7 +189,7 @@ def _verdict_row(said: dict[str, Any], judgement_id: int) -> dict[str, Any]:
     return {
         **{name: said[name] for name in SHARED},
         "judgement_id": judgement_id,
-        "judge": said["role"],
+        "judge": said.get("judge", said["role"]),
         "family": "other",
         "version": said.get("version", "v1"),
         "adapter": "",
@@ -218,7 +219,7 @@ Opinion = Callable[[Asked], dict[str, Any] | None]
 
 
 def judge(store: Store, opinion: Opinion, *, limit: int | None = None) -> int:
-    """Finishes open judgements with what the opinion says of them; answers how many."""
+    """Finishes open judgements with what the opinion says of them; returns how many."""
     return store.write(lambda c: _judge(c, opinion, limit))
 
 
@@ -236,7 +237,7 @@ def _judge(connection: Connection, opinion: Opinion, limit: int | None) -> int:
         said = opinion(Asked(each.role, each.kind, each.purpose, shown))
         ended["failed" if said is None else "done"].append(each.id)
         if said is not None:
-            shared = {name: getattr(each, name) for name in SHARED}
+            shared = {name: getattr(each, name) for name in ("judge", *SHARED)}
             verdicts.append(_verdict_row({**shared, "created_at": 0.0, **said}, each.id))
     for state, done in ended.items():
         connection.execute(update(judgement).where(judgement.c.id.in_(done)).values(state=state))

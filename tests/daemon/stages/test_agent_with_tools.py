@@ -13,7 +13,7 @@ from connectors.decoders.detect import Decoders
 from daemon.clock import FakeClock
 from daemon.stages.judge.plan import Plan
 from daemon.stages.train.freeze import Freezing
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
 from daemon.store.traces import Arrival, store_batch
@@ -23,6 +23,7 @@ from policies.records import Message, Role, Sampled, ToolCall, Trace, text_of
 from policies.snapshot import Pair
 from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.seeding import Asked, judge, rows, spec
+from tests.judges import SMALL
 
 TAU = Path(__file__).resolve().parents[4] / "shared" / "data" / "tau_airline" / "gpt-4o-airline.json.gz"
 TOOL = {"name": "find", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
@@ -76,7 +77,7 @@ def decoded(events: Sequence[dict[str, Any]]) -> list[Trace]:
     return [each for each in found if isinstance(each, Trace)]
 
 
-def answers(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+def answers(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
     """A call, a call with other arguments, and text."""
     calls = [
         Message(role="assistant", tool_calls=(ToolCall(name="find", arguments=arguments),))
@@ -99,7 +100,7 @@ def frozen(store: Store, traces: Sequence[Trace], directory: Path) -> tuple[Pair
     arrival = Arrival(Partition("t", 0), 0, 1, b"", tuple(traces))
     store.write(lambda c: store_batch(c, source="agent", arrivals=[arrival], splits=POLICY.splits, now=1.0))
     clock = FakeClock()
-    assert Plan(store=store, clock=clock, rule=POLICY.judging, roles={Role.SMALL}).step() == len(traces)
+    assert Plan(store=store, clock=clock, rule=POLICY.judging, judges=[SMALL]).step() == len(traces)
     stage = curate_of(store, answers, policy=POLICY, roles=frozenset({Role.SMALL}), clock=clock)
     assert stage.sample(at_once=True) == len(traces)
     judge(store, speaks)

@@ -21,7 +21,7 @@ from daemon.stages.ingest.files import ingest_file
 from daemon.stages.judge.plan import Plan
 from daemon.stages.review.exchange import Review
 from daemon.store.alignment import reviewed
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.readiness import stock
 from daemon.store.store import Store
 from policies.clusters import cluster_of, split_of
@@ -34,11 +34,11 @@ from tests.daemon.stages.curate.curating import curate_of
 from tests.daemon.stages.gate.world import NAME, FakeComparer
 from tests.daemon.stages.halts import FakeHalts
 from tests.daemon.stages.seeding import ROLES, add_adapter, by_length, judge, sampled
+from tests.judges import BENCH
 
-ASKS = Asks(min_preferences=64, min_new=None, judges=ROLES)
+ASKS = Asks(min_preferences=64, min_new=None, judges=BENCH)
 LOGGED = 10
 """Words of a logged answer; a sampled one has 1, 4 or 7: the judges tell any two apart."""
-VERSIONS = dict.fromkeys(ROLES, "v1")
 
 
 def spec(splits: Splits | None = None, review_pairs: int = 4) -> PolicySpec:
@@ -63,7 +63,7 @@ def splits_of(shop: str, numbers: range, splits: Splits) -> Counter[Split]:
     return Counter(split_of(cluster_of(each), splits) for each in asked)
 
 
-def sample(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+def sample(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
     return Samples([[sampled("word " * (3 * number + 1)) for number in range(count)] for _ in prompts])
 
 
@@ -93,7 +93,7 @@ class Deployment:
             splits=self.policy.splits,
         )
         self.fed = until
-        Plan(store=self.store, clock=self.clock, rule=self.policy.judging, roles=ROLES).step()
+        Plan(store=self.store, clock=self.clock, rule=self.policy.judging, judges=BENCH).step()
         curate = curate_of(self.store, sample, policy=self.policy, clock=self.clock)
         while curate.step() + judge(self.store, by_length):
             pass
@@ -102,14 +102,14 @@ class Deployment:
         return forecast(self.store.read(self.stock), self.policy, ASKS)
 
     def stock(self, connection: Connection) -> Stock:
-        people = reviewed(connection, VERSIONS, min_gap=self.policy.curation.min_margin)
+        people = reviewed(connection, BENCH, min_gap=self.policy.curation.min_margin)
         return stock(connection, self.policy, people, min_preferences=ASKS.min_preferences, now=0.0)
 
     def missing(self) -> dict[str, int]:
         return {each.what: each.missing for each in self.forecast().requirements if each.missing}
 
     def label(self, most: int) -> int:
-        """Labels so many pairs, or all that there are; answers how many."""
+        """Labels so many pairs, or all that there are; returns how many."""
         review = Review(store=self.store, clock=self.clock)
         tasks = review.tasks(reviewer="ann", limit=most)
         path = self.directory / "labels.jsonl"
@@ -123,7 +123,7 @@ class Deployment:
             clock=self.clock,
             metrics=(metrics := Metrics()),
             spec=self.policy,
-            versions=VERSIONS,
+            judges=BENCH,
             comparing=Comparing(
                 store=self.store, clock=self.clock, metrics=metrics, compare=FakeComparer(), seed=0
             ),

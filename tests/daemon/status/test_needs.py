@@ -21,7 +21,8 @@ from daemon.store.tables import (
 )
 from daemon.wiring.parts import Wiring
 from daemon.wiring.service import training_schedule
-from policies.records import Role, Scope, Split
+from policies.records import Scope, Split
+from policies.states import HaltSource
 from policies.training.turn import SAMPLING, TRAINING, TURN, held
 from tests.daemon.configuration import TEXT, settings
 from tests.daemon.stages.seeding import (
@@ -98,7 +99,7 @@ def test_an_empty_store_names_what_a_newcomer_lacks(parts: Wiring) -> None:
 
 def test_a_halt_comes_first_with_the_command(parts: Wiring) -> None:
     """Its scope, since when, and why."""
-    parts.latch.halt(Scope.PROMOTION, reason="the win rate fell", source="alert", actor="am")
+    parts.latch.halt(Scope.PROMOTION, reason="the win rate fell", source=HaltSource.ALERT, actor="am")
     assert needed(parts)[0] == (
         "promotion is halted since 2026-11-27 17:20 UTC: the win rate fell: "
         "`rlaifd resume promotion --reason …` lets it go on"
@@ -113,7 +114,7 @@ def test_pairs_that_wait_for_people_name_the_command(parts: Wiring) -> None:
         pairs = []
         for one in ids:
             answers = [add_candidate(to, one, f"answer {each}", sample=each, batch="b") for each in range(2)]
-            asked = {"role": "large", "kind": "pair", "purpose": "audit", "trace_id": one}
+            asked = {"judge": "large", "role": "large", "kind": "pair", "purpose": "audit", "trace_id": one}
             pair = {"candidate_id": answers[0], "other_id": answers[1], "key": str(one)}
             fixed = {"state": "done", "attempts": 1, "not_before": 0.0, "created_at": 1.0}
             put(to, JudgementRow, **asked, **pair, **fixed)
@@ -156,7 +157,8 @@ def test_a_run_under_way_waits_for_nothing(parts: Wiring) -> None:
 def queue(parts: Wiring, **columns: Any) -> None:
     """Three judgements that wait for the large judge."""
     ids = at_once_ids(parts)
-    fixed = {"role": "large", "kind": "score", "purpose": "audit", "state": "open", "attempts": 1}
+    what = {"judge": "large", "role": "large", "kind": "score", "purpose": "audit"}
+    fixed = {**what, "state": "open", "attempts": 1}
     rows = [
         {**fixed, "key": f"k{one}", "trace_id": one, "candidate_id": one, "not_before": 0.0, **columns}
         for one in ids
@@ -191,7 +193,7 @@ def test_an_empty_purse_is_why_judging_stands(parts: Wiring) -> None:
 def test_a_halt_is_why_judging_stands(parts: Wiring) -> None:
     """Whatever else is wrong."""
     queue(parts)
-    parts.latch.halt(Scope.JUDGING, reason="too dear", source="operator", actor="ann")
+    parts.latch.halt(Scope.JUDGING, reason="too dear", source=HaltSource.OPERATOR, actor="ann")
     assert waiting(parts)["judge large"].endswith(": judging is halted")
 
 
@@ -209,7 +211,7 @@ def test_reviewers_are_shown_with_their_agreement(parts: Wiring) -> None:
     """A reviewer of whom no two others agree has judges alone to agree with."""
     at_once(
         parts.store,
-        lambda to: add_labelled(to, {"one": True, "two": False}, version=parts.versions[Role.GATE]),
+        lambda to: add_labelled(to, {"one": True, "two": False}, version=parts.named[2].version),
     )
     state = parts.status()
     assert state["reviewers"] == {"ann": {"labels": 2, "others": "", "gate judge": "1 of 2"}}

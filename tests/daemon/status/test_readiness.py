@@ -13,6 +13,7 @@ from policies.alignment import Labelled, alignment
 from policies.records import Role, Split
 from policies.stock import Stock, Traffic
 from tests.daemon.configuration import TEXT, settings
+from tests.judges import BENCH
 
 LITTLE = Stock(
     traffic=Traffic(events=30, fresh=30, contributors=30, once=30),
@@ -30,7 +31,7 @@ def configured(tmp_path: Path) -> Settings:
 
 def test_each_requirement_is_a_line_with_what_it_takes(configured: Settings) -> None:
     """The whole first, then have, need, missing and events of each, then what would be sooner."""
-    text = lines(as_object(LITTLE, configured))
+    text = lines(as_object(LITTLE, configured, BENCH))
     assert text[0] == (
         "to the gate  about 217 more events (130 to 367 in nine of ten cases), and people's labels; "
         "the audit prompts take longest"
@@ -59,7 +60,7 @@ def test_each_requirement_is_a_line_with_what_it_takes(configured: Settings) -> 
 
 def test_the_object_is_json_and_a_page(configured: Settings) -> None:
     """The page shows it as two tables, without a value that only a program reads."""
-    state = as_object(LITTLE, configured)
+    state = as_object(LITTLE, configured, BENCH)
     assert json.loads(json.dumps(state)) == state
     whole, rows = sections(state)
     assert (whole.title, rows.title) == ("forecast", "readiness")
@@ -71,7 +72,7 @@ def test_the_object_is_json_and_a_page(configured: Settings) -> None:
 def test_without_a_schedule_nobody_waits_for_new_preferences(tmp_path: Path) -> None:
     """`training.interval_s: null`: only people begin a training."""
     text = TEXT.replace("web: {port: 0}", "web: {port: 0}\ntraining: {interval_s: null}")
-    rows = as_object(LITTLE, settings(tmp_path, text))["readiness"]
+    rows = as_object(LITTLE, settings(tmp_path, text), BENCH)["readiness"]
     assert "new preferences" not in {row["requirement"] for row in rows}
 
 
@@ -90,7 +91,7 @@ def enough(agreed: int, asked: int, **changes: Any) -> Stock:
         possible=(6,) * 60,
         labelled=asked,
         settled=asked,
-        alignment=dict.fromkeys(Role, measured),
+        alignment=dict.fromkeys(BENCH, measured),
         **changes,
     )
 
@@ -113,7 +114,7 @@ def enough(agreed: int, asked: int, **changes: Any) -> Stock:
 )
 def test_what_no_event_brings_is_said(configured: Settings, stock: Stock, said: str) -> None:
     """Whose turn it is then."""
-    assert as_object(stock, configured)["forecast"]["said"].startswith(said)
+    assert as_object(stock, configured, BENCH)["forecast"]["said"].startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_what_no_event_brings_is_said(configured: Settings, stock: Stock, said: 
 def test_an_empty_export_says_why(tmp_path: Path, stock: Stock, change: str | None, said: str) -> None:
     """In its first line, before what the labels lack."""
     text = TEXT.replace("  base_model: base\n", f"  base_model: base\n{change or ''}")
-    first, *more = of_labels(stock, settings(tmp_path, text), exported=0)
+    first, *more = of_labels(stock, settings(tmp_path, text), BENCH, exported=0)
     assert first.startswith("no pair to label: ")
     assert said in first
     assert any(line.strip().startswith("labels: gate judge") for line in more)
@@ -150,8 +151,8 @@ def test_an_empty_export_says_why(tmp_path: Path, stock: Stock, change: str | No
 
 def test_an_export_of_enough_pairs_says_nothing_more(configured: Settings) -> None:
     """Of few it says what the rest takes."""
-    assert of_labels(enough(20, 20, unlabelled=99), configured, exported=99) == []
-    few = of_labels(LITTLE, configured, exported=8)
+    assert of_labels(enough(20, 20, unlabelled=99), configured, BENCH, exported=99) == []
+    few = of_labels(LITTLE, configured, BENCH, exported=8)
     assert [line[:23].strip() for line in few] == [
         "audit prompts",
         *(f"labels: {r.value} judge" for r in Role),

@@ -7,8 +7,9 @@ from sqlalchemy import Connection
 
 from daemon.store import alignment, candidates, evaluations, preferences
 from daemon.store.store import Store
-from policies.records import Role, Split
+from policies.records import Split
 from tests.daemon.stages.seeding import Within, add_traces, add_verdicts, at_once
+from tests.judges import SMALL
 
 BACKLOG = 3000
 MOST_STEPS = 3500
@@ -41,8 +42,8 @@ def _steps(store: Store, work: Callable[[Connection], object]) -> int:
         lambda c: candidates.waiting(c, most=8),
         lambda c: preferences.uncurated(c, limit=8),
         lambda c: evaluations.arms(c, 1),
-        lambda c: alignment.flip_ratio(c, Role.SMALL, "v1", window=8),
-        lambda c: alignment.spread(c, Role.SMALL, "v1", window=8),
+        lambda c: alignment.flip_ratio(c, SMALL, window=8),
+        lambda c: alignment.spread(c, SMALL, window=8),
     ],
     ids=["waiting", "uncurated", "arms", "flip_ratio", "spread"],
 )

@@ -35,7 +35,8 @@ def fill(store: Store, count: int, *, role: Role = Role.SMALL, not_before: float
             connection.execute(insert(CANDIDATE), [CHILD | {"output": []}])
         first = connection.scalar(text("SELECT coalesce(max(id), 0) FROM judgement")) or 0
         rows = [
-            {"key": f"{role}/{first + number}", "role": role.value, "kind": "score", "purpose": "traffic",
+            {"key": f"{role}/{first + number}", "judge": role.value, "role": role.value,
+             "kind": "score", "purpose": "traffic",
              "trace_id": 1, "candidate_id": 1, "probability": 1.0, "state": "open", "attempts": 0,
              "not_before": not_before, "created_at": 0.0}
             for number in range(1, count + 1)
@@ -49,7 +50,7 @@ def take(
     store: Store, limit: int = 10, *, owner: str = "ann", now: float = NOW, ttl: float = 60.0
 ) -> list[Claim]:
     return store.write(
-        lambda c: claim(c, role=Role.SMALL, owner=owner, now=now, expires_at=now + ttl, limit=limit)
+        lambda c: claim(c, judge="small", owner=owner, now=now, expires_at=now + ttl, limit=limit)
     )
 
 
@@ -135,7 +136,7 @@ def test_claims_of_an_undone_transaction_never_were(store: Store) -> None:
     fill(store, 1)
 
     def work(connection: Connection) -> None:
-        claim(connection, role=Role.SMALL, owner="ann", now=NOW, expires_at=NOW + 60, limit=1)
+        claim(connection, judge="small", owner="ann", now=NOW, expires_at=NOW + 60, limit=1)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -146,7 +147,7 @@ def test_claims_of_an_undone_transaction_never_were(store: Store) -> None:
 def test_the_queue_is_read_through_its_index(sqlite_store: Store) -> None:
     """A claim costs what it takes, not what is open: no scan and no sort."""
     query = (
-        "EXPLAIN QUERY PLAN SELECT id FROM judgement WHERE state = 'open' AND role = 'small' "
+        "EXPLAIN QUERY PLAN SELECT id FROM judgement WHERE state = 'open' AND judge = 'small' "
         "AND not_before <= 5 AND (token IS NULL OR expires_at <= 5) ORDER BY not_before, id LIMIT 9"
     )
     plan = sqlite_store.read(lambda c: c.execute(text(query)).all())
@@ -266,7 +267,7 @@ def test_a_claim_that_was_no_attempt_is_due_as_it_was(store: Store) -> None:
     fill(store, 1, not_before=NOW - 5)
     for counts, attempts in ((False, 0), (True, 1), (False, 1)):
         (mine,) = store.write(
-            lambda c: claim(c, role=Role.SMALL, owner="o", now=NOW, expires_at=NOW + 60, limit=1)
+            lambda c: claim(c, judge="small", owner="o", now=NOW, expires_at=NOW + 60, limit=1)
         )
         assert store.write(partial(release, claim=mine, not_before=None, error="why", counts=counts))
         row = store.read(lambda c: c.execute(JUDGEMENT.select()).one())

@@ -49,10 +49,14 @@ def test_a_store_is_read_and_left_as_it_is(sqlite_template: Path, tmp_path: Path
     assert files(tmp_path) == before
 
 
-def test_a_file_by_its_uri_is_found(sqlite_template: Path) -> None:
-    """As SQLite is given it."""
+def test_a_file_by_its_uri_is_found(
+    sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SQLite is given it. No folder is made by the name of the URI."""
+    monkeypatch.chdir(tmp_path)
     with existing(f"sqlite:///file:{sqlite_template}?uri=true") as store:
         assert store is not None
+    assert files(tmp_path) == {}
 
 
 def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from daemon.store.tables import CandidateRow, LabelRow, SnapshotRow, TraceRow
 from policies import snapshot
 from policies.policy import CurationRule
 from policies.recipes import DpoRecipe, Recipe, RewardRecipe
-from policies.records import Role, Split
+from policies.records import Split
 from policies.selection import Reason
 from policies.snapshot import Pair
 from policies.votes import RIGHT
@@ -25,6 +25,7 @@ from tests.daemon.stages.seeding import (
     rows,
     spec,
 )
+from tests.judges import BENCH, SMALL
 
 EVERY = CurationRule(max_source_share=1)
 
@@ -135,10 +136,9 @@ def test_what_is_measured_is_measured_on_audit_labels_alone(store: Store) -> Non
     add_labelled(store, {"right": True, "also right": True}, split=Split.AUDIT)
     for split in (Split.TRAIN, Split.CALIBRATE, Split.GATE):
         add_labelled(store, {f"{split.value} wrong": False}, split=split)
-    versions = dict.fromkeys(Role, "v1")
-    found = store.read(lambda c: alignment.reviewed(c, versions, min_gap=2.0))
-    assert {role: len(rows) for role, rows in found.judged.items()} == dict.fromkeys(Role, 2)
-    held = store.read(lambda c: auditpairs.labelled(c, Role.SMALL, "v1", min_gap=2.0))
+    found = store.read(lambda c: alignment.reviewed(c, BENCH, min_gap=2.0))
+    assert {judge: len(rows) for judge, rows in found.judged.items()} == dict.fromkeys(BENCH, 2)
+    held = store.read(lambda c: auditpairs.labelled(c, SMALL, min_gap=2.0))
     assert sorted(each.cluster for each in held) == ["also right", "right"]
 
 

@@ -9,6 +9,7 @@ from daemon.store.store import Store
 from policies.policy import JudgingRule
 from policies.records import Role
 from tests.daemon.stages.judge.court import Court, raising
+from tests.judges import named
 
 ONE = JudgingRule(samples=1)
 
@@ -18,7 +19,7 @@ def court_of(store: Store, *errors: Exception | None) -> Court:
 
 
 def reopened(store: Store, version: str, *, after: int = 0) -> tuple[int, int | None]:
-    return store.write(lambda c: outcomes.reopen(c, Role.SMALL, version, after=after, now=1.0))
+    return store.write(lambda c: outcomes.reopen(c, named(Role.SMALL, version), after=after, now=1.0))
 
 
 def test_verdicts_and_abstentions_are_counted_by_reason(store: Store) -> None:
@@ -27,12 +28,12 @@ def test_verdicts_and_abstentions_are_counted_by_reason(store: Store) -> None:
     court.want_scores("a")
     court.drain()
     before = store.read(outcomes.newest)
-    assert store.read(lambda c: outcomes.since(c, 0, Role.SMALL)) == outcomes.Ended(0, {"flagged": 1})
+    assert store.read(lambda c: outcomes.since(c, 0, "small")) == outcomes.EndedJudgements(0, {"flagged": 1})
     court.want_scores("b", "c")
-    assert store.read(lambda c: outcomes.put_back(c, Role.SMALL)) == {"": 2}
+    assert store.read(lambda c: outcomes.put_back(c, "small")) == {"": 2}
     court.drain()
-    assert store.read(lambda c: outcomes.since(c, before, Role.SMALL)) == outcomes.Ended(2, {})
-    assert store.read(lambda c: outcomes.since(c, 0, Role.LARGE)) == outcomes.Ended(0, {})
+    assert store.read(lambda c: outcomes.since(c, before, "small")) == outcomes.EndedJudgements(2, {})
+    assert store.read(lambda c: outcomes.since(c, 0, "large")) == outcomes.EndedJudgements(0, {})
 
 
 def test_an_abstention_is_asked_once_more_each_time(store: Store) -> None:
@@ -76,6 +77,6 @@ def test_what_was_given_up_is_opened(store: Store) -> None:
         except RuntimeError:
             court.clock.advance(200)  # type: ignore[attr-defined]
     assert [row.state for row in court.judgements] == ["failed"]
-    assert store.write(lambda c: outcomes.reopen_failed(c, Role.SMALL)) == 1
+    assert store.write(lambda c: outcomes.reopen_failed(c, "small")) == 1
     (row,) = court.judgements
     assert (row.state, row.attempts, row.not_before) == ("open", 0, 0.0)

@@ -11,7 +11,7 @@ from daemon.store.readiness import stock
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, PreferenceRow, RunRow, SnapshotRow
 from policies.recipes import DpoRecipe, KtoRecipe, PpoRecipe, RewardRecipe
-from policies.records import Feedback, Role, Split
+from policies.records import Feedback, Split
 from policies.stock import Stock, Traffic
 from tests.daemon.preferring import prefer
 from tests.daemon.stages.seeding import (
@@ -26,10 +26,10 @@ from tests.daemon.stages.seeding import (
     put,
     put_many,
 )
+from tests.judges import BENCH
 
 GROWING = {"trace", "candidate", "judgement", "verdict"}
 """Tables with a row or more for each event. Labels and preferences are few."""
-VERSIONS = dict.fromkeys(Role, "v1")
 
 
 def look(store: Store) -> Stock:
@@ -37,14 +37,14 @@ def look(store: Store) -> Stock:
 
 
 def counted(connection: Connection) -> Stock:
-    people = reviewed(connection, VERSIONS, min_gap=SPEC.curation.min_margin)
+    people = reviewed(connection, BENCH, min_gap=SPEC.curation.min_margin)
     return stock(connection, SPEC, people, min_preferences=64, now=0.0)
 
 
 def test_an_empty_store_holds_nothing(store: Store) -> None:
     """Every figure is 0, and no judge has an alignment."""
     found = look(store)
-    assert {role: each.ratio for role, each in found.alignment.items()} == dict.fromkeys(Role)
+    assert {judge: each.ratio for judge, each in found.alignment.items()} == dict.fromkeys(BENCH)
     assert (found.traffic, found.prompts) == (
         Traffic(),
         dict.fromkeys((Split.TRAIN, Split.AUDIT, Split.GATE), 0),
@@ -133,7 +133,7 @@ def test_each_kind_has_the_rate_of_what_it_learns_from(store: Store) -> None:
     policy = SPEC.model_copy(update={"recipe": recipes[0], "also": recipes[1:]})
 
     def work(connection: Connection) -> Stock:
-        people = reviewed(connection, VERSIONS, min_gap=2.0)
+        people = reviewed(connection, BENCH, min_gap=2.0)
         return stock(connection, policy, people, min_preferences=64, now=0.0)
 
     found = store.read(work)
@@ -176,7 +176,8 @@ def test_pairs_of_audit_events_are_possible_unlabelled_and_settled(store: Store)
 def _asked(role: str, pair: dict[str, int]) -> dict[str, Any]:
     key = f"{role}:{pair['candidate_id']}:{pair['other_id']}"
     fixed = {"kind": "pair", "purpose": "audit", "probability": 4 / 6, "state": "open"}
-    return {**pair, **fixed, "key": key, "role": role, "attempts": 0, "not_before": 0.0, "created_at": 0.0}
+    whose = {"judge": role, "role": role}
+    return {**pair, **fixed, "key": key, **whose, "attempts": 0, "not_before": 0.0, "created_at": 0.0}
 
 
 def test_alignment_and_rulings_are_the_judges_of_now(store: Store) -> None:
@@ -192,7 +193,7 @@ def test_alignment_and_rulings_are_the_judges_of_now(store: Store) -> None:
     at_once(store, fill)
     found = look(store)
     assert (found.rulings, found.decided, found.labelled) == (7, 6, 6)
-    assert {role: each.labels for role, each in found.alignment.items()} == dict.fromkeys(Role, 5)
+    assert {judge: each.labels for judge, each in found.alignment.items()} == dict.fromkeys(BENCH, 5)
 
 
 def test_no_table_that_grows_is_read_through(sqlite_store: Store) -> None:

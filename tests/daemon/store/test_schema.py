@@ -4,32 +4,29 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 
+from daemon.store import agentversions, rollouts
+from daemon.store.evaluations import gate_prompts
 from daemon.store.migrations.compare import options
 from daemon.store.schema import MIGRATIONS, revisions, upgrade, verify
 from daemon.store.store import Store, StoreError
-from tests.servers.postgres import Postgres
+from policies.records import Split
+from policies.rollout import Assignment
+from tests.daemon.stages.seeding import add_trace, put_in_force
 
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A database without any schema."""
-    if request.param == "sqlite":
-        store = Store(f"sqlite:///{tmp_path / 'new' / 'rlaifd.db'}")
-        yield store
-        store.close()
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    url = server.create()
-    store = Store(url)
-    yield store
-    store.close()
-    server.drop(url)
+VERSIONED = (
+    *("trace.agent_version", "preference.agent_version", "evaluation.agent_version"),
+    *("snapshot.agent_versions", "rollout.canary", "rollout.share"),
+)
+"""Columns of revision 0017."""
+JOINED = ("candidate.withdrawn", "trace.kept_with")
+HEARD = tuple(f"feedback.{name}" for name in ("kind", "answer_id", "due_at", "joined_at"))
+HEARD_BY = ("ix_feedback_due", "ix_feedback_joined", "ix_feedback_answer")
+"""Columns and indexes of revision 0018."""
 
 
 def test_migrated_schema_equals_the_tables(store: Store) -> None:
@@ -117,22 +114,38 @@ def test_failed_migration_leaves_nothing_behind(empty: Store, monkeypatch: pytes
     verify(empty)
 
 
+OLDER = (
+    "DROP TABLE tally",
+    "DROP INDEX ix_snapshot_created_at",
+    "DROP INDEX ix_judgement_queue",
+    "DROP INDEX ix_verdict_newest",
+    "CREATE INDEX ix_judgement_queue ON judgement (state, role, not_before, id)",
+    "CREATE INDEX ix_verdict_newest ON verdict (role, kind, created_at)",
+)
+"""What makes the first revision of a store, with the columns and tables below."""
+
+
 def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
     """The copy holds the rows that were committed, those in the WAL included."""
     triggers = text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
     for name in sqlite_store.read(lambda c: c.scalars(triggers).all()):
         sqlite_store.write(lambda c, name=name: c.execute(text(f"DROP TRIGGER {name}")))  # type: ignore[misc]
-    sqlite_store.write(lambda c: c.execute(text("DROP TABLE tally")))
-    sqlite_store.write(lambda c: c.execute(text("DROP INDEX ix_snapshot_created_at")))
+    for change in OLDER:
+        sqlite_store.write(lambda c, change=change: c.execute(text(change)))  # type: ignore[misc]
     for later in (
         *("candidate.truncated", "candidate.tokens", "trace.trial", "trace.refused"),
         *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
         *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "snapshot.trace_ids"),
-        "snapshot.label_ids",
+        *("snapshot.label_ids", "judgement.judge"),
+        *("position.feedback", "position.spans"),
+        *(*JOINED, *VERSIONED),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
-    for table in ("source_stop", "reservation", "reward_model"):
+    for table in (
+        *("source_stop", "reservation", "reward_model", "feedback", "span"),
+        *("agent_version", "agent_source"),
+    ):
         sqlite_store.write(lambda c, table=table: c.execute(text(f"DROP TABLE {table}")))  # type: ignore[misc]
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
     sqlite_store.write(lambda c: c.execute(text("INSERT INTO lease VALUES ('a', 'me', 3, 1.0)")))
@@ -142,6 +155,27 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         assert copy.execute("SELECT owner, epoch FROM lease").fetchall() == [("me", 3)]
         assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
     copy.close()
+
+
+def test_what_was_in_force_stays_when_the_agent_s_versions_come(store: Store) -> None:
+    """The assignment reads as before, and traces and attempts have no version yet."""
+    from alembic.script import ScriptDirectory
+
+    before = ScriptDirectory(str(MIGRATIONS)).get_revision("0017").down_revision
+    put_in_force(store, "agent-a", 1)
+    trace = add_trace(store, "e", Split.GATE)
+    later = [text(f"DROP INDEX {index}") for index in HEARD_BY]
+    columns = (*VERSIONED, *JOINED, *HEARD)
+    later += [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in columns]
+    later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source")]
+    later.append(text("UPDATE alembic_version SET version_num = :v").bindparams(v=before))
+    for change in later:
+        store.write(lambda c, change=change: c.execute(change))  # type: ignore[misc]
+    upgrade(store)
+    verify(store)
+    assert store.read(rollouts.in_force) == Assignment("agent-a", 1)
+    assert store.read(agentversions.current) is None
+    assert [prompt.trace_id for prompt in store.read(lambda c: gate_prompts(c, salt="", limit=9))] == [trace]
 
 
 def test_a_new_sqlite_file_is_not_copied(tmp_path: Path) -> None:

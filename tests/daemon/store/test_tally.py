@@ -21,8 +21,9 @@ from daemon.store.tables import (
     TraceRow,
     VerdictRow,
 )
-from daemon.store.tally import Given, Tally
-from policies.records import Role, Split
+from daemon.store.tally import Tally, VerdictCount
+from policies.records import Split
+from policies.states import Purpose
 from tests.daemon.stages.seeding import (
     Within,
     add_label,
@@ -35,7 +36,16 @@ from tests.daemon.stages.seeding import (
     rows,
     table,
 )
+from tests.judges import GATE, SMALL
 
+BY_ROLE = (
+    "DROP INDEX ix_judgement_queue",
+    "DROP INDEX ix_verdict_newest",
+    "ALTER TABLE judgement DROP COLUMN judge",
+    "CREATE INDEX ix_judgement_queue ON judgement (state, role, not_before, id)",
+    "CREATE INDEX ix_verdict_newest ON verdict (role, kind, created_at)",
+)
+"""What makes judgements those of roles again."""
 COUNTED = (TraceRow, DeadLetterRow, LabelRow, PreferenceRow, JudgementRow, VerdictRow)
 
 
@@ -45,15 +55,17 @@ def counted(store: Store) -> Tally:
     for row in COUNTED:
         if number := len(rows(store, row)):
             found.rows[str(row.__tablename__)] = number
-    for (role, state), number in Counter(
-        (each.role, each.state) for each in rows(store, JudgementRow)
+    for (judge, state), number in Counter(
+        (each.judge, each.state) for each in rows(store, JudgementRow)
     ).items():
-        found.judgements.setdefault(role, {})[state] = number
+        found.judgements.setdefault(judge, {})[state] = number
     for each in rows(store, VerdictRow):
-        one = Given(
+        one = VerdictCount(
             1, each.abstention is not None, each.reward is not None, each.reward or 0.0, each.created_at
         )
-        found.verdicts[each.role, each.version] = found.verdicts.get((each.role, each.version), Given()) + one
+        found.verdicts[each.judge, each.version] = (
+            found.verdicts.get((each.judge, each.version), VerdictCount()) + one
+        )
     return found
 
 
@@ -89,14 +101,14 @@ def test_the_counts_are_those_of_the_rows(store: Store) -> None:
         "judgement": 10,
         "verdict": 10,
     }
-    assert found.verdicts["small", "v2"] == Given(1, 1, 0, 0.0, 0.0)
+    assert found.verdicts["small", "v2"] == VerdictCount(1, 1, 0, 0.0, 0.0)
     assert found.given()["small"].mean_reward == pytest.approx((8 + 3 + 8 + 3 + 4) / 5)
 
 
 def test_what_becomes_of_rows_is_counted(store: Store) -> None:
     """Judgements that end and are opened again, a label that is changed, verdicts and traces that go."""
     at_once(store, fill)
-    wanted = [Wanted(Role.SMALL, "score", "traffic", 1, 1), Wanted(Role.GATE, "score", "traffic", 1, 1)]
+    wanted = [Wanted(SMALL, "score", Purpose.TRAFFIC, 1, 1), Wanted(GATE, "score", Purpose.TRAFFIC, 1, 1)]
     assert store.write(lambda c: request(c, wanted, 1.0)) == 2
     assert store.write(lambda c: request(c, wanted, 2.0)) == 0
     assert store.read(tally.read).open() == {"small": 1, "gate": 1} == counted(store).open()
@@ -195,10 +207,11 @@ def _undo(store: Store) -> list[str]:
             f"DROP FUNCTION {name} CASCADE" for name in store.read(lambda c: c.scalars(text(named)).all())
         ]
     assert len(drops) == 14
-    return [*drops, "DROP TABLE tally"]
+    return [*drops, "DROP TABLE tally", *BY_ROLE]
 
 
 def _revise(connection: Connection) -> None:
-    """The revision by itself: those after it have been made."""
+    """The revisions that keep counts by themselves: those between them have been made."""
     with Operations.context(MigrationContext.configure(connection)):
-        import_module("daemon.store.migrations.versions.0009_tallies_and_names").upgrade()
+        for revision in ("0009_tallies_and_names", "0016_judges_by_name"):
+            import_module(f"daemon.store.migrations.versions.{revision}").upgrade()

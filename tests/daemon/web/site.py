@@ -14,11 +14,11 @@ from daemon.log import get
 from daemon.metrics.registry import Metrics
 from daemon.service.health import Heartbeats, Readiness
 from daemon.store import rollouts
-from daemon.store.rollouts import InForce
 from daemon.web.access import Door
 from daemon.web.alerts import Alerts
 from daemon.web.app import Web
 from daemon.web.listener import Listener
+from policies.rollout import Assignment
 
 TOKEN = "a-long-random-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -70,7 +70,7 @@ class Site:
 
     def move(self, epoch: int) -> None:
         """Another adapter comes into force on top of an epoch."""
-        after = InForce(None, epoch)
+        after = Assignment(None, epoch)
         self.latch._store.write(
             lambda c: rollouts.advance(
                 c, after=after, stable=None, actor="a", reason="r", at=self.clock.now()

@@ -18,6 +18,7 @@ from daemon.store.halts import ActiveHalt
 from daemon.store.schema import upgrade
 from daemon.store.store import Store, StoreError
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.web.site import BEARER, STARTED, Site, alert
 from tests.servers.postgres import Postgres
 
@@ -213,7 +214,9 @@ def test_a_rollback_whose_halt_could_not_be_stored_still_happens(site: Site, lat
     latch.down = True
     assert site.send(alert("rollback")).code == 503
     latch.down = False
-    latch.halt(Scope.PROMOTION, reason="r", source="alert", actor="a", fingerprint="f00d", starts_at=STARTED)
+    latch.halt(
+        Scope.PROMOTION, reason="r", source=HaltSource.ALERT, actor="a", fingerprint="f00d", starts_at=STARTED
+    )
     assert site.send(alert("rollback")).json() == {"repeated": 1}
     assert len(site.rollbacks) == 1
 
@@ -320,7 +323,7 @@ def test_a_strangers_endless_body_is_cut_off(site: Site) -> None:
 
 
 def _flood(connection: socket.socket) -> int:
-    """Sends until the other side has had enough; answers how much went out."""
+    """Sends until the other side has had enough; returns how much went out."""
     sent = 0
     while sent < 100_000_000:
         try:

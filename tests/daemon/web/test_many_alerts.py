@@ -16,7 +16,7 @@ from daemon.store.store import Store
 from policies.records import Scope
 from tests.daemon.waiting import until
 from tests.daemon.web.site import Site, alert
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_alerts_cost_no_more_than_their_number(sqlite_store: Store) -> None:
     """Eight times the alerts are at most twelve times the work, equal and different ones."""
     site = Site(Latch(sqlite_store, SystemClock(), Metrics()))
     for labels in ({"halts": "training"}, {"alertname": "x"}):
-        assert growth(lambda size, labels=labels: site.alerts.receive(_many(size, labels)), 1_000) < 12  # type: ignore[misc]
+        assert growth(lambda size, labels=labels: site.alerts.receive(_many(size, labels)), 1_000) < LINEAR  # type: ignore[misc]
 
 
 def _many(size: int, labels: dict[str, str]) -> bytes:

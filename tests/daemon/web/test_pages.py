@@ -19,8 +19,8 @@ from daemon.service.health import Readiness
 from daemon.store.store import Store, StoreError
 from daemon.web.app import Web
 from daemon.web.listener import Listener
-from policies.records import Role
 from tests.daemon.web.site import BEARER, Site
+from tests.judges import BENCH
 from tests.requirements import missing
 
 SCRIPT = "<script>alert('x')</script>"
@@ -29,7 +29,7 @@ SCRIPT = "<script>alert('x')</script>"
 @pytest.fixture
 def site(sqlite_store: Store, clock: FakeClock) -> Iterator[Site]:
     with Site(Latch(sqlite_store, clock, Metrics()), clock=clock).running() as running:
-        running.metrics.prepare(sources=("agent",), judges=tuple(Role))
+        running.metrics.prepare(sources=("agent",), judges=BENCH)
         yield running
 
 

@@ -17,6 +17,7 @@ from policies.answers import Answer
 from policies.records import Message, Role
 from tests.daemon.configuration import settings
 from tests.daemon.stages.seeding import add_adapter, put, put_in_force, rows
+from tests.judges import SMALL
 
 
 @pytest.fixture
@@ -59,9 +60,9 @@ def test_an_adapter_shows_how_often_its_answers_were_cut_off(parts: Wiring) -> N
 
 def test_a_role_without_a_judge_judges_nothing(parts: Wiring) -> None:
     """It is passed over, not an error."""
-    parts.roles = frozenset({Role.SMALL})
+    parts.named = (SMALL,)
 
-    assert by_hand.judge(parts, (Role.GATE,)) == {}
+    assert by_hand.judge(parts, Role.GATE) == {}
 
 
 def said(role: str) -> tuple[Message, ...]:

@@ -6,7 +6,6 @@ import pytest
 
 from daemon.wiring.live import Tried, tried
 from daemon.wiring.parts import Wiring
-from policies.records import Role
 from tests.daemon.configuration import TEXT, settings
 from tests.servers.judge import JudgeServer
 
@@ -25,12 +24,12 @@ def test_everything_that_answers_is_said_to(tmp_path: Path) -> None:
         assert len(server.seen) == 3
     assert [key for key, each in all_of_it.items() if not each.ok] == []
     assert list(all_of_it) == [
-        "store.url", "sources.0", "judges.small", "judges.large", "judges.gate", "rollout.directory",
+        "store.url", "sources.0", "judges.small", "judges.large", "judges.gate", "targets.0",
     ]  # fmt: skip
     assert "small-judge gave a verdict for 0." in all_of_it["judges.small"].said
-    assert "serves the base model" in all_of_it["rollout.directory"].said
+    assert "serves the base model" in all_of_it["targets.0"].said
     parts = Wiring(settings(tmp_path, text))
-    spent = [parts.budget.spent_today(role.value) for role in Role]
+    spent = [parts.budget.spent_today(judge) for judge in parts.named]
     parts.close()
     assert all(each.settled > 0 for each in spent)
     assert all(each.total == each.settled for each in spent)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from policies.alignment import Alignment, Labelled, alignment
-from policies.gate.decision import RULES, Comparison, Evidence, Result, decide
+from policies.gate.decision import RULES, AgentEvidence, Comparison, GateEvidence, Result, decide
 from policies.policy import GateRule
-from policies.records import Role
+from tests.judges import GATE, SMALL
 
 LIMITS = GateRule()
 
@@ -27,14 +27,14 @@ def aligned(right: int, wrong: int) -> Alignment:
     return alignment(rows, limit=LIMITS.min_alignment, min_labels=LIMITS.min_labels)
 
 
-GOOD = Evidence(
+GOOD = GateEvidence(
     comparisons=compared(74, 21, 5),
     gate_judge=True,
     kl_sequence=5.7,
     entropy_candidate=0.529,
     entropy_stable=0.521,
     halts=(),
-    alignment={Role.SMALL: aligned(180, 20), Role.GATE: aligned(190, 10)},
+    alignment={SMALL: aligned(180, 20), GATE: aligned(190, 10)},
     verified=True,
 )
 
@@ -75,7 +75,7 @@ def test_no_rule_is_no_promotion() -> None:
 
 def test_no_evidence_holds_and_names_each_missing_thing() -> None:
     """Nothing known: every rule but the one on a moved stable adapter has something to say."""
-    decision = decide(Evidence(), LIMITS)
+    decision = decide(GateEvidence(), LIMITS)
     assert decision.kind == "hold"
     text = "\n".join(decision.reasons)
     for missing in ("adapter: not verified", "no gate judge", "0 of 0 gate prompts", "KL: not measured"):
@@ -93,6 +93,12 @@ def test_no_evidence_holds_and_names_each_missing_thing() -> None:
         ({"halts": ("alignment low",)}, "hold", "alignment low"),
         ({"halts": None}, "hold", "could not be read"),
         ({"stable_moved": "is b, was a"}, "hold", "is b, was a"),
+        ({"agent": AgentEvidence("v2", "v1", 40)}, "hold", "made with prompts of v1, and v2 has the most"),
+        (
+            {"agent": AgentEvidence("v2", "v2", 39, others=True)},
+            "hold",
+            "v2 has 39 gate prompts so far; 40 are",
+        ),
         ({"gate_judge": False}, "hold", "no gate judge"),
         ({"kl_sequence": None}, "hold", "KL: not measured"),
         ({"kl_sequence": 10.1}, "reject", "above the ceiling of 10"),
@@ -109,9 +115,9 @@ def test_no_evidence_holds_and_names_each_missing_thing() -> None:
             "35 of the candidate's 100 answers ended at the limit of length",
         ),
         ({"alignment": {}}, "hold", "of no judge"),
-        ({"alignment": {Role.SMALL: None}}, "hold", "small judge: unknown"),
-        ({"alignment": {Role.SMALL: aligned(49, 0)}}, "hold", "49 labelled pairs; 50"),
-        ({"alignment": {Role.SMALL: aligned(169, 31)}}, "hold", "is not above 80.0%"),
+        ({"alignment": {SMALL: None}}, "hold", "small judge: unknown"),
+        ({"alignment": {SMALL: aligned(49, 0)}}, "hold", "49 labelled pairs; 50"),
+        ({"alignment": {SMALL: aligned(169, 31)}}, "hold", "is not above 80.0%"),
         ({"comparisons": compared(30, 0, 9)}, "hold", "39 of 39 gate prompts were decided; 40"),
         ({"comparisons": compared(30, 0, 5, 60)}, "hold", "35 of 95 gate prompts"),
         ({"comparisons": compared(60, 0, 10, 300)}, "hold", "decided 70 of 370 gate prompts, fewer than 20%"),
@@ -125,6 +131,20 @@ def test_each_flaw_alone_keeps_the_gate_shut(change: dict[str, object], kind: st
     decision = decide(replace(GOOD, **change), LIMITS)  # type: ignore[arg-type]
     assert (decision.kind, len(decision.reasons)) == (kind, 1)
     assert reason in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        None,
+        AgentEvidence("v1", "v1", 40),
+        AgentEvidence("v1", "v1", 3),
+        AgentEvidence("v1", None, 40, others=True),
+    ],
+)
+def test_one_version_of_the_agent_holds_nothing(agent: AgentEvidence | None) -> None:
+    """Where there is no other, too few prompts are too few decided comparisons, which is told as such."""
+    assert decide(replace(GOOD, agent=agent), LIMITS).kind == "promote"
 
 
 def test_few_prompts_hold_even_when_all_are_lost() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from policies.judging.independence import Asked, Override, problem
+from policies.judging.independence import JudgeIdentity, Override, problem
 from policies.policy import EndpointSampling, PolicySpec
 from policies.records import Role
 
@@ -13,8 +13,11 @@ URL = "http://127.0.0.1:8000/v1"
 
 def judges(
     small: str = "gpt", gate: str = "claude", *, models: tuple[str, str] = ("s", "g")
-) -> dict[Role, Asked]:
-    return {Role.SMALL: Asked(small, models[0], URL), Role.GATE: Asked(gate, models[1], URL)}
+) -> dict[str, JudgeIdentity]:
+    return {
+        "small": JudgeIdentity(Role.SMALL, small, models[0], URL),
+        "gate": JudgeIdentity(Role.GATE, gate, models[1], URL),
+    }
 
 
 @pytest.mark.parametrize("family", ["Llama", "LLAMA", "llama-3.1", "llama_4", "Llama 3", "meta/llama"[5:]])
@@ -46,16 +49,19 @@ def test_the_gate_is_of_another_family_than_who_made_the_training_data() -> None
     assert "judges.gate.family (gpt_4o) is that of judges.small (gpt-5)" in str(
         problem(judges("gpt-5", "gpt_4o"), POLICY, ())
     )
-    three = judges() | {Role.LARGE: Asked("Claude-4", "l", URL)}
+    three = judges() | {"large": JudgeIdentity(Role.LARGE, "Claude-4", "l", URL)}
     assert "judges.large" in str(problem(three, POLICY, ()))
 
 
 @pytest.mark.parametrize("other", [URL, URL + "/", "http://127.0.0.1:8000/v1//"[:-1]])
 def test_one_model_at_one_address_is_one_judge(other: str) -> None:
     """Whatever family is written beside it."""
-    asked = {Role.SMALL: Asked("one", "M", URL), Role.GATE: Asked("two", "m", other)}
+    asked = {
+        "small": JudgeIdentity(Role.SMALL, "one", "M", URL),
+        "gate": JudgeIdentity(Role.GATE, "two", "m", other),
+    }
     assert "judges.gate.model is that of judges.small" in str(problem(asked, POLICY, ()))
-    apart = asked | {Role.GATE: Asked("two", "m", "http://127.0.0.1:8001/v1")}
+    apart = asked | {"gate": JudgeIdentity(Role.GATE, "two", "m", "http://127.0.0.1:8001/v1")}
     assert problem(apart, POLICY, ()) is None
 
 

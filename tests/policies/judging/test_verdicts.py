@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from policies.judging import grammar
 from policies.judging.grammar import Invalid, Letter, PairReply, ScoreReply, parse_pair, parse_score
 from policies.judging.verdicts import preferred, scored
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 from tests.requirements import missing
 
 NONCE = "0123456789abcdef"
@@ -154,7 +154,7 @@ def test_the_critique_comes_first_and_the_other_keys_in_any_order(order: tuple[s
 )
 def test_reading_costs_no_more_than_the_replys_length(reply: Callable[[int], str]) -> None:
     """Runs of newlines are how models fail in JSON mode; 64 Ki characters of them are read."""
-    assert growth(lambda size: read_score(reply(size)), 4_000) < 12
+    assert growth(lambda size: read_score(reply(size)), 4_000) < LINEAR
 
 
 def test_a_good_verdict_is_read() -> None:

@@ -57,11 +57,11 @@ def rendering(base: Any) -> Any:
 
 def sampled(model: Any, rendering: Any, prompts: Sequence[tuple[Message, ...]], **settings: Any) -> list[Any]:
     """The answers to each prompt, `Refused` where there are none."""
-    from policies.training.sampling.generate import Settings, sample
+    from policies.training.sampling.generate import SamplingSettings, sample
     from policies.training.sampling.questions import positions_of, questions
 
     asked = questions(rendering, prompts, (), positions_of(model.config, rendering.tokenizer))
-    return sample(model, rendering, asked, Settings(**settings))
+    return sample(model, rendering, asked, SamplingSettings(**settings))
 
 
 def job_in(

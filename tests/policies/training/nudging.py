@@ -17,7 +17,7 @@ from policies.training.model import checkpoints, lora, probe
 from policies.training.model.dataset import prepare
 from policies.training.model.rendering import Rendering
 from policies.training.planning.dpo import decide
-from policies.training.planning.plan import Facts, Plan, watched
+from policies.training.planning.plan import Facts, TrainingPlan, watched
 from policies.training.planning.shape import lengths_of
 
 STEPS = 6
@@ -52,7 +52,7 @@ class Nudge:
             probe=probe.draw(examples, job.seed),
         )
 
-    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> Plan:
+    def plan(self, recipe: DpoRecipe, guards: TrainingGuards, facts: Facts) -> TrainingPlan:
         of = decide(recipe, guards, facts)
         resolved = of.recipe.model_copy(update={"steps": STEPS})
         return watched(recipe, resolved, guards, facts, memory=of.memory, flops=1e6, refusal="")

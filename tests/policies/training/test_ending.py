@@ -88,7 +88,7 @@ def test_a_whole_run_ends_under_the_names_of_the_checkpoints_own_class(
 
 
 def test_the_probe_is_what_anybody_gets_from_the_files(job_for: JobFor, train: Train) -> None:
-    """Base and adapter, loaded anew by plain PEFT, give the kept numbers, token ids and all."""
+    """LoadedBase and adapter, loaded anew by plain PEFT, give the kept numbers, token ids and all."""
     from peft import PeftModel
 
     from policies import snapshot

@@ -13,7 +13,7 @@ from policies.training.errors import JobError
 from policies.training.jobs import PlanJob, TrainJob, TrainResult
 from policies.training.layout import CHECKPOINTS, PLAN
 from policies.training.model import device
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.progress import Reporter
 from policies.training.run import train as run_train
 from tests.daemon.adapters.basefiles import tensors
@@ -27,12 +27,12 @@ GB = 1_000_000_000
 
 
 @pytest.fixture
-def plan_for(job_for: JobFor, tiny_model: Path, tmp_path: Path) -> Callable[..., Plan]:
+def plan_for(job_for: JobFor, tiny_model: Path, tmp_path: Path) -> Callable[..., TrainingPlan]:
     """The plan for so many pairs on the tiny model, whose weights are not there."""
     bare = tmp_path / "bare"
     shutil.copytree(tiny_model, bare, ignore=shutil.ignore_patterns("*.safetensors"))
 
-    def make(count: int, **changes: object) -> Plan:
+    def make(count: int, **changes: object) -> TrainingPlan:
         asked = {"recipe": DpoRecipe(), "guards": TrainingGuards(), "memory_gb": 8.0} | changes
         job = job_for(f"plan-{count}", pairs=[pair(n) for n in range(count)], base_model=str(bare), **asked)
         fields = job.model_dump(exclude={"kind", "lock", "lock_wait_s", "base_digest", "served_as", "judged"})
@@ -52,7 +52,7 @@ def plan_for(job_for: JobFor, tiny_model: Path, tmp_path: Path) -> Callable[...,
     ],
 )
 def test_the_plan_of_a_snapshot(
-    plan_for: Callable[..., Plan],
+    plan_for: Callable[..., TrainingPlan],
     monkeypatch: pytest.MonkeyPatch,
     count: int,
     expected: tuple[float, ...],

@@ -17,7 +17,7 @@ from policies.training.errors import JobError
 from policies.training.jobs import TrainJob, TrainResult
 from policies.training.layout import PLAN, PROGRESS
 from policies.training.model import lora
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.progress import Reporter
 from tests.policies.training.conftest import RECIPE
 from tests.policies.training.planning.facts import dpo
@@ -40,14 +40,14 @@ def test_a_batch_that_does_not_fit_is_tried_smaller_with_the_memory_free(
     tried: list[tuple[int, int]] = []
     models: list[weakref.ref[Weights]] = []
 
-    def attempt(job: TrainJob, plan: Plan, *_: Any) -> TrainResult:
+    def attempt(job: TrainJob, plan: TrainingPlan, *_: Any) -> TrainResult:
         assert [model() for model in models if model() is not None] == []
         weights = Weights()
         models.append(weakref.ref(weights))
         tried.append((dpo(plan).batch_size, dpo(plan).gradient_accumulation))
         if plan.recipe.at_once > 1:
             raise torch.OutOfMemoryError("full")
-        return TrainResult(state="done", plan=Plan.model_validate_json((job.out / PLAN).read_bytes()))
+        return TrainResult(state="done", plan=TrainingPlan.model_validate_json((job.out / PLAN).read_bytes()))
 
     monkeypatch.setattr(run, "_train", attempt)
     gc.disable()

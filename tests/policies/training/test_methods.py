@@ -1,5 +1,6 @@
 """Reward models and PPO as jobs: from a snapshot to files, a policy, or a reason."""
 
+import asyncio
 import json
 import math
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from safetensors import numpy as safetensors
 
+from connectors.errors import PoisonError
+from daemon.children.resident import Resident
 from policies import prompted
 from policies.policy import Guard, TrainingGuards
 from policies.recipes import Lora, PpoRecipe, RewardRecipe
@@ -20,6 +23,7 @@ from policies.training.errors import JobError
 from policies.training.jobs import GradeJob, GradeResult, RewardFiles, TrainJob, TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS, CHECKPOINTS, JOB, PROGRESS, RESULT
 from policies.training.planning.resolved import ResolvedReward
+from policies.training.resident.protocol import JudgeJob, LoggedAnswer
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import separable
 
@@ -294,3 +298,38 @@ def test_a_child_grades_pairs_by_a_reward_model(
     assert refused is None
     assert "and the model takes 256" in result.refused[2]
     assert sum(lead is not None and lead > 0 for lead in others) >= 7
+
+
+def test_a_resident_judge_scores_answers_as_they_are_graded(
+    tiny_model: Path, reward_files: RewardFiles, tmp_path: Path
+) -> None:
+    """A process that asks no network, through the daemon's own end of it: on the scale, chosen before
+    rejected, an answer that is too long refused by itself.
+    """
+    judge = Resident(
+        "quick",
+        JudgeJob(base_model=str(tiny_model), reward=reward_files.path),
+        directory=tmp_path,
+        at_once=64,
+        start_s=300.0,
+        answer_s=300.0,
+    )
+    long = LoggedAnswer(prompt=PAIRS[0].prompt, answer=(said("assistant", "order " * 300),))
+    asked = [
+        LoggedAnswer(prompt=pair.prompt, answer=answer)
+        for pair in PAIRS[:9]
+        for answer in (pair.chosen, pair.rejected)
+    ]
+
+    async def ask() -> list[Any]:
+        try:
+            each = (judge.score(one) for one in [*asked, long])
+            return await asyncio.gather(*each, return_exceptions=True)
+        finally:
+            await judge.close()
+
+    *rewards, refused = asyncio.run(ask())
+    assert all(0.0 <= reward <= 10.0 for reward in rewards)
+    assert sum(good > bad for good, bad in zip(rewards[::2], rewards[1::2], strict=True)) >= 8
+    assert isinstance(refused, PoisonError)
+    assert "and the model takes 256" in str(refused)

@@ -14,7 +14,7 @@ from policies.training.engines.schedule import factor
 from policies.training.jobs import TrainJob
 from policies.training.jobs import TrainResult as Result
 from policies.training.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINTS, PLAN, PROGRESS
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from tests.policies.training.conftest import GUARDS, RECIPE, pair
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -66,7 +66,7 @@ def test_the_default_recipe_is_carried_out_as_planned(job_for: JobFor, train: Tr
     assert min(rates) > 0
     assert [reading.step for reading in result.readings] == [0, 8, 16, 24]
     assert len(result.readings) == plan.readings
-    assert Plan.model_validate_json((job.out / PLAN).read_bytes()) == plan
+    assert TrainingPlan.model_validate_json((job.out / PLAN).read_bytes()) == plan
     assert [line["note"] for line in lines(job, "planned")] == [str(plan)]
 
 

@@ -10,7 +10,7 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.curate.curate import Curate
 from daemon.stages.curate.sample import Batching, Generation, Sample, Sampling
 from daemon.stages.train.freeze import Freezing
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
 from policies.policy import PolicySpec
@@ -22,6 +22,7 @@ from tests.daemon.stages.seeding import (
     rows,
     sampled,
 )
+from tests.judges import all_of
 
 
 @dataclass
@@ -32,7 +33,9 @@ class FakeSampler:
     error: Exception | None = None
     words: str = "word"
 
-    def __call__(self, prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    def __call__(
+        self, prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int
+    ) -> Samples:
         self.calls.append(([prompt.event_id for prompt in prompts], adapter, seed))
         if self.error is not None:
             raise self.error
@@ -61,7 +64,7 @@ def curate_of(
         clock=clock,
         metrics=metrics,
         spec=policy,
-        roles=roles,
+        judges=all_of(roles),
         halts=halts or FakeHalts(),
         generation=Generation(sample),
         batching=batching or Batching(least=1),

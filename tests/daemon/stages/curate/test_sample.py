@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from connectors.base import Samples
 from daemon.clock import FakeClock
 from daemon.errors import RlaifdError
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, JudgementRow, TraceRow
 from policies.policy import ChildSampling, JudgingRule
@@ -115,7 +115,7 @@ def test_a_slower_worker_adds_nothing(world: World) -> None:
     trace_id = add_trace(world.store, "one", Split.TRAIN)
     inner = world.sampler
 
-    def _late(prompts: Sequence[Prompt], *, count: int, adapter: str | None, seed: int) -> Samples:
+    def _late(prompts: Sequence[StoredPrompt], *, count: int, adapter: str | None, seed: int) -> Samples:
         world.sampler = FakeSampler()
         other = world.stage()
         assert other.sample() == 1

@@ -14,3 +14,10 @@ def world(store: Store, clock: FakeClock) -> World:
     seeded(store)
     add_adapter(store, NAME)
     return World(store, clock)
+
+
+@pytest.fixture
+def bare(store: Store, clock: FakeClock) -> World:
+    """One published adapter, and nothing else."""
+    add_adapter(store, NAME)
+    return World(store, clock)

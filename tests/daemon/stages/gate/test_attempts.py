@@ -39,9 +39,22 @@ def test_the_decision_is_in_the_ledger_and_in_the_metrics(world: World) -> None:
     assert world.store.read(ledger.verify).broken_at is None
     assert world.gauge("gate_decisions_total", decision="promote") == 1
     assert world.gauge("gate_win_rate_ratio") == 1
-    assert world.gauge("policy_entropy_nats", slot="candidate") == 0.53
+    assert world.gauge("policy_entropy_nats", slot="challenger") == 0.53
     assert world.gauge("policy_entropy_nats", slot="stable") == 0.52
     assert world.gauge("policy_kl_nats") == 0.5
+
+
+def test_the_report_names_what_is_set_aside(world: World) -> None:
+    """And who had which role beside each judge's alignment."""
+    world.overrides = ("judge-of-own-family",)
+    world.run()
+    (attempt,) = rows(world.store, EvaluationRow)
+    assert attempt.evidence["overrides"] == ["judge-of-own-family"]
+    assert {name: each["role"] for name, each in attempt.evidence["alignment"].items()} == {
+        "small": "small",
+        "large": "large",
+        "gate": "gate",
+    }
 
 
 def test_quarantined_adapters_and_the_one_in_force_are_passed_over(world: World) -> None:

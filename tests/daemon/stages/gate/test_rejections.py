@@ -5,6 +5,7 @@ import random
 
 from daemon.clock import FakeClock
 from daemon.store.store import Store
+from policies.gate.decision import DecisionKind
 from tests.daemon.stages.gate.world import NAME, World, seeded
 from tests.daemon.stages.seeding import add_adapter
 
@@ -67,4 +68,4 @@ def test_null_candidates_are_promoted_no_more_often_than_promised(store: Store, 
         done = world.run(lambda _asked: {"choice": coin.choice(["a", "a", "b", "b", "tie"])})
         assert done.adapter == f"test-null{number}"
         decisions.append(done.decision)
-    assert decisions.count("promote") <= 2
+    assert decisions.count(DecisionKind.PROMOTE) <= 2

@@ -16,12 +16,12 @@ from daemon.store.store import Store
 from policies.basemodel import Base
 from policies.policy import PolicySpec
 from policies.recipes import RewardRecipe
-from policies.records import Role
 from policies.snapshot import Pair
 from policies.training.jobs import GradeResult, RewardFiles
 from tests.daemon.adapters.rewardfiles import leave_reward
 from tests.daemon.stages.seeding import add_labelled, at_once
 from tests.daemon.stages.train.bench import Bench
+from tests.judges import LARGE, SMALL
 
 BASE = "models/base"
 
@@ -39,7 +39,7 @@ class Court:
             store=store,
             clock=clock,
             spec=PolicySpec(name="support", family="tiny", base_model=BASE),
-            versions={Role.SMALL: "v1", Role.LARGE: "v1"},
+            judges=(SMALL, LARGE),
             grade=self.grade,
             directory=self.bench.trainer.rewards_dir,
             base=BaseOnDisk(Base(BASE, None), cache=state / "cache"),

@@ -155,7 +155,7 @@ def test_cut_off_answers_are_counted_and_shown(world: World) -> None:
     done = world.run()
     assert done.decision == "promote"
     assert "3 of the candidate's 20 answers ended at the limit of length, 5 of the stable" in done.reasons[0]
-    assert world.gauge("answers_total", origin="candidate", ending="cut") == 3
+    assert world.gauge("answers_total", origin="challenger", ending="cut") == 3
     assert world.gauge("answers_total", origin="stable", ending="cut") == 5
     assert world.gauge("answers_total", origin="stable", ending="whole") == 15
     (shown,) = world.store.read(lambda c: overview(c, day="2026-01-01"))["evaluations"]

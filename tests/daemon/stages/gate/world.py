@@ -12,7 +12,7 @@ from daemon.errors import AdapterRefusedError
 from daemon.metrics.registry import Metrics
 from daemon.stages.gate.compare import Comparing
 from daemon.stages.gate.evaluate import Advance, Evaluate
-from daemon.store.candidates import Prompt
+from daemon.store.candidates import StoredPrompt
 from daemon.store.store import Store
 from daemon.store.tables import HaltRow
 from policies.policy import PolicySpec
@@ -33,6 +33,7 @@ from tests.daemon.stages.seeding import (
     sampled,
     table,
 )
+from tests.judges import all_of
 
 NAME = "test-aaa"
 
@@ -54,7 +55,7 @@ class FakeComparer:
     before: Callable[[], object] = lambda: None
 
     def __call__(
-        self, prompts: Sequence[Prompt], *, candidate: str, stable: str | None, seed: int
+        self, prompts: Sequence[StoredPrompt], *, candidate: str, stable: str | None, seed: int
     ) -> CompareResult:
         names = [prompt.event_id for prompt in prompts]
         self.calls.append((names, candidate, stable, seed))
@@ -95,6 +96,7 @@ class World:
     halts: FakeHalts = field(default_factory=FakeHalts)
     metrics: Metrics = field(default_factory=Metrics)
     refused: dict[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
 
     def stage(self, policy: PolicySpec | None = None, *, roles: frozenset[Role] = ROLES) -> Evaluate:
         return Evaluate(
@@ -102,12 +104,13 @@ class World:
             clock=self.clock,
             metrics=self.metrics,
             spec=policy or lenient(),
-            versions=dict.fromkeys(roles, "v1"),
             comparing=Comparing(
                 store=self.store, clock=self.clock, metrics=self.metrics, compare=self.comparer, seed=0
             ),
+            judges=all_of(roles),
             verify=self.verify,
             halts=self.halts,
+            overrides=self.overrides,
         )
 
     def verify(self, name: str) -> None:

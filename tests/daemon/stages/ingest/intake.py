@@ -19,7 +19,7 @@ def raw(event: object) -> bytes:
 
 
 def drain(stage: Ingest) -> int:
-    """Steps until a step finds nothing; answers how many records were done."""
+    """Steps until a step finds nothing; returns how many records were done."""
     done = 0
     while step := stage.step(0.0):
         done += step

@@ -1,6 +1,7 @@
 """A file of events is ingested whole and once, or explained line by line."""
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,43 @@ def test_a_compressed_file_is_refused_whole(tmp_path: Path, store: Store) -> Non
     assert store.read(lambda c: c.scalar(text("SELECT count(*) FROM dead_letter"))) == 0
 
 
-@pytest.mark.parametrize(("text", "what"), [("[\n  {", "array"), ("[{\n", "array"), ("{\n", "object")])
-def test_a_document_over_many_lines_is_refused_whole(tmp_path: Path, text: str, what: str) -> None:
-    """With what it is, instead of a dead letter for each of its lines."""
+@pytest.mark.parametrize("form", ["array", "object", "an item a line"])
+def test_a_document_over_many_lines_is_read_as_that(
+    tmp_path: Path, store: Store, clock: FakeClock, metrics: Metrics, form: str
+) -> None:
+    """Each of its events is a record, told with the line at which it begins; a second time adds nothing."""
+    events = [native(1), native(2)] if form != "object" else [native(1)]
+    written = json.dumps(events if len(events) > 1 else events[0], indent=1)
+    if form == "an item a line":
+        written = "[" + ",\n".join(map(json.dumps, events)) + "]\n"
     file = tmp_path / "events.json"
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(FatalError, match=f"one record a line; this file is one JSON {what} over many lines"):
-        list(explain(file, Decoders()))
+    file.write_text("\ufeff\n" + written, encoding="utf-8")
+    found = list(explain(file, Decoders()))
+    assert [each.trace.id for each in found if each.trace] == [f"e-{at}" for at in range(1, len(events) + 1)]
+    shown = (tmp_path / "events.json").read_text(encoding="utf-8").splitlines()
+    assert all("{" in shown[each.line - 1] for each in found)
+    given: dict[str, Any] = {
+        "decoders": Decoders(), "store": store, "metrics": metrics, "clock": clock, "splits": Splits(),
+    }  # fmt: skip
+    assert ingest_file(file, **given) == Counts(records=len(events), stored=len(events))
+    assert ingest_file(file, **given) == Counts()
+
+
+def test_a_document_that_breaks_off_gives_what_is_whole(tmp_path: Path) -> None:
+    """The rest is one dead letter with its place, not one for each line."""
+    file = tmp_path / "events.json"
+    file.write_text(json.dumps([native(1), native(2)], indent=1)[:-40], encoding="utf-8")
+    first, second = explain(file, Decoders())
+    assert first.trace is not None
+    assert "not JSON" in (second.reason or "")
+    assert file.read_text(encoding="utf-8").splitlines()[second.line - 1].strip() == "{"
+
+
+def test_a_broken_first_line_makes_no_document(tmp_path: Path) -> None:
+    """The lines after it are records of their own."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b'{"messages": [\n' + raw(native(1)) + b"\n")
+    assert [each.trace is not None for each in explain(file, Decoders())] == [False, True]
 
 
 def test_what_is_skipped_is_told_and_is_no_fault(tmp_path: Path) -> None:

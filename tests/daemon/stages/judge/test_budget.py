@@ -27,7 +27,7 @@ def test_the_budget_ends_the_day(store: Store) -> None:
     assert 1 < done < 20
     spent = sum(row.cost_usd for row in court.calls)
     assert spent <= 2.5
-    assert court.budget.spent_today("small").total == pytest.approx(spent)
+    assert court.budget.spent_today(court.named).total == pytest.approx(spent)
     waiting = [row for row in court.judgements if row.state == "open"]
     assert {(row.not_before, row.token) for row in waiting} == {(0.0, None)}
     attempts = [row.attempts for row in court.judgements]
@@ -62,7 +62,7 @@ def test_money_that_is_only_reserved_is_waited_for(store: Store, clock: FakeCloc
         rule=JudgingRule(samples=1),
     )
     court.want_scores("four")
-    stage, held = court.stage(), court.budget.reserve("small", 4.9, 5.0)
+    stage, held = court.stage(), court.budget.reserve(court.named, 4.9, 5.0)
     assert court.step(stage) == 0
     (row,) = court.judgements
     assert row.not_before < clock.now() + 120
@@ -87,7 +87,7 @@ def test_the_budget_settles_what_calls_cost(store: Store) -> None:
     )
     court.want_scores("one", "two", "three")
     court.drain()
-    spent = court.budget.spent_today("small")
+    spent = court.budget.spent_today(court.named)
     assert spent.reserved == 0
     assert spent.calls == len(court.calls)
     assert spent.settled == pytest.approx(sum(row.cost_usd for row in court.calls))

@@ -9,6 +9,7 @@ from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
 from policies.policy import JudgingRule
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, answering, asked, config
 
@@ -33,7 +34,7 @@ def test_a_halt_stops_judging_until_it_is_resumed(store: Store) -> None:
     """Nothing is claimed, nothing is asked."""
     court = Court(store)
     court.want_scores("four")
-    court.latch.halt(Scope.JUDGING, reason="drift", source="guard", actor="test")
+    court.latch.halt(Scope.JUDGING, reason="drift", source=HaltSource.GUARD, actor="test")
     stage = court.stage()
     assert court.step(stage) == 0
     assert asked(court.judge) == []
@@ -75,8 +76,17 @@ def test_no_call_is_started_that_could_outlive_the_claim(store: Store) -> None:
 
 
 def test_no_more_is_claimed_than_the_rate_lets_through(store: Store) -> None:
-    """Six calls a minute are eight judgements of three samples in the four minutes that a claim leaves."""
-    court = Court(store, config=config(requests_per_minute=6))
-    court.want_scores(*(f"answer {at}" for at in range(12)))
-    assert court.step() == 8
-    assert [row.attempts for row in court.judgements].count(1) == 8
+    """Six calls a minute are seven judgements of three samples in the four minutes that a claim leaves: so
+    many are held at a time, and none has to be put back.
+    """
+    held = []
+
+    def looking(request: JudgeRequest) -> str:
+        held.append(len([row for row in court.judgements if row.token is not None]))
+        return answering()(request)
+
+    court = Court(store, config=config(requests_per_minute=6), judge=MemoryJudge(looking))
+    court.want_scores(*(f"answer {at}" for at in range(20)))
+    assert court.drain() == 20
+    assert max(held) == 7
+    assert {row.attempts for row in court.judgements} == {1}

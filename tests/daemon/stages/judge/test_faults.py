@@ -13,11 +13,10 @@ import pytest
 
 from connectors.errors import FatalError
 from daemon.clock import SystemClock
-from daemon.config.settings import JudgeConfig
+from daemon.config.judges import ChatJudgeConfig
 from daemon.store.store import Store
 from policies.judging.prompts import ParsedCase
 from policies.policy import JudgingRule
-from policies.records import Role
 from tests.daemon.stages.judge import judging_child
 from tests.daemon.stages.judge.court import CONFIG, Court, over_http
 from tests.servers.judge import Behaviour, JudgeServer, Seen, good_score
@@ -38,7 +37,7 @@ def server() -> Iterator[JudgeServer]:
 
 def court_of(store: Store, server: JudgeServer, **changes: object) -> Court:
     """A court whose judge is on the other side of HTTP, in real time."""
-    config = JudgeConfig.model_validate(
+    config = ChatJudgeConfig.model_validate(
         CONFIG.model_dump() | {"deadline_s": DEADLINE_S, "attempts": 1, **changes}
     )
     return Court(
@@ -54,7 +53,8 @@ def court_of(store: Store, server: JudgeServer, **changes: object) -> Court:
 def step_and_close(court: Court) -> int:
     async def run() -> int:
         try:
-            return await court.stage().step(Role.SMALL)
+            stage = court.stage()
+            return await stage.step("small") + await stage.finish("small")
         finally:
             await court.judge.close()
 

@@ -8,6 +8,7 @@ from policies.policy import JudgingRule
 from policies.records import Role, Split
 from policies.sampling import chosen
 from tests.daemon.stages import seeding
+from tests.judges import BENCH, SMALL
 
 
 def add(store: Store, count: int) -> None:
@@ -20,7 +21,7 @@ def add(store: Store, count: int) -> None:
 
 def plan(store: Store, **changes: object) -> Plan:
     rule = JudgingRule(small_rate=1.0, audit_rate=0.25).model_copy(update=changes)
-    return Plan(store=store, clock=FakeClock(5.0), rule=rule, roles=frozenset(Role), batch=40)
+    return Plan(store=store, clock=FakeClock(5.0), rule=rule, judges=BENCH, batch=40)
 
 
 def asked(store: Store, role: Role) -> list[str]:
@@ -60,7 +61,7 @@ def test_a_judge_that_is_not_configured_is_not_asked(store: Store) -> None:
     """Its judgements would stay open for ever."""
     add(store, 20)
     rule = JudgingRule(audit_rate=1.0)
-    assert Plan(store=store, clock=FakeClock(), rule=rule, roles={Role.SMALL}).step() == 20
+    assert Plan(store=store, clock=FakeClock(), rule=rule, judges=[SMALL]).step() == 20
     assert asked(store, Role.LARGE) == []
 
 

@@ -123,7 +123,7 @@ def court_of(store: Store, provider: Provider, **changes: Any) -> Court:
 
 
 def run(court: Court, steps: int = 12) -> str:
-    """Steps until nothing more is finished, or for so long; answers what stopped the judge, or ""."""
+    """Steps until nothing more is finished, or for so long; returns what stopped the judge, or ""."""
 
     async def step() -> str:
         stage = court.stage()
@@ -131,7 +131,7 @@ def run(court: Court, steps: int = 12) -> str:
             for _ in range(steps):
                 if all(row.state == "done" for row in court.judgements):
                     break
-                await stage.step(court.role)
+                await stage.step(court.role.value)
         except FatalError as error:
             return str(error)
         finally:
@@ -163,7 +163,7 @@ def check(store: Store, reply: Reply, right: Right) -> None:
 
 
 def _check_money(court: Court, right: Right) -> None:
-    spent = court.budget.spent_today("small")
+    spent = court.budget.spent_today(court.named)
     assert spent.reserved == 0
     assert spent.settled == pytest.approx(sum(row.cost_usd for row in court.calls))
     for row in court.calls:
@@ -269,7 +269,7 @@ def test_no_judgement_stands_in_the_way_of_others(sqlite_store: Store) -> None:
         stage = court.stage()
         for _ in range(12):
             with contextlib.suppress(FatalError):
-                await stage.step(court.role)
+                await stage.step(court.role.value)
             court.clock.advance(3600)  # type: ignore[attr-defined]
         await court.judge.close()
 
@@ -299,7 +299,7 @@ def test_a_judge_that_costs_and_gives_nothing_rests(sqlite_store: Store) -> None
         for wait_s in (0, 0, 0, 0, 0, 30, 31, 60, 61, 3600):
             court.clock.advance(wait_s)  # type: ignore[attr-defined]
             with contextlib.suppress(FatalError):
-                await stage.step(court.role)
+                await stage.step(court.role.value)
             made.append(len(provider.seen))
         await court.judge.close()
         return made

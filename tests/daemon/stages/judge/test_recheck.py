@@ -12,13 +12,14 @@ from daemon.store.store import Store
 from daemon.store.tables import JudgementRow
 from policies.records import Role, Split
 from tests.daemon.stages.seeding import Asked, add_labelled, by_length, judge, rows
+from tests.judges import BENCH, named
 
-MINE = {role: f"{role.value}-version-two" for role in Role}
+MINE = {role.value: named(role, f"{role.value}-version-two") for role in Role}
 
 
 @pytest.fixture
 def recheck(store: Store, clock: FakeClock) -> Recheck:
-    return Recheck(store=store, clock=clock, versions=MINE, most=100)
+    return Recheck(store=store, clock=clock, judges=tuple(MINE.values()), most=100)
 
 
 def names(count: int) -> dict[str, bool]:
@@ -44,11 +45,11 @@ def test_what_it_answers_is_its_alignment(store: Store, recheck: Recheck) -> Non
     recheck.step()
 
     def second(asked: Asked) -> dict[str, Any]:
-        return {**by_length(asked), "version": MINE[Role(asked.role)], "created_at": 1.0}
+        return {**by_length(asked), "version": MINE[asked.role].version, "created_at": 1.0}
 
     judge(store, second)
-    for role in Role:
-        found = store.read(partial(labelled, role=role, version=MINE[role], min_gap=1.0))
+    for mine in MINE.values():
+        found = store.read(partial(labelled, judge=mine, min_gap=1.0))
         assert [(pair.judge, pair.humans) for pair in found] == [("a", ("a",))] * 4
     assert recheck.step() == 0
 
@@ -64,15 +65,14 @@ def test_a_judgement_that_failed_is_not_asked_for_again(store: Store, recheck: R
 def test_what_its_version_judged_is_not_asked_again(store: Store, clock: FakeClock) -> None:
     """The usual case: nothing is new, and nothing is asked."""
     add_labelled(store, names(3), version="v1")
-    assert Recheck(store=store, clock=clock, versions=dict.fromkeys(Role, "v1"), most=100).step() == 0
+    assert Recheck(store=store, clock=clock, judges=BENCH, most=100).step() == 0
 
 
 def test_only_the_newest_labels_of_the_audit_split_count(store: Store, clock: FakeClock) -> None:
     """As many as alignment looks at: older ones would be paid for and not used."""
     add_labelled(store, {f"train{each}": True for each in range(3)}, split=Split.TRAIN)
     add_labelled(store, names(5))
-    versions = {Role.LARGE: MINE[Role.LARGE]}
-    assert Recheck(store=store, clock=clock, versions=versions, most=2).step() == 2
+    assert Recheck(store=store, clock=clock, judges=[MINE["large"]], most=2).step() == 2
     newest = [row for row in rows(store, JudgementRow) if row.state == "open"]
     assert len({row.trace_id for row in newest}) == 2
     assert min(row.trace_id for row in newest) == 7

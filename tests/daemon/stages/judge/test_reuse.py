@@ -7,9 +7,11 @@ from daemon.store.judgements import Wanted
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow
 from policies.policy import JudgingRule
-from policies.records import Role, Split
+from policies.records import Split
+from policies.states import Purpose
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, asked, config
+from tests.judges import SMALL
 
 
 def test_a_stored_answer_is_not_paid_for_again(store: Store) -> None:
@@ -19,7 +21,7 @@ def test_a_stored_answer_is_not_paid_for_again(store: Store) -> None:
     court.drain()
     assert len(asked(court.judge)) == 3
     trace_id = seeding.rows(store, CandidateRow)[0].trace_id
-    wanted = Wanted(Role.SMALL, "score", "curate", trace_id, candidate)
+    wanted = Wanted(SMALL, "score", Purpose.CURATE, trace_id, candidate)
     court.store.write(lambda c: judgements.request(c, [wanted], 0.0))
     assert court.drain() == 1
     assert len(asked(court.judge)) == 3
@@ -40,7 +42,7 @@ def test_an_answer_that_quotes_a_boundary_moves_no_verdict(store: Store, mask: s
 
     seeding.at_once(store, add)
     made = seeding.rows(store, CandidateRow)
-    wanted = [Wanted(Role.SMALL, "score", "traffic", row.trace_id, row.id) for row in made]
+    wanted = [Wanted(SMALL, "score", Purpose.TRAFFIC, row.trace_id, row.id) for row in made]
     for each in wanted:
         store.write(lambda c, each=each: judgements.request(c, [each], 0.0))  # type: ignore[misc]
         court.drain()
@@ -55,7 +57,7 @@ def test_another_version_asks_anew(store: Store) -> None:
     court.drain()
     other = Court(store, config=config(max_tokens=99))
     trace_id = seeding.rows(store, CandidateRow)[0].trace_id
-    wanted = Wanted(Role.SMALL, "score", "curate", trace_id, candidate)
+    wanted = Wanted(SMALL, "score", Purpose.CURATE, trace_id, candidate)
     store.write(lambda c: judgements.request(c, [wanted], 0.0))
     other.drain()
     assert len(asked(other.judge)) == 3
@@ -67,7 +69,9 @@ def test_the_same_question_twice_at_once_is_asked_once(store: Store) -> None:
     court = Court(store, rule=JudgingRule(samples=1))
     (candidate,) = court.want_scores("four")
     trace_id = seeding.rows(store, CandidateRow)[0].trace_id
-    wanted = [Wanted(Role.SMALL, "score", purpose, trace_id, candidate) for purpose in ("curate", "audit")]
+    wanted = [
+        Wanted(SMALL, "score", purpose, trace_id, candidate) for purpose in (Purpose.CURATE, Purpose.AUDIT)
+    ]
     store.write(lambda c: judgements.request(c, wanted, 0.0))
     assert court.step() == 3
     assert len(asked(court.judge)) == 1
@@ -78,6 +82,6 @@ def test_a_request_is_made_once(store: Store) -> None:
     court = Court(store)
     a, b = court.want_pair("one", "two")
     trace_id = court.judgements[0].trace_id
-    mirrored = Wanted(Role.SMALL, "pair", "audit", trace_id, b, a)
+    mirrored = Wanted(SMALL, "pair", Purpose.AUDIT, trace_id, b, a)
     assert store.write(lambda c: judgements.request(c, [mirrored, mirrored], 0.0)) == 0
     assert store.read(lambda c: judgements.open_count(c, purpose="audit")) == 1

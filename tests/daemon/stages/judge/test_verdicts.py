@@ -16,8 +16,10 @@ from daemon.store.traces import Arrival, store_batch
 from policies.judging.prompts import cases_in
 from policies.policy import JudgingRule, Splits
 from policies.records import Message, Role, ToolCall, Trace
+from policies.states import Purpose
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, answering, asked, config, raising
+from tests.judges import GATE
 
 
 def test_a_score_is_the_mean_of_its_samples(store: Store) -> None:
@@ -136,10 +138,10 @@ def test_gate_scores_of_the_contender_are_the_candidates(store: Store) -> None:
     trace_id = seeding.rows(store, CandidateRow)[0].trace_id
     for adapter in ("new", "old"):
         candidate = seeding.add_candidate(store, trace_id, f"by {adapter}", adapter=adapter)
-        wanted = Wanted(Role.GATE, "score", "gate", trace_id, candidate, evaluation_id=evaluation)
+        wanted = Wanted(GATE, "score", Purpose.GATE, trace_id, candidate, evaluation_id=evaluation)
         store.write(partial(judgements.request, wanted=[wanted], now=0.0))
     assert court.drain() == 3
-    assert court.metric("reward_score_count", judge="gate", slot="candidate") == 1
+    assert court.metric("reward_score_count", judge="gate", slot="challenger") == 1
     assert court.metric("reward_score_count", judge="gate", slot="stable") == 2
 
 
@@ -178,7 +180,7 @@ def thinking_pair(court: Court) -> None:
     court.store.write(lambda c: store_batch(c, source="s", arrivals=[arrival], splits=splits, now=0.0))
     (logged,) = seeding.rows(court.store, CandidateRow)
     other = seeding.add_candidate(court.store, logged.trace_id, "No idea.")
-    wanted = Wanted(court.role, "pair", "audit", logged.trace_id, logged.id, other_id=other)
+    wanted = Wanted(court.named, "pair", Purpose.AUDIT, logged.trace_id, logged.id, other_id=other)
     court.store.write(lambda c: judgements.request(c, [wanted], 0.0))
 
 
@@ -208,4 +210,4 @@ def test_a_judge_sees_thoughts_where_the_policy_says_so(store: Store) -> None:
         assert [turn.reasoning for turn in shown.turns] == ["", "SECRET history", ""]
         assert "SECRET" not in f"{shown.answers}"
         assert "REASONING" in request.system
-    assert court.verdicts[0].version != Court(store).stage()._versions[Role.SMALL]
+    assert court.verdicts[0].version != Court(store).named.version

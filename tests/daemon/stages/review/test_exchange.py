@@ -14,7 +14,7 @@ from daemon.stages.review.exchange import Review, pair_id, swapped
 from daemon.store import labels, ledger
 from daemon.store.labels import CANDIDATE, JUDGEMENT, LABEL, TRACE, Imported
 from daemon.store.store import Store
-from tests.growth import growth
+from tests.growth import LINEAR, growth
 
 PROMPTS = 12
 
@@ -168,7 +168,7 @@ def test_the_order_is_drawn_by_hash(small: Review, sqlite_store: Store) -> None:
     first = small.tasks()
     assert {task.answer_1.startswith("low") for task in first} == {True, False}
     assert small.tasks() == first
-    many = [labels.Pair(1, low, low + 1, 1.0) for low in range(2000)]
+    many = [labels.LabelPair(1, low, low + 1, 1.0) for low in range(2000)]
     assert 0.45 < sum(swapped(pair) for pair in many) / len(many) < 0.55
     assert len({pair_id(pair) for pair in many}) == len(many)
 
@@ -329,14 +329,14 @@ def test_reading_labels_costs_no_more_than_the_length(tmp_path: Path, unit: str)
         path.write_text("".join(unit.format(number) for number in range(size)))
         jsonl.read(path)
 
-    assert growth(read, 1000) < 12
+    assert growth(read, 1000) < LINEAR
 
 
 def test_an_export_is_for_its_owner_and_follows_no_link(small: Review, tmp_path: Path) -> None:
     """Customers' words are in it; what lies at the temporary name is not written over."""
     victim, path = tmp_path / "victim", tmp_path / "tasks.jsonl"
     victim.write_text("precious")
-    (tmp_path / ".tasks.jsonl.new").symlink_to(victim)
+    (tmp_path / ".tasks.jsonl.00000000.new").symlink_to(victim)
     assert small.export(path) == PROMPTS
     assert victim.read_text() == "precious"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,7 @@ import pytest
 from daemon.stages.rollout.file import RolloutFile
 from daemon.store import ledger
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.stages.rollout.world import WHO, A, B, World, kinds
 
 
@@ -38,7 +39,7 @@ def test_the_way_back_to_the_base_model_is_open_during_a_halt(small: World) -> N
     """`stable: null` needs no gate and no resume."""
     small.publish(A)
     small.rollout().promote(A, **WHO)
-    small.latch.halt(Scope.PROMOTION, reason="x", source="operator", actor="bob")
+    small.latch.halt(Scope.PROMOTION, reason="x", source=HaltSource.OPERATOR, actor="bob")
     small.edit(None)
     assert small.rollout().reconcile().stable is None
 
@@ -46,7 +47,7 @@ def test_the_way_back_to_the_base_model_is_open_during_a_halt(small: World) -> N
 def test_a_wish_waits_for_the_resume(small: World) -> None:
     """The reconciler looks at levels: what a halt refused comes into force when the halt is gone."""
     small.publish(A)
-    small.latch.halt(Scope.PROMOTION, reason="x", source="operator", actor="bob")
+    small.latch.halt(Scope.PROMOTION, reason="x", source=HaltSource.OPERATOR, actor="bob")
     small.edit(A)
     rollout = small.rollout()
     assert kinds(rollout.reconcile().conditions) == ["refused"]
@@ -111,7 +112,7 @@ def test_a_link_at_the_temporary_name_is_not_followed(world: World) -> None:
     """Whoever may write into the directory may not have the daemon write elsewhere."""
     victim = world.file.with_name("victim")
     victim.write_text("precious")
-    world.file.with_name(f".{world.file.name}.new").symlink_to(victim)
+    world.file.with_name(f".{world.file.name}.00000000.new").symlink_to(victim)
     RolloutFile(world.file, lock=world.file.with_name("lock")).write("agent-aaaaaaaaaaaa")
     assert victim.read_text() == "precious"
     assert "stable: agent-aaaaaaaaaaaa" in world.file.read_text()

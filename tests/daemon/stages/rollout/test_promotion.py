@@ -6,10 +6,11 @@ import pytest
 
 from connectors.serving.directory import DirectoryTarget
 from daemon.errors import HaltedError, RlaifdError
-from daemon.stages.rollout.rollout import InForce
 from daemon.store import ledger
 from daemon.store.store import Store
 from policies.records import Scope
+from policies.rollout import Assignment
+from policies.states import HaltSource
 from tests.daemon.stages.rollout.world import WHO, A, World, wished
 
 
@@ -26,9 +27,9 @@ def test_a_passed_adapter_is_promoted(world: World) -> None:
     rollout.reconcile()
     found = rollout.promote(A, **WHO)
     assert (found.in_sync, found.conditions) == (True, ())
-    assert rollout.in_force() == InForce(A, 1)
+    assert rollout.in_force() == Assignment(A, 1)
     assert wished(world) == A
-    assert world.memory.serves[-1] == (A, str(world.adapters / A), 1)
+    assert world.memory.serves[-1] == (Assignment(A, 1), {A: world.adapters / A})
     change = rollout.changes()[0]
     assert (change.actor, change.reason, change.previous) == ("ann", "it is better", None)
     assert world.store.read(ledger.verify).entries == 1
@@ -54,14 +55,16 @@ def test_a_halt_between_check_and_change_wins(world: World, monkeypatch: pytest.
     intact = rollout._admission.intact
 
     def halt_meanwhile(adapter: str) -> object:
-        world.latch.halt(Scope.PROMOTION, reason="just now", source="alert", actor="am", fingerprint="f")
+        world.latch.halt(
+            Scope.PROMOTION, reason="just now", source=HaltSource.ALERT, actor="am", fingerprint="f"
+        )
         return intact(adapter)
 
     monkeypatch.setattr(rollout._admission, "intact", halt_meanwhile)
     with pytest.raises(HaltedError, match="just now"):
         rollout.promote(A, **WHO)
     assert world.file.read_bytes() == before
-    assert rollout.in_force() == InForce(None, 0)
+    assert rollout.in_force() == Assignment(None, 0)
 
 
 def test_an_unwritable_file_refuses_the_promotion(small: World) -> None:
@@ -71,7 +74,7 @@ def test_an_unwritable_file_refuses_the_promotion(small: World) -> None:
     small.file.mkdir()
     with pytest.raises(RlaifdError, match="cannot be written"):
         small.rollout().promote(A, **WHO)
-    assert small.rollout().in_force() == InForce(None, 0)
+    assert small.rollout().in_force() == Assignment(None, 0)
 
 
 def test_on_the_directory_target(sqlite_store: Store, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import pytest
 import structlog
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
-from daemon.stages.rollout.rollout import InForce
 from daemon.store import rollouts
-from policies.records import Scope
+from daemon.store.tables import EvaluationRow
+from policies.records import Scope, Split
+from policies.rollout import Assignment
+from policies.states import HaltSource
 from tests.daemon.stages.rollout.world import WHO, A, B, World, kinds
+from tests.daemon.stages.seeding import add_traces, table
 
 
 def refused_for_unknown(_: World) -> None:
@@ -52,6 +55,13 @@ def refused_for_another_comparison(world: World) -> None:
     world.publish(A, against=B)
 
 
+def refused_for_another_agent(world: World) -> None:
+    world.publish(A)
+    made = table(EvaluationRow)
+    world.store.write(lambda c: c.execute(update(made).values(agent_version="v1")))
+    add_traces(world.store, ["new"], Split.TRAIN, agent_version="v2")
+
+
 def refused_for_another_base_model(world: World) -> None:
     world.publish(A)
     world.base_model = "another"
@@ -59,7 +69,7 @@ def refused_for_another_base_model(world: World) -> None:
 
 def refused_for_a_halt(world: World) -> None:
     world.publish(A)
-    world.latch.halt(Scope.PROMOTION, reason="people disagree", source="operator", actor="bob")
+    world.latch.halt(Scope.PROMOTION, reason="people disagree", source=HaltSource.OPERATOR, actor="bob")
 
 
 REFUSALS = [
@@ -72,6 +82,7 @@ REFUSALS = [
     (refused_for_a_hold, "undecided", AdapterRefusedError, "held by the gate: only 12 prompts"),
     (refused_for_quarantine, "quarantined", AdapterRefusedError, "quarantined: poisoned"),
     (refused_for_another_comparison, "stale", AdapterRefusedError, f"compared with {B}, and the base model"),
+    (refused_for_another_agent, "stale", AdapterRefusedError, "the agent's version v1, and v2 has the most"),
     (refused_for_another_base_model, "foreign", AdapterRefusedError, "was trained on base, and the policy"),
     (refused_for_a_halt, "halted", HaltedError, "promotion is halted (people disagree)"),
 ]
@@ -92,7 +103,7 @@ def test_a_command_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 3
     assert small.file.read_bytes() == before
-    assert small.rollout().in_force() == InForce(None, 0)
+    assert small.rollout().in_force() == Assignment(None, 0)
     assert small.memory.serves == []
     assert small.value("rollout_refused_total", reason=why) == 1
 

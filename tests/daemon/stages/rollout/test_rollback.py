@@ -7,6 +7,7 @@ from daemon.errors import AdapterRefusedError, HaltedError, RefusedError
 from daemon.stages.rollout.rollout import BASE
 from daemon.store import ledger, rollouts
 from policies.records import Scope
+from policies.states import HaltSource
 from tests.daemon.stages.rollout.world import WHO, A, B, C, World, kinds, wished
 
 
@@ -40,7 +41,7 @@ def test_rollbacks_walk_back_to_the_base_model(small: World) -> None:
 def test_rollback_works_during_a_halt_and_without_a_readable_file(small: World) -> None:
     """Neither a halt nor a file that is gone or cannot be written keeps it from happening."""
     rollout = small.promoted(A)
-    small.latch.halt(Scope.PROMOTION, reason="x", source="operator", actor="bob")
+    small.latch.halt(Scope.PROMOTION, reason="x", source=HaltSource.OPERATOR, actor="bob")
     small.file.unlink()
     small.file.mkdir()  # nothing can be written there
     found = rollout.rollback(**WHO)

@@ -12,6 +12,7 @@ from daemon.service.lease import Lease
 from daemon.stages.rollout.rollout import Reconciliation, Rollout
 from daemon.store import rollouts
 from daemon.store.store import Store
+from policies.rollout import Assignment
 from tests.daemon.stages.rollout.world import WHO, A, B, World, kinds, wished
 
 
@@ -118,7 +119,7 @@ def test_a_new_daemon_is_no_news(pair: tuple[Daemon, Daemon], store: Store, tmp_
     for _ in range(3):
         assert kinds(third.step().conditions) == ["contradicted"]
         third.restart()
-    assert store.read(rollouts.in_force) == rollouts.InForce(A, 1)
+    assert store.read(rollouts.in_force) == Assignment(A, 1)
     third.world.edit(None)
     assert third.step().epoch == 2
 

@@ -11,6 +11,7 @@ from daemon.metrics.registry import Metrics
 from daemon.store import rollouts
 from daemon.web.alerts import Alerts
 from policies.records import Scope, Split
+from policies.rollout import Assignment
 from tests.daemon.stages.rollout.world import A, B, C, World
 from tests.daemon.stages.seeding import add_candidate, add_label, add_trace
 
@@ -70,7 +71,7 @@ def test_one_to_five_judges_are_one_step(small: World, judges: int, together: in
             daemon.send(payload, starts_at)
             daemon = daemon if restarts == "between rounds" else Daemon(small)
         daemon = Daemon(small)
-    assert small.rollout().in_force() == rollouts.InForce(B, 4)
+    assert small.rollout().in_force() == Assignment(B, 4)
     assert quarantined(small) == [C]
     assert small.memory.served().adapter == B
 
@@ -110,7 +111,7 @@ def test_a_clock_that_jumps_loses_no_rollback(small: World, jump_s: float) -> No
     small.clock.advance(-2 * jump_s)
     for _ in range(3):
         Daemon(small).send([0])
-    assert small.rollout().in_force() == rollouts.InForce(A, 3)
+    assert small.rollout().in_force() == Assignment(A, 3)
 
 
 def _away(reason: str, epoch: int) -> None:

@@ -49,6 +49,7 @@ class World:
         self.digest: str | None = None
         self.memory = MemoryTarget()
         self.target = target or self.memory
+        self.targets: list[ServingTarget] = [self.target]
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.latch = Latch(store, self.clock, self.metrics)
@@ -59,7 +60,7 @@ class World:
         return Rollout(
             store=store or self.store,
             file=self.file,
-            target=self.target,
+            targets=self.targets,
             adapters_dir=self.adapters,
             base=lambda: Base(self.base_model, self.revision, self.digest),
             latch=self.latch,

@@ -11,7 +11,7 @@ from daemon.clock import FakeClock
 from daemon.config.settings import TrainingConfig
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
-from daemon.stages.train.trainer import Trainer
+from daemon.stages.train.trainer import RunInputs, Trainer
 from daemon.store import ledger, preferences
 from daemon.store.snapshots import Held
 from daemon.store.store import Store
@@ -21,6 +21,7 @@ from policies.recipes import DpoRecipe
 from policies.training.jobs import Probe, ProbeSequence, Progress, TrainJob, TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS, JOB, PLAN
 from tests.daemon.adapters.adapterfiles import described, source
+from tests.judges import LARGE
 from tests.policies.training.conftest import pair
 from tests.policies.training.planning.facts import plan
 
@@ -102,6 +103,7 @@ class Bench:
             latch=self.latch,
             metrics=self.metrics,
             clock=self.clock,
+            given=RunInputs(judges=(LARGE,)),
             start=self._start,
         )
 
@@ -121,7 +123,7 @@ class Bench:
 
 
 def freeze(store: Store, state: Path, *, pairs: int = 32) -> str:
-    """A snapshot to train on; answers its id."""
+    """A snapshot to train on; returns its id."""
     name, path = snapshot.write(state / "snapshots", "support", [pair(n) for n in range(pairs)])
     store.write(
         lambda c: preferences.store_snapshot(c, name, str(path), Held(range(pairs)), note="", now=1.0)

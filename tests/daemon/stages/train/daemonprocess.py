@@ -11,7 +11,7 @@ from daemon.clock import FakeClock
 from daemon.config.settings import TrainingConfig
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
-from daemon.stages.train.trainer import Given, Trainer
+from daemon.stages.train.trainer import RunInputs, Trainer
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from policies.policy import Guard, PolicySpec, TrainingGuards
@@ -30,7 +30,7 @@ def real_trainer(state: Path, base_model: str) -> Trainer:
     policy = PolicySpec(name="tiny", family="tiny", base_model=base_model, recipe=recipe, guards=guards)
     return Trainer(
         store=store, state_dir=state, policy=policy, training=TrainingConfig(device="cpu"),
-        latch=Latch(store, clock, metrics), metrics=metrics, clock=clock, given=Given(seed=3),
+        latch=Latch(store, clock, metrics), metrics=metrics, clock=clock, given=RunInputs(seed=3),
     )  # fmt: skip
 
 

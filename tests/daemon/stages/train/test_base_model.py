@@ -12,6 +12,7 @@ from daemon.errors import AdapterRefusedError
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts
 from daemon.store.store import Store
+from policies.rollout import Assignment
 from policies.training.jobs import TrainResult
 from policies.training.layout import ADAPTER_CONFIG
 from tests.daemon.adapters.basefiles import write_base
@@ -85,7 +86,7 @@ def test_training_does_not_go_on_from_an_adapter_of_another_base_model(bench: Be
 
     def promote(connection: Any) -> None:
         rollouts.advance(
-            connection, after=rollouts.InForce(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
+            connection, after=Assignment(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
         )
 
     bench.store.write(promote)

@@ -12,7 +12,7 @@ import pytest
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
 from daemon.stages.train.run_rows import RunOutcome
-from daemon.stages.train.trainer import Given
+from daemon.stages.train.trainer import RunInputs
 from daemon.store import preferences
 from daemon.store.snapshots import Held
 from daemon.store.store import Store
@@ -32,6 +32,7 @@ from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import Court, answering, config
 from tests.daemon.stages.train.bench import Bench, FakeChild
 from tests.daemon.stages.train.test_methods import release
+from tests.judges import LARGE
 from tests.policies.training.conftest import said
 from tests.policies.training.engines.wishes import PROMPTS, WISHED
 
@@ -94,7 +95,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(base_model: Path, sqlite_store: Store, tmp_path: Path, clock: FakeClock) -> Bench:
     """A trainer whose large judge is there."""
     bench = Bench(sqlite_store, tmp_path / "state", clock, str(base_model), guards=GUARDS)
-    bench.trainer._given = Given(seed=3, judged=True)
+    bench.trainer._given = RunInputs(seed=3, judges=(LARGE,))
     return bench
 
 

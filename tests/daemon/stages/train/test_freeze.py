@@ -116,7 +116,7 @@ def test_what_was_left_out_the_last_time_is_told(store: Store, clock: FakeClock,
     stage = Freezing(store=store, clock=clock, spec=SPEC, directory=tmp_path)
     prefer(store, [f"p{n}" for n in range(5)])
     first = stage.freeze()
-    assert store.read(snapshots.newest) == snapshots.Tally(first.id, 5, {}, clock.now())
+    assert store.read(snapshots.newest) == snapshots.SnapshotTally(first.id, 5, {}, clock.now())
     stage.write(Draft(stage.drafted().ids, {Reason.CONTRIBUTOR: 2}))
     found = store.read(snapshots.newest)
     assert found is not None

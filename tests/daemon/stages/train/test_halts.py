@@ -5,13 +5,14 @@ import pytest
 from daemon.children.child import ChildFailedError
 from daemon.errors import HaltedError, RlaifdError, UsageError
 from policies.records import Scope
+from policies.states import HaltSource
 from policies.training.jobs import Progress, TrainResult
 from tests.daemon.stages.train.bench import Bench, FakeChild, end_as, succeed
 
 
 def test_a_halted_scope_starts_nothing(bench: Bench) -> None:
     """No row, no ledger entry and no child while training is halted; an unknown snapshot is told."""
-    bench.latch.halt(Scope.TRAINING, reason="alignment fell", source="alert", actor="t")
+    bench.latch.halt(Scope.TRAINING, reason="alignment fell", source=HaltSource.ALERT, actor="t")
     with pytest.raises(HaltedError, match="alignment fell"):
         bench.train()
     assert bench.jobs == []
@@ -40,7 +41,7 @@ def test_a_halt_during_the_run_stops_the_child(bench: Bench, monkeypatch: pytest
     def halted_meanwhile(child: FakeChild) -> TrainResult:
         child.tell(Progress(event="step", step=1))
         asked.append(child.asked)
-        bench.latch.halt(Scope.TRAINING, reason="KL alert", source="alert", actor="t")
+        bench.latch.halt(Scope.TRAINING, reason="KL alert", source=HaltSource.ALERT, actor="t")
         child.tell(Progress(event="step", step=2))
         asked.append(child.asked)
         return TrainResult(state="stopped", reason="asked to stop at step 2 of 9", steps=2)

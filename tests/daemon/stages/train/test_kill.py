@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from daemon.adapters import adapters
-from daemon.stages.train.schedule import Facts, Material, Terms, due
+from daemon.stages.train.schedule import Harvest, Situation, StartTerms, due
 from daemon.stages.train.trainer import Trainer
 from daemon.store import adapters as adapter_rows
 from daemon.store import runs
@@ -36,17 +36,17 @@ def wait_for_step(folder: Path, step: int, daemon: "subprocess.Popen[bytes]") ->
     pytest.fail("the training did not get that far")
 
 
-TERMS = Terms(interval_s=3600, min_new=256, min_preferences=16)
+TERMS = StartTerms(interval_s=3600, min_new=256, min_preferences=16)
 
 
-def facts(trainer: Trainer) -> Facts:
+def facts(trainer: Trainer) -> Situation:
     """As the daemon reads them, right after a start."""
-    return Facts(
+    return Situation(
         last_start=trainer._store.read(runs.last_start),
         new_preferences=16,
         halted=False,
         running=trainer._store.read(runs.running),
-        material=lambda: Material(kept=48),
+        material=lambda: Harvest(kept=48),
         cut_off=trainer.cut_off(by_itself=False) is not None,
     )
 

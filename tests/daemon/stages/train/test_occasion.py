@@ -18,6 +18,7 @@ from daemon.wiring import by_hand
 from daemon.wiring.parts import Wiring
 from policies.records import Scope
 from policies.selection import Reason
+from policies.states import HaltSource
 from tests.daemon.preferring import freeze, prefer
 from tests.daemon.stages.seeding import count, put, rows, table
 from tests.daemon.stages.train.occasions import ASKED, COOLING, NAMES, a_run, rejected, wired
@@ -47,7 +48,7 @@ def test_a_run_is_due_when_enough_is_there(parts: Wiring) -> None:
     assert parts.occasion.due().yes
     assert "training     is due: 70 new preferences" in _status_text(parts.status())
     assert parts.occasion.due(leads=False).waits is Waits.LEAD
-    parts.latch.halt(Scope.TRAINING, reason="r", source="operator", actor="ann")
+    parts.latch.halt(Scope.TRAINING, reason="r", source=HaltSource.OPERATOR, actor="ann")
     assert parts.occasion.due().waits is Waits.HALT
 
 

@@ -12,9 +12,10 @@ from daemon.stages.train.trainer import Trainer
 from daemon.store import adapters as adapter_rows
 from daemon.store import ledger, rollouts, runs
 from policies.recipes import DpoRecipe
+from policies.rollout import Assignment
 from policies.training.jobs import TrainResult
 from policies.training.layout import ADAPTER, ADAPTER_WEIGHTS
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from tests.daemon.adapters.adapterfiles import source
 from tests.daemon.stages.train.bench import Bench, FakeChild, succeed, succeed_as_planned
 
@@ -34,13 +35,13 @@ def test_a_run_ends_as_a_published_adapter_with_its_rows(bench: Bench) -> None:
     assert bench.actions() == ["training started", "training done"]
     assert bench.value("training_runs_total", result="done") == 1
     assert bench.value("training_loss") == 0.25
-    assert bench.value("policy_entropy_nats", slot="candidate") == 0.5
+    assert bench.value("policy_entropy_nats", slot="challenger") == 0.5
     assert bench.value("training_active") == 0
 
 
 def test_the_recipe_that_was_carried_out_is_kept(bench: Bench) -> None:
     """Row and manifest have every number explicit, the ledger what was asked; whoever asked is told first."""
-    told: list[Plan] = []
+    told: list[TrainingPlan] = []
     bench.act = succeed_as_planned
     outcome = bench.train(on_plan=told.append)
     (decided,) = told
@@ -64,7 +65,7 @@ def test_training_goes_on_from_the_adapter_in_force(bench: Bench) -> None:
 
     def promote(connection: Any) -> None:
         rollouts.advance(
-            connection, after=rollouts.InForce(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
+            connection, after=Assignment(None, 0), stable=first.adapter, actor="t", reason="t", at=1.0
         )
 
     bench.store.write(promote)
@@ -102,7 +103,7 @@ def test_the_reference_is_the_recipes(bench: Bench) -> None:
     assert asked() == [(False, "start")] * 6
     bench.store.write(
         lambda c: rollouts.advance(
-            c, after=rollouts.InForce(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
+            c, after=Assignment(None, 0), stable=stable.name, actor="t", reason="t", at=1.0
         )
     )
     assert asked() == [

@@ -23,7 +23,7 @@ from policies.curation import Preference
 from policies.recipes import DpoRecipe
 from policies.records import Split
 from policies.training.jobs import PlanJob, PlanResult, TrainResult
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from tests.daemon.configuration import settings
 from tests.daemon.stages.seeding import add_candidate, add_trace, count
 from tests.policies.training.conftest import pair
@@ -153,7 +153,7 @@ def test_the_last_run_of_the_same_model_knows_the_speed_best(store: Store) -> No
     assert outlook.pace(store, now) == (2e10, "as fast as run newer")
 
 
-def an_outlook(made: Plan, **changes: Any) -> Outlook:
+def an_outlook(made: TrainingPlan, **changes: Any) -> Outlook:
     fields: dict[str, Any] = {
         "base_model": "models/base", "snapshot": "s", "parent": None, "rate": 5e10, "basis": "measured now",
         "cut": CUT, "notes": ("a note",),

@@ -10,19 +10,19 @@ from daemon.clock import FakeClock
 from daemon.errors import HaltedError
 from daemon.log import get
 from daemon.metrics.registry import Metrics
-from daemon.stages.train.schedule import Facts, Material, Schedule, Terms, Turn, Waits, due
+from daemon.stages.train.schedule import Harvest, Schedule, Situation, StartTerms, TurningPoint, Waits, due
 from tests.daemon.waiting import until
 
 NOW = 1_700_000_000.0
 CUT_OFF = "a run that was cut off goes on from its checkpoint"
-TERMS = Terms(interval_s=3600.0, min_new=256, min_preferences=64, cooldown_s=600.0)
+TERMS = StartTerms(interval_s=3600.0, min_new=256, min_preferences=64, cooldown_s=600.0)
 
 
-def holds(kept: int = 300, **facts: str) -> Callable[[], Material]:
-    return lambda: Material(kept, **facts)
+def holds(kept: int = 300, **facts: str) -> Callable[[], Harvest]:
+    return lambda: Harvest(kept, **facts)
 
 
-READY = Facts(last_start=None, new_preferences=300, halted=False, running=False, material=holds())
+READY = Situation(last_start=None, new_preferences=300, halted=False, running=False, material=holds())
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ READY = Facts(last_start=None, new_preferences=300, halted=False, running=False,
         ({"last_start": NOW - 86_400 * 30}, True, "300 new preferences"),
         ({"halted": True, "new_preferences": 0}, False, "training is halted"),
         (
-            {"turn": Turn(NOW - 500, "the adapter in force changed")},
+            {"turn": TurningPoint(NOW - 500, "the adapter in force changed")},
             False,
             "the adapter in force changed less than training.cooldown_s (600) ago: 100 s are left",
         ),
         (
-            {"turn": Turn(NOW + 300, "a run failed")},
+            {"turn": TurningPoint(NOW + 300, "a run failed")},
             False,
             "a run failed less than training.cooldown_s (600) ago: 600 s are left",
         ),
-        ({"turn": Turn(NOW - 600, "the gate rejected an adapter")}, True, "300 new preferences"),
-        ({"turn": Turn(NOW + 86_400, "a run failed")}, True, "300 new preferences"),
+        ({"turn": TurningPoint(NOW - 600, "the gate rejected an adapter")}, True, "300 new preferences"),
+        ({"turn": TurningPoint(NOW + 86_400, "a run failed")}, True, "300 new preferences"),
         ({"material": holds(64)}, True, "300 new preferences"),
         (
             {"material": holds(50, left_out="445 of one")},
@@ -79,7 +79,7 @@ def test_due(change: dict[str, object], yes: bool, reason: str) -> None:
 def test_what_a_run_would_learn_from_is_looked_at_last() -> None:
     """It is the dear look, and nobody takes it while anything else keeps a run from starting."""
 
-    def dear() -> Material:
+    def dear() -> Harvest:
         raise AssertionError("looked at")
 
     changes: list[dict[str, object]] = [
@@ -87,7 +87,7 @@ def test_what_a_run_would_learn_from_is_looked_at_last() -> None:
         {"halted": True},
         {"running": True},
         {"last_start": NOW},
-        {"turn": Turn(NOW, "a run failed")},
+        {"turn": TurningPoint(NOW, "a run failed")},
         {"new_preferences": 255},
     ]
     kinds = []
@@ -106,7 +106,7 @@ class Bench:
     """A schedule with a training that the test holds and releases."""
 
     clock: FakeClock
-    facts: Facts = READY
+    facts: Situation = READY
     started: int = 0
     error: Exception | None = None
     hold: threading.Event = field(default_factory=threading.Event)
@@ -118,7 +118,7 @@ class Bench:
         if self.error is not None:
             raise self.error
 
-    def read(self) -> Facts:
+    def read(self) -> Situation:
         return self.facts
 
     def schedule(self, interval_s: float | None = 3600.0) -> Schedule:
@@ -212,7 +212,7 @@ def test_a_refused_run_is_no_error(bench: Bench) -> None:
 def test_an_unreadable_store_starts_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is counted, and the next tick asks again."""
 
-    def _broken() -> Facts:
+    def _broken() -> Situation:
         raise RuntimeError("gone")
 
     schedule = bench.schedule()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from connectors.memory import MemoryJudge
-from daemon.stages.train.trainer import Given
+from daemon.stages.train.trainer import RunInputs
 from daemon.store import alignment, outcomes, preferences
 from daemon.store.tables import CandidateRow
 from policies.curation import NoPreference, preference_of
@@ -18,6 +18,7 @@ from policies.training.soundings import Heard, Sounded, Sounding, heard_at, writ
 from tests.daemon.stages import seeding
 from tests.daemon.stages.judge.court import PRICED, Court, answering, config
 from tests.daemon.stages.train.bench import Bench, FakeChild, end_as, succeed
+from tests.judges import LARGE, named
 
 PROMPTS = 8
 
@@ -72,21 +73,21 @@ def test_the_large_judge_scores_them_before_all_else(bench: Bench, court: Court,
 
     def judged(child: FakeChild) -> None:
         seen.append(heard_at(child.job.out, 0))
-        assert court.step() == PROMPTS
+        assert court.step() == PROMPTS + 4
         child.tell(Progress(event="step", step=1))
         seen.append(heard_at(child.job.out, 0))
 
     bench.act = sounding(known, judged)
     assert bench.train().state == "done"
     assert seen == [None, Heard(step=0, scores=dict.fromkeys(known, 5.0))]
-    assert {row.purpose for row in court.verdicts} == {"sounding"}
-    assert len(court.calls) == PROMPTS
-    spent = court.budget.spent_today("large")
-    assert (spent.calls, spent.reserved) == (PROMPTS, 0)
+    first = sorted(court.calls, key=lambda row: row.id)[:PROMPTS]
+    purposes = {row.id: row.purpose for row in court.judgements}
+    assert {purposes[row.judgement_id] for row in first} == {"sounding"}
+    spent = court.budget.spent_today(LARGE)
+    assert (spent.calls, spent.reserved) == (PROMPTS + 4, 0)
     assert spent.settled == pytest.approx(sum(row.cost_usd for row in court.calls))
     assert bench.value("training_soundings", state="heard") == 1
-    assert court.metric("reward_score_count", judge="large", slot="stable") == 0
-    assert court.drain() == 4
+    assert court.metric("reward_score_count", judge="large", role="large", slot="stable") == 4
 
 
 def test_what_is_not_judged_when_the_run_ends_is_given_up(
@@ -160,8 +161,8 @@ def test_nothing_is_learned_from_them(bench: Bench, court: Court, known: list[in
     for prompt in prompts:
         assert len(prompt.candidates) == 1
         assert isinstance(preference_of(prompt, CurationRule()), NoPreference)
-    version = court.verdicts[0].version
-    assert bench.store.read(lambda c: alignment.spread(c, Role.LARGE, version, window=50)).count == 0
+    large = named(Role.LARGE, court.verdicts[0].version)
+    assert bench.store.read(lambda c: alignment.spread(c, large, window=50)).count == 0
 
 
 def test_a_divergence_is_a_metric_a_halt_and_the_runs_reason(bench: Bench) -> None:
@@ -191,6 +192,6 @@ def test_a_divergence_is_a_metric_a_halt_and_the_runs_reason(bench: Bench) -> No
 @pytest.mark.parametrize("judged", [True, False])
 def test_a_child_is_told_whether_somebody_judges(bench: Bench, *, judged: bool) -> None:
     """Without a large judge it is never sounded."""
-    bench.trainer._given = Given(judged=judged)
+    bench.trainer._given = RunInputs(judges=(LARGE,) if judged else ())
     bench.train()
     assert bench.jobs[-1].judged is judged

@@ -16,6 +16,7 @@ from daemon.store import ledger
 from daemon.store.store import Store
 from daemon.store.tables import EvaluationRow, HaltRow
 from policies.records import Role, Scope, Split
+from policies.states import HaltSource
 from tests.daemon.stages.seeding import (
     ROLES,
     add_adapter,
@@ -31,6 +32,7 @@ from tests.daemon.stages.seeding import (
     put,
     rows,
 )
+from tests.judges import SMALL, all_of
 
 
 @dataclass
@@ -50,14 +52,14 @@ class World:
             clock=self.clock,
             metrics=self.metrics,
             spec=lenient(),
-            versions=dict.fromkeys(roles, version),
+            judges=all_of(roles, version),
             latch=self.latch,
             budget=self.budget,
         )
 
     def gauge(self, name: str, judge: str | None = None, **labels: str) -> float:
         if judge is not None:
-            labels["judge"] = judge
+            labels |= {"judge": judge, "role": judge}
         found = self.metrics.registry.get_sample_value(f"rlaifd_{name}", labels)
         assert found is not None, name
         return found
@@ -100,6 +102,17 @@ def test_alignment_is_shown_with_all_that_belongs_to_it(world: World) -> None:
         assert world.gauge("human_judge_alignment_upper_bound_ratio", judge) == pytest.approx(0.959, abs=1e-3)
     assert world.gauge("human_judge_alignment_limit_ratio") == 0.8
     assert world.gauge("metrics_refresh_timestamp_seconds") == world.clock.now()
+
+
+def test_what_a_sampled_source_kept_stands_for_what_it_did_not(world: World) -> None:
+    """Three pairs of which a ninth was kept weigh as much as 27 of which all were; labels are counted."""
+    world.label(0, 3)
+    world.store.write(lambda c: c.exec_driver_sql("UPDATE trace SET kept_with = 1.0 / 9"))
+    world.label(27, 0)
+    world.stage().step()
+    for judge in ("small", "large", "gate"):
+        assert world.gauge("human_judge_alignment_ratio", judge) == pytest.approx(0.5)
+        assert world.gauge("human_judge_alignment_labels", judge) == 30
 
 
 def test_what_is_unknown_is_not_zero(world: World) -> None:
@@ -260,7 +273,7 @@ def test_a_restart_shows_the_last_evaluation_again(world: World) -> None:
             created_at=0.0,
         )
     world.stage().step()
-    assert world.gauge("policy_entropy_nats", slot="candidate") == 0.6
+    assert world.gauge("policy_entropy_nats", slot="challenger") == 0.6
     assert world.gauge("policy_entropy_nats", slot="stable") == 0.5
     assert math.isnan(world.gauge("policy_kl_nats"))
     assert world.gauge("gate_win_rate_ratio") == 0.7
@@ -270,7 +283,7 @@ def test_a_restart_shows_the_last_evaluation_again(world: World) -> None:
 def test_todays_cost_starts_again_at_midnight(world: World) -> None:
     """Without a call on the new day the gauge does not keep the sum of the day before."""
     stage = world.stage()
-    world.budget.settle(world.budget.reserve("small", 0.5, limit=None), 0.25)
+    world.budget.settle(world.budget.reserve(SMALL, 0.5, limit=None), 0.25)
     stage.step()
     assert world.gauge("judge_cost_today_usd", "small") == 0.25
 
@@ -285,7 +298,7 @@ def test_the_ledgers_head_is_logged_every_hour(world: World) -> None:
     stage = world.stage()
     with capture_logs() as logged:
         stage.step()
-        world.latch.halt(Scope.TRAINING, reason="a test", source="operator", actor="ann")
+        world.latch.halt(Scope.TRAINING, reason="a test", source=HaltSource.OPERATOR, actor="ann")
         stage.step()
         world.clock.advance(3601)
         stage.step()

@@ -44,12 +44,12 @@ def test_it_begins_as_the_reward_model_on_its_scale(own_base: Any, written: Path
     from policies.training.engines.critic import Critic
     from policies.training.engines.roles import Roles
     from policies.training.model import lora
-    from policies.training.sampling.generate import Answer
+    from policies.training.sampling.generate import SampledAnswer
 
     roles = Roles(lora.fresh(own_base, SHAPE), 0)
     model = reward_model.load(roles, written, own_base)
     critic = Critic(roles, RECIPE, 1, model)
-    answer = Answer((7, 8, 9), (10, 11, 1, 0), truncated=False)
+    answer = SampledAnswer((7, 8, 9), (10, 11, 1, 0), truncated=False)
     scores = model.scores([(answer.prompt, answer.tokens[:3])])
     assert critic.values([answer])[0, -1].item() == pytest.approx(2 * scores[0][0] + 3, abs=1e-4)
     before = model.scores([(answer.prompt, answer.tokens[:3])])

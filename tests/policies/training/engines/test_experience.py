@@ -15,13 +15,13 @@ RECIPE = PpoRecipe()
 def rollout(question: int, tokens: int, reward: float = 1.0, **changes: Any) -> Any:
     import torch
 
-    from policies.training.engines.rollouts import Rollout
-    from policies.training.sampling.generate import Answer
+    from policies.training.engines.rollouts import Episode
+    from policies.training.sampling.generate import SampledAnswer
 
     numbers = torch.arange(1, tokens + 1)
     values: dict[str, Any] = {
         "question": question,
-        "answer": Answer(
+        "answer": SampledAnswer(
             tuple(range(3 + question)), tuple(numbers.tolist()), changes.pop("truncated", False)
         ),
         "reward": Reward(reward, changes.pop("capped", False)),
@@ -31,7 +31,7 @@ def rollout(question: int, tokens: int, reward: float = 1.0, **changes: Any) -> 
         "kl": 0.5 * tokens,
         "entropy": 2.0 * tokens,
     }
-    return Rollout(**values | changes)
+    return Episode(**values | changes)
 
 
 def made(rollouts: list[Any], coefficient: float = 0.5) -> Any:

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from daemon.demo.simulated_judge import Judge
+from daemon.demo.simulated_judge import SimulatedJudge
 from daemon.demo.world import customers
 from policies.policy import CurationRule, Guard, TrainingGuards
 from policies.recipes import KtoRecipe, Lora, PpoRecipe, RewardRecipe, SftRecipe
@@ -47,12 +47,12 @@ def before(shop: Shop) -> float:
 
 
 @pytest.fixture
-def judge() -> Judge:
-    return Judge("simulated-large", SEED)
+def judge() -> SimulatedJudge:
+    return SimulatedJudge("simulated-large", SEED)
 
 
 def test_ppo_against_a_reward_model_makes_customers_more_content(
-    shop: Shop, before: float, judge: Judge
+    shop: Shop, before: float, judge: SimulatedJudge
 ) -> None:
     """The held-out score rises by .15 or more from about .1, under the ceiling, within 10 nats."""
     pairs = shop.pairs(shop.say(CUSTOMERS[:128], 4), judge, CurationRule())
@@ -71,7 +71,7 @@ def test_ppo_against_a_reward_model_makes_customers_more_content(
 
 
 def test_imitating_the_best_of_four_makes_customers_more_content(
-    shop: Shop, before: float, judge: Judge
+    shop: Shop, before: float, judge: SimulatedJudge
 ) -> None:
     """By a judge's reward; the score rises by .12 or more from about .12, within 10 nats."""
     recipe = SftRecipe(**ALONE)

@@ -17,7 +17,7 @@ REWRITING = ("qwen3.5-text", "lfm2", "falcon-h1")
 
 def answers_to(lengths: dict[int, tuple[int, ...]], seed: int = 0) -> list[Any]:
     """Answers of these lengths to a prompt of each length, in a shuffled order."""
-    from policies.training.sampling.generate import Answer
+    from policies.training.sampling.generate import SampledAnswer
 
     chance = random.Random(seed)
 
@@ -27,7 +27,7 @@ def answers_to(lengths: dict[int, tuple[int, ...]], seed: int = 0) -> list[Any]:
     found = []
     for prompt, sizes in lengths.items():
         asked = ids(prompt)
-        found += [Answer(asked, ids(size), truncated=False) for size in sizes]
+        found += [SampledAnswer(asked, ids(size), truncated=False) for size in sizes]
     chance.shuffle(found)
     return found
 

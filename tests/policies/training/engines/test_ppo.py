@@ -115,7 +115,7 @@ def test_the_guards_of_other_engines_end_this_one(
     """
     from policies.training.engines import ppo
     from policies.training.engines.ppo import Hooks
-    from policies.training.guarding.monitor import Watch
+    from policies.training.guarding.monitor import Monitor
     from policies.training.guarding.reader import Reader
     from policies.training.progress import Reporter
 
@@ -125,7 +125,7 @@ def test_the_guards_of_other_engines_end_this_one(
     )
     file = tmp_path / "progress.jsonl"
     with Reporter(file) as reporter:
-        watch = Watch(
+        watch = Monitor(
             reader=reader,
             figures=ppo.FIGURES,
             guards=TrainingGuards(kl_nats=Guard(limit=0.01)),

@@ -59,17 +59,17 @@ def _made(job: Path) -> Path:
 
 def _run_of(ppo_for: Callable[..., Any], reporter: Reporter, job: Path) -> tuple[Any, Any]:
     from policies.training.engines.ppo_soundings import FreshAnswers
-    from policies.training.guarding.monitor import Watch
+    from policies.training.guarding.monitor import Monitor
     from policies.training.guarding.sounder import Sounder
-    from policies.training.sampling.generate import Settings
+    from policies.training.sampling.generate import SamplingSettings
 
-    watch = Watch(
+    watch = Monitor(
         reader=None, figures=("loss", "grad_norm"), guards=TrainingGuards(), every_steps=4,
         reporter=reporter, stopping=lambda: False,
     )  # fmt: skip
     run = ppo_for(job.name, SHORT, callback=watch)
     questions = list(enumerate(asked(run.collector.rendering, PROMPTS)))
-    settings = Settings(max_new_tokens=8, seed=3, batch_size=32)
+    settings = SamplingSettings(max_new_tokens=8, seed=3, batch_size=32)
     fresh = FreshAnswers(run.collector.rendering, run.roles, run.collector.rewarder, settings, questions)
     watch.sounder = Sounder(
         job,

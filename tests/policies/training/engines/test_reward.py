@@ -36,7 +36,7 @@ def settings_for(own_base: Any, tmp_path: Path) -> Callable[..., Any]:
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         pad = own_base.tokenizer.pad_token_id
-        return folds.Settings(base=own_base, pad=pad, recipe=recipe, out=out, seed=3, **changes)
+        return folds.FoldSettings(base=own_base, pad=pad, recipe=recipe, out=out, seed=3, **changes)
 
     return make
 

@@ -14,9 +14,9 @@ RECIPE = PpoRecipe(verdict_weight=0.25, truncation_penalty=3, ceiling=8)
 
 
 def answer(prompt: int, token: int, *, truncated: bool = False) -> Any:
-    from policies.training.sampling.generate import Answer
+    from policies.training.sampling.generate import SampledAnswer
 
-    return Answer((prompt,), (token,), truncated)
+    return SampledAnswer((prompt,), (token,), truncated)
 
 
 class Model:

@@ -40,10 +40,10 @@ def rendering(base: Any) -> Any:
 
 
 def prepare(found: list[Prompt], rendering: Any, most: int = 500, new: int = 20) -> Any:
-    from policies.training.model.prompts import Room
+    from policies.training.model.prompts import PromptRoom
     from policies.training.model.prompts import prepare as prepared
 
-    return prepared(found, rendering, Room(most, new))
+    return prepared(found, rendering, PromptRoom(most, new))
 
 
 def test_recorded_tool_results_are_context_and_never_trained_on(tools: Any) -> None:

@@ -4,7 +4,7 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe
 from policies.training.planning.dpo import decide
 from policies.training.planning.memory import Kind, Setting
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedDpo
 from policies.training.planning.shape import Lengths, Shape
 
@@ -61,12 +61,12 @@ def facts(
     )
 
 
-def plan(pairs: int, recipe: DpoRecipe | None = None, **changes: object) -> Plan:
+def plan(pairs: int, recipe: DpoRecipe | None = None, **changes: object) -> TrainingPlan:
     """The default recipe's plan for so many pairs, or another recipe's."""
     return decide(recipe or DpoRecipe(), TrainingGuards(), facts(pairs, **changes))  # type: ignore[arg-type]
 
 
-def dpo(found: Plan) -> ResolvedDpo:
+def dpo(found: TrainingPlan) -> ResolvedDpo:
     """The explicit recipe of a plan for DPO."""
     assert isinstance(found.recipe, ResolvedDpo)
     return found.recipe

@@ -5,18 +5,18 @@ import pytest
 from policies.policy import TrainingGuards
 from policies.recipes import KtoRecipe, PpoRecipe, RewardRecipe, SftRecipe
 from policies.training.planning import kto, ppo, reward, sft
-from policies.training.planning.plan import Facts, Plan
+from policies.training.planning.plan import Facts, TrainingPlan
 from policies.training.planning.resolved import ResolvedKto, ResolvedPpo, ResolvedReward, ResolvedSft
 from tests.policies.training.planning.facts import GB, facts
 
 GUARDS = TrainingGuards()
 
 
-def reward_plan(asked: RewardRecipe, *, there: int | None = None, pairs: int = 200) -> Plan:
+def reward_plan(asked: RewardRecipe, *, there: int | None = None, pairs: int = 200) -> TrainingPlan:
     return reward.decide(asked, GUARDS, facts(pairs, there=there))
 
 
-def ppo_plan(asked: PpoRecipe, *, there: int | None = None, prompts: int = 200) -> Plan:
+def ppo_plan(asked: PpoRecipe, *, there: int | None = None, prompts: int = 200) -> TrainingPlan:
     return ppo.decide(asked, GUARDS, facts(prompts, there=there))
 
 
@@ -44,7 +44,7 @@ def test_steps_and_rate_of_ppo_follow_from_the_prompts(
     prompts: int, at_once: int, steps: int, rate: float
 ) -> None:
     """As many learning steps as pairs would get, a hundred at most, and three for the critic before; a rate
-    by the number of updates; answers as long as the policy's. What is written is kept.
+    by the number of updates; returns as long as the policy's. What is written is kept.
     """
     found = ppo_of(PpoRecipe(), prompts)
     assert (found.prompts, found.steps, found.max_new_tokens) == (at_once, steps, 48)
@@ -111,7 +111,7 @@ def test_a_ppo_recipe_halves_down_to_one_answer() -> None:
 def test_plans_survive_their_file() -> None:
     """A run that is taken up reads its plan back, whatever the method."""
     for plan in (reward_plan(RewardRecipe(folds=2)), ppo_plan(PpoRecipe(ceiling=8.5))):
-        again = Plan.model_validate_json(plan.model_dump_json())
+        again = TrainingPlan.model_validate_json(plan.model_dump_json())
         assert again == plan
         assert type(again.recipe) is type(plan.recipe)
         assert again.taken_up(plan) == plan

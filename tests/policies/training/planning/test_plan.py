@@ -6,7 +6,7 @@ from policies.policy import TrainingGuards
 from policies.recipes import DpoRecipe, Lora
 from policies.training.planning.dpo import decide
 from policies.training.planning.fitting import divided
-from policies.training.planning.plan import Plan
+from policies.training.planning.plan import TrainingPlan
 from policies.training.planning.resolved import ResolvedDpo
 from tests.policies.training.planning.facts import EIGHT, GB, dpo, facts, plan
 
@@ -39,7 +39,7 @@ GOLDEN_EIGHT = {
 """The same on Llama 3.1 8B and a card of 80 GB."""
 
 
-def row(found: Plan) -> tuple[object, ...]:
+def row(found: TrainingPlan) -> tuple[object, ...]:
     return (*(getattr(found.recipe, name) for name in COLUMNS), found.every_steps, found.samples)
 
 
@@ -94,7 +94,7 @@ def test_a_run_of_several_epochs_computes_its_reference_once() -> None:
 def test_a_plan_survives_json() -> None:
     """What the child writes is what the next one reads."""
     found = plan(200)
-    assert Plan.model_validate_json(found.model_dump_json()) == found
+    assert TrainingPlan.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_run_that_goes_on_keeps_its_numbers() -> None:

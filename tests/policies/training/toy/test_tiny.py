@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from policies.records import Frozen
-from policies.training.toy.agent import Answers, Ask, Failed, Ready, ResidentJob, TinySpec, Trained
+from policies.training.toy.agent import (
+    ResidentJob,
+    TinySpec,
+    ToyAnswers,
+    ToyAsk,
+    ToyFailed,
+    ToyReady,
+    ToyStep,
+)
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -122,16 +130,16 @@ def test_the_agent_serves_what_the_pointer_names(
 
     base = lora.load(str(built[0]), None, "cpu")
     job = job_at(tmp_path, built[0])
-    agent = resident.Agent(base.model, base.tokenizer, job)
+    agent = resident.ResidentAgent(base.model, base.tokenizer, job)
     prompts = tuple(prompt for prompt, _ in LESSONS[:4])
     adapter = adapter_of(tmp_path / "adapters" / "tiny-1", built)
     heard: list[Frozen] = []
     for number, wanted in enumerate((None, adapter, adapter, None)):
         if number or wanted:
             point_at(job.serving, wanted)
-        line = Ask(id=number, prompts=prompts, seed=9).model_dump_json() + "\n"
+        line = ToyAsk(id=number, prompts=prompts, seed=9).model_dump_json() + "\n"
         resident.serve(agent, io.StringIO(line), heard.append)
-    first, second, third, last = (said for said in heard if isinstance(said, Answers))
+    first, second, third, last = (said for said in heard if isinstance(said, ToyAnswers))
     assert [said.adapter for said in (first, second, third, last)] == [None, "tiny-1", "tiny-1", None]
     assert first.answers == last.answers
     assert second.answers == third.answers
@@ -147,16 +155,16 @@ def test_a_pointer_that_cannot_be_read_fails_the_question_and_not_the_agent(
 
     base = lora.load(str(built[0]), None, "cpu")
     job = job_at(tmp_path, built[0])
-    agent = resident.Agent(base.model, base.tokenizer, job)
+    agent = resident.ResidentAgent(base.model, base.tokenizer, job)
     point_at(job.serving, None)
     pointer = job.serving / ".live" / "current.json"
     heard: list[Frozen] = []
     for number, text in enumerate(("{", '{"adapter": null}')):
         pointer.write_text(text)
-        line = Ask(id=number, prompts=("Say red.",)).model_dump_json() + "\n"
+        line = ToyAsk(id=number, prompts=("Say red.",)).model_dump_json() + "\n"
         resident.serve(agent, io.StringIO(line), heard.append)
-    assert isinstance(heard[0], Failed)
-    assert isinstance(heard[1], Answers)
+    assert isinstance(heard[0], ToyFailed)
+    assert isinstance(heard[1], ToyAnswers)
 
 
 @pytest.fixture
@@ -185,13 +193,13 @@ def test_the_process_trains_answers_and_ends_with_its_stdin(process: "subprocess
     assert process.stdout is not None
     assert process.stdin is not None
     heard: list[Any] = []
-    while not heard or not isinstance(heard[-1], Ready):
+    while not heard or not isinstance(heard[-1], ToyReady):
         heard.append(said.validate_json(process.stdout.readline()))
-    assert [each.step for each in heard if isinstance(each, Trained)] == [10, 12]
-    process.stdin.write(Ask(id=5, prompts=("Say red.", "Say blue.")).model_dump_json() + "\n")
+    assert [each.step for each in heard if isinstance(each, ToyStep)] == [10, 12]
+    process.stdin.write(ToyAsk(id=5, prompts=("Say red.", "Say blue.")).model_dump_json() + "\n")
     process.stdin.flush()
     answered = said.validate_json(process.stdout.readline())
-    assert isinstance(answered, Answers)
+    assert isinstance(answered, ToyAnswers)
     assert (answered.id, answered.adapter, len(answered.answers)) == (5, None, 2)
     process.stdin.close()
     assert process.wait(60) == 0
