@@ -38,7 +38,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="A directory of items, answers and judges' texts.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a judge and line.")] = False,
 ) -> None:
-    """Measure judges against people by their stored texts in both orders. Asks no model, needs no settings."""
+    """Measure judges against people by their stored texts. Asks no model and needs no configuration."""
     from daemon.replay.evaluate import evaluated
 
     rows = evaluated(data)

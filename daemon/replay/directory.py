@@ -1,4 +1,4 @@
-"""A directory of stored judgements: items, answers, and one file of texts a judge. JSONL, plain or gzipped."""
+"""A directory of stored judgements: items, answers, a file of texts for each judge. Plain JSONL or gzipped."""
 
 import gzip
 import json

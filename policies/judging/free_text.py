@@ -33,10 +33,11 @@ _BETTER = re.compile(
     re.IGNORECASE,
 )
 _EQUAL = re.compile(
-    r"\b(?:both|two)\b[^.;]{0,60}\b(?:equivalent|equally|equal|tied?)\b|\b(?:is|as) a tie\b", re.IGNORECASE
+    r"\b(?:both|two)\b[^.;]{0,60}\b(?:equivalent|equally|equal|tied?)\b(?! in )|\b(?:is|as) a tie\b",
+    re.IGNORECASE,
 )
 _EQUIVALENT = re.compile(
-    r"\b(?:two assistants|both assistants|they) are (?:both )?equivalent\b", re.IGNORECASE
+    r"\b(?:two assistants|both assistants|they) are (?:both )?equivalent\b(?! in )", re.IGNORECASE
 )
 _NOT = re.compile(
     r"\b(?:not|never|neither|cannot|less|worse|if|either|between|difficult|depend\w*)\b|n't\b", re.IGNORECASE
@@ -47,6 +48,10 @@ _SUM = re.compile(
     r"|\b(?:is|was) (?:the )?(?:better|best)\b",
     re.IGNORECASE,
 )
+_CONCEDED = re.compile(r"\b(?:while|although|though|whereas)\b[^,.]*,", re.IGNORECASE)
+_LESS_THAN = re.compile(r"\bless [^.;,]{1,60}? than (?:assistant|answer|response) ([12])\b", re.IGNORECASE)
+_MORE_THAN = re.compile(r"\bmore [^.;,]{1,60}? than (?:assistant|answer|response) ([12])\b", re.IGNORECASE)
+_CLOSING = re.compile(r"(?:in summary|in conclusion)\b", re.IGNORECASE)
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -71,6 +76,8 @@ def read_pair(text: str) -> FreeVerdict | Invalid:
     found = {*_stated(lines), *_marks(text), *_chosen(sentences)}
     if not found or _SCORES.fullmatch(lines[0]):
         found |= set(_summed(sentences))
+    if len(found) == 1 and _contradicted(text, lines, found):
+        return Invalid("the words contradict the verdict")
     if len(found) > 1:
         return Invalid("conflicting verdicts")
     if not found:
@@ -121,3 +128,20 @@ def _summed(sentences: list[str]) -> Iterator[Letter]:
                 yield "tie"
             elif match := _BETTER.search(clause):
                 yield _LETTERS[match[1].lower()]
+
+
+def _contradicted(text: str, lines: list[str], found: set[Letter]) -> bool:
+    """Whether a verdict in numbers has only words for the other answer: in a closing summary before a bare
+    number, and in outright comparisons after two scores. What a sentence concedes does not count.
+    """
+    said: set[Letter] = set()
+    if _SCORES.fullmatch(lines[0]):
+        said |= {_LETTERS[number] for number in _LESS_THAN.findall(text)}
+        said |= {"B" if number == "1" else "A" for number in _MORE_THAN.findall(text)}
+    elif len(lines) > 1 and _LINE.fullmatch(lines[-1]) and _CLOSING.match(lines[-2]):
+        for sentence in _BREAK.split(lines[-2]):
+            clause = _CONTRAST.split(_CONCEDED.sub("", sentence))[0]
+            match = _BETTER.search(clause)
+            if match and not _NOT.search(clause):
+                said.add(_LETTERS[match[1].lower()])
+    return said in ({"A"}, {"B"}) and "tie" not in found and said != found
