@@ -1,4 +1,4 @@
-"""A directory of stored judgements: items, answers, a file of texts for each judge. Plain JSONL or gzipped."""
+"""A directory of stored judgements: items, answers, a file of texts for each judge. JSONL, plain or gzip."""
 
 import gzip
 import json

@@ -16,11 +16,13 @@ READINGS = Path(__file__).parent / "readings.json"
 LEAST = {
     "gpt-4": 0.99,
     "gpt-4-qlora": 0.99,
-    "claude-1": 0.99,
+    "claude-1": 0.98,
     "gpt-3.5-turbo": 0.95,
     "bard": 0.8,
     "vicuna-13b": 0.8,
 }
+"""Claude-1 sums up for the one answer and writes the other's number in more than 1 % of its texts: no verdicts."""
+
 CHOICES = (
     "I choose Assistant {}.",
     "Therefore, my choice is {}.",
