@@ -21,7 +21,7 @@ LEAST = {
     "bard": 0.8,
     "vicuna-13b": 0.8,
 }
-"""Claude-1 sums up for the one answer and writes the other's number in more than 1 % of its texts: no verdicts."""
+"""Claude-1 sums up for the one answer and writes the other's number in 1.4 % of its texts."""
 
 CHOICES = (
     "I choose Assistant {}.",
