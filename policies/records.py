@@ -95,6 +95,18 @@ class Feedback(Frozen):
     comment: str | None = None
 
 
+class TokenUsage(Frozen):
+    """Tokens of one call. `input_tokens` are all of the prompt's, those from and to a cache included, and
+    `output_tokens` all that was generated, thoughts included, whichever way the provider counts.
+    """
+
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)
+
+
 class Trace(Frozen):
     """One answer of the agent with all that led to it.
 
@@ -123,18 +135,22 @@ class Trace(Frozen):
     """A part of the answer is no text (an image, a sound): a placeholder stands for it, which nothing may
     learn.
     """
+    incomplete: bool = False
+    """What led to the answer is not all in the log: it is judged, and in no training."""
+    usage: TokenUsage | None = None
+    """What the call used, of which this answer may be one of several; None: the log does not say."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of the content: the same id with another digest is a revision.
 
         The time is left out: where an event carries none it is the transport's, and a repeated delivery
-        of the same content is a duplicate, whenever it comes.
+        of the same content is a duplicate, whenever it comes. So is the usage, which is no content.
         """
-        content = self.model_dump(mode="json", exclude={"source", "ts"})
+        content = self.model_dump(mode="json", exclude={"source", "ts", "usage"})
         # Younger than stores that hold digests: where they say nothing, the digest is what it was without
         # them.
-        for name in ("truncated", "unshown", "agent_version"):
+        for name in ("truncated", "unshown", "incomplete", "agent_version"):
             if not content[name]:
                 del content[name]
         for message in (*content["messages"], *content["output"]):

@@ -17,6 +17,7 @@ pytest_plugins = (
     "tests.servers.kafka",
     "tests.servers.postgres",
     "tests.servers.realmodel",
+    "tests.servers.vendors",
     "tests.stores",
     "tests.tiny",
 )

@@ -19,10 +19,21 @@ from policies.records import Message, ToolCall
 UNPARSED = "_unparsed"
 """Key of tool arguments that are not a JSON object: the agent's own mistake, kept for the judges to see."""
 
-CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"})
-"""How servers say that an answer ended at a limit of length, in lower case."""
+CUT = frozenset(
+    {
+        "length", "max_tokens", "max_output_tokens", "model_length", "incomplete",
+        "model_context_window_exceeded", "pause_turn", "refusal",
+    }
+)  # fmt: skip
+"""How servers say that an answer ended before it was whole, in lower case: at a limit, or, as Anthropic's
+`refusal` does, because a filter broke it off.
+"""
 
-WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+WITHHELD = frozenset(
+    {
+        "content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii", "refusal",
+    }
+)  # fmt: skip
 """How servers say that a filter kept an answer back, in lower case."""
 
 _ROLES = {

@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from connectors.base import Decoder, Format
+from connectors.decoders.anthropic import Anthropic
+from connectors.decoders.feedback import FeedbackObjects
 from connectors.decoders.jsontext import JsonDecoder, checked
+from connectors.decoders.litellm import LiteLLM
+from connectors.decoders.mapping.mapped import Mapped
+from connectors.decoders.mapping.shipped import specs
+from connectors.decoders.mapping.spec import read
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
+from connectors.decoders.openai_responses import OpenAIResponses
 from connectors.decoders.spans import Spans
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
@@ -14,7 +22,22 @@ from connectors.events import Found, Outcome, Skipped, SkipReason
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat(), Spans())
+    pairs = (LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat())
+    return (Native(), FeedbackObjects(), *pairs, *map(Mapped, specs()), Spans())
+
+
+def configured(decoder: str, mapping: Path | None) -> "Decoders":
+    """A source's decoders: `auto`, or one by its name. What a mapping file describes is asked first.
+
+    Raises FatalError for a file that cannot be read, and for a name that is unknown or taken.
+    """
+    known = shipped()
+    if mapping is None:
+        return Decoders(decoder, known)
+    own = Mapped(read(mapping))
+    if own.name == "auto" or any(own.name == each.name for each in known):
+        raise FatalError(f"{mapping}: name: {own.name!r} is taken by a decoder of ours: choose another")
+    return Decoders(decoder, (own, *known))
 
 
 class Decoders:
@@ -43,6 +66,8 @@ class Decoders:
         self._decoders = [decoders[name] for name in chosen if name in decoders]
         mine = [formats[name] for name in chosen if name in formats]
         self._json = JsonDecoder(mine, auto=auto) if mine else None
+        self.names = [*(each.name for each in self._decoders), *(each.name for each in mine)]
+        """In the order in which they are asked."""
 
     def decode(
         self, value: bytes | None, *, source: str, timestamp: float | None, content_type: str | None = None

@@ -43,7 +43,9 @@ from policies.judging.independence import Override
 from policies.judging.judges import JudgeName
 from policies.launch import Launch
 from policies.policy import PolicySpec
+from policies.pressure import PressureRule
 from policies.records import Role
+from policies.redaction import Pattern
 from policies.training.turn import TURN
 
 PREFIX = "RLAIFD_"
@@ -52,6 +54,7 @@ NO_SETTING = "RLAIFD_CONFIG"
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 BROKER = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
 BROKERS = f"^{BROKER}(,{BROKER})*$"
+Kept = Annotated[float, Field(ge=0.001, le=1)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -79,9 +82,15 @@ class JsonlConfig(Configured):
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
+    mapping: Path | None = None
+    """A file that says where in the log's own JSON the fields are (`connectors.decoders.mapping`)."""
     agent_version: Rule = "auto"
     """By what versions of the agent are told apart (`policies.agentversion`)."""
+    keep: Kept = 1.0
+    """Share of the traces that are kept, by a hash of the event's id; the others are skipped and counted."""
     poll_s: Often = 0.5
+    max_in_flight_records: Count = 5000
+    max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
 
 
 class KafkaConfig(Configured):
@@ -93,7 +102,9 @@ class KafkaConfig(Configured):
     topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
+    mapping: Path | None = None
     agent_version: Rule = "auto"
+    keep: Kept = 1.0
     auto_offset_reset: Literal["earliest", "none"] = "earliest"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
@@ -216,6 +227,7 @@ class StagesConfig(Configured):
     """A prompt waits no longer than this for others to be sampled with."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
     """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
+    pressure: PressureRule = PressureRule()
 
     @model_validator(mode="after")
     def _most_is_enough(self) -> "StagesConfig":
@@ -226,6 +238,12 @@ class StagesConfig(Configured):
                 "sampled with at a time",
             )
         return self
+
+
+class RedactionConfig(Configured):
+    """What is taken out of events before they are stored. It finds what has a form, and nothing else."""
+
+    patterns: tuple[Pattern, ...] = ()
 
 
 class LogConfig(Configured):
@@ -259,6 +277,7 @@ class Settings(BaseSettings):
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
+    redaction: RedactionConfig = RedactionConfig()
     log: LogConfig = LogConfig()
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 

@@ -138,7 +138,10 @@ def newest(
     return [_offer(row, events[row.trace_id], known) for row in rows if row.trace_id in events]
 
 
-_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id")))
+_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id"))).where(
+    PREFERENCE.c.weight > 0
+)
+"""A pair without weight is of a correction that was withdrawn, or of a kind that is worth nothing."""
 
 
 def _events(connection: Connection, trace_ids: Sequence[int], tag: str | None) -> dict[int, Any]:
@@ -186,7 +189,8 @@ def newest_id(connection: Connection) -> int | None:
 
 def since(connection: Connection, at: float | None, *, most: int) -> int:
     """How many preferences were stored after `at` (None: ever); beyond `most` nobody counts on."""
-    some = select(PREFERENCE.c.id).where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
+    some = select(PREFERENCE.c.id).where(PREFERENCE.c.weight > 0)
+    some = some.where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
     return connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one()
 
 

@@ -93,6 +93,10 @@ class TraceRow(SQLModel, table=True):
     """Which version of the agent answered (`policies.agentversion`); None: older than that is told, or the
     source's versions go by name and it has none.
     """
+    kept_with: float = Field(
+        default=1.0, sa_column=Column(Float, nullable=False, default=1.0, server_default=text("1"))
+    )
+    """With which probability it was kept where its source is sampled; below 1 it stands for others, too."""
 
 
 class AgentVersionRow(SQLModel, table=True):
@@ -164,6 +168,9 @@ class FeedbackRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("source", "event_id", "digest"),
         Index("ix_feedback_target", "about", "target"),
+        Index("ix_feedback_due", "due_at"),
+        Index("ix_feedback_joined", "joined_at"),
+        Index("ix_feedback_answer", "answer_id"),
     )
     id: int | None = Field(default=None, primary_key=True)
     source: str
@@ -177,6 +184,16 @@ class FeedbackRow(SQLModel, table=True):
     payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     """The whole event, as `FeedbackEvent.model_dump(mode="json")`."""
     stored_at: float
+    kind: str = Field(
+        default="other", sa_column=Column(String, nullable=False, server_default=text("'other'"))
+    )
+    """As `policies.feedback.FeedbackKind` has it."""
+    answer_id: int | None = None
+    """The trace whose answer it is about; None: there is none yet, or it is about a session."""
+    due_at: float | None = None
+    """When its answer is to be looked for (again); None: there is nothing more to look for."""
+    joined_at: float | None = None
+    """When its answer was found."""
 
 
 class SpanRow(SQLModel, table=True):
@@ -242,6 +259,10 @@ class CandidateRow(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
     )
     """A part of it is no text, and a placeholder stands for it: nothing may learn that."""
+    withdrawn: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, default=False, server_default=false())
+    )
+    """It is a correction that its author has changed or taken back: nothing may learn it."""
     tokens: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     """A sampled answer's tokens, as `Tokens.model_dump(mode="json")`; None where they are not known."""
     created_at: float

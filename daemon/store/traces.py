@@ -84,6 +84,8 @@ class _Batch:
     spans: dict[Partition, list[Span]] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
     counts: dict[Partition, Counts] = field(default_factory=dict)
+    keep: float = 1.0
+    """With which probability its traces were kept."""
 
 
 def positions(connection: Connection, source: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -104,15 +106,16 @@ def store_batch(
     splits: Splits,
     now: float,
     versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
     """Writes a batch and returns what became of it. `now` is seconds since the epoch; `versions` is by what
-    the agent's versions are told apart.
+    the agent's versions are told apart, `keep` the probability with which the traces were kept.
 
     Two writers of one event on PostgreSQL collide on its natural key: the whole work is then done again
     (`Store.write`), and the later one finds a duplicate.
     """
     fresh = _fresh(connection, source, arrivals, now)
-    batch = _sort(connection, source, fresh, now)
+    batch = _sort(connection, source, fresh, now, keep)
     _place(connection, batch, splits)
     _tell(connection, source, batch, versions, now)
     _insert_traces(connection, source, batch, now)
@@ -130,9 +133,10 @@ def store_traces(
     splits: Splits,
     now: float,
     versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
     """Writes traces of one source that are of no record by themselves: those joined from parts."""
-    batch, counts = _Batch(), Counts()
+    batch, counts = _Batch(keep=keep), Counts()
     known = _known(connection, source, {trace.id for trace in traces})
     for trace in traces:
         _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
@@ -162,9 +166,11 @@ def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now
     return fresh
 
 
-def _sort(connection: Connection, source: str, arrivals: Sequence[Arrival], now: float) -> _Batch:
+def _sort(
+    connection: Connection, source: str, arrivals: Sequence[Arrival], now: float, keep: float
+) -> _Batch:
     """Tells new events from duplicates and revisions, against the store and within the batch."""
-    batch = _Batch()
+    batch = _Batch(keep=keep)
     events = (outcome for each in arrivals for outcome in each.outcomes)
     known = _known(connection, source, {event.id for event in events if isinstance(event, Trace)})
     for arrival in arrivals:
@@ -197,7 +203,7 @@ def _add(batch: _Batch, counts: Counts, trace: Trace, digests: set[str], *, sour
         return
     counts.revisions += bool(digests)
     counts.stored += not digests
-    batch.traces.append(_trace_row(trace, source, digest, len(digests), now))
+    batch.traces.append(_trace_row(trace, source, digest, len(digests), now) | {"kept_with": batch.keep})
     batch.outputs.append(trace)
     digests.add(digest)
 

@@ -7,6 +7,7 @@ from daemon.config.settings import KafkaConfig
 
 def options_of(source: KafkaConfig, *, key: str) -> KafkaOptions:
     """What the client is told. Raises ConfigError below that key for a password that cannot be read."""
-    options = source.model_dump(exclude={"type", "name", "decoder", "agent_version", "sasl_password_file"})
+    ours = {"type", "name", "decoder", "agent_version", "keep", "sasl_password_file"}
+    options = source.model_dump(exclude=ours)
     password = secret(None, source.sasl_password_file, key=f"{key}.sasl_password_file")
     return KafkaOptions(**options, sasl_password=password)

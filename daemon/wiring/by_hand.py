@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from connectors.decoders.detect import Decoders
+from connectors.decoders.detect import configured
 from connectors.errors import FatalError
 from daemon.errors import RefusedError, UsageError
 from daemon.stages.curate.sample import Batch
@@ -32,19 +32,22 @@ from policies import snapshot as snapshots
 from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
+from policies.redaction import Redaction
 from policies.selection import told
 from policies.training.planning.plan import TrainingPlan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
     """Stores one file through the first source's decoder."""
+    first = parts.settings.sources[0]
     return ingest_file(
         file,
-        decoders=Decoders(parts.settings.sources[0].decoder),
+        decoders=configured(first.decoder, first.mapping),
         store=parts.store,
         metrics=parts.metrics,
         clock=parts.clock,
         splits=parts.settings.policy.splits,
+        redaction=Redaction(parts.settings.redaction.patterns),
     )
 
 
@@ -162,6 +165,7 @@ class Curated:
 
 def curate(parts: Wiring) -> Curated:
     """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
+    parts.hearing.all()
     while parts.curate.step(at_once=True) + sum(each.ended for each in judge(parts).values()):
         pass
     return Curated(
@@ -197,6 +201,7 @@ def train(
 
 
 def _frozen(parts: Wiring, recipe: Recipe) -> Course:
+    parts.hearing.all()
     frozen = parts.occasion.freeze(recipe)
     if isinstance(frozen, Due):
         raise RefusedError(frozen.reason)

@@ -26,6 +26,7 @@ from policies.policy import Splits
 from policies.records import Feedback, Message, Trace
 from policies.spans import Span
 from tests.connectors.decoders.events import native
+from tests.connectors.decoders.mutations import SAMPLES
 from tests.daemon.stages.seeding import rows
 
 TYPE = "application/x-parts"
@@ -139,6 +140,20 @@ def test_the_same_bytes_give_the_same_events(decoder: Any) -> None:
     for bad in (b"", b"\xff\xfe", b"{", record[:-3]):
         with contextlib.suppress(DecodeError):
             assert isinstance(decoder.decode(bad, TYPE, **told), list)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_format_keeps_the_contract(sample: str) -> None:
+    """The same bytes give the same events, by content and by name; cut anywhere, they are no trace."""
+    record = json.dumps(SAMPLES[sample]()).encode()
+    told: dict[str, Any] = {"source": "s", "timestamp": 5.0}
+    first = Decoders().outcomes(record, **told)
+    (name,) = {each.decoder for each in first}
+    assert name is not None
+    assert Decoders(name).outcomes(record, content_type="text/odd", **told) == first
+    assert all(each.source == "s" for each in (one.result for one in first) if isinstance(each, Trace))
+    for end in range(0, len(record), max(1, len(record) // 20)):
+        assert all(not isinstance(each, Trace) for each in Decoders(name).decode(record[:end], **told))
 
 
 def test_a_decoder_is_asked_before_json() -> None:

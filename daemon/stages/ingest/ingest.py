@@ -16,13 +16,17 @@ from daemon.clock import Clock
 from daemon.errors import SourceStoppedError
 from daemon.metrics.registry import JOINED_OUTCOMES, Metrics
 from daemon.stages.ingest.bad_rows import store_isolated
+from daemon.stages.ingest.brake import Brake
 from daemon.stages.ingest.joining import Joining
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
 from policies.agentversion import Rule
 from policies.policy import Splits
+from policies.pressure import Pressure
 from policies.records import Trace
+from policies.redaction import Redaction
+from policies.sampling import kept
 from policies.spans import JoinRule
 from policies.states import RecordOutcome
 from policies.unknowns import Unknowns
@@ -37,7 +41,9 @@ MOST_EVENTS = 5000
 class Ingest:
     """Brings one source into the store. Used by one thread at a time.
 
-    `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old.
+    `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old. `keep` is the share
+    of the traces that are kept; `brake` says when nothing is read (None: never);
+    `redaction` takes out of all that is stored what it finds.
     """
 
     def __init__(
@@ -54,12 +60,18 @@ class Ingest:
         dead_letter_ratio: float = 0.05,
         join_rule: JoinRule | None = None,
         versions: Rule = "auto",
+        keep: float = 1.0,
+        brake: Brake | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
         self._metrics, self._clock, self._splits = metrics, clock, splits
         self._batch_records, self._batch_s = batch_records, batch_s
         self._unknowns = Unknowns(dead_letter_ratio)
         self._versions: Rule = versions
+        self._keep, self._brake = keep, brake
+        self._redaction = redaction or Redaction(())
+        self._pressing: frozenset[Pressure] = frozenset()
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
         self._pending: list[Arrival] = []
@@ -76,8 +88,9 @@ class Ingest:
         self._lag: dict[Partition, int] = {}
         self._log = log.get("ingest").bind(source=source.name)
         self._joining = Joining(
-            source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions
-        )
+            source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions,
+            keep=keep,
+        )  # fmt: skip
         self.totals = Counts()
         self.joined = Counts()
 
@@ -105,6 +118,9 @@ class Ingest:
         self.start()
         if not self._pending:
             self._go_on_or_raise()
+            if self._paused():
+                self._rest(timeout_s)
+                return 0
             self._receive(timeout_s)
             self._pending = self._screened()
         done = len(self._pending)
@@ -114,6 +130,22 @@ class Ingest:
         self._refresh_lag()
         self._go_on_or_raise()
         return done
+
+    def _paused(self) -> bool:
+        """Whether nothing is read now. What was received before waits; the source keeps the rest."""
+        pressing = frozenset() if self._brake is None else self._brake.pressing()
+        if pressing != self._pressing:
+            for each in Pressure:
+                self._metrics.ingest_paused.labels(self._source.name, each).set(each in pressing)
+            lines = [] if self._brake is None else self._brake.lines()
+            self._log.warning("reading_paused" if pressing else "reading_goes_on", why=lines)
+            self._pressing = pressing
+        return bool(pressing)
+
+    def _rest(self, timeout_s: float) -> None:
+        self._refresh_lag()
+        if self._brake is not None:
+            self._brake.rest(timeout_s)
 
     def join_rest(self) -> None:
         """Joins what is open as if nothing more came."""
@@ -177,7 +209,25 @@ class Ingest:
             if fault is None
             else [DecodeError(fault)]
         )
+        if self._redaction:
+            outcomes, body = [self._redacted(each) for each in outcomes], self._redaction.raw(body)
+        if self._keep < 1:
+            outcomes = [self._sampled(each) for each in outcomes]
         return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
+
+    def _redacted(self, found: Found) -> Found:
+        """Of what is wrong with a record, too: the reason may quote it, and its bytes are kept."""
+        if isinstance(found, Skipped):
+            return found
+        if isinstance(found, DecodeError):
+            body = None if found.body is None else self._redaction.raw(found.body)
+            return type(found)(self._redaction.text(str(found)), body)
+        return self._redaction.event(found)
+
+    def _sampled(self, found: Found) -> Found:
+        """The event, or a trace that is not kept as skipped. What is said of others, and parts, are kept."""
+        shed = isinstance(found, Trace) and not kept(found, self._keep)
+        return Skipped(SkipReason.SAMPLED_OUT) if shed else found
 
     def _told(self, last: object) -> str:
         """What a person is told of a stop, with the ways out; of one that stands, what was told then."""
@@ -217,6 +267,7 @@ class Ingest:
             splits=self._splits,
             now=self._clock.now(),
             versions=self._versions,
+            keep=self._keep,
         )
         arrivals, self._pending = self._pending, []
         self._source.commit({each.partition: each.next_offset for each in arrivals})
@@ -231,6 +282,7 @@ class Ingest:
         told = (counts.stored, counts.duplicates, counts.revisions)
         for outcome, count in zip(JOINED_OUTCOMES, told, strict=True):
             self._metrics.traces_joined.labels(self._source.name, outcome).inc(count)
+        self._metrics.records_skipped.labels(self._source.name, SkipReason.SAMPLED_OUT).inc(counts.skipped)
         self.joined += counts
 
     def _count(self, counts: Counts, arrivals: list[Arrival]) -> None:

@@ -12,6 +12,7 @@ from daemon.store.store import Store
 from daemon.store.traces import Counts, store_traces
 from policies.agentversion import Rule
 from policies.policy import Splits
+from policies.sampling import kept
 from policies.spans import JoinRule, joined
 
 LOOK_S = 1.0
@@ -38,10 +39,12 @@ class Joining:
         splits: Splits,
         rule: JoinRule | None = None,
         versions: Rule = "auto",
+        keep: float = 1.0,
     ) -> None:
         self._source, self._store, self._clock, self._splits = source, store, clock, splits
         self._rule = rule or JoinRule()
         self._versions: Rule = versions
+        self._keep = keep
         self._look_at = float("-inf")
         self._forget_at = clock.monotonic() + FORGET_S
         self._log = log.get("ingest").bind(source=source)
@@ -102,7 +105,8 @@ class Joining:
     def _join(self, connection: Connection, *, rule: JoinRule, limit: int) -> tuple[Counts, int]:
         now = self._clock.now()
         parts = spans.complete(connection, self._source, rule, now, limit=limit)
-        traces = [trace for each in parts for trace in joined(each.spans)]
+        whole = [trace for each in parts for trace in joined(each.spans)]
+        traces = [trace for trace in whole if kept(trace, self._keep)]
         counts = store_traces(
             connection,
             source=self._source,
@@ -110,7 +114,9 @@ class Joining:
             splits=self._splits,
             now=now,
             versions=self._versions,
+            keep=self._keep,
         )
+        counts.skipped += len(whole) - len(traces)
         spans.close(connection, parts, now)
         return counts, len(parts)
 

@@ -205,7 +205,7 @@ def test_a_named_decoder_is_asked_alone() -> None:
     """With one decoder named, the reason is that decoder's."""
     assert "unknown key 'request'" in reason(openai(), "native")
     assert "`request` must be an object" in reason(native(), "openai_chat")
-    with pytest.raises(FatalError, match="unknown decoder 'avro': use auto or one of native, openai_chat"):
+    with pytest.raises(FatalError, match="unknown decoder 'avro': use auto or one of anthropic, feedback"):
         Decoders("avro")
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from connectors.decoders.detect import Decoders
 from tests.connectors.decoders.events import native, openai
+from tests.connectors.decoders.growing import SHAPES as OF_FORMATS
 from tests.growth import growth
 
 MOST = 12
 """Eight times the size may cost so many times as much: linear, with room for a busy machine."""
+FAR = 24
+"""The same for small payloads, of which a busy machine makes more; a square would be 64."""
 
 
 def answer(content: Any, **message: Any) -> Any:
@@ -77,18 +80,22 @@ SHAPES: dict[str, Callable[[int], Any]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_decoding_costs_in_proportion(shape: str) -> None:
     """Whatever comes of it: a trace, a dead letter, many of them, or something to skip."""
-    built: dict[int, bytes] = {}
+    assert _growth(SHAPES[shape], 400) < MOST
 
-    def raw(size: int) -> bytes:
-        if size not in built:
-            made = SHAPES[shape](size)
-            built[size] = (made if isinstance(made, str) else json.dumps(made)).encode()
-        return built[size]
 
-    decoders, size = Decoders(), 400
+@pytest.mark.parametrize("shape", OF_FORMATS)
+def test_every_format_costs_in_proportion(shape: str) -> None:
+    """Streams, bodies, items, blocks, mappings. At 1 MB and tightly: tests/soak/mutated_payloads.py."""
+    assert _growth(OF_FORMATS[shape], 120) < FAR
+
+
+def _growth(shape: Callable[[int], Any], size: int) -> float:
+    raw: dict[int, bytes] = {}
     for each in (size, 8 * size):
-        raw(each)
-    assert growth(lambda each: decoders.decode(raw(each), source="s", timestamp=1.0), size) < MOST
+        made = shape(each)
+        raw[each] = (made if isinstance(made, str) else json.dumps(made)).encode()
+    decoders = Decoders()
+    return growth(lambda each: decoders.decode(raw[each], source="s", timestamp=1.0), size)
 
 
 def test_deep_nesting_costs_in_proportion() -> None:

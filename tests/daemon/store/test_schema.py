@@ -23,6 +23,10 @@ VERSIONED = (
     *("snapshot.agent_versions", "rollout.canary", "rollout.share"),
 )
 """Columns of revision 0017."""
+JOINED = ("candidate.withdrawn", "trace.kept_with")
+HEARD = tuple(f"feedback.{name}" for name in ("kind", "answer_id", "due_at", "joined_at"))
+HEARD_BY = ("ix_feedback_due", "ix_feedback_joined", "ix_feedback_answer")
+"""Columns and indexes of revision 0018."""
 
 
 def test_migrated_schema_equals_the_tables(store: Store) -> None:
@@ -134,7 +138,7 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "snapshot.trace_ids"),
         *("snapshot.label_ids", "judgement.judge"),
         *("position.feedback", "position.spans"),
-        *VERSIONED,
+        *(*JOINED, *VERSIONED),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
@@ -160,7 +164,9 @@ def test_what_was_in_force_stays_when_the_agent_s_versions_come(store: Store) ->
     before = ScriptDirectory(str(MIGRATIONS)).get_revision("0017").down_revision
     put_in_force(store, "agent-a", 1)
     trace = add_trace(store, "e", Split.GATE)
-    later = [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in VERSIONED]
+    later = [text(f"DROP INDEX {index}") for index in HEARD_BY]
+    columns = (*VERSIONED, *JOINED, *HEARD)
+    later += [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in columns]
     later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source")]
     later.append(text("UPDATE alembic_version SET version_num = :v").bindparams(v=before))
     for change in later:
