@@ -13,6 +13,7 @@ from policies.alignment import Labelled, alignment
 from policies.clusters import cluster_of
 from policies.gate.decision import Comparison, Decision, GateEvidence, Result, decide
 from policies.judging.grammar import PairReply
+from policies.judging.judges import NamedJudge
 from policies.judging.verdicts import preferred
 from policies.policy import GateRule
 from policies.records import Message, Role, Sampled
@@ -58,7 +59,7 @@ def decision_on(scene: Scene, adapter: Path) -> Decision:
         entropy_candidate=found.entropy_candidate,
         entropy_stable=found.entropy_stable,
         halts=(),
-        alignment={Role.GATE: alignment(
+        alignment={NamedJudge("gate", Role.GATE, "v1"): alignment(
             [Labelled(str(each), "a", ("a",), 1, 1) for each in range(2 * limits.min_labels)],
             limit=limits.min_alignment, min_labels=limits.min_labels,
         )},
