@@ -228,7 +228,8 @@ class Wiring(Foundations):
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from daemon.stages.train.trainer import RunInputs, Trainer
+        from daemon.stages.train.inputs import RunInputs
+        from daemon.stages.train.trainer import Trainer
 
         return Trainer(
             store=self.store,
