@@ -180,9 +180,11 @@ class Ingest:
             self._losing.over()
         except OffsetsLostError as error:
             self._losing.met(error)
-            return
-        finally:
             self._refresh_lag()
+            return
+        except ConnectorError:
+            self._refresh_lag()  # nothing else tells how far behind a source is that cannot be read
+            raise
         deadline = self._clock.monotonic() + self._rule.batch_s
         while self._waiting and len(self._waiting) < self._rule.batch_records:
             left = deadline - self._clock.monotonic()
