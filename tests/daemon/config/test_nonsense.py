@@ -171,8 +171,9 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
 SOME = 9
 """Each further recipe's key has one of so many values; all have them all together."""
 NOTHING = {
-    "store", "store.url", "sources.*.mapping", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
-    "web.*", "stages", "stages.pressure*", "log", "redaction*", "review", "review.reviewers",
+    "store", "store.url", "sources.*.mapping", "sources.1.s*", "judges.small.*", "policy.*", "overrides",
+    "training.*", "web", "web.*", "stages", "stages.pressure*", "log", "redaction*", "review",
+    "review.reviewers",
 }  # fmt: skip
 """Keys of which null or nothing is the default, or a section that may be empty."""
 
