@@ -92,9 +92,9 @@ def values(passes: Passes, head: torch.nn.Linear, answers: Sequence[SampledAnswe
 class Scorer(torch.nn.Module):
     """A model under its active adapter with a head: sequences to scores.
 
-    An answer's score is the mean of what the head says of the states at its tokens. The state at its last token
-    alone is one of an end where there is one, and of some word in the middle of a sentence where an answer was
-    cut off: a head on it learns to tell these two apart before it learns anything of what an answer says.
+    An answer's score is the mean of what the head says of the states at its tokens. The state at its last
+    token alone is that of an end where there is one, and of some word in the middle of a sentence where an
+    answer was cut off: a head on it learns to tell the two apart before anything of what answers say.
     """
 
     def __init__(self, model: Any, head: torch.nn.Linear) -> None:

@@ -49,7 +49,7 @@ class RewardTrainer(Trainer):
         super().__init__(model=model, **kwargs)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> Any:
-        """The loss of a batch: all chosen sequences, then all rejected, each scored up to its last own token."""
+        """The loss of a batch: all chosen sequences, then all rejected, each up to its last own token."""
         answer = spans(inputs["completion_mask"])
         chosen, rejected = model(inputs["input_ids"], inputs["attention_mask"], answer).chunk(2)
         terms = bradley_terry(
@@ -103,7 +103,7 @@ class RewardTrainer(Trainer):
 
 
 def spans(own: torch.Tensor) -> torch.Tensor:
-    """1 from each row's first own token to its last: what stands between them (tool results) is of the answer."""
+    """1 from each row's first own token to its last: tool results between them are of the answer."""
     begun = own.cummax(dim=1).values
     ended = own.flip(1).cummax(dim=1).values.flip(1)
     return begun * ended

@@ -12,8 +12,8 @@ from daemon.clock import FakeClock
 from daemon.stages.gate.release import Releases
 from daemon.store import ledger
 from daemon.store import rewardmodels as rows
+from daemon.store.alignment import LABEL
 from daemon.store.store import Store
-from daemon.store.tables import LabelRow
 from policies.basemodel import Base
 from policies.policy import PolicySpec
 from policies.recipes import RewardRecipe
@@ -130,7 +130,7 @@ def test_a_pair_that_cannot_be_graded_is_no_evidence(court: Court) -> None:
 def test_pairs_that_people_did_not_decide_are_not_graded(court: Court) -> None:
     """Ties decide nothing and cost as much as others: the model is not asked about them."""
     court.label(80)
-    court.store.write(lambda c: c.execute(update(LabelRow).where(LabelRow.id % 4 == 0).values(choice="tie")))
+    court.store.write(lambda c: c.execute(update(LABEL).where(LABEL.c.id % 4 == 0).values(choice="tie")))
     court.lead = as_people
     court.releases.step()
     assert court.graded == 60

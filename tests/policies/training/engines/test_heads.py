@@ -108,7 +108,7 @@ def test_a_head_is_read_as_it_was_written(tmp_path: Path, base: Any) -> None:
 
 
 def test_an_answer_spans_what_stands_between_its_own_tokens() -> None:
-    """Tool results inside an answer are of it; prompt, what the template writes behind it, and padding are not."""
+    """Tool results inside an answer are of it; the prompt, and what stands behind the answer, are not."""
     import torch
 
     from policies.training.engines.reward import spans
