@@ -43,6 +43,16 @@ class Record:
     content_type: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source reads: of how many partitions (files, for a directory) it is the reader, and when it last
+    looked for records and all was well, in seconds since the epoch; None: not yet.
+    """
+
+    partitions: int
+    well_at: float | None
+
+
 Resume = Callable[[Sequence[Partition]], Mapping[Partition, int]]
 """Returns the next offset to read for those partitions the store knows; the others start at the earliest."""
 
@@ -53,12 +63,14 @@ class Source(Protocol):
     * `start(resume)` begins reading. Whenever partitions are assigned, at the start or later, reading goes
       to the offsets that `resume` answers: the store's, not the source's own idea of what was committed.
     * `receive(timeout_s, limit)` answers at most `limit` records in offset order per partition, [] when none
-      came in time. It raises TransientError (call again) and FatalError (stop).
+      came in time. It raises TransientError (call again) and FatalError (stop). A source that is told not
+      to pass over what it has lost raises OffsetsLostError, until `resume` answers positions beyond it.
     * `commit(positions)` tells the source, for its lag tools only, that everything before those offsets is in
       the store. It never raises for a lost connection or a partition that has moved away.
     * Back-pressure: what was received and not yet committed is bounded (records and bytes); at the bound the
       source stops fetching and never drops.
     * `lag()` answers records (or bytes, for files) between the store and the end; {} if unknown.
+    * `reading()` answers what it reads, and when all was well last.
     * `close()` stops within seconds, blocks until stopped, and can be called twice.
     """
 
@@ -71,6 +83,8 @@ class Source(Protocol):
     def commit(self, positions: Mapping[Partition, int]) -> None: ...
 
     def lag(self) -> Mapping[Partition, int]: ...
+
+    def reading(self) -> Reading: ...
 
     def close(self) -> None: ...
 

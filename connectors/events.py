@@ -10,7 +10,7 @@ from policies.spans import Span
 
 
 class SkipReason(StrEnum):
-    """Why a recognised event holds no answer of the agent."""
+    """Why a recognised event holds no answer of the agent, or one that is not kept."""
 
     TOMBSTONE = "tombstone"
     ERROR = "error"
@@ -18,6 +18,8 @@ class SkipReason(StrEnum):
     THOUGHT = "thought"
     WITHHELD = "withheld"
     NO_MODEL_CALL = "no_model_call"
+    NO_CONTENT = "no_content"
+    SAMPLED_OUT = "sampled_out"
 
 
 _WORDS = {
@@ -27,6 +29,8 @@ _WORDS = {
     SkipReason.THOUGHT: "no answer: nothing but a thought",
     SkipReason.WITHHELD: "no answer: it was withheld by a filter",
     SkipReason.NO_MODEL_CALL: "a span that is no call of a model",
+    SkipReason.NO_CONTENT: "a call without its content: another part has it, or it is not captured",
+    SkipReason.SAMPLED_OUT: "not among the share that its source keeps",
 }
 
 

@@ -13,6 +13,7 @@ from connectors.base import (
     JudgeReply,
     JudgeRequest,
     Partition,
+    Reading,
     Record,
     Resume,
     Samples,
@@ -37,6 +38,7 @@ class MemorySource:
         self._faults: deque[ConnectorError] = deque()
         self._resume: Resume | None = None
         self._closed = False
+        self._well_at: float | None = None
         self._changed = threading.Condition()
 
     def append(
@@ -69,6 +71,7 @@ class MemorySource:
             while True:
                 if self._faults:
                     raise self._faults.popleft()
+                self._well_at = time.time()
                 found = [] if self._closed else self._take(limit)
                 left = deadline - time.monotonic()
                 if found or left <= 0 or self._closed:
@@ -88,6 +91,10 @@ class MemorySource:
     def lag(self) -> Mapping[Partition, int]:
         with self._changed:
             return {each: len(self._logs[each]) - self._stored[each] for each in self._next}
+
+    def reading(self) -> Reading:
+        with self._changed:
+            return Reading(len(self._next), self._well_at)
 
     def close(self) -> None:
         with self._changed:

@@ -47,6 +47,9 @@ _DATES = re.compile(
 )
 
 
+_NO_TOOLS = digest([])
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """What a trace shows of the agent: a name, a digest of its tools, the words of its system prompt."""
@@ -102,6 +105,8 @@ def prompt_of(messages: Sequence[Message], lines: dict[str, str]) -> str:
 
 def _tools(tools: Sequence[Mapping[str, Any]]) -> str:
     """A digest of names and parameters, whatever their order and the provider's way to write them."""
+    if not tools:
+        return _NO_TOOLS
     return digest(sorted(digest(_tool(each)) for each in tools))
 
 

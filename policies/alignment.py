@@ -4,15 +4,19 @@ A pair of answers counts where people as a majority prefer one of them and the j
 People's ties and undecided panels are left out; a judge's flips, ties and abstentions lower the coverage, not
 the ratio. Beside the ratio stand two numbers without which it says little: how often the longer answer wins
 on the same pairs, and how often two people agree.
+
+Where a source keeps only a share of its traces, each pair counts for as many as it stands for (Horvitz and
+Thompson, JASA 47, 1952): the measure is one of the traffic, however the share changed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 from typing import Literal
 
-from policies.statistics.intervals import clustered
+from policies.statistics.intervals import weighted
 
 Choice = Literal["a", "b", "tie"]
 Side = Literal["a", "b"]
@@ -35,6 +39,8 @@ class Labelled:
     length_a: int
     length_b: int
     flipped: bool = False
+    weight: float = 1.0
+    """How many pairs of the traffic it stands for: 1 over the probability with which its trace was kept."""
 
 
 class AlignmentStanding(StrEnum):
@@ -99,11 +105,12 @@ def alignment(
     """Measures a judge on labelled pairs, newest first, back to the `window`-th decided one."""
     asked = _windowed([pair for pair in pairs if adjudicate(pair.humans) is not None], window)
     decided = [pair for pair in asked if _decided(pair)]
-    agreed: dict[str, list[float]] = {}
+    agreed: dict[str, list[tuple[float, float]]] = {}
     for pair in decided:
-        agreed.setdefault(pair.cluster, []).append(float(pair.judge == adjudicate(pair.humans)))
-    interval = clustered(agreed) if decided else None
-    coverage = len(decided) / len(asked) if asked else None
+        right = float(pair.judge == adjudicate(pair.humans))
+        agreed.setdefault(pair.cluster, []).append((right, pair.weight))
+    interval = weighted(agreed) if decided else None
+    coverage = _weight(decided) / _weight(asked) if asked else None
     ceiling, ceiling_pairs = _ceiling(asked)
     ratio, lower = (interval.estimate, interval.lower) if interval else (None, 0.0)
     enough = len(decided) >= min_labels and (coverage or 0.0) >= coverage_floor
@@ -114,7 +121,7 @@ def alignment(
         labels=len(decided),
         asked=len(asked),
         coverage=coverage,
-        flips=sum(pair.flipped for pair in asked) / len(asked) if asked else None,
+        flips=_weight([pair for pair in asked if pair.flipped]) / _weight(asked) if asked else None,
         length_baseline=_length_baseline(decided),
         ceiling=ceiling,
         ceiling_pairs=ceiling_pairs,
@@ -130,6 +137,10 @@ def _standing(
     if ratio is not None and ratio < limit and counted:
         return AlignmentStanding.BREACH
     return AlignmentStanding.OK if lower >= limit and enough else AlignmentStanding.INCONCLUSIVE
+
+
+def _weight(pairs: Sequence[Labelled]) -> float:
+    return math.fsum(pair.weight for pair in pairs)
 
 
 def _decided(pair: Labelled) -> bool:
@@ -154,10 +165,10 @@ def _length_baseline(decided: list[Labelled]) -> float | None:
     right = 0.0
     for pair in decided:
         if pair.length_a == pair.length_b:
-            right += 0.5
-        else:
-            right += adjudicate(pair.humans) == ("a" if pair.length_a > pair.length_b else "b")
-    return right / len(decided)
+            right += 0.5 * pair.weight
+        elif adjudicate(pair.humans) == ("a" if pair.length_a > pair.length_b else "b"):
+            right += pair.weight
+    return right / _weight(decided)
 
 
 def _ceiling(pairs: list[Labelled]) -> tuple[float | None, int]:

@@ -15,9 +15,9 @@ from policies.records import Frozen, Message, Tokens
 from policies.snapshot import Pair, SnapshotError
 
 FORMAT: Literal["rlaifd-answers-1"] = "rlaifd-answers-1"
-Kind = Literal["best", "correction", "thumb", "score"]
-"""What was found out by: the best of several by their rewards, a person's own text, a user's thumb, or a
-judge's score.
+Kind = Literal["best", "correction", "thumb", "rating", "behaviour", "score"]
+"""What was found out by: the best of several by their rewards, a person's own text, a user's thumb, rating or
+behaviour, or a judge's score.
 """
 
 

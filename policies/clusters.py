@@ -16,20 +16,25 @@ import sys
 import unicodedata
 from functools import cache
 
+from pydantic_core import to_json
+
 from policies.policy import Splits
-from policies.records import Message, Split, digest
+from policies.records import Message, Split
 
 MOST_MARKS = 30
 """Combining marks in a row that count."""
 MOST_CHARACTERS = 1 << 19
 """Characters of a message that count: about 130,000 tokens."""
 _NOT_WORD = re.compile(r"[\W_]+")
+_ASCII = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256)).lower()
+"""What `normal` makes of each ASCII character: compatibility forms and marks there are none."""
 
 
 def cluster_of(messages: tuple[Message, ...]) -> str:
     """Hex SHA-256 of the normalised prompt."""
     spoken = [message for message in messages if message.role != "system"] or list(messages)
-    return digest([[message.role, normal(said(message))] for message in spoken])
+    turns = [[message.role, normal(said(message))] for message in spoken]
+    return hashlib.sha256(to_json(turns)).hexdigest()  # of texts alone it is what `canonical` writes
 
 
 def split_of(cluster: str, splits: Splits) -> Split:
@@ -59,6 +64,8 @@ def _last_with_a_share(splits: Splits) -> Split:
 
 def said(message: Message) -> str:
     """A turn's text, with the calls that it makes."""
+    if not message.tool_calls:
+        return message.content
     calls = (f"{call.name} {sorted(call.arguments.items(), key=str)}" for call in message.tool_calls)
     return " ".join((message.content, *calls))
 
@@ -67,13 +74,16 @@ def normal(text: str) -> str:
     """Compatibility form, case folded, every run of what is no letter or digit one space; where nothing else
     would be left, with that.
     """
+    if text.isascii():
+        plain = b" ".join(text[:MOST_CHARACTERS].encode().translate(_ASCII).split()).decode()
+        return plain or text[:MOST_CHARACTERS].lower()
     folded = unicodedata.normalize("NFKC", _stream_safe(text[:MOST_CHARACTERS])).casefold()
     return _NOT_WORD.sub(" ", folded).strip() or folded
 
 
 def _stream_safe(text: str) -> str:
     """The text with every run of combining marks cut to `MOST_MARKS`."""
-    return text if text.isascii() else _long_runs().sub(lambda run: run[0][:MOST_MARKS], text)
+    return _long_runs().sub(lambda run: run[0][:MOST_MARKS], text)
 
 
 @cache

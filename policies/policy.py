@@ -15,6 +15,7 @@ from policies.configured import BaseUrl, Configured, Count, Family, Temperature,
 from policies.quantities import AutoInt, Part, Share
 from policies.recipes import RECIPES, DpoRecipe, Recipe
 from policies.release import ReleaseRule
+from policies.worth import FeedbackRule
 
 Mode = Literal["enforce", "dry_run"]
 
@@ -219,6 +220,7 @@ class PolicySpec(Configured):
     judging: JudgingRule = JudgingRule()
     sampling: Sampling = ChildSampling()
     curation: CurationRule = CurationRule()
+    feedback: FeedbackRule = FeedbackRule()
     recipe: Recipe = DpoRecipe()
     """Or a list: the first, and those of `also`."""
     also: tuple[Recipe, ...] = ()

@@ -234,10 +234,10 @@ class KtoRecipe(_Steps):
     """What the loss keeps the policy near, and KL is to: what training starts from, the adapter in force, or
     the base."""
     source: KtoSource = "thumbs"
-    """`thumbs`: what users said in the log; `scores`: judges' scores; `both`: these, and scores where no user
-    said anything."""
+    """`thumbs`: what users said, in the log or in events of its own (thumbs, ratings, behaviour; see
+    `policies.worth`); `scores`: judges' scores; `both`: these, and scores where no user said anything."""
     feedback: tuple[str, ...] = Field(default=("thumb",), min_length=1)
-    """Names of the log's feedback that are thumbs."""
+    """Names of feedback that are thumbs, beside what is one by its kind."""
     thumb_up_from: float = Field(default=0.5, ge=-1e6, le=1e6)
     """A thumb with a score is up from here, else down: for 1 and 0 as for 1 and -1."""
     good_from: float = Field(default=7.0, ge=0, le=10)

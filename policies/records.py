@@ -5,12 +5,15 @@ All are frozen; all are data. Identity and digests are computed here so that eve
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from policies.encoded import Encoded, encoded
 
 
 class Frozen(BaseModel):
@@ -95,6 +98,18 @@ class Feedback(Frozen):
     comment: str | None = None
 
 
+class TokenUsage(Frozen):
+    """Tokens of one call. `input_tokens` are all of the prompt's, those from and to a cache included, and
+    `output_tokens` all that was generated, thoughts included, whichever way the provider counts.
+    """
+
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)
+
+
 class Trace(Frozen):
     """One answer of the agent with all that led to it.
 
@@ -123,24 +138,38 @@ class Trace(Frozen):
     """A part of the answer is no text (an image, a sound): a placeholder stands for it, which nothing may
     learn.
     """
+    incomplete: bool = False
+    """What led to the answer is not all in the log: it is judged, and in no training."""
+    usage: TokenUsage | None = None
+    """What the call used, of which this answer may be one of several; None: the log does not say."""
 
-    @property
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The trace as JSON. It and what is made of it are worked out once: it never changes."""
+        return encoded(self)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the content: the same id with another digest is a revision.
 
         The time is left out: where an event carries none it is the transport's, and a repeated delivery
-        of the same content is a duplicate, whenever it comes.
+        of the same content is a duplicate, whenever it comes. So is the usage, which is no content.
         """
-        content = self.model_dump(mode="json", exclude={"source", "ts"})
-        # Younger than stores that hold digests: where they say nothing, the digest is what it was without
-        # them.
-        for name in ("truncated", "unshown", "agent_version"):
-            if not content[name]:
-                del content[name]
-        for message in (*content["messages"], *content["output"]):
-            if not message["reasoning"]:
-                del message["reasoning"]
-        return digest(content)
+        return hashlib.sha256(self.encoded.content).hexdigest()
+
+    @cached_property
+    def cluster(self) -> str:
+        """The cluster of its prompt (`policies.clusters`)."""
+        from policies.clusters import cluster_of  # imports the nouns of this file
+
+        return cluster_of(self.messages)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, which works out anew what it is."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
 
 
 class Origin(StrEnum):

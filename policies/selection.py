@@ -34,9 +34,9 @@ class Reason(StrEnum):
     CONTRADICTORY = "contradictory"
     """Of an answer by itself, as all that follow: its thumbs are up and down."""
     UNREADABLE = "unreadable"
-    """Its thumb has neither a score nor a known label."""
+    """What users said has neither a score nor a known label."""
     MIDDLING = "middling"
-    """Its score is between bad and good."""
+    """Its score or rating is between bad and good."""
     LOW_REWARD = "low_reward"
     """It is the best of its prompt's answers, and none is good enough."""
     CUT_OFF = "cut_off"
@@ -63,9 +63,9 @@ WHY = {
     Reason.CONTRIBUTOR: "beyond what one contributor may give",
     Reason.TOPIC: "beyond their topic's share in policy.curation.mix",
     Reason.LIMIT: "older than the newest that policy.curation.max_pairs or the limit asked for lets in",
-    Reason.CONTRADICTORY: "with thumbs up and down",
+    Reason.CONTRADICTORY: "of which users say good and bad",
     Reason.UNREADABLE: "whose thumb has neither a score nor a known label",
-    Reason.MIDDLING: "scored between policy.recipe.bad_to and good_from",
+    Reason.MIDDLING: "scored or rated between bad and good",
     Reason.LOW_REWARD: "below policy.recipe.min_reward",
     Reason.CUT_OFF: "cut off by a limit of length",
     Reason.SEEN_IN_PART: "that were seen only in part",

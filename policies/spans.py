@@ -1,34 +1,51 @@
-"""Spans: the parts of a trace that come by themselves, when they are complete, and what they become.
+"""Spans: the parts of a trace that come by themselves, and when all of them are there.
 
 A span of a model's call holds what a trace does; what is said once for a whole trace (its session, its
-subject) often stands on another span than the call's.
+subject) often stands on another span than the call's. One span may itself come in parts: what it was is on
+the span, what was said on log records of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from policies.records import Frozen, Message, Trace, digest
+from policies.records import Frozen, Message, digest
 
 MAX_ID = 255
 """Characters of a trace's and of a span's id: both together are an event's id."""
-COMMON = ("session", "subject", "adapter")
-"""What a call has from the spans around it where it does not say it itself."""
+WHOLE = "span"
+"""The part of a span that is the span itself."""
+
+
+class Piece(Frozen):
+    """One message of a call that was logged by itself. `at_ns` (since the epoch) and `number` are its place
+    among the others, `key` tells it from them: of one that comes again there is one.
+
+    `choice` is which of the answers it is; None: it belongs to what was asked.
+    """
+
+    at_ns: int
+    number: int
+    key: str
+    message: Message
+    choice: int | None = None
 
 
 class Span(Frozen):
-    """One span. `ts` is its start and `ended_at` its end, seconds since the epoch, UTC; None: it has not
-    ended, or the log does not say. `parent_id` None: it is the root of its trace.
+    """One span, or a part of one (`part` says which). `ts` is its start and `ended_at` its end, seconds since
+    the epoch, UTC; None: it has not ended, or the log does not say. `parent_id` None: it is the root of its
+    trace, or a part that does not know.
 
-    With `messages` and `output` it is a call of a model: an answer of the agent. `event_id` is then the
-    response's own id, where it has one.
+    With `messages` and `output` it is a call of a model: an answer of the agent; `choices` are more answers
+    to the same. `event_id` is then the response's own id, where it has one. `called`: it is a call, whether
+    or not its content is here. `incomplete`: what the model was asked is not all in the log.
     """
 
     trace_id: str = Field(min_length=1, max_length=MAX_ID)
     span_id: str = Field(min_length=1, max_length=MAX_ID)
+    part: str = Field(default=WHOLE, min_length=1, max_length=64)
     parent_id: str | None = None
     source: str
     ts: float = Field(allow_inf_nan=False)
@@ -36,14 +53,19 @@ class Span(Frozen):
     event_id: str | None = Field(default=None, min_length=1, max_length=512)
     messages: tuple[Message, ...] = ()
     output: tuple[Message, ...] = ()
+    choices: tuple[tuple[Message, ...], ...] = ()
+    pieces: tuple[Piece, ...] = ()
     model: str | None = None
     adapter: str | None = None
+    agent_version: str | None = None
     session: str | None = None
     subject: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
+    called: bool = False
     truncated: bool = False
     unshown: bool = False
+    incomplete: bool = False
 
     kind: ClassVar[str] = "span"
 
@@ -59,7 +81,7 @@ class Span(Frozen):
     @property
     def ends_trace(self) -> bool:
         """Whether it is a root that has ended: its children have, too."""
-        return self.parent_id is None and self.ended_at is not None
+        return self.part == WHOLE and self.parent_id is None and self.ended_at is not None
 
     @property
     def digest(self) -> str:
@@ -88,50 +110,20 @@ class OpenTrace:
 
 @dataclass(frozen=True, slots=True)
 class JoinRule:
-    """When a trace is complete: its root has ended, nothing came for so long, or it is open for so long."""
+    """When a trace is complete: its root has ended and nothing came for `settle_s` (parts travel on other
+    partitions, and log records after their spans); nothing came for `quiet_s`, root or not; or it is open for
+    `oldest_s`.
+    """
 
+    settle_s: float = 5.0
     quiet_s: float = 30.0
     oldest_s: float = 600.0
 
     def complete(self, trace: OpenTrace, now: float) -> Complete | None:
         """Why it is; None: more of it is waited for."""
-        if trace.root_ended:
+        quiet = now - trace.last_at
+        if trace.root_ended and quiet >= self.settle_s:
             return Complete.ROOT_ENDED
-        if now - trace.last_at >= self.quiet_s:
+        if quiet >= self.quiet_s:
             return Complete.QUIET
         return Complete.TOO_OLD if now - trace.first_at >= self.oldest_s else None
-
-
-def joined(spans: Sequence[Span]) -> list[Trace]:
-    """The answers of one trace's spans, in order of time. Joining the same spans again gives the same."""
-    by_id = {span.span_id: span for span in spans}
-    calls = sorted((span for span in spans if span.is_call), key=lambda span: (span.ts, span.span_id))
-    return [_trace(call, spans, by_id) for call in calls]
-
-
-def _trace(call: Span, spans: Sequence[Span], by_id: Mapping[str, Span]) -> Trace:
-    around = [*_upwards(call, by_id), *sorted(spans, key=lambda span: (span.ts, span.span_id))]
-    common = {name: next(filter(None, (getattr(span, name) for span in around)), None) for name in COMMON}
-    return Trace(
-        id=call.id,
-        source=call.source,
-        ts=call.ts if call.ended_at is None else call.ended_at,
-        messages=call.messages,
-        output=call.output,
-        model=call.model,
-        tools=call.tools,
-        tags=call.tags,
-        truncated=call.truncated,
-        unshown=call.unshown,
-        **common,
-    )
-
-
-def _upwards(span: Span, by_id: Mapping[str, Span]) -> Iterator[Span]:
-    """The span and those it is within, the nearest first. Parents that lead in a circle are met once."""
-    met: set[str] = set()
-    here: Span | None = span
-    while here is not None and here.span_id not in met:
-        yield here
-        met.add(here.span_id)
-        here = by_id.get(here.parent_id) if here.parent_id is not None else None

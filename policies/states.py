@@ -20,6 +20,18 @@ class RecordOutcome(StrEnum):
     SPAN = "span"
 
 
+class JoinOutcome(StrEnum):
+    """What became of a call of a model whose parts were joined."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    REVISION = "revision"
+    STEP = "step"
+    """A later call of the same loop of tools holds it."""
+    NO_CONTENT = "no_content"
+    """What was asked and answered never came."""
+
+
 class Purpose(StrEnum):
     """What a judgement is for."""
 

@@ -14,9 +14,11 @@ from daemon.clock import FakeClock
 from daemon.log import SETUP
 
 pytest_plugins = (
+    "tests.servers.instrumented",
     "tests.servers.kafka",
     "tests.servers.postgres",
     "tests.servers.realmodel",
+    "tests.servers.vendors",
     "tests.stores",
     "tests.tiny",
 )

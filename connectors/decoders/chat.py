@@ -19,16 +19,29 @@ from policies.records import Message, ToolCall
 UNPARSED = "_unparsed"
 """Key of tool arguments that are not a JSON object: the agent's own mistake, kept for the judges to see."""
 
-CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"})
-"""How servers say that an answer ended at a limit of length, in lower case."""
+CUT = frozenset(
+    {
+        "length", "max_tokens", "max_output_tokens", "model_length", "incomplete",
+        "model_context_window_exceeded", "pause_turn", "refusal",
+    }
+)  # fmt: skip
+"""How servers say that an answer ended before it was whole, in lower case: at a limit, or, as Anthropic's
+`refusal` does, because a filter broke it off.
+"""
 
-WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+WITHHELD = frozenset(
+    {
+        "content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii", "refusal",
+    }
+)  # fmt: skip
 """How servers say that a filter kept an answer back, in lower case."""
 
 _ROLES = {
     "developer": "system", "function": "tool", "model": "assistant", "ai": "assistant", "bot": "assistant",
     "human": "user",
 }  # fmt: skip
+_BARE = frozenset({"role", "content", "tool_call_id", "name"})
+"""Keys of a message that is its text and nothing else, as most are."""
 _SAYING = frozenset({"text", "input_text", "output_text"})
 """Types of parts that are text, also where it is null."""
 
@@ -45,7 +58,10 @@ def message_of(raw: Any, where: str, *, role: str | None = None) -> Message:
     if not isinstance(raw, Mapping):
         raise DecodeError(f"`{where}` must be an object")
     said = role_of(raw.get("role")) or role
-    content, calls = _said(raw, where), _calls(raw, where)
+    content: Any = raw.get("content")
+    calls: tuple[ToolCall, ...] = ()
+    if not isinstance(content, str) or not raw.keys() <= _BARE:
+        content, calls = _said(raw, where), _calls(raw, where)
     fields = {
         "role": said,
         "content": content,
@@ -86,6 +102,8 @@ def hides(raw: Any) -> bool:
     """
     if not isinstance(raw, Mapping):
         return False
+    if isinstance(raw.get("content"), str):
+        return bool(_beside(raw))
     parts = _parts(raw.get("content"))
     shown = all(thoughts.is_thought(part) or _text(part) is not None for part in parts)
     return not shown or bool(_beside(raw))
@@ -138,6 +156,8 @@ def _said(raw: Mapping[str, Any], where: str) -> str:
 
 def _beside(raw: Mapping[str, Any]) -> list[str]:
     """Placeholders of what a message has beside its content and not in words."""
+    if "audio" not in raw and "images" not in raw:
+        return []
     audio, images = raw.get("audio"), raw.get("images")
     mute = isinstance(audio, Mapping) and bool(audio) and not audio.get("transcript")
     pictures = images if isinstance(images, list) else []

@@ -2,19 +2,42 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from connectors.base import Decoder, Format
+from connectors.decoders.anthropic import Anthropic
+from connectors.decoders.feedback import FeedbackObjects
 from connectors.decoders.jsontext import JsonDecoder, checked
+from connectors.decoders.litellm import LiteLLM
+from connectors.decoders.mapping.mapped import Mapped
+from connectors.decoders.mapping.shipped import specs
+from connectors.decoders.mapping.spec import read
 from connectors.decoders.native import Native
 from connectors.decoders.openai_chat import OpenAIChat
-from connectors.decoders.spans import Spans
+from connectors.decoders.openai_responses import OpenAIResponses
+from connectors.decoders.otlp.otlp import OtlpJson, OtlpProto
 from connectors.errors import DecodeError, FatalError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
 
 
 def shipped() -> tuple[Format, ...]:
     """The JSON formats that come with rlaifd, in the order in which they are asked."""
-    return (Native(), OpenAIChat(), Spans())
+    pairs = (LiteLLM(), Anthropic(), OpenAIResponses(), OpenAIChat())
+    return (Native(), FeedbackObjects(), *pairs, *map(Mapped, specs()), OtlpJson())
+
+
+def configured(decoder: str, mapping: Path | None) -> "Decoders":
+    """A source's decoders: `auto`, or one by its name. What a mapping file describes is asked first.
+
+    Raises FatalError for a file that cannot be read, and for a name that is unknown or taken.
+    """
+    known = shipped()
+    if mapping is None:
+        return Decoders(decoder, known)
+    own = Mapped(read(mapping))
+    if own.name == "auto" or any(own.name == each.name for each in known):
+        raise FatalError(f"{mapping}: name: {own.name!r} is taken by a decoder of ours: choose another")
+    return Decoders(decoder, (own, *known))
 
 
 class Decoders:
@@ -29,13 +52,13 @@ class Decoders:
         names: str | Sequence[str] = "auto",
         known: Sequence[Format] | None = None,
         *,
-        others: Sequence[Decoder] = (),
+        others: Sequence[Decoder] = (OtlpProto(),),
     ) -> None:
         formats = {each.name: each for each in (shipped() if known is None else known)}
         decoders = {each.name: each for each in others}
         wanted = [names] if isinstance(names, str) else list(names)
         auto = wanted == ["auto"]
-        every = [*formats, *decoders]
+        every = list(dict.fromkeys((*formats, *decoders)))
         for name in () if auto else wanted:
             if name not in every:
                 raise FatalError(f"unknown decoder {name!r}: use auto or one of {', '.join(sorted(every))}")
@@ -43,6 +66,8 @@ class Decoders:
         self._decoders = [decoders[name] for name in chosen if name in decoders]
         mine = [formats[name] for name in chosen if name in formats]
         self._json = JsonDecoder(mine, auto=auto) if mine else None
+        self.names = [*(each.name for each in self._decoders), *(each.name for each in mine)]
+        """In the order in which they are asked."""
 
     def decode(
         self, value: bytes | None, *, source: str, timestamp: float | None, content_type: str | None = None

@@ -12,7 +12,6 @@ from connectors.base import Format
 from connectors.decoders import strict
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Outcome, Skipped, SkipReason
-from policies.clusters import cluster_of
 from policies.feedback import FeedbackEvent
 from policies.records import Trace, canonical
 from policies.spans import Span
@@ -34,6 +33,16 @@ _NAMES: dict[type, tuple[str, ...]] = {
 }
 _FRAMED = 5
 """Bytes of the header that Confluent's serializers write: a zero and the schema's number."""
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\xff\x06\x00\x00sNaPpY": "snappy",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x78\x9c": "zlib",
+}
+"""How compressed bytes begin, and with what they are compressed. None of them can begin JSON."""
 _ENDS = ("{", "[", ",", "}", "]")
 
 
@@ -144,8 +153,15 @@ def _events(value: bytes) -> Iterator[_Item]:
 def _text(value: bytes) -> str:
     if value[:1] == b"\0" and len(value) > _FRAMED:
         raise UnknownFormatError(
-            f"starts with Confluent's schema header ({_FRAMED} bytes): write plain JSON without a schema"
+            f"starts with Confluent's schema header ({_FRAMED} bytes), of schema "
+            f"{int.from_bytes(value[1:_FRAMED])}: write plain JSON without a schema"
         )
+    for magic, codec in _COMPRESSED.items():
+        if value.startswith(magic):
+            raise UnknownFormatError(
+                f"compressed with {codec} by what wrote it: write it plain, and let Kafka's producer "
+                "compress (`compression.type`)"
+            )
     try:
         return value.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
@@ -193,7 +209,7 @@ def checked(made: Found, body: Callable[[], bytes | None]) -> Found:
         return made
     _ = made.digest
     if isinstance(made, Trace):
-        _ = cluster_of(made.messages)
+        _ = made.cluster
     for name in _NAMES[type(made)]:
         if len(getattr(made, name) or "") > MAX_NAME:
             return DecodeError(f"`{name}` is longer than {MAX_NAME} characters", body())

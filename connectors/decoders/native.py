@@ -1,10 +1,11 @@
 """rlaifd's own JSON, one object an event.
 
 `messages` and `output` are required; `id`, `ts`, `reference`, `model`, `adapter`, `agent_version`, `session`,
-`source`, `subject`, `tools`, `feedback`, `tags`, `truncated` and `unshown` are understood; any other key is
-refused, because it is a typo until shown otherwise. `truncated` says that the answer was cut off by a limit
-of length, `unshown` that a part of it is no text; both are also seen from the output. An output in which the
-agent says nothing is skipped. The payload's `source` becomes a tag: the trace's source is the one of the
+`source`, `subject`, `tools`, `feedback`, `tags`, `truncated`, `unshown`, `incomplete` and `usage` are
+understood; any other key is refused, because it is a typo until shown otherwise. `truncated` says that the
+answer was cut off by a limit of length, `unshown` that a part of it is no text; both are also seen from the
+output. An output in which the agent says nothing is skipped. Feedback with a `kind`, a `correction` or a `by`
+becomes an event beside the trace. The payload's `source` becomes a tag: the trace's source is the one of the
 configuration, since a field that anybody can write must not decide whose event this is.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from connectors.decoders.chat import answer_of, cut_off, first_problem, hides, messages_of, silence
+from connectors.decoders.saying import parted, said_of
 from connectors.decoders.tools import definitions, tied
 from connectors.errors import DecodeError
 from connectors.events import Found, Skipped, SkipReason
@@ -46,10 +48,15 @@ class Native:
         silent = silence(output)
         if silent is not None:
             return [Skipped(silent)]
+        own, apart = parted(payload.get("feedback"))
         try:
-            return [Trace(source=source, **_fields(payload, output, timestamp))]
+            trace = Trace(
+                source=source,
+                **_fields({**payload, "feedback": own} if apart else payload, output, timestamp),
+            )
         except ValidationError as error:
             raise DecodeError(first_problem(error)) from None
+        return [trace, *(said_of(trace.id, each, source=source, ts=trace.ts) for each in apart)]
 
 
 def _fields(payload: dict[str, Any], output: tuple[Message, ...], timestamp: float | None) -> dict[str, Any]:

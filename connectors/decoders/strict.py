@@ -8,15 +8,60 @@ import json
 import math
 from typing import Any, NoReturn
 
+import jiter
+
 from connectors.errors import DecodeError, UnknownFormatError
 
 MAX_DEPTH = 64
+_NUL = "\\u0000"
+"""How JSON writes NUL: it refuses the character itself."""
+_REFUSED = object()
 
 
 def parse(text: str) -> Any:
     """The value of a JSON text. Raises DecodeError with the place (UnknownFormatError where it is no JSON at
     all); never answers a part of it.
     """
+    found = _quickly(text)
+    return _slowly(text) if found is _REFUSED else found
+
+
+def _quickly(text: str) -> Any:
+    """The value by a parser in Rust, which takes no more than `_slowly` does; `_REFUSED` where it, or what
+    it does not look for itself, leaves a doubt. That one then says what is wrong.
+    """
+    if _NUL in text:
+        return _REFUSED
+    try:
+        value = jiter.from_json(
+            text.encode(), allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys"
+        )
+    except ValueError:  # also a lone surrogate in the text itself
+        return _REFUSED
+    return value if _is_fit(value) else _REFUSED
+
+
+def _is_fit(value: Any) -> bool:
+    """Whether no number is infinite and nothing nested too deep. The parser has refused lone surrogates."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is dict:
+                below += item.values()
+            elif kind is list:
+                below += item
+            elif kind is float and math.isinf(item):
+                return False
+        if not below:
+            return True
+        level = below
+    return False
+
+
+def _slowly(text: str) -> Any:
+    """The same, with what is wrong and where."""
     try:
         value = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique

@@ -40,6 +40,8 @@ def tied(prompt: Messages, output: Messages = ()) -> tuple[Messages, Messages]:
     that was called. A result that answers no call stays as it is, and so does every id that is there.
     """
     messages = (*prompt, *output)
+    if not any(message.tool_calls or message.role == "tool" for message in messages):
+        return prompt, output
     taken = {call.id for message in messages for call in message.tool_calls}
     taken |= {message.tool_call_id for message in messages}
     free = (name for name in map("call_{}".format, count()) if name not in taken)
@@ -51,7 +53,8 @@ def tied(prompt: Messages, output: Messages = ()) -> tuple[Messages, Messages]:
         elif message.tool_calls:
             calls = tuple(_named(call, free) for call in message.tool_calls)
             pending.called(calls)
-            found.append(message.model_copy(update={"tool_calls": calls}))
+            whole = all(call.id for call in message.tool_calls)
+            found.append(message if whole else message.model_copy(update={"tool_calls": calls}))
         else:
             found.append(message)
     return tuple(found[: len(prompt)]), tuple(found[len(prompt) :])

@@ -1,4 +1,5 @@
-"""One file that is one JSON document over many lines, as exports write them: its events are records.
+"""One file that is one document: JSON over many lines, as exports write it, or an OTLP request in protobuf.
+Its events are records.
 
 The items of an array are a record each, an object is one. A record's offset is the byte it starts at. What
 cannot be read on from is one record to the end of the file, and what follows the document is one too: nothing
@@ -9,11 +10,13 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from connectors.base import Partition, Record, Resume
+from connectors.base import Partition, Reading, Record, Resume
+from connectors.decoders.otlp import from_proto
 from connectors.errors import FatalError
 from connectors.sources.lines import HEAD, MAX_LINE
 
@@ -29,10 +32,15 @@ _BROKEN = (ValueError, RecursionError)
 
 def is_document(path: Path) -> bool:
     """Whether a file is one JSON array or object over many lines: its first line is no JSON by itself, and
-    what begins there goes on. Raises OSError, and FatalError for a document that is too large to be read.
+    what begins there goes on. Or it is one OTLP request in protobuf, whose bytes are no lines. Raises
+    OSError, and FatalError for a document that is too large to be read.
     """
     with path.open("rb") as file:
-        line = file.readline(MAX_LINE).removeprefix(_BOM)
+        first = file.readline(MAX_LINE)
+        if from_proto.begins(first) and from_proto.is_request(first + file.read(MAX_LINE)):
+            return True
+        file.seek(len(first))
+        line = first.removeprefix(_BOM)
         while line.isspace():
             line = file.readline(MAX_LINE)
         if not line.lstrip().startswith((b"[", b"{")) or not line.endswith(b"\n") or _whole(line):
@@ -99,6 +107,9 @@ class DocumentSource:
             return {}
         return {self._partition: len(self._content) - self._stored if self._out else 0}
 
+    def reading(self) -> Reading:
+        return Reading(int(self._partition is not None), time.time())
+
     def close(self) -> None:
         self._pieces, self._content = iter(()), b""
 
@@ -114,6 +125,9 @@ class DocumentSource:
 
 def pieces(content: bytes) -> Iterator[tuple[int, int]]:
     """Where the events of a document begin and end, in bytes. A document without an item is one piece."""
+    if from_proto.is_request(content):
+        yield 0, len(content)
+        return
     text = content.decode("latin-1")  # a character a byte: offsets in one are offsets in the other
     at = _after_blanks(text, len(_BOM) if content.startswith(_BOM) else 0)
     start, found = at, 0

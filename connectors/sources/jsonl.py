@@ -26,7 +26,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connectors.base import Partition, Record, Resume
+from connectors.base import Partition, Reading, Record, Resume
 from connectors.errors import FatalError, TransientError
 from connectors.sources.lines import MAX_LINE, Line, LineReader, at_line_start
 
@@ -90,6 +90,7 @@ class JsonlSource:
         self._out_records = self._out_bytes = 0
         self._trouble: str | None = None
         """What the last look could not read: told at every call until a look finds nothing to tell."""
+        self._well_at: float | None = None
         self._resume: Resume | None = None
         self._closed = threading.Event()
 
@@ -127,6 +128,9 @@ class JsonlSource:
             for partition, file in self._files.items()
         }
 
+    def reading(self) -> Reading:
+        return Reading(len(self._files), self._well_at)
+
     def close(self) -> None:
         self._closed.set()
         for file in self._files.values():
@@ -139,6 +143,8 @@ class JsonlSource:
             return
         self._trouble = None
         self._find(now)
+        if self._trouble is None:
+            self._well_at = time.time()
         took = time.monotonic() - now
         self._look_at = now + took + max(self._poll_s, SHARE * took)
 

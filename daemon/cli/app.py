@@ -2,7 +2,7 @@
 
 import typer
 
-from daemon.cli import halts, lineage, operate, reading, review, rollout, work
+from daemon.cli import halts, judging, lineage, operate, reading, review, rollout, work
 
 app = typer.Typer(
     name="rlaifd",
@@ -18,7 +18,7 @@ app.command()(operate.check)
 app.command()(operate.status)
 app.command()(work.ingest)
 app.command()(work.decode)
-app.command()(work.judge)
+app.add_typer(judging.app, name="judge")
 app.command()(work.curate)
 app.command()(work.train)
 app.command()(work.evaluate)

@@ -14,7 +14,6 @@ from policies.records import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from daemon.stages.ingest.files import Explanation
     from daemon.wiring.by_hand import Curated, JudgingResult
 
 REASONS = 4
@@ -29,7 +28,8 @@ def ingest(
     accept: Annotated[
         str | None,
         typer.Option(
-            help="A source that stopped because no decoder knows its records: store that run as dead letters."
+            help="A source that stopped: store the records that no decoder knows as dead letters, and go on "
+            "behind the offsets that it lost."
         ),
     ] = None,
     actor: ActorOption = "operator",
@@ -43,7 +43,10 @@ def ingest(
     with wired(config, working=file is not None) as parts:
         if accept is not None:
             by_hand.accept(parts, accept, actor=actor)
-            print(f"source {accept} goes on; the records at which it stopped become dead letters")
+            print(
+                f"source {accept} goes on; records that no decoder knows become dead letters, and lost "
+                "offsets are passed over"
+            )
         if file is not None:
             counts = by_hand.ingest(parts, file)
             print(
@@ -57,25 +60,34 @@ def ingest(
 def decode(
     file: Path,
     decoder: Annotated[str, typer.Option(help="auto, or one decoder's name.")] = "auto",
+    mapping: Annotated[Path | None, typer.Option(help="A mapping file, which is asked first.")] = None,
+    explain_all: Annotated[
+        bool, typer.Option("--explain", help="Also what was found in each event, and what is missing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say of each record which decoder reads it and what comes out, or what is wrong. Stores nothing.
 
     Exit 1 if a record would be a dead letter.
     """
-    from connectors.decoders.detect import Decoders
+    from connectors.decoders.detect import configured
     from connectors.errors import FatalError
+    from daemon.cli import explaining
     from daemon.errors import UsageError
     from daemon.stages.ingest.files import explain
 
     try:
-        decoders = Decoders(decoder)
+        decoders = configured(decoder, mapping)
     except FatalError as error:
         raise UsageError(str(error)) from None
     bad = 0
     for found in explain(file, decoders):
         bad += found.reason is not None and not found.skipped
-        print(json.dumps(_explained(found)) if as_json else _explained_text(found))
+        print(
+            json.dumps(explaining.as_json(found, decoders.names, whole=explain_all))
+            if as_json
+            else explaining.as_text(found, decoders.names, whole=explain_all)
+        )
     if bad:
         raise typer.Exit(1)
 
@@ -256,29 +268,3 @@ def evaluate(
     )
     if any(row["decision"] != "promote" for row in decisions):
         raise typer.Exit(3)
-
-
-def _explained(found: "Explanation") -> dict[str, Any]:
-    trace = None if found.trace is None else found.trace.model_dump(mode="json")
-    return {
-        "line": found.line,
-        "index": found.index,
-        "decoder": found.decoder,
-        "trace": trace,
-        "reason": found.reason,
-        "skipped": found.skipped,
-        **({} if found.other is None else {found.other.kind: found.other.model_dump(mode="json")}),
-    }
-
-
-def _explained_text(found: "Explanation") -> str:
-    where = f"line {found.line}" + (f", event {found.index}" if found.index else "")
-    if found.other is not None:
-        return f"{where}: {found.decoder}: {found.other.kind} {found.other.id}"
-    if found.trace is None:
-        return f"{where}: {'skipped' if found.skipped else 'not decoded'}: {found.reason}"
-    trace = found.trace
-    return (
-        f"{where}: {found.decoder}: id {trace.id}, {len(trace.messages)} messages, "
-        f"{len(trace.output)} in the output, model {trace.model or 'unknown'}{', cut off' * trace.truncated}"
-    )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from daemon.config.hosts import is_loopback
 from daemon.config.judges import ChatJudgeConfig
-from daemon.config.settings import WebConfig, is_loopback
+from daemon.config.settings import WebConfig
 from daemon.errors import ConfigError
 from policies.configured import presentable
 

@@ -5,7 +5,6 @@ lists). Unknown keys and unknown `RLAIFD_` variables are errors. The file ends w
 marker `...`: without it, it was cut off, and a cut-off YAML file usually still parses.
 """
 
-import ipaddress
 import os
 import re
 from pathlib import Path
@@ -23,7 +22,9 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.anchoring import anchored
 from daemon.config.complaint import first
+from daemon.config.hosts import is_loopback
 from daemon.config.judges import JudgeConfig, asked, respelt
+from daemon.config.logins import KafkaLogin
 from daemon.config.targets import SERVING, TargetConfig, require_apart, with_targets
 from daemon.config.yamlfile import read_yaml
 from daemon.errors import ConfigError
@@ -43,7 +44,9 @@ from policies.judging.independence import Override
 from policies.judging.judges import JudgeName
 from policies.launch import Launch
 from policies.policy import PolicySpec
+from policies.pressure import PressureRule
 from policies.records import Role
+from policies.redaction import Pattern
 from policies.training.turn import TURN
 
 PREFIX = "RLAIFD_"
@@ -52,17 +55,8 @@ NO_SETTING = "RLAIFD_CONFIG"
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 BROKER = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
 BROKERS = f"^{BROKER}(,{BROKER})*$"
+Kept = Annotated[float, Field(ge=0.001, le=1)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class StoreConfig(Configured):
@@ -79,12 +73,18 @@ class JsonlConfig(Configured):
     path: Path
     pattern: str = "*.jsonl*"
     decoder: str = "auto"
+    mapping: Path | None = None
+    """A file that says where in the log's own JSON the fields are (`connectors.decoders.mapping`)."""
     agent_version: Rule = "auto"
     """By what versions of the agent are told apart (`policies.agentversion`)."""
+    keep: Kept = 1.0
+    """Share of the traces that are kept, by a hash of the event's id; the others are skipped and counted."""
     poll_s: Often = 0.5
+    max_in_flight_records: Count = 5000
+    max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
 
 
-class KafkaConfig(Configured):
+class KafkaConfig(KafkaLogin):
     """Kafka topics, consumed as a group."""
 
     type: Literal["kafka"]
@@ -93,28 +93,14 @@ class KafkaConfig(Configured):
     topics: tuple[Topic, ...] = Field(min_length=1)
     group_id: str = "rlaifd"
     decoder: str = "auto"
+    mapping: Path | None = None
     agent_version: Rule = "auto"
-    auto_offset_reset: Literal["earliest", "none"] = "earliest"
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password_file: Path | None = None
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    keep: Kept = 1.0
+    auto_offset_reset: Literal["earliest", "none"] = "none"
     max_in_flight_records: Count = 5000
     max_in_flight_bytes: int = Field(default=64 << 20, ge=1, le=1 << 40)
     bootstrap_timeout_s: float = Field(default=10.0, ge=0.1, le=3600)
     session_timeout_s: float = Field(default=45.0, ge=1, le=1800)
-
-    @model_validator(mode="after")
-    def _authenticates(self) -> "KafkaConfig":
-        for key in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
-            written, asked = getattr(self, key) is not None, self.security_protocol.startswith("SASL")
-            if written != asked:
-                state = "set" if written else "missing"
-                raise misfit(key, f"is {state}, and security_protocol is {self.security_protocol}")
-        return self
 
 
 SourceConfig = Annotated[JsonlConfig | KafkaConfig, Field(discriminator="type")]
@@ -214,8 +200,16 @@ class StagesConfig(Configured):
     sample_most: int = Field(default=512, ge=1, le=100_000)
     sample_patience_s: Seconds = 300.0
     """A prompt waits no longer than this for others to be sampled with."""
+    join_settle_s: float = Field(default=5.0, ge=0, le=86_400)
+    """A trace of spans whose root has ended is joined when no part of it came for so long: parts travel on
+    other partitions, and log records after their spans."""
+    join_quiet_s: float = Field(default=30.0, ge=0, le=86_400)
+    """One whose root has not, when none came for so long."""
+    join_oldest_s: float = Field(default=600.0, ge=1, le=86_400)
+    """And any that is open for so long. A part that comes later makes a revision."""
     dead_letter_ratio: float = Field(default=0.05, gt=0, le=1)
     """More than this share of the last 1,000 records in no known format (or 50 in a row) stops the source."""
+    pressure: PressureRule = PressureRule()
 
     @model_validator(mode="after")
     def _most_is_enough(self) -> "StagesConfig":
@@ -226,6 +220,12 @@ class StagesConfig(Configured):
                 "sampled with at a time",
             )
         return self
+
+
+class RedactionConfig(Configured):
+    """What is taken out of events before they are stored. It finds what has a form, and nothing else."""
+
+    patterns: tuple[Pattern, ...] = ()
 
 
 class LogConfig(Configured):
@@ -259,6 +259,7 @@ class Settings(BaseSettings):
     web: WebConfig = WebConfig()
     review: ReviewConfig = ReviewConfig()
     stages: StagesConfig = StagesConfig()
+    redaction: RedactionConfig = RedactionConfig()
     log: LogConfig = LogConfig()
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from connectors.events import SkipReason
 from policies.gate.decision import DecisionKind
 from policies.judging.judges import NamedJudge
+from policies.pressure import Pressure
 from policies.records import Scope
 from policies.rollout import ChangeKind, ConditionKind, RefusalKind
 from policies.selection import Reason
@@ -21,6 +22,7 @@ from policies.states import (
     AnswerEnding,
     CallOutcome,
     HaltSource,
+    JoinOutcome,
     PromptOutcome,
     RecordOutcome,
     SoundingState,
@@ -30,10 +32,12 @@ from policies.training.layout import TrainState
 SCORE_BUCKETS = tuple(step / 2 for step in range(1, 21))
 LATENCY_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
-JOINED_OUTCOMES = (RecordOutcome.STORED, RecordOutcome.DUPLICATE, RecordOutcome.REVISION)
+JOINED_OUTCOMES = tuple(JoinOutcome)
 ANSWER_ORIGINS = ("logged", "sampled", "challenger", "stable")
 """Logged by the agent, sampled for preferences, sampled for the gate from either policy."""
 SLOTS = ("stable", "challenger")
+SERVED = ("stable", "canary", "other")
+"""Whose answers users see: the adapter in force, the canary, or another that was in force before."""
 JUDGE = ("judge", "role")
 """A judge's name, and its role beside it."""
 RUN_RESULTS: tuple[str, ...] = get_args(TrainState)
@@ -71,7 +75,7 @@ class Metrics:
         )
         self.traces_joined = self._counter(
             "traces_joined_total",
-            "Traces joined from parts, by what became of them.",
+            "Calls of models joined from parts, by what became of them.",
             "source",
             "outcome",
         )
@@ -81,12 +85,26 @@ class Metrics:
         self.source_stopped = self._gauge(
             "source_stopped", "1 while a source is not read on until a person has decided.", "source"
         )
+        self.ingest_paused = self._gauge(
+            "ingest_paused",
+            "1 while a source is not read for this reason; nothing is lost.",
+            "source",
+            "reason",
+        )
         self.lag = self._gauge(
             "consumer_lag_records",
             "End of the partition minus what is stored.",
             "source",
             "topic",
             "partition",
+        )
+        self.source_partitions = self._gauge(
+            "source_partitions", "Partitions, or files, that this daemon reads of the source.", "source"
+        )
+        self.source_read_at = self._gauge(
+            "source_read_timestamp_seconds",
+            "When the source was looked into last and all was well.",
+            "source",
         )
         self.ingest_timestamp = self._gauge(
             "ingest_timestamp_seconds", "When the last batch was committed.", "source"
@@ -101,6 +119,16 @@ class Metrics:
         )
         self.agent_versions_lost = self._gauge(
             "agent_versions_untold", "1 while tools alone tell a source's agent versions: too many.", "source"
+        )
+        self.feedback = self._gauge(
+            "feedback_answers",
+            "Of the newest 5,000 answers those with such feedback.",
+            "kind",
+            "sign",
+            "slot",
+        )
+        self.feedback_looked_at = self._gauge(
+            "feedback_looked_at_answers", "The newest 5,000 answers, by who gave them.", "slot"
         )
         self.refresh_timestamp = self._gauge(
             "metrics_refresh_timestamp_seconds", "When the gauges read from the store were last refreshed."
@@ -251,6 +279,7 @@ class Metrics:
             (self.records, sources, RecordOutcome),
             (self.records_skipped, sources, SkipReason),
             (self.traces_joined, sources, JOINED_OUTCOMES),
+            (self.ingest_paused, sources, Pressure),
             (self.halts, Scope, HaltSource),
             (self.answers, ANSWER_ORIGINS, AnswerEnding),
         ]
@@ -261,6 +290,8 @@ class Metrics:
             (self.snapshot_left_out, Reason),
             (self.records_lost, sources),
             (self.source_stopped, sources),
+            (self.source_partitions, sources),
+            (self.source_read_at, sources),
             (self.gate_decisions, DecisionKind),
             (self.alerts, AlertResult),
             (self.halt_active, Scope),

@@ -1,5 +1,6 @@
 """Published adapters, as rows. Their directories never change; the files: `daemon.adapters.adapters`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,6 +10,8 @@ from daemon.store.inserts import insert_new
 from daemon.store.tables import AdapterRow
 
 ADAPTER = cast(Table, inspect(AdapterRow).local_table)
+CHUNK = 400
+"""Names of one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +79,13 @@ def _adapter(row: Row[Any]) -> StoredAdapter:
         row.name, row.digest, row.path, row.base_model, row.run_id, row.parent, row.manifest,
         row.created_at, row.quarantined_at, row.quarantine_reason,
     )  # fmt: skip
+
+
+def named(connection: Connection, names: Collection[str]) -> set[str]:
+    """Those of the names that are published adapters'."""
+    found: set[str] = set()
+    asked = sorted(names)
+    for start in range(0, len(asked), CHUNK):
+        query = select(ADAPTER.c.name).where(ADAPTER.c.name.in_(asked[start : start + CHUNK]))
+        found |= set(connection.scalars(query))
+    return found

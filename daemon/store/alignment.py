@@ -35,8 +35,16 @@ READ_BACK = 10
 """Windows of a judge's newest verdicts in which those of its version are looked for."""
 SWAPPED: Mapping[str, Choice] = {"a": "b", "b": "a", "tie": "tie"}
 Pair = tuple[int, int]
-People = tuple[dict[Pair, list[Choice]], dict[Pair, str], list[Said]]
+People = tuple[dict[Pair, list[Choice]], dict[Pair, "Of"], list[Said]]
 """What people said of each pair, newest label first, each pair's cluster, and who said what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Of:
+    """A pair's prompt: its cluster, and with which probability its trace was kept."""
+
+    cluster: str
+    kept_with: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,7 @@ def labelled(
 def _labelled(
     connection: Connection, judge: NamedJudge, people: People, *, min_gap: float
 ) -> dict[Pair, Labelled]:
-    said, clusters, _ = people
+    said, of, _ = people
     if judge.role is Role.SMALL:
         verdicts = _by_score(connection, judge, said, min_gap)
     else:
@@ -129,7 +137,8 @@ def _labelled(
     lengths = _lengths(connection, {one for pair in verdicts for one in pair})
     return {
         pair: Labelled(
-            cluster=clusters[pair],
+            cluster=of[pair].cluster,
+            weight=1 / of[pair].kept_with,
             judge=verdicts[pair].choice,
             humans=tuple(choices),
             length_a=lengths[pair[0]],
@@ -221,21 +230,22 @@ def resumed_at(connection: Connection, fingerprint: str) -> float | None:
 def humans(connection: Connection, since: float | None = None) -> People:
     """What people said of audit pairs after `since`."""
     query = (
-        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, LABEL.c.reviewer, TRACE.c.cluster)
+        select(LABEL.c.candidate_id, LABEL.c.other_id, LABEL.c.choice, LABEL.c.reviewer)
+        .add_columns(TRACE.c.cluster, TRACE.c.kept_with)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
         .where(unindexed(TRACE.c.split) == Split.AUDIT.value, _after(LABEL.c.created_at, since))
         .order_by(LABEL.c.id.desc())
         .limit(NEWEST_LABELS)
     )
     said: dict[Pair, list[Choice]] = {}
-    clusters: dict[Pair, str] = {}
+    of: dict[Pair, Of] = {}
     labels: list[Said] = []
     for each in connection.execute(query):
         pair = (each.candidate_id, each.other_id)
         said.setdefault(pair, []).append(each.choice)
-        clusters[pair] = each.cluster
+        of[pair] = Of(each.cluster, each.kept_with)
         labels.append(Said(each.reviewer, pair, each.choice))
-    return said, clusters, labels
+    return said, of, labels
 
 
 def _by_score(

@@ -1,20 +1,26 @@
-"""Answers that may be learned from one by one: users' thumbs, judges' scores, the best, people's corrections.
+"""Answers that may be learned from one by one: what users said, judges' scores, the best, corrections.
 
 All are of the train split, newest first.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, inspect, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, false, func, inspect, select
 
+from daemon.store import joined
 from daemon.store.hints import unindexed
 from daemon.store.preferences import IDS, contributor
 from daemon.store.tables import CandidateRow, PreferenceRow, TraceRow, VerdictRow
 from policies.answers import Kind
+from policies.corrections import weight_of
+from policies.feedback import FeedbackEvent, Remark, of_answer
+from policies.recipes import KtoRecipe
 from policies.records import Message, Origin, Role, Split, Tokens, Trace
 from policies.states import Purpose
-from policies.thumbs import Offered
+from policies.thumbs import Offered, is_thumb
+from policies.worth import FeedbackRule
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -28,16 +34,41 @@ SCORING = (Role.SMALL.value, Role.LARGE.value)
 
 
 def thumbs(
-    connection: Connection, names: Sequence[str], *, limit: int, among: Sequence[int] | None = None
+    connection: Connection,
+    recipe: KtoRecipe,
+    rule: FeedbackRule,
+    *,
+    limit: int,
+    among: Sequence[int] | None = None,
 ) -> list[Offered]:
-    """Logged answers that a user said something of under one of the names, of the newest `limit` with any
-    feedback, or of the candidates `among`.
+    """Logged answers that users said something of that may be worth something, in the log or in events of
+    its own: of the newest `limit` of each, or of the candidates `among`.
     """
-    query = (
-        _answers().where(CANDIDATE.c.origin == Origin.LOGGED.value, _commented()).order_by(TRACE.c.id.desc())
+    rows = _spoken_of(connection, limit=limit, among=among)
+    said = joined.said_of(connection, [row.trace for row in rows])
+    offers = (_offered(row, "thumb", said=said.get(row.trace, ())) for row in rows)
+    return [
+        offer
+        for offer in offers
+        if any(is_thumb(each, recipe) or rule.weights.get(each.kind) for each in offer.told)
+    ]
+
+
+def _spoken_of(connection: Connection, *, limit: int, among: Sequence[int] | None) -> list[Any]:
+    """Logged answers that may have feedback, newest first, each event's newest revision before others."""
+    logged = (
+        _answers(TRACE.c.id.label("trace"))
+        .where(CANDIDATE.c.origin == Origin.LOGGED.value)
+        .order_by(TRACE.c.id.desc())
     )
-    found = (_offered(row, "thumb") for row in _rows(connection, query, limit=limit, among=among))
-    return [offer for offer in found if any(each.name in names for each in offer.feedback)]
+    if among is not None:
+        return list(_rows(connection, logged, limit=limit, among=among))
+    rows = list(connection.execute(logged.where(_commented()).limit(limit)))
+    known = {row.trace for row in rows}
+    told = joined.newest_revisions(connection, joined.answered(connection, limit=limit))
+    for part in _parts([each for each in told if each not in known]):
+        rows += connection.execute(logged.where(TRACE.c.id.in_(part)))
+    return sorted(rows, key=lambda row: row.trace, reverse=True)
 
 
 def scores(connection: Connection, *, limit: int, among: Sequence[int] | None = None) -> list[Offered]:
@@ -59,15 +90,27 @@ def scores(connection: Connection, *, limit: int, among: Sequence[int] | None = 
     return [_offered(row, "score", row.reward) for row in best.values()]
 
 
-def corrections(connection: Connection, *, limit: int, among: Sequence[int] | None = None) -> list[Offered]:
-    """What people wrote in the place of an answer, the newest `limit`, or of the candidates `among`."""
-    query = _answers().where(CANDIDATE.c.origin == Origin.CORRECTED.value).order_by(CANDIDATE.c.id.desc())
-    return [_offered(row, "correction") for row in _rows(connection, query, limit=limit, among=among)]
+def corrections(
+    connection: Connection, rule: FeedbackRule, *, limit: int, among: Sequence[int] | None = None
+) -> list[Offered]:
+    """What people wrote in the place of an answer and stands, each with what its kind is worth: the newest
+    `limit`, or of the candidates `among`.
+    """
+    query = (
+        _answers(CANDIDATE.c.batch)
+        .where(CANDIDATE.c.origin == Origin.CORRECTED.value, CANDIDATE.c.withdrawn.is_(false()))
+        .order_by(CANDIDATE.c.id.desc())
+    )
+    offers = (
+        replace(_offered(row, "correction"), weight=weight_of(row.batch, rule))
+        for row in _rows(connection, query, limit=limit, among=among)
+    )
+    return [offer for offer in offers if offer.weight]
 
 
 def choosing(connection: Connection, candidate_ids: Sequence[int]) -> list[int]:
     """The preferences that chose one of these candidates, newest first."""
-    query = select(PREFERENCE.c.id)
+    query = select(PREFERENCE.c.id).where(PREFERENCE.c.weight > 0)
     found = [
         each
         for part in _parts(candidate_ids)
@@ -78,8 +121,10 @@ def choosing(connection: Connection, candidate_ids: Sequence[int]) -> list[int]:
 
 def chosen(connection: Connection, preference_ids: Sequence[int]) -> list[Offered]:
     """The better answers of preferences, in the order asked, with the reward they were chosen by."""
-    query = _answers(PREFERENCE.c.id.label("preference"), PREFERENCE.c.verdict_ids).join(
-        PREFERENCE, PREFERENCE.c.chosen_id == CANDIDATE.c.id
+    query = (
+        _answers(PREFERENCE.c.id.label("preference"), PREFERENCE.c.verdict_ids)
+        .join(PREFERENCE, PREFERENCE.c.chosen_id == CANDIDATE.c.id)
+        .where(CANDIDATE.c.origin != Origin.CORRECTED.value)
     )
     rows: dict[int, Any] = {}
     for part in _parts(preference_ids):
@@ -107,13 +152,16 @@ def giving(connection: Connection, events: Sequence[int], candidate_ids: Collect
 
 
 def commented_since(connection: Connection, at: float | None, *, most: int) -> int:
-    """How many logged answers with feedback were stored after `at` (None: ever), at most `most`."""
-    return _count(connection, _commenting(at), most)
+    """How many logged answers came with feedback or were joined with it after `at` (None: ever), at most
+    `most` of each.
+    """
+    own = set(connection.scalars(_commenting(at).limit(most)))
+    return len(own | joined.joined_since(connection, at, most=most))
 
 
-def last_commented(connection: Connection) -> int | None:
-    """The newest event with feedback, of the newest LOOKED_AT."""
-    return _last(connection, _commenting(), TRACE.c.id)
+def last_commented(connection: Connection) -> Hashable:
+    """The newest event with feedback, of the newest LOOKED_AT, and the newest that was joined."""
+    return _last(connection, _commenting(), TRACE.c.id), joined.last_joined(connection)
 
 
 def scored_since(connection: Connection, at: float | None, *, most: int) -> int:
@@ -152,7 +200,7 @@ def _scoring() -> Select[Any]:
 
 def _correcting() -> Select[Any]:
     joined = CANDIDATE.join(TRACE, TRACE.c.id == CANDIDATE.c.trace_id)
-    corrected = CANDIDATE.c.origin == Origin.CORRECTED.value
+    corrected = (CANDIDATE.c.origin == Origin.CORRECTED.value) & CANDIDATE.c.withdrawn.is_(false())
     return select(CANDIDATE.c.id).select_from(joined).where(_training(), corrected)
 
 
@@ -183,7 +231,7 @@ def _answers(*columns: Any) -> Select[Any]:
 
 
 def _training() -> ColumnElement[bool]:
-    return unindexed(TRACE.c.split) == Split.TRAIN.value
+    return and_(unindexed(TRACE.c.split) == Split.TRAIN.value, TRACE.c.incomplete.is_(False))
 
 
 def _commented() -> ColumnElement[bool]:
@@ -217,8 +265,11 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[start : start + IDS] for start in range(0, len(ids), IDS))
 
 
-def _offered(row: Any, kind: Kind, reward: float | None = None) -> Offered:
+def _offered(
+    row: Any, kind: Kind, reward: float | None = None, *, said: Sequence[FeedbackEvent] = ()
+) -> Offered:
     trace = Trace.model_validate(row.payload)
+    told = of_answer(trace, said) if kind == "thumb" else ()
     return Offered(
         kind=kind,
         candidate=row.candidate,
@@ -230,7 +281,7 @@ def _offered(row: Any, kind: Kind, reward: float | None = None) -> Offered:
         tokens=None if row.tokens is None else Tokens.model_validate(row.tokens),
         truncated=row.truncated,
         reward=reward,
-        feedback=trace.feedback if kind == "thumb" else (),
+        told=tuple(Remark(each.form, each.said) for each in told),
         at=min(row.ts, row.stored_at),
         tags=trace.tags,
     )

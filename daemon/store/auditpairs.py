@@ -26,12 +26,12 @@ class AuditPair:
 
 def labelled(connection: Connection, judge: NamedJudge | None, *, min_gap: float) -> list[AuditPair]:
     """All of them, the newest label first, with what the judge said of each; None: there is none."""
-    said, clusters, _ = alignment.humans(connection)
+    said, of, _ = alignment.humans(connection)
     judged = {} if judge is None else alignment.choices(connection, judge, said, min_gap=min_gap)
     answers = answerpairs.answers(connection, sorted({one for pair in said for one in pair}))
     return [
         AuditPair(
-            cluster=clusters[a, b],
+            cluster=of[a, b].cluster,
             humans=tuple(humans),
             judge=judged.get((a, b)),
             length_a=len(answers[a].text),

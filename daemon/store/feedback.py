@@ -33,7 +33,9 @@ def put(connection: Connection, source: str, events: Sequence[FeedbackEvent], no
     known = _known(connection, source, list(rows))
     for key, (row_id, ts) in known.items():
         if rows[key]["ts"] > ts:
-            connection.execute(update(FEEDBACK).where(_C.id == row_id).values(ts=rows[key]["ts"]))
+            # What it says counts again as the last: whoever makes something of it looks once more.
+            again = {name: rows[key][name] for name in ("ts", "due_at")}
+            connection.execute(update(FEEDBACK).where(_C.id == row_id).values(again))
     fresh = [row for key, row in rows.items() if key not in known]
     return len(insert_new(connection, FEEDBACK, fresh))
 
@@ -71,6 +73,8 @@ def _row(event: FeedbackEvent, source: str, now: float) -> dict[str, Any]:
         "ts": event.ts,
         "payload": event.model_dump(mode="json") | {"source": source},
         "stored_at": now,
+        "kind": event.form.value,
+        "due_at": None if event.about is About.SESSION else 0.0,
     }
 
 

@@ -103,7 +103,7 @@ def _labels(*columns: Any) -> Select[Any]:
     return (
         select(*columns)
         .join(TRACE, TRACE.c.id == LABEL.c.trace_id)
-        .where(unindexed(TRACE.c.split).in_([split.value for split in FITTED]))
+        .where(unindexed(TRACE.c.split).in_([split.value for split in FITTED]), ~TRACE.c.incomplete)
     )
 
 

@@ -204,7 +204,7 @@ class LoggedAnswers:
     def __init__(self, spec: PolicySpec, recipe: SftRecipe | KtoRecipe) -> None:
         self._spec = spec
         self._method = recipe.method
-        self._singles = StoredSingles(recipe)
+        self._singles = StoredSingles(recipe, spec.feedback)
         self._sketches = Sketches(spec.curation)
 
     def found(self, connection: Connection, *, most: int, replayed: bool = True) -> Gathered:

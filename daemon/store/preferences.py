@@ -48,7 +48,9 @@ def uncurated(connection: Connection, *, limit: int) -> list[JudgedPrompt]:
     # A range, not IS NOT NULL: SQLite finds only that in an index, and most of the traffic is never sampled.
     query = (
         select(*(TRACE.c[name] for name in columns))
-        .where(TRACE.c.split == Split.TRAIN.value, TRACE.c.curated_at.is_(None))
+        .where(
+            TRACE.c.split == Split.TRAIN.value, TRACE.c.curated_at.is_(None), TRACE.c.incomplete.is_(False)
+        )
         .where(TRACE.c.sampled_at > 0, ~scoring)
         .order_by(TRACE.c.id)
         .limit(limit)
@@ -138,7 +140,10 @@ def newest(
     return [_offer(row, events[row.trace_id], known) for row in rows if row.trace_id in events]
 
 
-_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id")))
+_OFFERED = select(*(PREFERENCE.c[name] for name in ("id", "contributor", "sketch", "trace_id"))).where(
+    PREFERENCE.c.weight > 0
+)
+"""A pair without weight is of a correction that was withdrawn, or of a kind that is worth nothing."""
 
 
 def _events(connection: Connection, trace_ids: Sequence[int], tag: str | None) -> dict[int, Any]:
@@ -186,7 +191,8 @@ def newest_id(connection: Connection) -> int | None:
 
 def since(connection: Connection, at: float | None, *, most: int) -> int:
     """How many preferences were stored after `at` (None: ever); beyond `most` nobody counts on."""
-    some = select(PREFERENCE.c.id).where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
+    some = select(PREFERENCE.c.id).where(PREFERENCE.c.weight > 0)
+    some = some.where(PREFERENCE.c.created_at > (-math.inf if at is None else at))
     return connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one()
 
 

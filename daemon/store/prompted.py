@@ -134,7 +134,7 @@ def _answers(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list
     query = (
         select(*(CANDIDATE.c[name] for name in names), TRACE.c.payload)
         .join(TRACE, TRACE.c.id == CANDIDATE.c.trace_id)
-        .where(~CANDIDATE.c.unshown, CANDIDATE.c.origin != Origin.SOUNDED.value)
+        .where(~CANDIDATE.c.unshown, ~TRACE.c.incomplete, CANDIDATE.c.origin != Origin.SOUNDED.value)
         .order_by(CANDIDATE.c.id.desc())
     )
     for part in _parts(trace_ids):

@@ -1,6 +1,6 @@
 """What the store has for recipes that learn from answers one by one: which to look at, and what is new."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -8,6 +8,7 @@ from daemon.store import answers as stored
 from daemon.store import preferences
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.thumbs import Learnable, Offered, judged, targets
+from policies.worth import FeedbackRule
 
 SINCE = {
     "thumbs": stored.commented_since,
@@ -15,7 +16,7 @@ SINCE = {
     "best": preferences.since,
     "corrections": stored.corrected_since,
 }
-NEWEST = {
+NEWEST: Mapping[str, Callable[[Connection], Hashable]] = {
     "thumbs": stored.last_commented,
     "scores": stored.last_scored,
     "best": preferences.newest_id,
@@ -24,10 +25,11 @@ NEWEST = {
 
 
 class StoredSingles:
-    """A recipe's answers."""
+    """A recipe's answers. `rule` says what feedback is worth."""
 
-    def __init__(self, recipe: SftRecipe | KtoRecipe) -> None:
+    def __init__(self, recipe: SftRecipe | KtoRecipe, rule: FeedbackRule | None = None) -> None:
         self._recipe = recipe
+        self._rule = rule or FeedbackRule()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -46,9 +48,11 @@ class StoredSingles:
         if older:
             offers += [each for name in self.sources for each in self._offered(connection, name, most, older)]
         recipe = self._recipe
-        return judged(offers, recipe) if isinstance(recipe, KtoRecipe) else targets(offers, recipe)
+        if isinstance(recipe, KtoRecipe):
+            return judged(offers, recipe, self._rule)
+        return targets(offers, recipe)
 
-    def newest(self, connection: Connection) -> tuple[int | None, ...]:
+    def newest(self, connection: Connection) -> tuple[Hashable, ...]:
         """The newest row of each source."""
         return tuple(NEWEST[name](connection) for name in self.sources)
 
@@ -62,11 +66,11 @@ class StoredSingles:
         """The newest `most`, or of the candidates `among`."""
         if source == "thumbs":
             assert isinstance(self._recipe, KtoRecipe)
-            return stored.thumbs(connection, self._recipe.feedback, limit=most, among=among)
+            return stored.thumbs(connection, self._recipe, self._rule, limit=most, among=among)
         if source == "scores":
             return stored.scores(connection, limit=most, among=among)
         if source == "corrections":
-            return stored.corrections(connection, limit=most, among=among)
+            return stored.corrections(connection, self._rule, limit=most, among=among)
         if among is not None:
             return stored.chosen(connection, stored.choosing(connection, among))
         return stored.chosen(connection, [each.id for each in preferences.newest(connection, limit=most)])

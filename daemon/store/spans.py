@@ -1,10 +1,10 @@
 """Spans as they came, until the traces they are parts of are complete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, tuple_, update
+from sqlalchemy import Connection, Table, delete, func, insert, inspect, or_, select, tuple_, update
 
 from daemon.store.tables import SpanRow
 from policies.spans import JoinRule, OpenTrace, Span
@@ -14,7 +14,7 @@ _C = SPAN.c
 CHUNK = 400
 """Keys of one statement."""
 MOST_TRACES = 1000
-"""Open traces that are looked at in one go: those that are open longest."""
+"""Open traces that are looked at in one go: those that are quiet longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Parts:
 def put(connection: Connection, source: str, spans: Sequence[Span], now: float) -> int:
     """Stores spans that a source gave; returns how many are new or changed. One that changed is open again.
 
-    Of one span twice the later is kept.
+    Of one part of a span twice the later is kept.
     """
-    rows = {(span.trace_id, span.span_id): _row(span, source, now) for span in spans}
+    rows = {(span.trace_id, span.span_id, span.part): _row(span, source, now) for span in spans}
     known = _known(connection, source, list(rows))
     changed = [row for key, row in rows.items() if key in known and known[key] != row["digest"]]
     for row in changed:
-        key = (_C.source == row["source"], _C.trace_id == row["trace_id"], _C.span_id == row["span_id"])
+        key = (_C[name] == row[name] for name in ("source", "trace_id", "span_id", "part"))
         connection.execute(update(SPAN).where(*key).values(row))
     fresh = [row for key, row in rows.items() if key not in known]
     if fresh:
@@ -50,13 +50,14 @@ def any_open(connection: Connection, source: str) -> bool:
 
 
 def complete(connection: Connection, source: str, rule: JoinRule, now: float, *, limit: int) -> list[Parts]:
-    """At most so many traces of the source that have open parts and are complete, the oldest first.
+    """At most so many traces of the source that have open parts and are complete, the longest quiet first:
+    a trace that goes on for long keeps no other waiting.
 
     On PostgreSQL the open parts are locked until the commit; those that another daemon joins are passed over.
     """
     times = func.min(_C.stored_at), func.max(_C.stored_at)
     opened = select(_C.trace_id, *times).where(_C.source == source, _C.joined_at.is_(None))
-    opened = opened.group_by(_C.trace_id).order_by(times[0], _C.trace_id).limit(MOST_TRACES)
+    opened = opened.group_by(_C.trace_id).order_by(times[1], _C.trace_id).limit(MOST_TRACES)
     found = connection.execute(opened).all()
     ended: set[str] = set()
     names = [row.trace_id for row in found]
@@ -70,6 +71,14 @@ def complete(connection: Connection, source: str, rule: JoinRule, now: float, *,
         if rule.complete(OpenTrace(first_at, last_at, trace_id in ended), now) is not None
     ]
     return _parts(connection, source, due[:limit])
+
+
+def name(connection: Connection, source: str, trace_id: str, events: Mapping[str, str]) -> None:
+    """Notes the events that a trace's spans are, by span: what was said of a span is said of its answer."""
+    for span_id, event_id in events.items():
+        mine = (_C.source == source, _C.trace_id == trace_id, _C.span_id == span_id)
+        other = or_(_C.event_id.is_(None), _C.event_id != event_id)
+        connection.execute(update(SPAN).where(*mine, other).values(event_id=event_id))
 
 
 def close(connection: Connection, parts: Sequence[Parts], now: float, *, refused: str | None = None) -> None:
@@ -94,6 +103,7 @@ def _row(span: Span, source: str, now: float) -> dict[str, Any]:
         "source": source,
         "trace_id": span.trace_id,
         "span_id": span.span_id,
+        "part": span.part,
         "event_id": span.id if span.is_call else None,
         "digest": span.digest,
         "ends_trace": span.ends_trace,
@@ -105,14 +115,13 @@ def _row(span: Span, source: str, now: float) -> dict[str, Any]:
 
 
 def _known(
-    connection: Connection, source: str, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    found: dict[tuple[str, str], str] = {}
+    connection: Connection, source: str, keys: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], str]:
+    found: dict[tuple[str, str, str], str] = {}
     for start in range(0, len(keys), CHUNK):
-        query = select(_C.trace_id, _C.span_id, _C.digest).where(
-            _C.source == source, tuple_(_C.trace_id, _C.span_id).in_(keys[start : start + CHUNK])
-        )
-        found |= {(row.trace_id, row.span_id): row.digest for row in connection.execute(query)}
+        within = tuple_(_C.trace_id, _C.span_id, _C.part).in_(keys[start : start + CHUNK])
+        query = select(_C.trace_id, _C.span_id, _C.part, _C.digest).where(_C.source == source, within)
+        found |= {(row.trace_id, row.span_id, row.part): row.digest for row in connection.execute(query)}
     return found
 
 

@@ -10,23 +10,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, and_, insert, inspect, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, inspect, select, tuple_, update
 
 from connectors.base import Partition
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Found, Skipped
-from daemon.store import agentversions, feedback, spans
-from daemon.store.inserts import insert_new
+from daemon.store import adapters, agentversions, feedback, spans
+from daemon.store.inserts import insert_new, insert_written, reserved
 from daemon.store.tables import CandidateRow, DeadLetterRow, PositionRow, TraceRow
 from policies.agentversion import Rule
-from policies.clusters import cluster_of, split_of
+from policies.clusters import split_of
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Origin, Trace, text_of
+from policies.served import spellings
 from policies.spans import Span
 
 ROWS = 500
 """Most rows of one statement: under SQLite's limit of bound variables with every table here."""
+
+INCOMPLETE = "what led to the answer is not all in the log"
+"""Why the prompt of such a trace is given to no policy."""
 
 TRACE = cast(Table, inspect(TraceRow).local_table)
 CANDIDATE = cast(Table, inspect(CandidateRow).local_table)
@@ -84,6 +88,8 @@ class _Batch:
     spans: dict[Partition, list[Span]] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
     counts: dict[Partition, Counts] = field(default_factory=dict)
+    keep: float = 1.0
+    """With which probability its traces were kept."""
 
 
 def positions(connection: Connection, source: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -104,18 +110,20 @@ def store_batch(
     splits: Splits,
     now: float,
     versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
     """Writes a batch and returns what became of it. `now` is seconds since the epoch; `versions` is by what
-    the agent's versions are told apart.
+    the agent's versions are told apart, `keep` the probability with which the traces were kept.
 
     Two writers of one event on PostgreSQL collide on its natural key: the whole work is then done again
     (`Store.write`), and the later one finds a duplicate.
     """
     fresh = _fresh(connection, source, arrivals, now)
-    batch = _sort(connection, source, fresh, now)
+    batch = _sort(connection, source, fresh, now, keep)
     _place(connection, batch, splits)
+    _attribute(connection, batch)
     _tell(connection, source, batch, versions, now)
-    _insert_traces(connection, source, batch, now)
+    _insert_traces(connection, batch, now)
     insert_new(connection, DEAD_LETTER, batch.dead)
     _put_others(connection, source, batch, now)
     _advance(connection, source, batch, now)
@@ -130,15 +138,17 @@ def store_traces(
     splits: Splits,
     now: float,
     versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
     """Writes traces of one source that are of no record by themselves: those joined from parts."""
-    batch, counts = _Batch(), Counts()
+    batch, counts = _Batch(keep=keep), Counts()
     known = _known(connection, source, {trace.id for trace in traces})
     for trace in traces:
         _add(batch, counts, trace, known.setdefault(trace.id, set()), source=source, now=now)
     _place(connection, batch, splits)
+    _attribute(connection, batch)
     _tell(connection, source, batch, versions, now)
-    _insert_traces(connection, source, batch, now)
+    _insert_traces(connection, batch, now)
     return counts
 
 
@@ -162,9 +172,11 @@ def _fresh(connection: Connection, source: str, arrivals: Sequence[Arrival], now
     return fresh
 
 
-def _sort(connection: Connection, source: str, arrivals: Sequence[Arrival], now: float) -> _Batch:
+def _sort(
+    connection: Connection, source: str, arrivals: Sequence[Arrival], now: float, keep: float
+) -> _Batch:
     """Tells new events from duplicates and revisions, against the store and within the batch."""
-    batch = _Batch()
+    batch = _Batch(keep=keep)
     events = (outcome for each in arrivals for outcome in each.outcomes)
     known = _known(connection, source, {event.id for event in events if isinstance(event, Trace)})
     for arrival in arrivals:
@@ -197,7 +209,7 @@ def _add(batch: _Batch, counts: Counts, trace: Trace, digests: set[str], *, sour
         return
     counts.revisions += bool(digests)
     counts.stored += not digests
-    batch.traces.append(_trace_row(trace, source, digest, len(digests), now))
+    batch.traces.append(_trace_row(trace, source, digest, len(digests), now) | {"kept_with": batch.keep})
     batch.outputs.append(trace)
     digests.add(digest)
 
@@ -232,16 +244,24 @@ def _trace_row(trace: Trace, source: str, digest: str, revision: int, now: float
         "event_id": trace.id,
         "revision": revision,
         "digest": digest,
-        "cluster": cluster_of(trace.messages),
+        "cluster": trace.cluster,
         "ts": trace.ts,
         "stored_at": now,
         "model": trace.model,
         "adapter": trace.adapter,
         "session": trace.session,
         "subject": trace.subject,
-        "payload": trace.model_dump(mode="json"),
+        "payload": trace.encoded.payload.decode(),
         "planned_at": None,
+        **_in_training(trace, now),
     }
+
+
+def _in_training(trace: Trace, now: float) -> dict[str, Any]:
+    """Where what led to the answer is not all there, nothing is sampled, curated or compared by it."""
+    done = now if trace.incomplete else None
+    why = INCOMPLETE if trace.incomplete else None
+    return {"incomplete": trace.incomplete, "sampled_at": done, "curated_at": done, "refused": why}
 
 
 def _dead_row(source: str, arrival: Arrival, index: int, error: DecodeError, now: float) -> dict[str, Any]:
@@ -267,6 +287,14 @@ def _place(connection: Connection, batch: _Batch, splits: Splits) -> None:
         row["split"] = settled.setdefault(row["cluster"], split_of(row["cluster"], splits).value)
 
 
+def _attribute(connection: Connection, batch: _Batch) -> None:
+    """Gives each row whose log names no adapter the one that its response's model is the name of."""
+    rows = [row for row in batch.traces if row["adapter"] is None and row["model"] is not None]
+    served = adapters.named(connection, {name for row in rows for name in spellings(row["model"])})
+    for row in rows if served else ():
+        row["adapter"] = next((name for name in spellings(row["model"]) if name in served), None)
+
+
 def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: float) -> None:
     """Gives each row the version of the agent that answered."""
     if not batch.traces:
@@ -277,32 +305,27 @@ def _tell(connection: Connection, source: str, batch: _Batch, rule: Rule, now: f
     agentversions.keep(connection, source, telling, now=now)
 
 
-def _insert_traces(connection: Connection, source: str, batch: _Batch, now: float) -> None:
+def _insert_traces(connection: Connection, batch: _Batch, now: float) -> None:
     """Inserts the traces, and of each the logged answer as a candidate."""
-    ids: dict[tuple[str, int], int] = {}
-    for rows in _chunks(batch.traces):
-        connection.execute(insert(TRACE), list(rows))
-        query = select(TRACE.c.id, TRACE.c.event_id, TRACE.c.revision).where(
-            TRACE.c.source == source, TRACE.c.event_id.in_([row["event_id"] for row in rows])
-        )
-        ids.update(((event_id, revision), row_id) for row_id, event_id, revision in connection.execute(query))
+    ids = reserved(connection, TRACE, len(batch.traces))
     candidates = [
         {
-            "trace_id": ids[row["event_id"], row["revision"]],
+            "trace_id": trace_id,
             "origin": Origin.LOGGED.value,
-            "adapter": trace.adapter or "",
+            "adapter": row["adapter"] or "",
             "batch": "",
             "sample": 0,
-            "output": row["payload"]["output"],
+            "output": trace.encoded.output.decode(),
             "text": text_of(trace.output),
             "truncated": trace.truncated,
             "unshown": trace.unshown,
             "created_at": now,
         }
-        for row, trace in zip(batch.traces, batch.outputs, strict=True)
+        for trace_id, row, trace in zip(ids, batch.traces, batch.outputs, strict=True)
     ]
-    for rows in _chunks(candidates):
-        connection.execute(insert(CANDIDATE), list(rows))
+    rows = [{"id": trace_id, **row} for trace_id, row in zip(ids, batch.traces, strict=True)]
+    insert_written(connection, TRACE, rows)
+    insert_written(connection, CANDIDATE, candidates)
 
 
 def _advance(connection: Connection, source: str, batch: _Batch, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from connectors.decoders.detect import Decoders
+from connectors.decoders.detect import configured
 from connectors.errors import FatalError
 from daemon.errors import RefusedError, UsageError
 from daemon.stages.curate.sample import Batch
@@ -20,7 +20,7 @@ from daemon.stages.train.course import Course
 from daemon.stages.train.outlook import Outlook
 from daemon.stages.train.run_rows import RunOutcome
 from daemon.stages.train.schedule import Due, short
-from daemon.store import ledger, outcomes, preferences, rewardmodels, stops
+from daemon.store import ledger, losses, outcomes, preferences, rewardmodels, stops
 from daemon.store import snapshots as frozen
 from daemon.store.judgements import waiting
 from daemon.store.kinds import ids_of
@@ -32,19 +32,22 @@ from policies import snapshot as snapshots
 from policies.judging.judges import NamedJudge, of_roles
 from policies.recipes import Recipe
 from policies.records import Role
+from policies.redaction import Redaction
 from policies.selection import told
 from policies.training.planning.plan import TrainingPlan
 
 
 def ingest(parts: Wiring, file: Path) -> Counts:
     """Stores one file through the first source's decoder."""
+    first = parts.settings.sources[0]
     return ingest_file(
         file,
-        decoders=Decoders(parts.settings.sources[0].decoder),
+        decoders=configured(first.decoder, first.mapping),
         store=parts.store,
         metrics=parts.metrics,
         clock=parts.clock,
         splits=parts.settings.policy.splits,
+        redaction=Redaction(parts.settings.redaction.patterns),
     )
 
 
@@ -137,14 +140,21 @@ def _reopened(parts: Wiring, judge: NamedJudge, actor: str) -> int:
 
 
 def accept(parts: Wiring, source: str, *, actor: str) -> None:
-    """Lets a stopped source go on: the run at which it stopped becomes dead letters.
-
-    Raises UsageError for one that is not stopped.
+    """Lets a stopped source go on: the run at which it stopped becomes dead letters, and the offsets that it
+    lost are passed over. Raises UsageError for one that is not stopped.
     """
     now = parts.clock.now()
-    if parts.store.write(lambda c: stops.accept(c, source, actor=actor, now=now)):
+
+    def taken(connection: Connection) -> bool:
+        found = [each.accept(connection, source, actor=actor, now=now) for each in (stops, losses)]
+        return any(found)
+
+    if parts.store.write(taken):
         return
-    names = ", ".join(each.source for each in parts.store.read(stops.standing)) or "none is"
+    stopped = {each.source for each in parts.store.read(stops.standing)} | {
+        *parts.store.read(losses.standing)
+    }
+    names = ", ".join(sorted(stopped)) or "none is"
     raise UsageError(f"source {source} is not stopped (stopped: {names}): nothing to accept")
 
 
@@ -162,6 +172,7 @@ class Curated:
 
 def curate(parts: Wiring) -> Curated:
     """Samples, judges and curates until nothing changes, without waiting for more to sample with."""
+    parts.hearing.all()
     while parts.curate.step(at_once=True) + sum(each.ended for each in judge(parts).values()):
         pass
     return Curated(
@@ -197,6 +208,7 @@ def train(
 
 
 def _frozen(parts: Wiring, recipe: Recipe) -> Course:
+    parts.hearing.all()
     frozen = parts.occasion.freeze(recipe)
     if isinstance(frozen, Due):
         raise RefusedError(frozen.reason)

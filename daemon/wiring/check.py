@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from connectors.decoders.detect import Decoders
+from connectors.decoders.detect import configured
 from connectors.errors import ConnectorError
 from daemon.children import family
 from daemon.clock import SystemClock
@@ -147,9 +147,10 @@ def _judge(name: str, judge: ChatJudgeConfig | LocalJudgeConfig, settings: Setti
 
 def _source(place: str, source: SourceConfig) -> None:
     try:
-        Decoders(source.decoder)
+        configured(source.decoder, source.mapping)
     except ConnectorError as error:
-        raise ConfigError(f"{place}.decoder: {error}") from None
+        key = "mapping" if str(error).startswith(f"{source.mapping}: ") else "decoder"
+        raise ConfigError(f"{place}.{key}: {error}") from None
     if isinstance(source, KafkaConfig):
         _kafka(place, source)
     elif source.path.exists() and not source.path.is_dir():
@@ -158,10 +159,12 @@ def _source(place: str, source: SourceConfig) -> None:
 
 def _kafka(place: str, source: KafkaConfig) -> None:
     from connectors.sources.kafka.client import check_files
+    from daemon.wiring.broker import FILES, SECRETS
 
-    secret(None, source.sasl_password_file, key=f"{place}.sasl_password_file")
+    for key in SECRETS:
+        secret(None, getattr(source, key), key=f"{place}.{key}")
     try:
-        for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        for key in FILES:
             check_files(f"{place}.{key}", getattr(source, key))
     except ConnectorError as error:
         raise ConfigError(str(error)) from None

@@ -13,12 +13,14 @@ from daemon.wiring.foundations import Foundations
 from policies.judging.judges import of_roles
 from policies.policy import EndpointSampling
 from policies.records import Role
+from policies.spans import JoinRule
 
 if TYPE_CHECKING:
     from connectors.base import Judge, Sampler, ServingTarget
     from connectors.judges.prices import Tariffs
     from daemon.children.policy import PolicyWork
     from daemon.stages.curate.curate import Curate
+    from daemon.stages.curate.hearing import Hearing
     from daemon.stages.curate.sample import Sampling
     from daemon.stages.gate.evaluate import Evaluate
     from daemon.stages.gate.release import Releases
@@ -42,14 +44,15 @@ class Wiring(Foundations):
 
     def ingest(self, source: SourceConfig) -> "Ingest":
         """The ingest stage of one configured source."""
-        from connectors.decoders.detect import Decoders
+        from connectors.decoders.detect import configured
         from daemon.stages.ingest.ingest import Ingest
-        from daemon.wiring.outside import source_of
+        from daemon.wiring.outside import brake_of, source_of
+        from policies.redaction import Redaction
 
         stages = self.settings.stages
         return Ingest(
             source=source_of(source, state_dir=self.settings.state_dir),
-            decoders=Decoders(source.decoder),
+            decoders=configured(source.decoder, source.mapping),
             store=self.store,
             metrics=self.metrics,
             clock=self.clock,
@@ -58,6 +61,12 @@ class Wiring(Foundations):
             batch_s=stages.batch_s,
             dead_letter_ratio=stages.dead_letter_ratio,
             versions=source.agent_version,
+            join_rule=JoinRule(
+                settle_s=stages.join_settle_s, quiet_s=stages.join_quiet_s, oldest_s=stages.join_oldest_s
+            ),
+            keep=source.keep,
+            brake=brake_of(self.settings, self.store, self.clock),
+            redaction=Redaction(self.settings.redaction.patterns),
         )
 
     @cached_property
@@ -174,6 +183,12 @@ class Wiring(Foundations):
             rule=self.settings.policy.curation,
             sampling=self.sampling,
         )
+
+    @cached_property
+    def hearing(self) -> "Hearing":
+        from daemon.stages.curate.hearing import Hearing
+
+        return Hearing(store=self.store, clock=self.clock, rule=self.settings.policy.feedback)
 
     @cached_property
     def sampling(self) -> "Sampling":
@@ -322,6 +337,7 @@ class Wiring(Foundations):
     @cached_property
     def status(self) -> "Status":
         from daemon.status.status import Status
+        from daemon.wiring.conditions import conditions
 
         return Status(
             store=self.store,
@@ -329,13 +345,5 @@ class Wiring(Foundations):
             settings=self.settings,
             judges=self.named,
             training=self.occasion.due,
-            conditions=self._conditions,
+            conditions=lambda: conditions(self.settings, self.store, self.clock, self.rollout),
         )
-
-    def _conditions(self) -> list[str]:
-        """What the rollout says, which rules are set aside, and where a source waits for a person."""
-        from daemon.store import stops
-
-        stopped = [each.line for each in self.store.read(stops.standing) if not each.accepted]
-        aside = [f"{name} is set aside: a model may judge its like" for name in self.settings.overrides]
-        return [*(str(condition) for condition in self.rollout.status().conditions), *aside, *stopped]

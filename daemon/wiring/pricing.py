@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from connectors.judges.prices import PriceUnknownError, Tariff, Tariffs, required, tariff
+from daemon.config.hosts import is_loopback
 from daemon.config.judges import ChatJudgeConfig, LocalJudgeConfig
-from daemon.config.settings import is_loopback
 from daemon.errors import ConfigError
 from daemon.log import get
 

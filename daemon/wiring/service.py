@@ -118,6 +118,7 @@ def _loops(
         Loop("plan", parts.plan.step, poll_s),
         Loop("recheck", leader.only(parts.recheck.step), RECHECK_S),
         Loop("leader", leader.step, TTL_S / 3),
+        Loop("hear", leader.only(parts.hearing.step), poll_s),
         Loop("curate", leader.only(parts.curate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("evaluate", leader.only(parts.evaluate.step), poll_s, bound_s=CHILD_BOUND_S),
         Loop("release", leader.only(parts.releases.step), poll_s, bound_s=CHILD_BOUND_S),

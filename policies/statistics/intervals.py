@@ -72,6 +72,28 @@ def clustered(
     return Interval(share, lower, upper, n, len(groups), effective)
 
 
+def weighted(
+    values: Mapping[str, Sequence[tuple[float, float]]], *, confidence: float = 0.95, sides: Sides = 1
+) -> Interval:
+    """The interval of the weighted mean of (value, weight) by cluster, weights above 0: that of `clustered`
+    where they are all the same. Raises ValueError without values.
+
+    The variance is that of the ratio estimator over clusters (Hájek, 1971); weights that differ make fewer
+    effective observations by themselves (Kish, 1965), whatever the values are.
+    """
+    groups = [group for group in values.values() if group]
+    weights = [weight for group in groups for _, weight in group]
+    if len(set(weights)) <= 1:
+        plain = {name: [value for value, _ in group] for name, group in values.items()}
+        return clustered(plain, confidence=confidence, sides=sides)
+    total = math.fsum(weights)
+    share = math.fsum(value * weight for group in groups for value, weight in group) / total
+    share = min(1.0, max(0.0, share))
+    effective = _effective_weighted(groups, share, total)
+    lower, upper = bounds(share, effective, confidence=confidence, sides=sides)
+    return Interval(share, lower, upper, len(weights), len(groups), effective)
+
+
 def win_rate(results: Iterable[tuple[str, float]], *, confidence: float = 0.95, sides: Sides = 1) -> Interval:
     """The interval of the win rate from (cluster, 1 win | 0.5 tie | 0 loss). ValueError without results."""
     groups: dict[str, list[float]] = {}
@@ -138,6 +160,21 @@ def _effective(groups: list[Sequence[float]], share: float, n: int) -> float:
     between = clusters / (clusters - 1) * spread / n**2
     few = (t_quantile(0.95, n - 1) / t_quantile(0.95, clusters - 1)) ** 2
     return max(1.0, min(float(n), n * independent / max(between, 1e-300) * few))
+
+
+def _effective_weighted(groups: list[Sequence[tuple[float, float]]], share: float, total: float) -> float:
+    """As `_effective`, with weights: at most Kish's number of all of them."""
+    n, clusters = sum(len(group) for group in groups), len(groups)
+    most = total**2 / math.fsum(weight**2 for group in groups for _, weight in group)
+    alike = total**2 / math.fsum(math.fsum(weight for _, weight in group) ** 2 for group in groups)
+    if clusters < 2 or share * (1 - share) == 0:
+        return alike
+    spread = math.fsum(
+        math.fsum(weight * (value - share) for value, weight in group) ** 2 for group in groups
+    )
+    between = clusters / (clusters - 1) * spread / total**2
+    few = (t_quantile(0.95, n - 1) / t_quantile(0.95, clusters - 1)) ** 2
+    return max(1.0, min(most, share * (1 - share) / max(between, 1e-300) * few))
 
 
 def _beyond(share: float, limit: float, n: int, confidence: float) -> bool:

@@ -26,6 +26,7 @@ from policies.policy import Splits
 from policies.records import Feedback, Message, Trace
 from policies.spans import Span
 from tests.connectors.decoders.events import native
+from tests.connectors.decoders.mutations import SAMPLES
 from tests.daemon.stages.seeding import rows
 
 TYPE = "application/x-parts"
@@ -141,6 +142,20 @@ def test_the_same_bytes_give_the_same_events(decoder: Any) -> None:
             assert isinstance(decoder.decode(bad, TYPE, **told), list)
 
 
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_format_keeps_the_contract(sample: str) -> None:
+    """The same bytes give the same events, by content and by name; cut anywhere, they are no trace."""
+    record = json.dumps(SAMPLES[sample]()).encode()
+    told: dict[str, Any] = {"source": "s", "timestamp": 5.0}
+    first = Decoders().outcomes(record, **told)
+    (name,) = {each.decoder for each in first}
+    assert name is not None
+    assert Decoders(name).outcomes(record, content_type="text/odd", **told) == first
+    assert all(each.source == "s" for each in (one.result for one in first) if isinstance(each, Trace))
+    for end in range(0, len(record), max(1, len(record) // 20)):
+        assert all(not isinstance(each, Trace) for each in Decoders(name).decode(record[:end], **told))
+
+
 def test_a_decoder_is_asked_before_json() -> None:
     """By its bytes, or by what the transport says of them; its faults are that record's dead letters."""
     decoders = Decoders("auto", others=(Parts(),))
@@ -221,12 +236,15 @@ def test_an_event_id_of_two_sources_is_two_events(
 def test_parts_are_joined_over_records(
     make: Make, source: MemorySource, store: Store, clock: FakeClock, metrics: Metrics
 ) -> None:
-    """Once the root has ended: the answer has the session that its parent knows. A restart loses nothing."""
+    """A little after the root has ended: the answer has the session that its parent knows. A restart loses
+    nothing.
+    """
     stage = make()
     ingested(stage, source, parts("span|call|t|agent|In Ulm."), parts("span|agent|t|root|"))
     assert later(stage, clock, 5.0) == Counts()
     ingested(stage, source, parts("span|root|t||"))
-    assert later(make(), clock, 0.5) == Counts(stored=1)
+    assert later(make(), clock, 4.0) == Counts()
+    assert later(make(), clock, 1.0) == Counts(stored=1)
     (trace,) = rows(store, TraceRow)
     assert (trace.event_id, trace.session) == ("t:call", "s-1")
     assert later(stage, clock, 5.0) == Counts()

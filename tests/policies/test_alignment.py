@@ -1,5 +1,7 @@
 """Alignment counts what people and judge both decided, and says how much it left out."""
 
+from dataclasses import replace
+
 import pytest
 
 from policies.alignment import AlignmentStanding, Choice, Labelled, adjudicate, alignment, choice_of
@@ -131,3 +133,19 @@ def test_pairs_of_one_prompt_widen_the_bound() -> None:
         < 0.8
         < (alignment(apart, limit=0.8, min_labels=50).lower)
     )
+
+
+def test_a_pair_of_a_sampled_source_stands_for_others() -> None:
+    """Where a quarter was kept each pair counts four times, and fewer effective observations are left."""
+    whole = [pair("a", "a", cluster=f"w{number}") for number in range(40)]
+    wrong = [pair("b", "a", cluster=f"s{number}") for number in range(10)]
+    sampled = [replace(each, weight=4.0) for each in wrong]
+    found = alignment(whole + sampled, limit=0.8, min_labels=10)
+    assert found.ratio == pytest.approx(0.5)
+    assert (found.labels, found.coverage) == (50, 1.0)
+    assert found.effective < 32
+    plain = alignment(whole + wrong, limit=0.8, min_labels=10)
+    assert (plain.ratio, plain.effective) == (0.8, 50.0)
+    assert found.lower < 0.4
+    alike = [replace(each, weight=4.0) for each in whole + wrong]
+    assert alignment(alike, limit=0.8, min_labels=10) == plain

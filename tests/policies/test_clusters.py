@@ -1,10 +1,14 @@
 """Prompt clusters and their splits."""
 
+import re
+import unicodedata
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
-from policies.clusters import MOST_CHARACTERS, cluster_of, split_of
+from policies.clusters import MOST_CHARACTERS, cluster_of, normal, split_of
 from policies.policy import Splits
 from policies.records import Message, Split, ToolCall
 from tests.growth import LINEAR, growth
@@ -101,3 +105,11 @@ def test_what_does_not_count_makes_no_other_question() -> None:
     )
     endless = "word " * (MOST_CHARACTERS // 5 + 1)
     assert cluster_of(user(endless + "one")) == cluster_of(user(endless + "other"))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(text=some.text(some.characters(max_codepoint=127), max_size=40))
+def test_plain_ascii_needs_no_unicode_forms(text: str) -> None:
+    """Compatibility form, case folding and word characters are what they are by Unicode's tables."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    assert normal(text) == (re.sub(r"[\W_]+", " ", folded).strip() or folded)

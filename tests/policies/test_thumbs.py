@@ -3,11 +3,13 @@
 import pytest
 
 from policies.answers import Kind
+from policies.feedback import FeedbackKind, Remark, kind_of
 from policies.judging.prompts import MAX_ANSWER
 from policies.recipes import KtoRecipe, SftRecipe
 from policies.records import Feedback, Message
 from policies.selection import Reason, told
 from policies.thumbs import Offered, judged, targets, thumb
+from policies.worth import FeedbackRule
 
 KTO = KtoRecipe(thumb_weight=2.0, score_weight=0.25)
 
@@ -25,9 +27,14 @@ def offer(
     )
 
 
+def words(*feedback: Feedback) -> tuple[Remark, ...]:
+    """As the log says it: the name tells the kind."""
+    return tuple(Remark(kind_of(each.name), each) for each in feedback)
+
+
 def clicked(candidate: int, *scores: float, **changes: object) -> Offered:
-    feedback = tuple(Feedback(name="thumb", score=score) for score in scores)
-    return offer("thumb", candidate, feedback=feedback, **changes)  # type: ignore[arg-type]
+    feedback = (Feedback(name="thumb", score=score) for score in scores)
+    return offer("thumb", candidate, told=words(*feedback), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +52,7 @@ def clicked(candidate: int, *scores: float, **changes: object) -> Offered:
 )
 def test_a_thumb_is_up_or_down(feedback: list[Feedback], wanted: bool | Reason) -> None:
     """By its score, else by its label; other feedback says nothing."""
-    assert thumb(feedback, KTO) == wanted
+    assert thumb(words(*feedback), KTO) == wanted
 
 
 def test_thumbs_and_scores_have_their_weights() -> None:
@@ -104,3 +111,27 @@ def test_a_prompt_has_its_best_answer_as_target_or_a_persons() -> None:
     assert [(each.answer.candidate, each.answer.weight) for each in found.learned] == [(2, 1.0), (6, 3.0)]
     assert found.left_out == {Reason.NOT_BEST: 2, Reason.LOW_REWARD: 1, Reason.CUT_OFF: 1}
     assert "2 beside a better one to the same prompt" in told(found.left_out)
+
+
+def test_one_kind_decides_and_is_worth_its_own_weight() -> None:
+    """A thumb before a rating before behaviour; nothing is added to it, and one without weight is mute."""
+    rule = FeedbackRule(weights={FeedbackKind.RATING: 0.25, FeedbackKind.RETRY: 0.1})
+    up, bad = Feedback(name="thumb", score=1), Feedback(name="rating", score=1)
+    retry, copied = Feedback(name="retry"), Feedback(name="copy")
+    offers = [
+        offer("thumb", 1, told=words(up, bad, retry, retry)),
+        offer("thumb", 2, told=words(bad, copied)),
+        offer("thumb", 3, told=words(retry, retry, copied)),
+        offer("thumb", 4, told=words(Feedback(name="rating", score=3))),
+        offer("thumb", 5, told=words(copied)),
+    ]
+    found = judged(offers, KTO, rule)
+    assert [
+        (each.answer.candidate, each.answer.kind, each.answer.good, each.answer.weight)
+        for each in found.learned
+    ] == [
+        (1, "thumb", True, 2.0),
+        (2, "rating", False, 0.5),
+        (3, "behaviour", False, 0.2),
+    ]
+    assert found.left_out == {Reason.MIDDLING: 1, Reason.UNREADABLE: 1}

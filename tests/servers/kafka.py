@@ -2,7 +2,7 @@
 
 `kafka_broker` is RLAIFD_TEST_KAFKA=host:port where that is set, else a private broker shared by the session.
 `own_kafka` is a private broker of one module, which its tests may kill.
-`secure_kafka` is a private broker with TLS, SCRAM and ACLs.
+`secure_kafka` is a private broker with TLS, every SASL mechanism, client certificates and ACLs.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ import pytest
 
 from tests.requirements import missing
 from tests.servers import cache
+from tests.servers.kafka_security import Security
 
 if TYPE_CHECKING:
     from kafka import KafkaProducer  # imported late: every test session loads this module
 
 VERSION = "4.1.1"
-PASSWORD = "correct-horse"
 START_TIMEOUT_S = 120.0
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
@@ -44,11 +44,11 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0
 PROPERTIES = """process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map={listener}:{listener},CONTROLLER:PLAINTEXT
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-inter.broker.listener.name={listener}
+inter.broker.listener.name={inner}
 log.dirs={data}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
@@ -62,20 +62,7 @@ auto.create.topics.enable=false
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
 controlled.shutdown.enable=false
-"""
-
-SECURE = """sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
-sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
-org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="{password}";
-ssl.keystore.type=PKCS12
-ssl.keystore.location={keystore}
-ssl.keystore.password={password}
-ssl.truststore.type=PKCS12
-ssl.truststore.location={keystore}
-ssl.truststore.password={password}
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:admin;User:ANONYMOUS
+log.cleaner.backoff.ms=1000
 """
 
 
@@ -86,23 +73,25 @@ class Broker:
     bootstrap: str
     client: dict[str, object] = field(default_factory=dict)
 
-    def create_topic(self, partitions: int = 1, name: str | None = None) -> str:
+    def create_topic(
+        self, partitions: int = 1, name: str | None = None, configs: Mapping[str, str] | None = None
+    ) -> str:
         """Creates a topic of a name of its own and returns the name once it can be written to."""
         from kafka.admin import KafkaAdminClient, NewTopic
 
         topic = name or f"t-{uuid.uuid4().hex[:12]}"
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, **self.client)
         try:
-            admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
+            admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=dict(configs or {}))])
         finally:
             admin.close()
         return topic
 
-    def producer(self) -> "KafkaProducer":
+    def producer(self, **options: object) -> "KafkaProducer":
         """A producer with kafka-python's safe defaults. The caller closes it."""
         from kafka import KafkaProducer
 
-        return KafkaProducer(bootstrap_servers=self.bootstrap, **self.client)
+        return KafkaProducer(bootstrap_servers=self.bootstrap, **self.client, **options)
 
     def produce(self, topic: str, values: Iterable[bytes | None], partition: int | None = None) -> None:
         """Writes the values and waits until the broker has all of them."""
@@ -121,58 +110,46 @@ class Broker:
 
 
 class PrivateBroker(Broker):
-    """A broker of our own, which can be killed and started again on the same port and data."""
+    """A broker of our own, which can be killed and started again on the same port and data.
+
+    A secure one has `security`: what is behind its `bootstrap` (SASL over TLS) and `mutual` (certificates).
+    """
 
     def __init__(self, jars: Path, directory: Path, *, secure: bool = False) -> None:
-        self._jars, self._directory, self._secure = jars, directory, secure
-        self._port, controller = free_ports(2)
+        self._jars, self._directory = jars, directory
+        self._port, controller, mutual = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
-        self.ca = directory / "ca.pem"
         directory.mkdir(parents=True, exist_ok=True)
-        super().__init__(f"127.0.0.1:{self._port}", self._client("admin") if secure else {})
+        self.security = Security(directory) if secure else None
+        self.mutual = f"127.0.0.1:{mutual}"
+        bootstrap = f"127.0.0.1:{self._port}"
+        super().__init__(bootstrap, self.security.client() if self.security else {})
+        listeners = {"SASL_SSL": bootstrap, "SSL": self.mutual} if secure else {"PLAINTEXT": bootstrap}
+        text = PROPERTIES.format(
+            listeners=",".join(f"{name}://{at}" for name, at in listeners.items()),
+            protocols=",".join(f"{name}:{name}" for name in listeners),
+            inner=next(iter(listeners)),
+            controller=controller,
+            data=directory / "data",
+        )
         self._properties = directory / "server.properties"
-        self._properties.write_text(self._configuration(controller), encoding="utf-8")
+        self._properties.write_text(
+            text + (self.security.properties() if self.security else ""), encoding="utf-8"
+        )
         self._format()
 
-    def _client(self, user: str) -> dict[str, object]:
-        return {
-            "security_protocol": "SASL_SSL",
-            "sasl_mechanism": "SCRAM-SHA-512",
-            "sasl_plain_username": user,
-            "sasl_plain_password": PASSWORD,
-            "ssl_cafile": str(self.ca),
-        }
-
-    def _configuration(self, controller: int) -> str:
-        text = PROPERTIES.format(
-            listener="SASL_SSL" if self._secure else "PLAINTEXT",
-            port=self._port,
-            controller=controller,
-            data=self._directory / "data",
-        )
-        if not self._secure:
-            return text
-        keystore = self._directory / "keystore.p12"
-        keytool("-genkeypair", "-alias", "broker", "-keyalg", "RSA", "-keysize", "2048", "-validity", "2",
-                "-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1,dns:localhost", "-storetype", "PKCS12",
-                "-keystore", str(keystore), "-storepass", PASSWORD)  # fmt: skip
-        keytool("-exportcert", "-rfc", "-alias", "broker", "-keystore", str(keystore), "-storepass", PASSWORD,
-                "-file", str(self.ca))  # fmt: skip
-        return text + SECURE.format(password=PASSWORD, keystore=keystore)
-
     def _java(self, *arguments: str) -> list[str]:
+        trusted = self.security.java() if self.security else []
         return [
             "java", "-Xmx384m", "-cp", f"{self._jars}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            *arguments,
+            *trusted, *arguments,
         ]  # fmt: skip
 
     def _format(self) -> None:
         cluster = subprocess.run(
             self._java("kafka.tools.StorageTool", "random-uuid"), check=True, capture_output=True, text=True
         ).stdout.split()[-1]
-        users: list[str] = []
-        for user in ("admin", "stranger") if self._secure else ():
-            users += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={PASSWORD}]"]
+        users = self.security.users() if self.security else []
         tool = self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c")
         subprocess.run([*tool, str(self._properties), *users], check=True, capture_output=True)
 
@@ -198,11 +175,6 @@ class PrivateBroker(Broker):
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def keytool(*arguments: str) -> None:
-    """Runs the JDK's key tool."""
-    subprocess.run(["keytool", *arguments], check=True, capture_output=True)
 
 
 def free_ports(count: int) -> list[int]:
@@ -282,5 +254,5 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroke
 
 @pytest.fixture(scope="module")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
-    """A private broker with TLS, SCRAM-SHA-512 and ACLs. `admin` may all, `stranger` may log in only."""
+    """A private broker that asks who is there. `admin` may all; see `kafka_security` for the others."""
     yield from private(tmp_path_factory.mktemp("secure-kafka"), secure=True)

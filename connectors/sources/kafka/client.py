@@ -1,13 +1,17 @@
 """kafka-python's consumer: how it is configured, and the calls that only keep its books."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from connectors.errors import FatalError
+from connectors.errors import FatalError, TransientError
+from connectors.sources.kafka.tokens import FileTokens, Grant, GrantedTokens
 
 FETCH_BYTES = 1 << 20
 """Most bytes fetched ahead of each partition, in the client's buffer: they come on top of the bound."""
@@ -24,27 +28,54 @@ class KafkaOptions:
     """What names this member over restarts: one that comes back after a kill goes on at once, instead of
     waiting until the group has given up the dead one.
     """
-    auto_offset_reset: Literal["earliest", "none"] = "earliest"
-    """When the stored position is no longer retained: go on at the earliest record, or stop and say so."""
+    auto_offset_reset: Literal["earliest", "none"] = "none"
+    """Where offsets were removed before they were read: go on behind them, or wait for a person. What was
+    never read begins at the earliest record either way.
+    """
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    """With OAUTHBEARER, name and password are those with which `sasl_token_url` is asked for a token."""
+    sasl_token_file: Path | None = None
+    """OAUTHBEARER: a file that holds the token, read at every login; or `sasl_token_url`."""
+    sasl_token_url: str | None = None
+    sasl_token_scope: str | None = None
+    sasl_token_cafile: Path | None = None
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
+    ssl_password: str | None = field(default=None, repr=False)
+    """Of an encrypted key."""
+
     max_in_flight_records: int = 5000
     max_in_flight_bytes: int = 64 << 20
     bootstrap_timeout_s: float = 10.0
     session_timeout_s: float = 45.0
+    metadata_max_age_s: float = 30.0
+    """How often the topics are looked at anew: partitions that were added are read so much later."""
+
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        """What must be readable before anything is tried."""
+        tls = (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
+        return (*tls, self.sasl_token_file, self.sasl_token_cafile)
 
 
 def seek(consumer: KafkaConsumer, where: TopicPartition, start: int | None) -> None:
-    """Bookkeeping only, on either thread. Raises ValueError when the partition has moved away."""
-    if start is None:
-        consumer.seek_to_beginning(where)
-    else:
-        consumer.seek(where, start)
+    """Bookkeeping only, on either thread. Of a partition that has moved away its new owner reads on."""
+    with suppress(ValueError):
+        if start is None:
+            consumer.seek_to_beginning(where)
+        else:
+            consumer.seek(where, start)
+
+
+def hold(consumer: KafkaConsumer, waits: Mapping[TopicPartition, bool]) -> None:
+    """Pauses the partitions that wait and resumes the others; one that has moved away does neither."""
+    for where, waiting in waits.items():
+        with suppress(KeyError):
+            (consumer.pause if waiting else consumer.resume)(where)
 
 
 def free_slot(consumer: KafkaConsumer) -> None:
@@ -128,6 +159,7 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
             session_timeout_ms=int(options.session_timeout_s * 1000),
             heartbeat_interval_ms=int(min(3.0, options.session_timeout_s / 4) * 1000),
             max_partition_fetch_bytes=FETCH_BYTES,
+            metadata_max_age_ms=int(options.metadata_max_age_s * 1000),
             isolation_level="read_committed",
             bootstrap_timeout_ms=int(options.bootstrap_timeout_s * 1000),
             security_protocol=options.security_protocol,
@@ -137,11 +169,25 @@ def connect(options: KafkaOptions, client_id: str) -> KafkaConsumer:
             ssl_cafile=_text(options.ssl_cafile),
             ssl_certfile=_text(options.ssl_certfile),
             ssl_keyfile=_text(options.ssl_keyfile),
+            ssl_password=options.ssl_password or "",  # with None an encrypted key is asked for at a terminal
+            sasl_oauth_token_provider=_tokens(options),
         )
     except BaseException:
         for each in made:
             each.close()
         raise
+
+
+def partitions_of(consumer: KafkaConsumer, options: KafkaOptions) -> int:
+    """How many partitions the topics have together. Raises TransientError for a topic that is not there."""
+    found = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in options.topics}
+    missing = sorted(topic for topic, count in found.items() if not count)
+    if missing:
+        raise TransientError(
+            f"kafka {options.bootstrap_servers}: topic {missing[0]!r} does not exist or may not be read: "
+            "create it, correct the source's `topics`, or grant READ and DESCRIBE on it"
+        )
+    return sum(found.values())
 
 
 def check_files(place: str, *files: Path | None) -> None:
@@ -153,6 +199,24 @@ def check_files(place: str, *files: Path | None) -> None:
             path.open("rb").close()
         except OSError as error:
             raise FatalError(f"{place}: {path}: {error.strerror}") from None
+
+
+def _tokens(options: KafkaOptions) -> AbstractTokenProvider | None:
+    if options.sasl_mechanism != "OAUTHBEARER":
+        return None
+    if options.sasl_token_file is not None:
+        return FileTokens(options.sasl_token_file)
+    if options.sasl_token_url is None:
+        raise ValueError("OAUTHBEARER needs sasl_token_file or sasl_token_url")
+    return GrantedTokens(
+        Grant(
+            url=options.sasl_token_url,
+            client=options.sasl_username or "",
+            secret=options.sasl_password or "",
+            scope=options.sasl_token_scope,
+            cafile=options.sasl_token_cafile,
+        )
+    )
 
 
 def _text(path: Path | None) -> str | None:

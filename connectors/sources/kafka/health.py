@@ -1,6 +1,6 @@
 """Whether a consumer works, and if not, why: told until it works again, and tried again ever more slowly."""
 
-from time import monotonic
+from time import monotonic, time
 
 from connectors.errors import ConnectorError, FatalError, TransientError
 
@@ -23,6 +23,8 @@ class Health:
         self._well_since: float | None = None
         self.joined = False
         """Whether the group has let this member in, ever."""
+        self.well_at: float | None = None
+        """When all was well last, in seconds since the epoch; None: not yet."""
         self.trouble: ConnectorError | None = None
         """What keeps this from working, until it works."""
 
@@ -56,7 +58,7 @@ class Health:
             self._well_since = None
             return
         self._well_since = now if self._well_since is None else self._well_since
-        self.joined, self._attempts = True, 0
+        self.joined, self._attempts, self.well_at = True, 0, time()
         surely = received or now - self._well_since >= WELL_S
         if surely or not isinstance(self.trouble, FatalError):
             self.trouble = None

@@ -4,8 +4,7 @@ partitions from the daemon that runs.
 
 from kafka import errors as kafka_errors
 
-from connectors.errors import TransientError
-from connectors.sources.kafka.client import KafkaOptions, connect
+from connectors.sources.kafka.client import KafkaOptions, connect, partitions_of
 from connectors.sources.kafka.errors import classified, last_reason, unreachable
 
 CLIENT = "rlaifd-check"
@@ -22,15 +21,8 @@ def partitions(options: KafkaOptions) -> int:
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
             raise classified(error, options) from None
     try:
-        found = {topic: len(consumer.partitions_for_topic(topic)) for topic in options.topics}
+        return partitions_of(consumer, options)
     except kafka_errors.KafkaError as error:
         raise classified(error, options) from None
     finally:
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
-    missing = sorted(topic for topic, count in found.items() if not count)
-    if missing:
-        raise TransientError(
-            f"kafka {options.bootstrap_servers}: topic {missing[0]!r} does not exist or may not be read: "
-            "create it, or correct the source's `topics`"
-        )
-    return sum(found.values())

@@ -16,28 +16,37 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
-from connectors.base import Partition, Record, Resume
+from connectors.base import Partition, Reading, Record, Resume
 from connectors.errors import ConnectorError, FatalError, TransientError
+from connectors.losses import OffsetsLostError
 from connectors.sources.kafka.client import (
     KafkaOptions,
     check_files,
     connect,
     free_slot,
+    hold,
     keep_join,
     leave_for_good,
+    partitions_of,
     seek,
     settled,
 )
-from connectors.sources.kafka.errors import classified, last_reason
+from connectors.sources.kafka.errors import LastReason, classified, last_reason, silence
 from connectors.sources.kafka.errors import unreachable as unreachable_error
 from connectors.sources.kafka.health import RETRY_S, Health
-from connectors.sources.kafka.partition import Assigned, lost_before
+from connectors.sources.kafka.listener import Listener
+from connectors.sources.kafka.partition import (
+    Assigned,
+    losses_of,
+    lost_before,
+    made_anew,
+    note_ends,
+    record_of,
+)
 
-MOST_TYPE = 256
-"""Bytes of a content type that are kept."""
 POLL_MS = 500
 COMMIT_S = 1.0
 SILENCE_S = 5.0
@@ -52,13 +61,14 @@ class KafkaSource:
 
     def __init__(self, *, name: str, options: KafkaOptions) -> None:
         self.name = name
+        self._client_id = f"rlaifd-{name}"
         self._options = options
         self._lock = threading.Condition()
         self._queue: deque[Record] = deque()
         self._assigned: dict[TopicPartition, Assigned] = {}
         self._commits: dict[TopicPartition, int] = {}
         self._records = self._bytes = self._epochs = 0
-        self._committed_at = self._heard_at = 0.0
+        self._committed_at = self._heard_at = self._lost_at = 0.0
         self._paused = False
         self._health = Health(f"kafka {options.bootstrap_servers}", options.group_id)
         self._resume: Resume | None = None
@@ -72,6 +82,7 @@ class KafkaSource:
     def receive(self, timeout_s: float, limit: int = 500) -> list[Record]:
         began = monotonic()
         with self._lock:
+            self._refuse_to_pass_over()
             while not self._queue:
                 left = began - monotonic() + self._health.patience(timeout_s)
                 if self._stop.is_set():
@@ -80,6 +91,7 @@ class KafkaSource:
                     self._health.explain()
                     return []
                 self._lock.wait(left)
+                self._refuse_to_pass_over()
             return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
@@ -103,6 +115,15 @@ class KafkaSource:
                 if state.end is not None and state.stored is not None
             }
 
+    def reading(self) -> Reading:
+        with self._lock:
+            return Reading(len(self._assigned), self._health.well_at)
+
+    def _refuse_to_pass_over(self) -> None:
+        lost = [state.lost for state in self._assigned.values() if state.lost is not None]
+        if lost:
+            raise OffsetsLostError(f"kafka {self._options.bootstrap_servers}", lost)
+
     def close(self) -> None:
         self._stop.set()
         with self._lock:
@@ -116,9 +137,11 @@ class KafkaSource:
         while not self._stop.is_set():
             consumer = None
             try:
-                consumer = self._connected()
-                while not self._stop.is_set():
-                    self._poll(consumer)
+                with last_reason(self._client_id) as reason:
+                    consumer = self._connected(reason)
+                    while not self._stop.is_set():
+                        self._poll(consumer)
+                        self._watch(consumer, reason)
             except Exception as error:  # noqa: BLE001 - whatever ends this thread must reach the receiver
                 self._report(classified(error, self._options))
             finally:
@@ -127,27 +150,19 @@ class KafkaSource:
             gc.collect()  # kafka-python leaves the socket of each refused connection in a reference cycle
             self._stop.wait(self._health.pause())
 
-    def _connected(self) -> KafkaConsumer:
+    def _connected(self, reason: LastReason) -> KafkaConsumer:
         """A consumer that has reached the cluster. Raises FatalError or TransientError, one line."""
         options = self._options
-        place = f"kafka {options.bootstrap_servers}"
-        check_files(place, options.ssl_cafile, options.ssl_certfile, options.ssl_keyfile)
-        client_id = f"rlaifd-{self.name}"
-        with last_reason(client_id) as reason:
-            try:
-                consumer = connect(self._options, client_id)
-            except kafka_errors.KafkaTimeoutError:
-                consumer = None
-        if consumer is None:  # raised here: above, the error's context would keep the client's frames alive
-            raise unreachable_error(self._options, reason())
+        check_files(f"kafka {options.bootstrap_servers}", *options.files)
         try:
-            for topic in self._options.topics:
-                if not consumer.partitions_for_topic(topic):
-                    raise TransientError(  # noqa: TRY301 - the consumer is closed below
-                        f"kafka {self._options.bootstrap_servers}: topic {topic!r} does not exist or may not "
-                        "be read: create it, or correct the source's `topics`"
-                    )
-            consumer.subscribe(topics=list(self._options.topics), listener=_Listener(self, consumer))
+            consumer = connect(options, self._client_id)
+        except kafka_errors.KafkaTimeoutError:
+            consumer = None
+        if consumer is None:  # raised here: above, the error's context would keep the client's frames alive
+            raise unreachable_error(options, reason())
+        try:
+            partitions_of(consumer, options)
+            consumer.subscribe(topics=list(options.topics), listener=Listener(self, consumer))
         except BaseException:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
             raise
@@ -165,6 +180,9 @@ class KafkaSource:
         except kafka_errors.NoOffsetForPartitionError:
             batch = {}  # a poll that ran into a placement; the seek below gives the position
             before = {}
+        except kafka_errors.OffsetOutOfRangeError as error:
+            batch, well = {}, False
+            self._lose(consumer, error.args[0])
         except kafka_errors.KafkaError as error:
             problem = classified(error, self._options)
             if isinstance(problem, FatalError):
@@ -178,12 +196,45 @@ class KafkaSource:
         if unplaced:
             self._stop.wait(RETRY_S)
             self.placing(consumer, unplaced)
+        self._find_again(consumer)
         with self._lock:
             self._health.polled(well=well and not unplaced and settled(consumer), received=bool(batch))
             self._lock.notify_all()
         self._regulate(consumer)
-        self._watch(consumer)
         self._commit(consumer)
+
+    def _lose(self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+        """Notes what is gone of those that were to be read on there. They wait; the others are read on.
+
+        Raises FatalError where the log ends before: it is another one.
+        """
+        with self._lock:
+            states = {where: state for where in offsets if (state := self._assigned.get(where)) is not None}
+        try:
+            found = losses_of(consumer, {where: offsets[where] for where in states}, self._options)
+        except kafka_errors.KafkaError as error:
+            self._report(classified(error, self._options))
+            return
+        new = [where for where, state in states.items() if state.expected is None]
+        with self._lock:
+            for where, state in states.items():
+                state.lost = None if where in new else found.get(where)
+            self._lock.notify_all()
+        self.placing(consumer, new)  # nothing of them was read yet, so that nothing is missing
+
+    def _find_again(self, consumer: KafkaConsumer) -> None:
+        """Goes on with what had lost offsets once the store is beyond; else looks what is gone by now."""
+        with self._lock:
+            lost = {where: state.lost for where, state in self._assigned.items() if state.lost is not None}
+        if not lost or monotonic() - self._lost_at < RETRY_S:
+            return
+        self._lost_at = monotonic()
+        starts = self._starts(list(lost))
+        if starts is None:
+            return
+        passed = [where for where, loss in lost.items() if starts.get(where, loss.begins) >= loss.begins]
+        self.placing(consumer, passed)
+        self._lose(consumer, {where: loss.stood for where, loss in lost.items() if where not in passed})
 
     def _gaps(
         self, consumer: KafkaConsumer, batch: Mapping[TopicPartition, Sequence[Any]]
@@ -221,21 +272,9 @@ class KafkaSource:
 
     def _append(self, state: Assigned, record: Any, lost: int) -> None:
         if state.expected is not None and record.offset < state.expected:
-            raise FatalError(
-                f"kafka {self._options.bootstrap_servers}: {record.topic}-{record.partition} goes back to "
-                f"offset {record.offset}, but the store has read to {state.expected}: the topic was made "
-                "anew; give the source another name, or name the new topic"
-            )
-        partition = Partition(record.topic, record.partition)
-        timestamp = (
-            record.timestamp / 1000 if record.timestamp is not None and record.timestamp >= 0 else None
-        )
-        self._queue.append(
-            Record(
-                partition, record.offset, record.offset + 1, record.value, timestamp,
-                lost=lost, content_type=_content_type(record.headers),
-            )
-        )  # fmt: skip
+            where = TopicPartition(record.topic, record.partition)
+            raise made_anew(self._options, where, f"goes back to offset {record.offset}", state.expected)
+        self._queue.append(record_of(record, lost))
         state.expected = record.offset + 1
         if state.stored is None:
             state.stored = record.offset
@@ -246,10 +285,7 @@ class KafkaSource:
 
     def _replace(self, consumer: KafkaConsumer, moved: Mapping[TopicPartition, int | None]) -> None:
         for where, start in moved.items():
-            try:
-                seek(consumer, where, start)
-            except ValueError:
-                continue  # it has moved away again; its new owner reads on
+            seek(consumer, where, start)
 
     def _regulate(self, consumer: KafkaConsumer) -> None:
         """Pauses at the bound and resumes at half of it. Said at every turn: a new assignment forgets it."""
@@ -257,30 +293,24 @@ class KafkaSource:
             full = self._records / self._options.max_in_flight_records
             full = max(full, self._bytes / self._options.max_in_flight_bytes)
             self._paused = full >= (0.5 if self._paused else 1.0)
-            assigned = list(self._assigned)
-        for where in assigned:
-            try:
-                (consumer.pause if self._paused else consumer.resume)(where)
-            except KeyError:
-                continue  # it has moved away meanwhile
+            waits = {where: self._paused or state.lost is not None for where, state in self._assigned.items()}
+        hold(consumer, waits)
 
-    def _watch(self, consumer: KafkaConsumer) -> None:
-        """Notes the ends of the partitions, as the last fetch told them, and whether a broker is there."""
+    def _watch(self, consumer: KafkaConsumer, reason: LastReason) -> None:
+        """Notes the ends of the partitions, as the last fetch told them, and whether a broker is there.
+
+        Raises FatalError where no broker lets this client in any more: only another client is let in again.
+        """
         now = monotonic()
         if consumer.metrics()["consumer-metrics"]["connection-count"]:
             self._heard_at = now
+            reason.forget()
         elif now - self._heard_at > SILENCE_S:
             self._heard_at = now
             gc.collect()  # as above: a long outage would use up the descriptors
-            servers = self._options.bootstrap_servers
-            self._report(TransientError(f"kafka {servers}: no connection to any broker for {SILENCE_S:g} s"))
+            self._report(silence(self._options, reason(), SILENCE_S))
         with self._lock:
-            for where, state in self._assigned.items():
-                try:
-                    end = consumer.highwater(where)
-                except (kafka_errors.IllegalStateError, KeyError):
-                    continue
-                state.end = end if end is not None else state.end
+            note_ends(consumer, self._assigned)
 
     def _commit(self, consumer: KafkaConsumer) -> None:
         """Tells Kafka the stored positions, for lag tools; what is lost is said again by the next commit."""
@@ -325,16 +355,9 @@ class KafkaSource:
         with self._lock:
             self._drop(added)
             self._assigned.update((where, Assigned()) for where in added)
-        try:
-            starts = self._starts(added)
-        except Exception as error:  # noqa: BLE001 - raised here it would leave the partitions unread for ever
-            self._report(TransientError(f"source {self.name}: the store does not tell the position: {error}"))
-            starts = None
+        starts = self._starts(added)
         for where in added:
-            try:
-                seek(consumer, where, starts.get(where) if starts else None)
-            except ValueError:
-                continue  # it has moved away again
+            seek(consumer, where, starts.get(where) if starts else None)
         with self._lock:
             for where in added:
                 state = self._assigned.get(where)
@@ -347,10 +370,15 @@ class KafkaSource:
                 state.epoch = self._epochs
                 state.start = state.expected = state.stored = starts.get(where)
 
-    def _starts(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    def _starts(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
+        """Where the store stands; None, and told, where it does not answer."""
         assert self._resume is not None
         names = {Partition(where.topic, where.partition): where for where in partitions}
-        found = self._resume(list(names)) if names else {}
+        try:
+            found = self._resume(list(names)) if names else {}
+        except Exception as error:  # noqa: BLE001 - raised here it would leave the partitions unread for ever
+            self._report(TransientError(f"source {self.name}: the store does not tell the position: {error}"))
+            return None
         return {names[partition]: offset for partition, offset in found.items()}
 
     def dropping(self, partitions: Iterable[TopicPartition]) -> None:
@@ -367,27 +395,3 @@ class KafkaSource:
             if state is not None:
                 self._records -= len(state.out)
                 self._bytes -= sum(size for _, size in state.out)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Hands rebalances on. Runs on the client's IO thread."""
-
-    def __init__(self, source: KafkaSource, consumer: KafkaConsumer) -> None:
-        self._source, self._consumer = source, consumer
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._source.placing(self._consumer, assigned)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._source.dropping(revoked)
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self._source.dropping(lost)
-
-
-def _content_type(headers: Any) -> str | None:
-    """What the producer says that the value is, by the header that HTTP and CloudEvents name it with."""
-    for key, value in headers or ():
-        if key.lower() == "content-type" and value:
-            return bytes(value[:MOST_TYPE]).decode("latin-1")
-    return None

@@ -32,6 +32,7 @@ def store_isolated(
     splits: Splits,
     now: float,
     versions: Rule = "auto",
+    keep: float = 1.0,
 ) -> Counts:
     """Stores a batch; what the database refuses becomes a dead letter with the database's reason.
 
@@ -41,7 +42,7 @@ def store_isolated(
 
     def work(connection: Connection, part: Sequence[Arrival]) -> Counts:
         return store_batch(
-            connection, source=source, arrivals=part, splits=splits, now=now, versions=versions
+            connection, source=source, arrivals=part, splits=splits, now=now, versions=versions, keep=keep
         )
 
     def attempt(part: Sequence[Arrival]) -> Counts:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.base import Record, Source
+from connectors.decoders import inventory
 from connectors.decoders.detect import Decoders
+from connectors.decoders.inventory import Inventory
 from connectors.errors import DecodeError, FatalError
 from connectors.events import Skipped
 from connectors.sources.document import DocumentSource, is_document
@@ -21,6 +23,7 @@ from daemon.store.traces import Counts
 from policies.feedback import FeedbackEvent
 from policies.policy import Splits
 from policies.records import Trace
+from policies.redaction import Redaction
 from policies.spans import Span
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -39,6 +42,7 @@ def ingest_file(
     splits: Splits,
     source: str = FILE,
     dead_letter_ratio: float = 0.05,
+    redaction: Redaction | None = None,
 ) -> Counts:
     """Brings one whole file into the store, its last line also without a newline.
 
@@ -53,6 +57,7 @@ def ingest_file(
         clock=clock,
         splits=splits,
         dead_letter_ratio=dead_letter_ratio,
+        redaction=redaction,
     )
     stage.start()
     try:
@@ -85,6 +90,7 @@ class Explanation:
     """What one event of a file is taken for. `line` is the line at which its record begins, from 1.
 
     `other` is feedback or a span; `reason` says why it is no event, and `skipped` that it need not be one.
+    `inventory` is what a trace holds and lacks.
     """
 
     line: int
@@ -94,6 +100,7 @@ class Explanation:
     reason: str | None
     skipped: bool = False
     other: FeedbackEvent | Span | None = None
+    inventory: Inventory | None = None
 
 
 def explain(path: Path, decoders: Decoders, *, source: str = FILE) -> Iterator[Explanation]:
@@ -130,4 +137,6 @@ def _explained(record: Record, line: int, decoders: Decoders, source: str) -> It
         trace = result if isinstance(result, Trace) else None
         other = result if isinstance(result, FeedbackEvent | Span) else None
         reason = str(result) if isinstance(result, Skipped | DecodeError) else None
-        yield Explanation(line, index, outcome.decoder, trace, reason, isinstance(result, Skipped), other)
+        held = None if trace is None else inventory.of(trace, transport=record.timestamp)
+        skipped = isinstance(result, Skipped)
+        yield Explanation(line, index, outcome.decoder, trace, reason, skipped, other, held)

@@ -21,6 +21,7 @@ from daemon.latch import Latch
 from daemon.log import get
 from daemon.metrics.figures import show_figures
 from daemon.metrics.registry import Metrics
+from daemon.stages.watch.opinions import Listening, Opinions
 from daemon.store import agentversions, alignment, evaluations, ledger, rollouts, snapshots, tally
 from daemon.store.evaluations import Evaluation
 from daemon.store.ledger import Head
@@ -68,6 +69,7 @@ class _Look:
     head: Head
     agents: dict[str, int]
     untold: dict[str, bool]
+    opinions: Opinions | None
 
 
 class Watch:
@@ -95,6 +97,7 @@ class Watch:
         self._latch = latch
         self._budget = budget
         self._rules = rules_for(spec.halts, judges)
+        self._listening = Listening(clock=clock, metrics=metrics, spec=spec)
         self._measured: _Measured | None = None
         self._head_logged_at: float | None = None
         self._agents: set[str] = set()
@@ -131,6 +134,7 @@ class Watch:
             head=ledger.head(connection),
             agents=newest_five(agentversions.shares(connection)),
             untold=agentversions.untold(connection),
+            opinions=self._listening.look(connection),
         )
 
     def _log_head(self, head: Head) -> None:
@@ -217,6 +221,7 @@ class Watch:
         if seen.changed_at is not None:
             metrics.rollout_changed.set(seen.changed_at)
         self._show_agents(seen)
+        self._listening.show(seen.opinions)
         self._show_evaluations(seen.evaluations)
 
     def _show_agents(self, seen: _Look) -> None:

@@ -7,6 +7,7 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 from daemon.store import tables
+from daemon.store.tables import jsoncolumn
 
 
 def options() -> dict[str, Any]:
@@ -30,6 +31,6 @@ def _render(kind: str, item: Any, context: Any) -> str | Literal[False]:
     del context
     if kind == "type" and isinstance(item, AutoString):
         return "sa.String()"
-    if kind == "type" and isinstance(item, JSON | tables.Json):
+    if kind == "type" and isinstance(item, JSON | jsoncolumn.JsonColumn):
         return "JSON"
     return False

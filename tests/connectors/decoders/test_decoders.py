@@ -169,7 +169,7 @@ def test_what_the_store_cannot_compute_is_refused_by_the_decoder(monkeypatch: py
     def fail(_messages: object) -> str:
         raise ArithmeticError("no such letter")
 
-    monkeypatch.setattr("connectors.decoders.jsontext.cluster_of", fail)
+    monkeypatch.setattr("policies.clusters.cluster_of", fail)
     (outcome,) = Decoders().decode(json.dumps(native()).encode(), source="s", timestamp=None)
     assert str(outcome) == "decoder native failed: ArithmeticError"
 
@@ -205,7 +205,7 @@ def test_a_named_decoder_is_asked_alone() -> None:
     """With one decoder named, the reason is that decoder's."""
     assert "unknown key 'request'" in reason(openai(), "native")
     assert "`request` must be an object" in reason(native(), "openai_chat")
-    with pytest.raises(FatalError, match="unknown decoder 'avro': use auto or one of native, openai_chat"):
+    with pytest.raises(FatalError, match="unknown decoder 'avro': use auto or one of anthropic, feedback"):
         Decoders("avro")
 
 

@@ -1,6 +1,10 @@
 """What a record is where it is no trace: skipped by a reason, known and refused, or known to no decoder."""
 
+import bz2
+import gzip
 import json
+import lzma
+import zlib
 from typing import Any
 
 import pytest
@@ -64,17 +68,20 @@ def test_what_is_no_answer_is_skipped(value: Any, why: SkipReason) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (pair([CHUNK, CHUNK]), "`response` is a list of stream chunks: log the assembled completion"),
-        (pair(f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n"), "`response` is a raw stream (SSE text)"),
+        (pair([CHUNK, CHUNK]), "is of a list of stream chunks that broke off"),
+        (
+            pair(f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n"),
+            "is of a raw stream (SSE text) that broke off",
+        ),
         (pair("event: message_start\ndata: {}\n\n"), "`response` is a raw stream (SSE text)"),
         (pair(CHUNK), "one chunk of a stream"),
         (pair({"choices": [{"delta": {"content": "In transit."}}]}), "holds a stream's `delta`"),
-        (pair('{"choices": []}'), "`response` is text that holds JSON"),
-        ({"request": json.dumps(ASKED), "response": {}}, "`request` is text that holds JSON"),
+        (pair('{"choices": ['), "`response` is text that holds JSON"),
+        ({"request": json.dumps(ASKED)[:-1], "response": {}}, "`request` is text that holds JSON"),
         ({"request": ASKED}, "a request without its response"),
         (pair("Internal Server Error"), "`response` must be an object"),
         (pair({"detail": "Not Found"}), "`response.choices` must be a list"),
-        (CHUNK, "one chunk of a stream: log the assembled completion with its request"),
+        (CHUNK, "one chunk of a stream: log the assembled completion, or all of its chunks"),
         ({"object": "chat.completion", "choices": [{}]}, "a completion without its request"),
         (b'{"messages": NaN, "output": 1}', "NaN is not JSON"),
         (b'{"a": "\\u0000"}', "NUL"),
@@ -94,7 +101,14 @@ def test_what_is_known_is_refused_with_what_to_do(value: Any, words: str) -> Non
     [
         (b"plain text", "not JSON"),
         (b"\x89PNG\r\n", "not UTF-8"),
-        (b"\x00\x00\x00\x00\x05" + json.dumps(openai()).encode(), "Confluent's schema header (5 bytes)"),
+        (
+            b"\x00\x00\x00\x00\x05" + json.dumps(openai()).encode(),
+            "Confluent's schema header (5 bytes), of schema 5",
+        ),
+        (gzip.compress(json.dumps(openai()).encode()), "compressed with gzip by what wrote it"),
+        (zlib.compress(json.dumps(openai()).encode()), "compressed with zlib by what wrote it"),
+        (bz2.compress(json.dumps(openai()).encode()), "compressed with bzip2 by what wrote it"),
+        (lzma.compress(json.dumps(openai()).encode()), "compressed with xz by what wrote it"),
         (b"[", "one record a line: this is a piece of JSON over many lines"),
         (b'  "request": {', "one record a line: this is a piece of JSON over many lines"),
         ({"level": "info", "msg": "started"}, "no decoder knows this format (keys: level, msg"),

@@ -8,10 +8,8 @@ import pytest
 
 from connectors.decoders.detect import Decoders
 from tests.connectors.decoders.events import native, openai
-from tests.growth import growth
-
-MOST = 12
-"""Eight times the size may cost so many times as much: linear, with room for a busy machine."""
+from tests.connectors.decoders.growing import SHAPES as OF_FORMATS
+from tests.growth import LINEAR, growth
 
 
 def answer(content: Any, **message: Any) -> Any:
@@ -23,6 +21,8 @@ def calls(size: int, **fields: Any) -> list[Any]:
         {"id": f"call_{n}", "function": {"name": "track", "arguments": "{}"}, **fields} for n in range(size)
     ]
 
+
+TURNS = [{"role": "user", "parts": [{"type": "text", "content": "Where?"}]}]
 
 SHAPES: dict[str, Callable[[int], Any]] = {
     "a long answer": lambda size: answer("word " * size),
@@ -64,6 +64,42 @@ SHAPES: dict[str, Callable[[int], Any]] = {
     "numbers": lambda size: [1] * size,
     "empty objects": lambda size: [{}] * size,
     "spans": lambda size: {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": {}}] * size}]}]},
+    "a call's history": lambda size: {
+        "attributes": {"gen_ai.input.messages": json.dumps(TURNS * size), "gen_ai.output.messages": "[]"},
+    },
+    "a history that breaks off": lambda size: {
+        "attributes": {
+            "gen_ai.input.messages": json.dumps(TURNS * size)[:-9], "gen_ai.output.messages": "[]",
+        },
+    },
+    "a history of open brackets": lambda size: {
+        "attributes": {"gen_ai.input.messages": "[" + "{" * size, "gen_ai.output.messages": "[" * size},
+    },
+    "a key for each field": lambda size: {
+        "attributes": {
+            **{f"llm.input_messages.{at}.message.content": "x" for at in range(size)},
+            **{f"llm.output_messages.{at}.message.content": "x" for at in range(size)},
+        },
+    },
+    "long keys": lambda size: {
+        "attributes": {"llm.input_messages.0" + ".a" * size: "x", "gen_ai.prompt." + "9" * size: "x"},
+    },
+    "spans within spans": lambda size: {
+        "resourceSpans": [{"scopeSpans": [{"spans": [
+            {"traceId": "a", "spanId": f"s{at}", "parentSpanId": f"s{at + 1}",
+             "attributes": {"session.id": "x"}} for at in range(size)]}]}],
+    },
+    "log records of one call": lambda size: {
+        "resourceLogs": [{"scopeLogs": [{"logRecords": [
+            {"traceId": "a", "spanId": "b", "eventName": "gen_ai.user.message",
+             "body": {"stringValue": "x"}} for _ in range(size)]}]}],
+    },
+    "signs of a logger": lambda size: {
+        "attributes": {
+            "gen_ai.input.messages": [{"role": "user", "content": "(truncated <truncated " * size}],
+            "gen_ai.output.messages": [{"role": "assistant", "content": "[truncated " * size}],
+        },
+    },
     "many keys": lambda size: {f"k{n}": n for n in range(size)},
     "a stream": lambda size: {
         "request": openai()["request"], "response": "data: {}\n\n" * size,
@@ -77,18 +113,22 @@ SHAPES: dict[str, Callable[[int], Any]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_decoding_costs_in_proportion(shape: str) -> None:
     """Whatever comes of it: a trace, a dead letter, many of them, or something to skip."""
-    built: dict[int, bytes] = {}
+    assert _growth(SHAPES[shape], 400) < LINEAR
 
-    def raw(size: int) -> bytes:
-        if size not in built:
-            made = SHAPES[shape](size)
-            built[size] = (made if isinstance(made, str) else json.dumps(made)).encode()
-        return built[size]
 
-    decoders, size = Decoders(), 400
+@pytest.mark.parametrize("shape", OF_FORMATS)
+def test_every_format_costs_in_proportion(shape: str) -> None:
+    """Streams, bodies, items, blocks, mappings. At 1 MB and tightly: tests/soak/mutated_payloads.py."""
+    assert _growth(OF_FORMATS[shape], 120) < LINEAR
+
+
+def _growth(shape: Callable[[int], Any], size: int) -> float:
+    raw: dict[int, bytes] = {}
     for each in (size, 8 * size):
-        raw(each)
-    assert growth(lambda each: decoders.decode(raw(each), source="s", timestamp=1.0), size) < MOST
+        made = shape(each)
+        raw[each] = (made if isinstance(made, str) else json.dumps(made)).encode()
+    decoders = Decoders()
+    return growth(lambda each: decoders.decode(raw[each], source="s", timestamp=1.0), size)
 
 
 def test_deep_nesting_costs_in_proportion() -> None:
@@ -97,4 +137,4 @@ def test_deep_nesting_costs_in_proportion() -> None:
     def read(size: int) -> None:
         Decoders().decode(b"[" * size, source="s", timestamp=1.0)
 
-    assert growth(read, 20_000) < MOST
+    assert growth(read, 20_000) < LINEAR

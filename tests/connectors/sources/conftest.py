@@ -23,7 +23,9 @@ def open_source() -> Iterator[Open]:
     """Starts sources with quick sessions and closes them at the end."""
     sources: list[KafkaSource] = []
 
-    def opened(broker: Broker | str, topic: str, positions: Any = None, **options: Any) -> KafkaSource:
+    def opened(
+        broker: Broker | str, topic: str, positions: Any = None, name: str = "s", **options: Any
+    ) -> KafkaSource:
         given: dict[str, Any] = {
             "bootstrap_servers": broker if isinstance(broker, str) else broker.bootstrap,
             "topics": (topic,),
@@ -32,7 +34,7 @@ def open_source() -> Iterator[Open]:
             "bootstrap_timeout_s": 3.0,
             **options,
         }
-        source = KafkaSource(name="s", options=KafkaOptions(**given))
+        source = KafkaSource(name=name, options=KafkaOptions(**given))
         sources.append(source)
         source.start(positions or Positions())
         return source

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from connectors.base import Record
 from connectors.errors import ConnectorError, TransientError
+from connectors.losses import OffsetsLostError
 from connectors.sources.kafka.source import KafkaSource
 
 DEADLINE_S = 100.0
@@ -25,7 +26,7 @@ def patient(
         assert time.monotonic() < deadline, f"{len(records)} records in {DEADLINE_S} s"
         try:
             batch = source.receive(0.2)
-        except TransientError:
+        except (TransientError, OffsetsLostError):
             time.sleep(0.05)
             continue
         records.extend(batch)
@@ -34,14 +35,16 @@ def patient(
     return records
 
 
-def trouble(source: KafkaSource, kind: type[ConnectorError]) -> str:
-    """The line of the first error of that kind."""
+def trouble(source: KafkaSource, kind: type[ConnectorError], words: str = "") -> str:
+    """The line of the first error of that kind with those words."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         try:
             source.receive(0.5)
-        except kind as error:
-            return str(error)
-        except TransientError:
+        except ConnectorError as error:
+            if isinstance(error, kind) and words in str(error):
+                return str(error)
+            if not isinstance(error, TransientError):
+                raise
             time.sleep(0.05)  # it is told at once each time: a busy loop starves the client
-    raise AssertionError(f"no {kind.__name__} in {DEADLINE_S} s")
+    raise AssertionError(f"no {kind.__name__} {words!r} in {DEADLINE_S} s")

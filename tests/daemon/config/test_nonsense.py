@@ -78,7 +78,8 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "sources.0.pattern": (text, "a pattern that no file matches shows as a source without records"),
     "sources.1.bootstrap_servers": (text, "a host that is not there: `check --live` tries it"),
     "sources.1.group_id": (text, "any group"),
-    "sources.1.max_in_flight_*": (between(1), "less is slower"),
+    "sources.*.max_in_flight_*": (between(1), "less is slower"),
+    "sources.*.keep": (between(0.001, 1), "what a person wrote is kept, and the rest is counted"),
     "sources.1.*_timeout_s": (between(0.1, 3600), "shorter gives up sooner"),
     "*.poll_s": (between(0.001, 3600), "seldom is later"),
     "judges.small.model": (text, "a model that is not there: `check --live` asks it"),
@@ -117,6 +118,11 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "policy.curation.mix.most": (between(0.001, 1), "fewer pairs, which is told"),
     "policy.curation.mix.shares": (lambda value: value == {"a": 1}, "a topic that may have all"),
     **{f"policy.{at}.{key}": why for at in ("recipe", "also.0") for key, why in RECIPE.items()},
+    "policy.feedback.weights": (lambda value: value == {"a": 1}, "kinds against each other"),
+    "policy.feedback.weights.*": (between(0, 1000), "kinds against each other"),
+    "policy.feedback.rating_*": (between(-1e6, 1e6), "which ratings are good, which the snapshot tells"),
+    "policy.feedback.sessions": (switch, "fewer kinds of feedback"),
+    "policy.feedback.again_within_s": (between(0.001), "fewer or more retries, which have no weight"),
     "policy.release.max_loss": (between(0, 0.05), "stricter than shipped"),
     "policy.release.min_labels": (between(50), "stricter than shipped"),
     "policy.release.confidence": (between(0.95, 0.9999), "stricter than shipped"),
@@ -154,6 +160,9 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "stages.claim_batch": (between(1, 10_000), "slower"),
     "stages.sample_least": (between(1, 512), "a child is started more often"),
     "stages.sample_patience_s": (between(0.001), "a child is started more often"),
+    "stages.pressure.disk_floor_mb": (between(0, 768), "a full disk is told, and nothing is lost"),
+    "stages.pressure.disk_resume_mb": (between(512), "reading goes on later, which is told"),
+    "stages.pressure.open_judgements_*": (between(0, 1e9), "reading pauses, which is told"),
     "stages.dead_letter_ratio": (between(1e-300, 0.05), "stricter than shipped"),
     "seed": (between(0, 2**32 - 1), "any number"),
 }  # fmt: skip
@@ -162,7 +171,7 @@ SOME = 9
 """Each further recipe's key has one of so many values; all have them all together."""
 NOTHING = {
     "store", "store.url", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
-    "web.*", "stages", "log", "review", "review.reviewers",
+    "web.*", "stages", "stages.pressure*", "log", "redaction*", "review", "review.reviewers",
 }  # fmt: skip
 """Keys of which null or nothing is the default, or a section that may be empty."""
 

@@ -23,6 +23,21 @@ VERSIONED = (
     *("snapshot.agent_versions", "rollout.canary", "rollout.share"),
 )
 """Columns of revision 0017."""
+SPANS_BEFORE = (
+    "ALTER TABLE trace DROP COLUMN incomplete",
+    "DROP TABLE span",
+    """CREATE TABLE span (id INTEGER NOT NULL, source VARCHAR NOT NULL, trace_id VARCHAR NOT NULL,
+    span_id VARCHAR NOT NULL, event_id VARCHAR, digest VARCHAR NOT NULL, ends_trace BOOLEAN NOT NULL,
+    payload JSON, stored_at FLOAT NOT NULL, joined_at FLOAT, refused TEXT, PRIMARY KEY (id),
+    UNIQUE (source, trace_id, span_id))""",
+    "CREATE INDEX ix_span_open ON span (source, joined_at, trace_id)",
+    "CREATE INDEX ix_span_event ON span (event_id)",
+)
+"""What makes spans as they were before revision 0019."""
+JOINED = ("candidate.withdrawn", "trace.kept_with")
+HEARD = tuple(f"feedback.{name}" for name in ("kind", "answer_id", "due_at", "joined_at"))
+HEARD_BY = ("ix_feedback_due", "ix_feedback_joined", "ix_feedback_answer")
+"""Columns and indexes of revision 0018."""
 
 
 def test_migrated_schema_equals_the_tables(store: Store) -> None:
@@ -133,14 +148,14 @@ def test_sqlite_file_is_copied_before_a_migration(sqlite_store: Store) -> None:
         *("halt.epoch", "halt.resumed_on", "rollout.wish", "preference.sketch", "snapshot.left_out"),
         *("position.skipped", "candidate.unshown", "snapshot.candidate_ids", "snapshot.trace_ids"),
         *("snapshot.label_ids", "judgement.judge"),
-        *("position.feedback", "position.spans"),
-        *VERSIONED,
+        *("position.feedback", "position.spans", "trace.incomplete"),
+        *(*JOINED, *VERSIONED),
     ):
         drop = "ALTER TABLE {} DROP COLUMN {}".format(*later.split("."))
         sqlite_store.write(lambda c, drop=drop: c.execute(text(drop)))  # type: ignore[misc]
     for table in (
         *("source_stop", "reservation", "reward_model", "feedback", "span"),
-        *("agent_version", "agent_source"),
+        *("agent_version", "agent_source", "source_loss"),
     ):
         sqlite_store.write(lambda c, table=table: c.execute(text(f"DROP TABLE {table}")))  # type: ignore[misc]
     sqlite_store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0001'")))
@@ -160,8 +175,11 @@ def test_what_was_in_force_stays_when_the_agent_s_versions_come(store: Store) ->
     before = ScriptDirectory(str(MIGRATIONS)).get_revision("0017").down_revision
     put_in_force(store, "agent-a", 1)
     trace = add_trace(store, "e", Split.GATE)
-    later = [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in VERSIONED]
-    later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source")]
+    later = [text(f"DROP INDEX {index}") for index in HEARD_BY]
+    columns = (*VERSIONED, *JOINED, *HEARD)
+    later += [text("ALTER TABLE {} DROP COLUMN {}".format(*each.split("."))) for each in columns]
+    later += [text(f"DROP TABLE {table}") for table in ("agent_version", "agent_source", "source_loss")]
+    later += [text(change) for change in SPANS_BEFORE]
     later.append(text("UPDATE alembic_version SET version_num = :v").bindparams(v=before))
     for change in later:
         store.write(lambda c, change=change: c.execute(change))  # type: ignore[misc]
@@ -170,6 +188,28 @@ def test_what_was_in_force_stays_when_the_agent_s_versions_come(store: Store) ->
     assert store.read(rollouts.in_force) == Assignment("agent-a", 1)
     assert store.read(agentversions.current) is None
     assert [prompt.trace_id for prompt in store.read(lambda c: gate_prompts(c, salt="", limit=9))] == [trace]
+
+
+def test_spans_of_before_stay_when_they_may_have_parts(store: Store) -> None:
+    """Each is itself, and what is logged of it has a place beside it."""
+    from alembic.script import ScriptDirectory
+
+    before = ScriptDirectory(str(MIGRATIONS)).get_revision("0019").down_revision
+    for change in SPANS_BEFORE:
+        store.write(lambda c, change=change: c.execute(text(change)))  # type: ignore[misc]
+    old = "INSERT INTO span VALUES (7, 's', 't', 'a', NULL, 'd', true, NULL, 1.0, NULL, NULL)"
+    store.write(lambda c: c.execute(text(old)))
+    store.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": before}))
+    upgrade(store)
+    verify(store)
+    kept = "SELECT id, span_id, part, digest FROM span"
+    assert [tuple(row) for row in store.read(lambda c: c.execute(text(kept)).all())] == [
+        (7, "a", "span", "d")
+    ]
+    columns = "id, source, trace_id, span_id, digest, ends_trace, stored_at, part"
+    values = "8, 's', 't', 'a', 'd', false, 1.0, 'details'"
+    store.write(lambda c: c.execute(text(f"INSERT INTO span ({columns}) VALUES ({values})")))  # noqa: S608
+    assert store.read(lambda c: c.execute(text("SELECT count(*) FROM span")).scalar_one()) == 2
 
 
 def test_a_new_sqlite_file_is_not_copied(tmp_path: Path) -> None:

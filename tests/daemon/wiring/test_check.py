@@ -41,6 +41,7 @@ def test_a_missing_judge_is_told_with_what_it_means(tmp_path: Path, role: str, e
     [
         ("path: logs", "path: rlaifd.yaml", "sources.0.path: .*rlaifd.yaml is not a directory"),
         ("path: logs", "path: logs, decoder: zzz", "sources.0.decoder: unknown decoder 'zzz'"),
+        ("path: logs", "path: logs, mapping: m.yaml", "sources.0.mapping: .*m.yaml: No such file"),
         ("state_dir: state", "state_dir: rlaifd.yaml", "state_dir: .*rlaifd.yaml is not a directory"),
         ("state_dir: state", 'store: {url: "mysql://u@h/db"}', "store.url is not a database URL"),
         (", api_key: k}\n  large", "}\n  large", None),
@@ -66,7 +67,19 @@ def test_a_missing_judge_is_told_with_what_it_means(tmp_path: Path, role: str, e
             "policy.curation.max_pairs .9. is",
         ),
     ],
-    ids=["logs", "decoder", "state", "store", "keyless", "key", "price", "serving", "gate", "pairs"],
+    ids=[
+        "logs",
+        "decoder",
+        "mapping",
+        "state",
+        "store",
+        "keyless",
+        "key",
+        "price",
+        "serving",
+        "gate",
+        "pairs",
+    ],
 )
 def test_the_daemon_refuses_what_check_refuses(tmp_path: Path, was: str, now: str, said: str | None) -> None:
     """In the same words and with the exit code of a wrong configuration."""

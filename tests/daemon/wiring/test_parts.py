@@ -1,5 +1,6 @@
 """What the composition gives the parts: adapters reach a model only when they are what the store knows."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,15 @@ from daemon.errors import AdapterRefusedError, ConfigError
 from daemon.status import listing
 from daemon.store import adapters as adapter_rows
 from daemon.store import rollouts
+from daemon.store.tables import TraceRow
+from daemon.wiring import by_hand
+from daemon.wiring.conditions import conditions
 from daemon.wiring.parts import Wiring
+from tests.connectors.decoders.events import native
 from tests.daemon.adapters.adapterfiles import BASE, manifest, source
 from tests.daemon.adapters.basefiles import write_base
 from tests.daemon.configuration import TEXT, settings
+from tests.daemon.stages.seeding import rows
 
 
 @pytest.fixture
@@ -161,3 +167,47 @@ def test_a_document_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, part
     with pytest.raises(ConfigError, match=f"policy.rubric: {tmp_path}/absent.yaml: No such file"):
         getattr(parts, part)
     parts.close()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_the_configuration_takes_out_is_taken_out(tmp_path: Path, given: bool) -> None:
+    """Of the sources that the daemon reads, and of a file that is ingested by hand."""
+    text = TEXT.replace("web:", "redaction: {patterns: [email]}\nweb:")
+    parts = Wiring(settings(tmp_path, text))
+    log = tmp_path / "logs" / "a.jsonl"
+    said = [{"role": "user", "content": "I am ann@mail.example."}]
+    log.write_text(json.dumps(native(1, messages=said)) + "\n", encoding="utf-8")
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    try:
+        if given:
+            by_hand.ingest(parts, log)
+        else:
+            stage = parts.ingest(parts.settings.sources[0])
+            assert stage.step(30.0) == 1
+            stage.close()
+        (trace,) = rows(parts.store, TraceRow)
+        assert trace.payload["messages"][0]["content"] == "I am [email]."
+    finally:
+        parts.close()
+
+
+def test_a_source_keeps_its_share_and_pauses_at_its_marks(tmp_path: Path) -> None:
+    """As the configuration says; a person is told why nothing is read."""
+    text = TEXT.replace("path: logs}", "path: logs, keep: 0.001}").replace(
+        "web:", "stages: {pressure: {disk_floor_mb: 1.0e+9, disk_resume_mb: 1.0e+9}}\nweb:"
+    )
+    parts = Wiring(settings(tmp_path, text))
+    log = tmp_path / "logs" / "a.jsonl"
+    log.write_text(json.dumps(native(1)) + "\n", encoding="utf-8")
+    parts.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    parts.prepare_store()
+    try:
+        stage = parts.ingest(parts.settings.sources[0])
+        assert stage.step(0.0) == 0
+        stage.close()
+        told = conditions(parts.settings, parts.store, parts.clock, parts.rollout)
+        assert any("stages.pressure.disk_floor_mb is 1e+09" in line for line in told)
+        assert by_hand.ingest(parts, log).stored == 1, "what a person gives is read, and kept whole"
+    finally:
+        parts.close()

@@ -20,7 +20,6 @@ from connectors.sources.kafka.errors import classified, last_reason
         (kafka_errors.GroupAuthorizationFailedError("g"), FatalError, "grant READ on the group"),
         (kafka_errors.TopicAuthorizationFailedError({"t"}), FatalError, "may not read the topic"),
         (kafka_errors.SaslAuthenticationFailedError("no"), FatalError, "password is wrong"),
-        (kafka_errors.OffsetOutOfRangeError({}), FatalError, "no longer retained"),
         (kafka_errors.UnsupportedCodecError("zstd"), FatalError, "codec"),
         (kafka_errors.CorruptRecordError(), FatalError, "damaged"),
         (kafka_errors.InconsistentGroupProtocolError(), FatalError, "another `group_id`"),

@@ -13,8 +13,10 @@ from kafka import TopicPartition
 
 from connectors.base import Partition
 from connectors.errors import FatalError, TransientError
+from connectors.losses import Loss, OffsetsLostError
 from connectors.sources.kafka.probe import partitions
-from tests.connectors.sources.reading import Open, patient, trouble, values
+from connectors.sources.kafka.source import KafkaSource
+from tests.connectors.sources.reading import DEADLINE_S, Open, patient, trouble, values
 from tests.contracts.sources import Positions
 from tests.servers.kafka import Broker, PrivateBroker, free_ports
 
@@ -89,24 +91,60 @@ def test_the_store_is_asked_again(kafka_broker: Broker, open_source: Open) -> No
 
 
 @pytest.mark.kafka
-def test_a_topic_made_anew_is_refused(kafka_broker: Broker, open_source: Open) -> None:
-    """Offsets below the store's position would be passed over as known: it stops and says so."""
+def test_a_topic_that_ends_before_the_position_is_refused(kafka_broker: Broker, open_source: Open) -> None:
+    """With either setting, and nothing of it is read as if it went on."""
     topic = kafka_broker.create_topic()
     kafka_broker.produce(topic, values(10))
-    line = trouble(open_source(kafka_broker, topic, Positions({Partition(topic, 0): 500})), FatalError)
-    assert "the store has read to 500: the topic was made anew" in line
+    for reset in ("earliest", "none"):
+        positions = Positions({Partition(topic, 0): 500})
+        line = trouble(open_source(kafka_broker, topic, positions, auto_offset_reset=reset), FatalError)
+        assert "the store has read to 500: the topic was made anew" in line
 
 
 @pytest.mark.kafka
-def test_lost_retention_stops_where_it_is_asked_to(kafka_broker: Broker, open_source: Open) -> None:
-    """With auto_offset_reset none, a position that is not retained is a fatal error; a new source starts."""
-    topic = kafka_broker.create_topic()
-    kafka_broker.produce(topic, values(10))
-    fresh = open_source(kafka_broker, topic, auto_offset_reset="none")
-    assert len(patient(fresh, lambda found: len(found) >= 10)) == 10
-    lost = Positions({Partition(topic, 0): 500})
-    line = trouble(open_source(kafka_broker, topic, lost, auto_offset_reset="none"), FatalError)
-    assert "no longer retained" in line
+def test_lost_offsets_are_waited_for(kafka_broker: Broker, open_source: Open) -> None:
+    """What retention took is named by number, nothing is passed over, and what begins there is read as soon
+    as the store stands beyond it. A partition that was never read just begins where it begins.
+    """
+    topic = kafka_broker.create_topic(partitions=2)
+    for partition in range(2):
+        kafka_broker.produce(topic, values(100), partition=partition)
+    retain(kafka_broker, topic, {0: 50, 1: 50})
+    positions = Positions({Partition(topic, 0): 20})
+    source = open_source(kafka_broker, topic, positions)
+    assert lost(source) == [Loss(Partition(topic, 0), 20, 50)]
+    retain(kafka_broker, topic, {0: 60})
+    deadline = time.monotonic() + DEADLINE_S
+    while (found := lost(source)) != [Loss(Partition(topic, 0), 20, 60)]:
+        assert time.monotonic() < deadline, found
+    positions.known[Partition(topic, 0)] = 60
+    records = patient(source, lambda found: len(found) == 90)
+    assert [each.offset for each in records if each.partition.partition == 0] == list(range(60, 100))
+    assert [each.offset for each in records if each.partition.partition == 1] == list(range(50, 100))
+    assert not any(each.lost for each in records)
+
+
+def retain(broker: Broker, topic: str, begins: Mapping[int, int]) -> None:
+    """Removes what is before that offset of each partition, as retention does."""
+    from kafka.admin import KafkaAdminClient
+
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    admin.delete_records({TopicPartition(topic, each): offset for each, offset in begins.items()})
+    admin.close()
+
+
+def lost(source: KafkaSource) -> list[Loss]:
+    """What the source says that it lost."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            source.receive(0.2)
+        except OffsetsLostError as error:
+            told = str(error)
+            return list(error.losses) if str(error.losses[0]) in told and "\n" not in told else []
+        except TransientError:
+            time.sleep(0.05)
+    raise AssertionError("nothing is lost")
 
 
 @pytest.mark.kafka
@@ -204,7 +242,8 @@ def test_what_retention_took_is_told(kafka_broker: Broker, open_source: Open) ->
     admin = KafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap)
     admin.delete_records({TopicPartition(topic, 0): 50})
     admin.close()
-    source = open_source(kafka_broker, topic, Positions({Partition(topic, 0): 20}))
+    positions = Positions({Partition(topic, 0): 20})
+    source = open_source(kafka_broker, topic, positions, auto_offset_reset="earliest")
     found = patient(source, lambda found: len(found) == 50)
     assert [(found[0].offset, found[0].lost), sum(each.lost for each in found)] == [(50, 30), 30]
 

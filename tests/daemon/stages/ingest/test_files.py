@@ -17,6 +17,7 @@ from daemon.store.store import Store
 from daemon.store.traces import Counts
 from policies.policy import Splits
 from tests.connectors.decoders.events import native, openai
+from tests.connectors.decoders.otlp.requests import CHAT, proto, span, traces
 from tests.daemon.stages.ingest.intake import raw, rows
 
 
@@ -118,3 +119,21 @@ def test_what_is_skipped_is_told_and_is_no_fault(tmp_path: Path) -> None:
         (True, "openai_chat"),
         (False, None),
     ]
+
+
+def test_a_file_that_is_one_request_in_protobuf(
+    tmp_path: Path, store: Store, metrics: Metrics, clock: FakeClock
+) -> None:
+    """Its bytes are no lines, whatever is among them; its spans are joined at its end."""
+    file = tmp_path / "spans.bin"
+    said = json.loads(json.dumps(CHAT).replace("In Ulm.", "In\\n\\nUlm."))
+    file.write_bytes(proto(traces(span("root"), span("call", "root", attributes=said))))
+    assert [each.decoder for each in explain(file, Decoders())] == ["otlp", "otlp"]
+    given: Any = {
+        "decoders": Decoders(), "store": store, "metrics": metrics, "clock": clock, "splits": Splits(),
+    }  # fmt: skip
+    counts = ingest_file(file, **given)
+    assert (counts.records, counts.spans, rows(store, "trace")) == (1, 2, 1)
+    blank = tmp_path / "blank.jsonl"
+    blank.write_bytes(b"\n" + json.dumps(native(1)).encode() + b"\n")
+    assert [each.trace is not None for each in explain(blank, Decoders())] == [True]

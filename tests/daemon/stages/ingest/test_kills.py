@@ -1,8 +1,10 @@
 """kill -9 in ingest, again and again: nothing is lost, nothing is doubled, the counts add up."""
 
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from daemon.store.store import Store
 from daemon.store.traces import POSITION, Counts
 from tests.conftest import ROOT
 from tests.connectors.decoders.events import native
+from tests.daemon.stages.ingest.child import Moment
 from tests.servers.kafka import Broker
 
 KILLS = 10
@@ -26,15 +29,24 @@ DEADLINE_S = 90.0
 
 
 def killed_and_finished(store: Store, where: list[str], done: Callable[[], bool], rng: random.Random) -> None:
-    """Runs the child, kills it KILLS times at random moments after it stored something, then lets it end."""
+    """Runs the child, kills it KILLS times after it stored something, then lets it end. Over Kafka it dies in
+    turn within a transaction, between the two commits, while it ends, and at a random moment.
+    """
     deadline = time.monotonic() + DEADLINE_S
+    moments = [*Moment, None] if where[0] == "kafka" else [None]
     for life in range(KILLS + 1):
-        child = start(store, where)
+        moment = moments[life % len(moments)] if life < KILLS else None
+        child = start(store, where, moment)
         try:
             assert child.stdout is not None
             if life < KILLS:
                 assert not done(), f"finished after {life} kills: too few to tell"
                 child.stdout.readline()  # it has committed a batch
+                if moment is Moment.DRAINING:
+                    child.terminate()
+                if moment is not None:
+                    assert child.wait(DEADLINE_S) == -signal.SIGKILL, moment
+                    continue
                 time.sleep(rng.random() * 0.05)
                 continue
             while not done():
@@ -46,11 +58,14 @@ def killed_and_finished(store: Store, where: list[str], done: Callable[[], bool]
             child.communicate()
 
 
-def start(store: Store, where: list[str]) -> subprocess.Popen[bytes]:
+def start(store: Store, where: list[str], moment: Moment | None = None) -> subprocess.Popen[bytes]:
     kind, *rest = where
+    environment = os.environ | ({} if moment is None else {"RLAIFD_TEST_DIE": moment.value})
     url = store.url.render_as_string(hide_password=False)
     command = [sys.executable, "-W", "ignore", "-m", "tests.daemon.stages.ingest.child", kind, url, *rest]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    )
 
 
 def totals(store: Store) -> Counts:

@@ -69,7 +69,9 @@ def test_the_same_question_twice_at_once_is_asked_once(store: Store) -> None:
     court = Court(store, rule=JudgingRule(samples=1))
     (candidate,) = court.want_scores("four")
     trace_id = seeding.rows(store, CandidateRow)[0].trace_id
-    wanted = [Wanted(SMALL, "score", purpose, trace_id, candidate) for purpose in (Purpose.CURATE, Purpose.AUDIT)]
+    wanted = [
+        Wanted(SMALL, "score", purpose, trace_id, candidate) for purpose in (Purpose.CURATE, Purpose.AUDIT)
+    ]
     store.write(lambda c: judgements.request(c, wanted, 0.0))
     assert court.step() == 3
     assert len(asked(court.judge)) == 1

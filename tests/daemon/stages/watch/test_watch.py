@@ -104,6 +104,17 @@ def test_alignment_is_shown_with_all_that_belongs_to_it(world: World) -> None:
     assert world.gauge("metrics_refresh_timestamp_seconds") == world.clock.now()
 
 
+def test_what_a_sampled_source_kept_stands_for_what_it_did_not(world: World) -> None:
+    """Three pairs of which a ninth was kept weigh as much as 27 of which all were; labels are counted."""
+    world.label(0, 3)
+    world.store.write(lambda c: c.exec_driver_sql("UPDATE trace SET kept_with = 1.0 / 9"))
+    world.label(27, 0)
+    world.stage().step()
+    for judge in ("small", "large", "gate"):
+        assert world.gauge("human_judge_alignment_ratio", judge) == pytest.approx(0.5)
+        assert world.gauge("human_judge_alignment_labels", judge) == 30
+
+
 def test_what_is_unknown_is_not_zero(world: World) -> None:
     """An empty store gives NaN ratios and zero counts, and halts nothing."""
     assert world.stage().step() == 0

@@ -1,0 +1,1 @@
+"""OpenTelemetry's traces and logs, as its collectors and exporters write them."""

@@ -1,0 +1,68 @@
+"""`rlaifd judge`: alone it judges what is open; `evaluate` measures judges by their stored texts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli import work
+from daemon.cli.context import DEFAULT_CONFIG, ActorOption, ConfigOption
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def judge(
+    context: typer.Context,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reopen: Annotated[
+        bool,
+        typer.Option(
+            "--reopen",
+            help="First ask again for what ended without a verdict: refused, cut off, not understood, or by "
+            "another version of the judge.",
+        ),
+    ] = False,
+    actor: ActorOption = "operator",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
+    if context.invoked_subcommand is None:
+        work.judge(config, reopen=reopen, actor=actor, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A directory of items, answers and judges' texts.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a judge and line.")] = False,
+) -> None:
+    """Measure judges against people by their stored texts. Asks no model and needs no configuration."""
+    from daemon.replay.evaluate import evaluated
+
+    rows = evaluated(data)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        _show(rows)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    """Figures down, judges across."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("figure", *(row["judge"] for row in rows))
+    for name in rows[0]:
+        if name != "judge" and not name.endswith("_interval"):
+            table.add_row(name, *(_cell(row, name) for row in rows))
+    Console().print(table)
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value, interval = row[name], row.get(f"{name}_interval")
+    if value is None or interval is None:
+        return "-" if value is None else str(value)
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

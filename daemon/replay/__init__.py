@@ -1,0 +1,1 @@
+"""Stored judge texts, read again: no model is asked."""
