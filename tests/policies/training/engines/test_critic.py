@@ -39,8 +39,8 @@ def written(own_base: Any, tmp_path: Path) -> Path:
 
 
 def test_it_begins_as_the_reward_model_on_its_scale(own_base: Any, written: Path) -> None:
-    """What it says behind the answer's tokens is, in the mean, the first fold's calibrated score, before anything
-    is learned.
+    """Before anything is learned, the mean of what it says behind the answer's tokens is the first fold's
+    calibrated score.
     """
     from policies.training.engines import reward_model
     from policies.training.engines.critic import Critic
