@@ -29,7 +29,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}-reward-[0-9a-f]{12}")
 class RewardManifest(Frozen):
     """What the reward model is made of and came from."""
 
-    format: Literal["rlaifd-reward-1"] = "rlaifd-reward-1"
+    format: Literal["rlaifd-reward-2"] = "rlaifd-reward-2"
     policy: str
     base_model: str
     revision: str | None

@@ -98,7 +98,7 @@ class Releases:
             return Release("reject", (str(error),), 0)
         pairs = self._pairs()
         rule = self._spec.release
-        if sum(adjudicate(each.humans) is not None for each in pairs) < rule.min_labels:
+        if len(pairs) < rule.min_labels:
             return release.decide([_audited(each, 0.0) for each in pairs], rule)
         graded = self._grade([each.pair for each in pairs], RewardFiles(path=path, digest=held.digest))
         if graded.state != "done":
@@ -107,10 +107,13 @@ class Releases:
         return release.decide([_audited(each, lead) for each, lead in known if lead is not None], rule)
 
     def _pairs(self) -> list[AuditPair]:
-        """Against the judge whose scores made the preferences."""
+        """Those that people decided, against the judge whose scores made the preferences. The others decide
+        nothing, and grading is dear.
+        """
         judge = next(iter(of_roles(self._judges, Role.SMALL)), None)
         gap = self._spec.curation.min_margin
-        return self._store.read(lambda c: auditpairs.labelled(c, judge, min_gap=gap))
+        found = self._store.read(lambda c: auditpairs.labelled(c, judge, min_gap=gap))
+        return [each for each in found if adjudicate(each.humans) is not None]
 
 
 def _audited(each: AuditPair, lead: float) -> Audited:

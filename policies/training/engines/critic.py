@@ -18,7 +18,8 @@ from policies.training.sampling.generate import SampledAnswer
 
 class Critic:
     """Begins as the reward model's first fold, on its calibrated scale; without one, as a constant. Its level
-    is then that of the first answers' rewards.
+    is then that of the first answers' rewards. A reward model's score is a mean over an answer's tokens, so
+    what it says at each of them is a view of it as good as any.
 
     A critic that already knows what a good answer is begins with a lower loss and ends with a better policy
     (hiyouga/LLaMA-Factory#1563).

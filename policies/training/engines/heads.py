@@ -90,7 +90,12 @@ def values(passes: Passes, head: torch.nn.Linear, answers: Sequence[SampledAnswe
 
 
 class Scorer(torch.nn.Module):
-    """A model under its active adapter with a head: sequences to scores."""
+    """A model under its active adapter with a head: sequences to scores.
+
+    An answer's score is the mean of what the head says of the states at its tokens. The state at its last
+    token alone is that of an end where there is one, and of some word in the middle of a sentence where an
+    answer was cut off: a head on it learns to tell the two apart before anything of what answers say.
+    """
 
     def __init__(self, model: Any, head: torch.nn.Linear) -> None:
         super().__init__()
@@ -98,21 +103,25 @@ class Scorer(torch.nn.Module):
         self.head = head
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, last: torch.Tensor
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, answer: torch.Tensor
     ) -> torch.Tensor:
-        """Scores [rows] at each row's `last` position; rows are padded on the right."""
+        """Scores [rows]. `answer` [rows, tokens] is 1 at the tokens of the answers; rows are padded on the
+        right.
+        """
         decoder = decoder_of(self.model)
-        result = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        states = result.last_hidden_state[torch.arange(len(last), device=last.device), last]
+        states = decoder(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
         with torch.autocast(states.device.type, enabled=False):  # a trainer's would score in half precision
-            return self.head(states.float()).squeeze(-1)
+            said = self.head(states.float()).squeeze(-1)
+            return torch.where(answer > 0, said, 0.0).sum(dim=1) / answer.sum(dim=1)
 
 
 @torch.no_grad()
 def scores(passes: Passes, head: torch.nn.Linear, sequences: Sequences, batch: int) -> list[float]:
-    """The score of each answer at its last token, in the order given.
+    """The score of each answer, in the order given: the mean of what the head says at each of its tokens.
 
-    It is the value of the state that a token behind the last one would be chosen in.
+    What it says at a token is the value before the next one, so a further token is put behind each answer.
     """
     answers = [
         SampledAnswer(tuple(prompt), (*tokens, passes.pad), truncated=False) for prompt, tokens in sequences
@@ -121,6 +130,7 @@ def scores(passes: Passes, head: torch.nn.Linear, sequences: Sequences, batch: i
     found: dict[int, float] = {}
     for start in range(0, len(order), batch):
         places = order[start : start + batch]
-        made = values(passes, head, [answers[place] for place in places])[:, -1].tolist()
-        found.update(zip(places, made, strict=True))
+        said = values(passes, head, [answers[place] for place in places])
+        for place, row in zip(places, said, strict=True):
+            found[place] = row[1 - len(answers[place].tokens) :].mean().item()
     return [found[place] for place in range(len(sequences))]

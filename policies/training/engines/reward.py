@@ -49,10 +49,9 @@ class RewardTrainer(Trainer):
         super().__init__(model=model, **kwargs)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> Any:
-        """The loss of a batch: all chosen sequences, then all rejected, each scored at its last own token."""
-        own = inputs["completion_mask"]
-        last = (own * torch.arange(own.shape[1], device=own.device)).argmax(dim=1)
-        chosen, rejected = model(inputs["input_ids"], inputs["attention_mask"], last).chunk(2)
+        """The loss of a batch: all chosen sequences, then all rejected, each up to its last own token."""
+        answer = spans(inputs["completion_mask"])
+        chosen, rejected = model(inputs["input_ids"], inputs["attention_mask"], answer).chunk(2)
         terms = bradley_terry(
             chosen,
             rejected,
@@ -101,6 +100,13 @@ class RewardTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         directory = Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}"
         savepoints.finish(directory, self._extra_state())
+
+
+def spans(own: torch.Tensor) -> torch.Tensor:
+    """1 from each row's first own token to its last: tool results between them are of the answer."""
+    begun = own.cummax(dim=1).values
+    ended = own.flip(1).cummax(dim=1).values.flip(1)
+    return begun * ended
 
 
 class Finite(TrainerCallback):

@@ -27,7 +27,7 @@ BATCH = 16
 class Calibrations(Frozen):
     """What the reward model is made of: one calibration a fold, in the folds' order."""
 
-    format: Literal["rlaifd-reward-1"] = "rlaifd-reward-1"
+    format: Literal["rlaifd-reward-2"] = "rlaifd-reward-2"
     calibrations: tuple[Calibration, ...] = Field(min_length=1)
 
 

@@ -8,7 +8,7 @@ from policies.training.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS, REWARD
 from tests.daemon.adapters.adapterfiles import described, source, weights
 from tests.daemon.stages.train.bench import FakeChild
 
-LINE = '{"format":"rlaifd-reward-1","calibrations":[{"slope":2.0,"intercept":5.0}]}'
+LINE = '{"format":"rlaifd-reward-2","calibrations":[{"slope":2.0,"intercept":5.0}]}'
 
 
 def reward_source(directory: Path, *, folds: int = 1, base: str = "models/base") -> dict[str, AdapterFile]:

@@ -60,7 +60,7 @@ def rated(number: int) -> Pair:
 PAIRS = [rated(number) for number in range(200)]
 
 
-def lines(job: TrainJob, event: str) -> list[dict[str, Any]]:
+def lines(job: TrainJob | GradeJob, event: str) -> list[dict[str, Any]]:
     found = (json.loads(line) for line in (job.out / PROGRESS).read_text(encoding="utf-8").splitlines())
     return [line for line in found if line["event"] == event]
 
@@ -274,8 +274,8 @@ def test_what_does_not_fit_is_begun_again_in_smaller_pieces(
 def test_a_child_grades_pairs_by_a_reward_model(
     tiny_model: Path, reward_files: RewardFiles, tmp_path: Path
 ) -> None:
-    """The lead of chosen over rejected in points, its negative the other way round; what is too long for the
-    model is refused with the reason.
+    """The lead of chosen over rejected in points, its negative the other way round, with each answer scored
+    once; what is too long for the model is refused with the reason.
     """
     long = PAIRS[0].model_copy(update={"chosen": (said("assistant", "order " * 300),), "preference": 9})
     job = GradeJob(
@@ -298,6 +298,8 @@ def test_a_child_grades_pairs_by_a_reward_model(
     assert refused is None
     assert "and the model takes 256" in result.refused[2]
     assert sum(lead is not None and lead > 0 for lead in others) >= 7
+    once = {(pair.prompt, answer) for pair in PAIRS[:9] for answer in (pair.chosen, pair.rejected)}
+    assert lines(job, "sampled")[-1]["note"] == f"{len(once)} of {len(once)} answers"
 
 
 def test_a_resident_judge_scores_answers_as_they_are_graded(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from connectors.errors import TransientError
 from daemon.adapters.basedigest import BaseOnDisk
@@ -12,6 +12,7 @@ from daemon.clock import FakeClock
 from daemon.stages.gate.release import Releases
 from daemon.store import ledger
 from daemon.store import rewardmodels as rows
+from daemon.store.alignment import LABEL
 from daemon.store.store import Store
 from policies.basemodel import Base
 from policies.policy import PolicySpec
@@ -33,6 +34,7 @@ class Court:
         self.store = store
         self.bench = Bench(store, state, clock)
         self.asked: list[RewardFiles] = []
+        self.graded = 0
         self.lead: Callable[[Pair], float | None] = lambda _pair: 1.0
         self.name = self.train()
         self.releases = Releases(
@@ -51,6 +53,7 @@ class Court:
 
     def grade(self, pairs: Sequence[Pair], reward: RewardFiles) -> GradeResult:
         self.asked.append(reward)
+        self.graded += len(pairs)
         return GradeResult(state="done", leads=tuple(self.lead(pair) for pair in pairs))
 
     def label(self, count: int, *, prefix: str = "audit") -> None:
@@ -122,6 +125,16 @@ def test_a_pair_that_cannot_be_graded_is_no_evidence(court: Court) -> None:
     court.lead = lambda pair: None if "-1" in (pair.prompt[0].content or "") else as_people(pair)
     court.releases.step()
     assert court.row().labels < 80
+
+
+def test_pairs_that_people_did_not_decide_are_not_graded(court: Court) -> None:
+    """Ties decide nothing and cost as much as others: the model is not asked about them."""
+    court.label(80)
+    court.store.write(lambda c: c.execute(update(LABEL).where(LABEL.c.id % 4 == 0).values(choice="tie")))
+    court.lead = as_people
+    court.releases.step()
+    assert court.graded == 60
+    assert court.row().labels == 60
 
 
 def test_files_that_do_not_verify_are_rejected(court: Court) -> None:

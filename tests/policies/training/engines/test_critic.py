@@ -39,7 +39,9 @@ def written(own_base: Any, tmp_path: Path) -> Path:
 
 
 def test_it_begins_as_the_reward_model_on_its_scale(own_base: Any, written: Path) -> None:
-    """Behind the last token it says what the first fold's calibrated score is, before anything is learned."""
+    """Before anything is learned, the mean of what it says behind the answer's tokens is the first fold's
+    calibrated score.
+    """
     from policies.training.engines import reward_model
     from policies.training.engines.critic import Critic
     from policies.training.engines.roles import Roles
@@ -51,7 +53,7 @@ def test_it_begins_as_the_reward_model_on_its_scale(own_base: Any, written: Path
     critic = Critic(roles, RECIPE, 1, model)
     answer = SampledAnswer((7, 8, 9), (10, 11, 1, 0), truncated=False)
     scores = model.scores([(answer.prompt, answer.tokens[:3])])
-    assert critic.values([answer])[0, -1].item() == pytest.approx(2 * scores[0][0] + 3, abs=1e-4)
+    assert critic.values([answer])[0, -3:].mean().item() == pytest.approx(2 * scores[0][0] + 3, abs=1e-4)
     before = model.scores([(answer.prompt, answer.tokens[:3])])
     for value in critic.descent.weights.values():
         value.grad = value.detach() + 1

@@ -39,7 +39,7 @@ def test_a_mapped_head_says_the_same_on_another_scale() -> None:
     assert heads.constant(8, torch.device("cpu"))(states).flatten().tolist() == [0] * 4
 
 
-def test_a_score_is_of_the_answers_last_token_in_any_batch(base: Any) -> None:
+def test_a_score_is_of_all_of_the_answers_tokens_in_any_batch(base: Any) -> None:
     """Batched, padded and in another order, while training and later, it is that of the sequence alone."""
     import torch
 
@@ -54,9 +54,10 @@ def test_a_score_is_of_the_answers_last_token_in_any_batch(base: Any) -> None:
         ids = torch.tensor([[*prompt, *answer]])
         padded = torch.tensor([[*prompt, *answer, 0, 0]])
         mask = torch.tensor([[1] * ids.shape[1] + [0, 0]])
+        own = torch.tensor([[0] * len(prompt) + [1] * len(answer) + [0, 0]])
         with torch.no_grad():
             states = base.model(input_ids=ids, output_hidden_states=True).hidden_states[-1]
-            alone, trained = head(states[0, -1]), scorer(padded, mask, torch.tensor([ids.shape[1] - 1]))
+            alone, trained = head(states[0, len(prompt) :]).mean(), scorer(padded, mask, own)
         assert score == pytest.approx(alone.item(), abs=1e-5)
         assert score == pytest.approx(trained.item(), abs=1e-5)
 
@@ -104,3 +105,13 @@ def test_a_head_is_read_as_it_was_written(tmp_path: Path, base: Any) -> None:
         head.weight[0, 3] = float("nan")
     with pytest.raises(JobError, match="not finite"):
         heads.save(head, tmp_path)
+
+
+def test_an_answer_spans_what_stands_between_its_own_tokens() -> None:
+    """Tool results inside an answer are of it; the prompt, and what stands behind the answer, are not."""
+    import torch
+
+    from policies.training.engines.reward import spans
+
+    own = torch.tensor([[0, 1, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0]])
+    assert spans(own).tolist() == [[0, 1, 1, 1, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0]]
