@@ -83,7 +83,7 @@ class Redaction:
         if isinstance(event, Trace):
             return event.model_copy(update=self._exchange(event) | self._of_trace(event))
         if isinstance(event, Span):
-            return event.model_copy(update=self._exchange(event))
+            return event.model_copy(update=self._exchange(event) | self._of_span(event))
         if isinstance(event, FeedbackEvent):
             update = {"said": self._said(event.said), "correction": self._maybe(event.correction)}
             return event.model_copy(update=update)
@@ -99,6 +99,11 @@ class Redaction:
     def _of_trace(self, trace: Trace) -> dict[str, Any]:
         said = tuple(map(self._said, trace.feedback))
         return {"reference": self._maybe(trace.reference), "feedback": said}
+
+    def _of_span(self, span: Span) -> dict[str, Any]:
+        choices = tuple(tuple(map(self._message, each)) for each in span.choices)
+        pieces = (each.model_copy(update={"message": self._message(each.message)}) for each in span.pieces)
+        return {"choices": choices, "pieces": tuple(pieces)}
 
     def _message(self, message: Message) -> Message:
         calls = tuple(

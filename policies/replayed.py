@@ -59,7 +59,7 @@ class ReplayedPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Figure:
     """A figure and its 95 % interval; None where nothing bears on it."""
 
     value: float | None
@@ -85,7 +85,7 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
 
 
-def figures(judge: str, pairs: Sequence[ReplayedPair]) -> dict[str, Rate]:
+def figures(judge: str, pairs: Sequence[ReplayedPair]) -> dict[str, Figure]:
     """Returns each figure of `RATES`."""
     own = own_model(judge, {model for pair in pairs for model in pair.models})
     questions = sorted({pair.question for pair in pairs})
@@ -132,22 +132,22 @@ def _agreements(pair: ReplayedPair, decided: Letter) -> Iterator[tuple[str, floa
             yield name, pair.agreed == decided, 1
 
 
-def _rates(table: Mapping[str, Sequence[Sequence[float]]], questions: int) -> dict[str, Rate]:
+def _rates(table: Mapping[str, Sequence[Sequence[float]]], questions: int) -> dict[str, Figure]:
     """Ratios of sums and their percentile intervals; all figures share the draws of questions."""
     import numpy as np
 
     if not questions:
-        return dict.fromkeys(table, Rate(None, None))
+        return dict.fromkeys(table, Figure(None, None))
     weights = np.random.default_rng(SEED).multinomial(questions, [1 / questions] * questions, RESAMPLES)
     found = {}
     for name, rows in table.items():
         sums = np.asarray(rows, dtype=float)
         part, whole = sums.sum(axis=0)
         if not whole:
-            found[name] = Rate(None, None)
+            found[name] = Figure(None, None)
             continue
         drawn = weights @ sums
         some = drawn[:, 1] > 0
         low, high = np.quantile(drawn[some, 0] / drawn[some, 1], [0.025, 0.975])
-        found[name] = Rate(float(part / whole), (float(low), float(high)))
+        found[name] = Figure(float(part / whole), (float(low), float(high)))
     return found

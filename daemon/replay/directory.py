@@ -25,7 +25,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class _Duel:
     question: str
     models: tuple[str, str]
     votes: tuple[Letter, ...]
@@ -107,8 +107,8 @@ def _answers(file: Path) -> dict[tuple[str, str], int]:
     return lengths
 
 
-def _items(file: Path, answers: Mapping[tuple[str, str], int]) -> dict[str, _Item]:
-    items: dict[str, _Item] = {}
+def _items(file: Path, answers: Mapping[tuple[str, str], int]) -> dict[str, _Duel]:
+    items: dict[str, _Duel] = {}
     for place, record in _records(file):
         pair, question = _text(record, "pair_id", place), _question(record, place)
         models = (_text(record, "model_a", place), _text(record, "model_b", place))
@@ -121,13 +121,13 @@ def _items(file: Path, answers: Mapping[tuple[str, str], int]) -> dict[str, _Ite
         if pair in items:
             raise UsageError(f"{place}: a second item {pair}; keep one")
         lengths = (answers[models[0], question], answers[models[1], question])
-        items[pair] = _Item(question, models, tuple(votes), lengths)
+        items[pair] = _Duel(question, models, tuple(votes), lengths)
     if not any(item.votes for item in items.values()):
         raise UsageError(f"{file}: nobody voted: human_votes needs A, B or tie in one item at least")
     return items
 
 
-def _judged(file: Path, items: Mapping[str, _Item]) -> tuple[ReplayedPair, ...]:
+def _judged(file: Path, items: Mapping[str, _Duel]) -> tuple[ReplayedPair, ...]:
     texts: dict[str, dict[str, str]] = {}
     for place, record in _records(file):
         pair, order = _text(record, "pair_id", place), _text(record, "order", place)
@@ -141,7 +141,7 @@ def _judged(file: Path, items: Mapping[str, _Item]) -> tuple[ReplayedPair, ...]:
     return tuple(_pair(items[pair], said) for pair, said in texts.items())
 
 
-def _pair(item: _Item, texts: Mapping[str, str]) -> ReplayedPair:
+def _pair(item: _Duel, texts: Mapping[str, str]) -> ReplayedPair:
     read = {order: read_pair(text) for order, text in texts.items()}
     verdicts = {
         order: own_order(found.winner, order)

@@ -1,5 +1,6 @@
 """A configured Kafka source as its client is told."""
 
+from dataclasses import fields
 from typing import Any
 
 from connectors.sources.kafka.client import KafkaOptions
@@ -14,8 +15,8 @@ FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "sasl_token_file", "sasl_t
 
 def options_of(source: KafkaConfig, *, key: str) -> KafkaOptions:
     """What the client is told. Raises ConfigError below that key for a password that cannot be read."""
-    names = {"type", "name", "decoder", "agent_version", "keep", *SECRETS}
-    options = source.model_dump(exclude=names)
+    told = {each.name for each in fields(KafkaOptions)}
+    options = {name: value for name, value in source.model_dump().items() if name in told}
     secrets: dict[str, Any] = {
         option: secret(None, getattr(source, file), key=f"{key}.{file}") for file, option in SECRETS.items()
     }

@@ -46,6 +46,7 @@ class Wiring(Foundations):
         """The ingest stage of one configured source."""
         from connectors.decoders.detect import configured
         from daemon.stages.ingest.ingest import Ingest
+        from daemon.stages.ingest.intake import IntakeRule
         from daemon.wiring.outside import brake_of, source_of
         from policies.redaction import Redaction
 
@@ -56,17 +57,17 @@ class Wiring(Foundations):
             store=self.store,
             metrics=self.metrics,
             clock=self.clock,
-            splits=self.settings.policy.splits,
-            batch_records=stages.batch_records,
-            batch_s=stages.batch_s,
-            dead_letter_ratio=stages.dead_letter_ratio,
-            versions=source.agent_version,
-            join_rule=JoinRule(
-                settle_s=stages.join_settle_s, quiet_s=stages.join_quiet_s, oldest_s=stages.join_oldest_s
+            rule=IntakeRule(
+                self.settings.policy.splits,
+                batch_records=stages.batch_records,
+                batch_s=stages.batch_s,
+                dead_letter_ratio=stages.dead_letter_ratio,
+                versions=source.agent_version,
+                join=JoinRule(stages.join_settle_s, stages.join_quiet_s, stages.join_oldest_s),
+                keep=source.keep,
+                redaction=Redaction(self.settings.redaction.patterns),
             ),
-            keep=source.keep,
             brake=brake_of(self.settings, self.store, self.clock),
-            redaction=Redaction(self.settings.redaction.patterns),
         )
 
     @cached_property
@@ -227,7 +228,8 @@ class Wiring(Foundations):
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from daemon.stages.train.trainer import RunInputs, Trainer
+        from daemon.stages.train.inputs import RunInputs
+        from daemon.stages.train.trainer import Trainer
 
         return Trainer(
             store=self.store,

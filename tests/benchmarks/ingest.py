@@ -21,6 +21,7 @@ from connectors.sources.kafka.source import KafkaSource
 from daemon.clock import SystemClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from policies.policy import Splits
@@ -107,7 +108,7 @@ def _ingested(url: str, options: KafkaOptions, events: int) -> float:
     upgrade(store)
     stage = Ingest(
         source=KafkaSource(name="agent", options=options), decoders=Decoders(), store=store,
-        metrics=Metrics(), clock=SystemClock(), splits=Splits(),
+        metrics=Metrics(), clock=SystemClock(), rule=IntakeRule(Splits()),
     )  # fmt: skip
     stage.start()
     try:

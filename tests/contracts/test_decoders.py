@@ -17,6 +17,7 @@ from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store import feedback
 from daemon.store.store import Store
 from daemon.store.tables import FeedbackRow, SpanRow, TraceRow
@@ -100,7 +101,12 @@ def make(store: Store, clock: FakeClock, metrics: Metrics, source: MemorySource)
     def made() -> Ingest:
         decoders = Decoders("auto", others=(Parts(),))
         return Ingest(
-            source=source, decoders=decoders, store=store, metrics=metrics, clock=clock, splits=Splits()
+            source=source,
+            decoders=decoders,
+            store=store,
+            metrics=metrics,
+            clock=clock,
+            rule=IntakeRule(Splits()),
         )
 
     return made
@@ -224,7 +230,12 @@ def test_an_event_id_of_two_sources_is_two_events(
         place = MemorySource(name)
         decoders = Decoders("auto", others=(Parts(),))
         stage = Ingest(
-            source=place, decoders=decoders, store=store, metrics=metrics, clock=clock, splits=Splits()
+            source=place,
+            decoders=decoders,
+            store=store,
+            metrics=metrics,
+            clock=clock,
+            rule=IntakeRule(Splits()),
         )
         ingested(stage, place, parts(*lines))
     traces = {row.source: row.id for row in rows(store, TraceRow)}

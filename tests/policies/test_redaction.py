@@ -5,7 +5,7 @@ import pytest
 from policies.feedback import About, FeedbackEvent
 from policies.records import Feedback, Message, ToolCall, Trace
 from policies.redaction import Pattern, Redaction
-from policies.spans import Span
+from policies.spans import Piece, Span
 from tests.growth import growth
 
 MOST = 12
@@ -102,3 +102,14 @@ def test_bytes_that_are_no_event_are_redacted_and_stay_bytes() -> None:
 def test_the_cost_is_linear_in_the_text(unit: str) -> None:
     """Strangers write it: eight times the text takes no more than linear work has room for."""
     assert growth(lambda size: ALL.text(unit * (size // len(unit))), 20_000) < MOST
+
+
+def test_every_text_of_a_span_is_redacted() -> None:
+    """What was asked and answered, the other answers to it, and messages that were logged by themselves."""
+    mail, turn = "ann@mail.example", Message(role="user", content="I am ann@mail.example")
+    span = Span(
+        trace_id="t", span_id="s", source="agent", ts=1.0, messages=(turn,), output=(turn,),
+        choices=((turn,),), pieces=(Piece(at_ns=1, number=0, key="k", message=turn),), tags={"by": mail},
+    )  # fmt: skip
+    assert mail in span.model_dump_json()
+    assert mail not in Redaction([Pattern.EMAIL]).event(span).model_dump_json()

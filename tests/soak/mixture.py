@@ -22,6 +22,7 @@ from connectors.sources.kafka.source import KafkaSource
 from daemon.clock import SystemClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.schema import upgrade
 from daemon.store.store import Store
 from daemon.store.traces import DEAD_LETTER, TRACE, Counts
@@ -158,7 +159,7 @@ def reading(broker: Broker, topic: str, store: Store, metrics: Metrics) -> Itera
         store=store,
         metrics=metrics,
         clock=SystemClock(),
-        splits=Splits(),
+        rule=IntakeRule(Splits()),
     )
     try:
         yield stage

@@ -11,6 +11,7 @@ from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.store import Store
 from policies.policy import Splits
 from tests.connectors.decoders.events import native
@@ -25,12 +26,11 @@ def stored(store: Store, *records: Any) -> None:
         source.append(json.dumps(record).encode())
     stage = Ingest(
         source=source,
-        splits=Splits(),
         decoders=Decoders(),
         store=store,
         metrics=Metrics(),
         clock=FakeClock(),
-        dead_letter_ratio=1.0,
+        rule=IntakeRule(Splits(), dead_letter_ratio=1.0),
     )
     while stage.step(0.0):
         pass

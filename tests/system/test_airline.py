@@ -19,6 +19,7 @@ from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.stages.train.freeze import Freezing, FrozenSnapshot
 from daemon.store import candidates, preferences
 from daemon.store.candidates import StoredPrompt
@@ -79,7 +80,7 @@ def logged(
         source.append(json.dumps(event).encode())
     stage = Ingest(
         source=source,
-        splits=POLICY.splits,
+        rule=IntakeRule(POLICY.splits),
         decoders=Decoders(),
         store=store,
         metrics=Metrics(),

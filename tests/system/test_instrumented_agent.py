@@ -18,6 +18,7 @@ from connectors.sources.kafka.source import KafkaSource
 from daemon.clock import SystemClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.store import Store
 from daemon.store.tables import TraceRow
 from policies.policy import Splits
@@ -83,7 +84,7 @@ def ingested(broker: Broker, topic: str, store: Store, metrics: Metrics, answers
     source = KafkaSource(name="agent", options=options)
     stage = Ingest(
         source=source, decoders=Decoders("otlp"), store=store, metrics=metrics, clock=SystemClock(),
-        splits=Splits(),
+        rule=IntakeRule(Splits()),
     )  # fmt: skip
     with closing(stage):
         deadline = time.monotonic() + WAIT_S

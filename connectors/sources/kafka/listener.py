@@ -14,7 +14,7 @@ class Placed(Protocol):
     def dropping(self, partitions: Iterable[TopicPartition]) -> None: ...
 
 
-class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Hands rebalances on."""
 
     def __init__(self, source: Placed, consumer: KafkaConsumer) -> None:

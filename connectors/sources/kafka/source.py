@@ -37,7 +37,7 @@ from connectors.sources.kafka.client import (
 from connectors.sources.kafka.errors import LastReason, classified, last_reason, silence
 from connectors.sources.kafka.errors import unreachable as unreachable_error
 from connectors.sources.kafka.health import RETRY_S, Health
-from connectors.sources.kafka.listener import Listener
+from connectors.sources.kafka.listener import RebalanceListener
 from connectors.sources.kafka.partition import (
     Assigned,
     losses_of,
@@ -162,7 +162,7 @@ class KafkaSource:
             raise unreachable_error(options, reason())
         try:
             partitions_of(consumer, options)
-            consumer.subscribe(topics=list(options.topics), listener=Listener(self, consumer))
+            consumer.subscribe(topics=list(options.topics), listener=RebalanceListener(self, consumer))
         except BaseException:
             consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
             raise

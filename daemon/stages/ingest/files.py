@@ -18,6 +18,7 @@ from connectors.sources.jsonl import JsonlSource
 from daemon.clock import Clock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.store import Store
 from daemon.store.traces import Counts
 from policies.feedback import FeedbackEvent
@@ -55,9 +56,7 @@ def ingest_file(
         store=store,
         metrics=metrics,
         clock=clock,
-        splits=splits,
-        dead_letter_ratio=dead_letter_ratio,
-        redaction=redaction,
+        rule=IntakeRule(splits, dead_letter_ratio=dead_letter_ratio, redaction=redaction or Redaction(())),
     )
     stage.start()
     try:

@@ -25,18 +25,15 @@ from daemon.errors import SourceStoppedError
 from daemon.metrics.registry import JOINED_OUTCOMES, Metrics
 from daemon.stages.ingest.bad_rows import store_isolated
 from daemon.stages.ingest.brake import Brake
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.stages.ingest.joining import Joining
 from daemon.stages.ingest.losing import Losing
 from daemon.store import stops
 from daemon.store.store import Store
 from daemon.store.traces import Arrival, Counts, positions
-from policies.agentversion import Rule
-from policies.policy import Splits
 from policies.pressure import Pressure
 from policies.records import Trace
-from policies.redaction import Redaction
 from policies.sampling import kept
-from policies.spans import JoinRule
 from policies.states import RecordOutcome
 from policies.unknowns import Unknowns
 
@@ -58,9 +55,7 @@ class _Decoded:
 class Ingest:
     """Brings one source into the store. Used by one thread at a time.
 
-    `batch_records` and `batch_s` bound a batch: it is stored when it is full or that old. `keep` is the share
-    of the traces that are kept; `brake` says when nothing is read (None: never);
-    `redaction` takes out of all that is stored what it finds.
+    `brake` says when nothing is read (None: never).
     """
 
     def __init__(
@@ -71,23 +66,13 @@ class Ingest:
         store: Store,
         metrics: Metrics,
         clock: Clock,
-        splits: Splits,
-        batch_records: int = 500,
-        batch_s: float = 0.1,
-        dead_letter_ratio: float = 0.05,
-        join_rule: JoinRule | None = None,
-        versions: Rule = "auto",
-        keep: float = 1.0,
+        rule: IntakeRule,
         brake: Brake | None = None,
-        redaction: Redaction | None = None,
     ) -> None:
         self._source, self._decoders, self._store = source, decoders, store
-        self._metrics, self._clock, self._splits = metrics, clock, splits
-        self._batch_records, self._batch_s = batch_records, batch_s
-        self._unknowns = Unknowns(dead_letter_ratio)
-        self._versions: Rule = versions
-        self._keep, self._brake = keep, brake
-        self._redaction = redaction or Redaction(())
+        self._metrics, self._clock, self._rule = metrics, clock, rule
+        self._unknowns = Unknowns(rule.dead_letter_ratio)
+        self._brake = brake
         self._pressing: frozenset[Pressure] = frozenset()
         self._waiting: deque[Record] = deque()
         """Received, and not decoded yet."""
@@ -108,8 +93,8 @@ class Ingest:
         self._lag: dict[Partition, int] = {}
         self._log = log.get("ingest").bind(source=source.name)
         self._joining = Joining(
-            source=source.name, store=store, clock=clock, splits=splits, rule=join_rule, versions=versions,
-            keep=keep,
+            source=source.name, store=store, clock=clock, splits=rule.splits, rule=rule.join,
+            versions=rule.versions, keep=rule.keep,
         )  # fmt: skip
         self._losing = Losing(source=source.name, store=store, metrics=metrics, clock=clock, log=self._log)
         self.totals = Counts()
@@ -191,20 +176,22 @@ class Ingest:
         if self._waiting:
             return
         try:
-            self._waiting.extend(self._source.receive(timeout_s, self._batch_records))
+            self._waiting.extend(self._source.receive(timeout_s, self._rule.batch_records))
             self._losing.over()
         except OffsetsLostError as error:
             self._losing.met(error)
-            return
-        finally:
             self._refresh_lag()
-        deadline = self._clock.monotonic() + self._batch_s
-        while self._waiting and len(self._waiting) < self._batch_records:
+            return
+        except ConnectorError:
+            self._refresh_lag()  # nothing else tells how far behind a source is that cannot be read
+            raise
+        deadline = self._clock.monotonic() + self._rule.batch_s
+        while self._waiting and len(self._waiting) < self._rule.batch_records:
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 break
             try:
-                more = self._source.receive(left, self._batch_records - len(self._waiting))
+                more = self._source.receive(left, self._rule.batch_records - len(self._waiting))
             except ConnectorError:
                 break  # what is here is stored first; the source says it again
             if not more:
@@ -256,9 +243,9 @@ class Ingest:
             if fault is None
             else [DecodeError(fault)]
         )
-        if self._redaction:
-            outcomes, body = [self._redacted(each) for each in outcomes], self._redaction.raw(body)
-        if self._keep < 1:
+        if self._rule.redaction:
+            outcomes, body = [self._redacted(each) for each in outcomes], self._rule.redaction.raw(body)
+        if self._rule.keep < 1:
             outcomes = [self._sampled(each) for each in outcomes]
         return Arrival(record.partition, record.offset, record.next_offset, body, tuple(outcomes))
 
@@ -267,13 +254,13 @@ class Ingest:
         if isinstance(found, Skipped):
             return found
         if isinstance(found, DecodeError):
-            body = None if found.body is None else self._redaction.raw(found.body)
-            return type(found)(self._redaction.text(str(found)), body)
-        return self._redaction.event(found)
+            body = None if found.body is None else self._rule.redaction.raw(found.body)
+            return type(found)(self._rule.redaction.text(str(found)), body)
+        return self._rule.redaction.event(found)
 
     def _sampled(self, found: Found) -> Found:
         """The event, or a trace that is not kept as skipped. What is said of others, and parts, are kept."""
-        shed = isinstance(found, Trace) and not kept(found, self._keep)
+        shed = isinstance(found, Trace) and not kept(found, self._rule.keep)
         return Skipped(SkipReason.SAMPLED_OUT) if shed else found
 
     def _told(self, last: object) -> str:
@@ -307,7 +294,7 @@ class Ingest:
         self._log.warning("unknown_records_accepted")
 
     def _flush(self) -> None:
-        if len(self._pending) < self._batch_records:
+        if len(self._pending) < self._rule.batch_records:
             counts = self._write(self._pending)
         else:
             written = self._writer.submit(self._write, self._pending)
@@ -327,10 +314,10 @@ class Ingest:
             self._store,
             source=self._source.name,
             arrivals=arrivals,
-            splits=self._splits,
+            splits=self._rule.splits,
             now=self._clock.now(),
-            versions=self._versions,
-            keep=self._keep,
+            versions=self._rule.versions,
+            keep=self._rule.keep,
         )
 
     def _join(self, *, at_once: bool = False) -> None:

@@ -9,13 +9,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-
-from pydantic import ValidationError
 
 from daemon.adapters import adapters
 from daemon.adapters.adapters import Published
@@ -32,6 +29,7 @@ from daemon.metrics.registry import Metrics
 from daemon.stages.train import publication, rewardsource
 from daemon.stages.train.course import Course
 from daemon.stages.train.following import Follower
+from daemon.stages.train.inputs import RunInputs, job_of
 from daemon.stages.train.leavings import Leavings, resumable
 from daemon.stages.train.run_rows import RunOutcome, write_end, write_start
 from daemon.stages.train.sounding import Soundings
@@ -40,25 +38,16 @@ from daemon.store import rollouts, runs, snapshots
 from daemon.store.runs import StoredRun
 from daemon.store.snapshots import StoredSnapshot
 from daemon.store.store import Store
-from policies.judging.judges import NamedJudge
 from policies.policy import PolicySpec, TrainingGuards
 from policies.recipes import Recipe
 from policies.records import Scope
 from policies.states import HaltSource
-from policies.training.jobs import JOBS, Job, TrainJob, TrainResult
+from policies.training.jobs import TrainJob, TrainResult
 from policies.training.layout import JOB
 from policies.training.planning.plan import TrainingPlan
 from policies.training.turn import TURN
 
 log = get("trainer")
-
-
-@dataclass(frozen=True, slots=True)
-class RunInputs:
-    """What every run is given alike. `judges`: who may score what a policy answers on the way."""
-
-    seed: int = 0
-    judges: tuple[NamedJudge, ...] = ()
 
 
 class Trainer:
@@ -314,7 +303,7 @@ class Trainer:
         """The newest run of the very same job that can go on, or None."""
         for run in self._store.read(lambda c: runs.unfinished(c, job.snapshot_id)):
             file = self._directory(run.id) / JOB
-            before = _job_of(file) if resumable(run) else None
+            before = job_of(file) if resumable(run) else None
             if before is not None and before == job.model_copy(update={"out": before.out}):
                 return run.id
         return None
@@ -398,11 +387,3 @@ class Trainer:
 def _reference(recipe: Recipe, parent: str | None) -> Literal["start", "base"]:
     """What the loss compares with, where that is no further adapter."""
     return "base" if recipe.reference == "base" and parent is not None else "start"
-
-
-def _job_of(file: Path) -> Job | None:
-    """The job in the file; None where there is none, or one that was cut off or is of another version."""
-    try:
-        return JOBS.validate_json(file.read_bytes())
-    except (OSError, ValidationError):
-        return None

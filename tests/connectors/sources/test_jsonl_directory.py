@@ -97,6 +97,6 @@ def test_a_long_look_is_followed_by_a_longer_pause(
     source = start(poll_s=0.5)
     monkeypatch.setattr(jsonl, "SHARE", 10)
     times = iter([100.0, 104.0])  # a look of four seconds
-    monkeypatch.setattr(jsonl, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(jsonl, "time", SimpleNamespace(monotonic=lambda: next(times), time=lambda: 0.0))
     source._look()
     assert source._look_at == 104.0 + 40.0

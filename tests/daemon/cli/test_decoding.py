@@ -11,7 +11,7 @@ from daemon.cli.app import app
 from tests.connectors.decoders.events import native, openai
 
 MAPPING = "name: home\nwhen: {kind: turn}\nmessages: asked\noutput: said\nmodel: by\n...\n"
-ASKED = ("native", "feedback", "litellm", "anthropic", "openai_responses", "openai_chat")
+ASKED = ("otlp", "native", "feedback", "litellm", "anthropic", "openai_responses", "openai_chat")
 HOME = {"kind": "turn", "asked": "Where is parcel 7?", "said": "In Ulm.", "by": "agent-7"}
 
 
@@ -50,10 +50,7 @@ def test_why_an_event_is_refused_or_skipped(tmp_path: Path) -> None:
     assert (code, "becomes  skipped and counted by its reason: the response is an error" in text) == (0, True)
     code, text = decode(tmp_path, [{"level": "info"}], "--explain")
     assert code == 1
-    assert (
-        "    matched  none (asked, in this order: native, feedback, litellm, anthropic, openai_responses"
-        in text
-    )
+    assert "    matched  none (asked, in this order: otlp, native, feedback, litellm, anthropic," in text
     assert "    becomes  a dead letter, with its bytes: no decoder knows this format (keys: level" in text
 
 
@@ -65,7 +62,7 @@ def test_as_json(tmp_path: Path, whole: bool) -> None:
     assert (code, first["trace"]["id"], second["reason"]) == (1, "e-1", "an event must be an object, not int")
     assert ("found" in first) is whole
     if whole:
-        assert first["asked"] == ["native"]
+        assert first["asked"] == ["otlp", "native"]
         assert first["found"]["id"] == "e-1"
         assert set(first["missing"]) == {"model", "session", "subject", "system prompt", "usage"}
         assert second["found"] == second["missing"] == {}
@@ -75,7 +72,7 @@ def test_a_mapping_file(tmp_path: Path) -> None:
     """Is asked first; a wrong one is a usage error in one line."""
     code, text = decode(tmp_path, [HOME], "--explain", "--mapping", str(tmp_path / "home.yaml"))
     assert code == 0
-    assert "matched  home (asked, in this order: home)" in text
+    assert "matched  home (asked, in this order: otlp, home)" in text
     assert "missing  id: it is named by the digest of its content" in text
     assert "missing  time: it is the transport's" in text
     bad = tmp_path / "bad.yaml"

@@ -79,6 +79,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
     "sources.1.bootstrap_servers": (text, "a host that is not there: `check --live` tries it"),
     "sources.1.group_id": (text, "any group"),
     "sources.*.max_in_flight_*": (between(1), "less is slower"),
+    "stages.join_*_s": (between(0, 1e9), "a part that comes after its trace was joined makes a revision"),
     "sources.*.keep": (between(0.001, 1), "what a person wrote is kept, and the rest is counted"),
     "sources.1.*_timeout_s": (between(0.1, 3600), "shorter gives up sooner"),
     "*.poll_s": (between(0.001, 3600), "seldom is later"),
@@ -170,7 +171,7 @@ HARMLESS: dict[str, tuple[Harmless, str]] = {
 SOME = 9
 """Each further recipe's key has one of so many values; all have them all together."""
 NOTHING = {
-    "store", "store.url", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
+    "store", "store.url", "sources.*.mapping", "sources.1.s*", "judges.small.*", "policy.*", "overrides", "training.*", "web",
     "web.*", "stages", "stages.pressure*", "log", "redaction*", "review", "review.reviewers",
 }  # fmt: skip
 """Keys of which null or nothing is the default, or a section that may be empty."""

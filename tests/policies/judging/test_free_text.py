@@ -21,8 +21,8 @@ LEAST = {
     "bard": 0.8,
     "vicuna-13b": 0.8,
 }
-"""Of Claude-1's 1,200 texts, 15 are refused: each sums up for one answer, or for neither, and writes the
-other's number. That they contradict themselves was found by reading them."""
+"""Of Claude-1's 1,200 texts, 15 are refused: each was read, and closes with words for the first answer alone,
+or calls both equivalent, and writes 2."""
 
 CHOICES = (
     "I choose Assistant {}.",
@@ -34,8 +34,8 @@ CHOICES = (
     "However, I would give Assistant {} a slight edge.",
 )
 CONTRADICTIONS = {8, 11, 12, 13, 16, 17, 18, 19, 20, 143, 144, 166}
-"""The lines of the odd verdicts, from 0, where a person found two verdicts: for each answer, or for one and
-a tie. Of those that the file calls contradictory, 232 names (a) twice and no other, and 233 was cut off."""
+"""Lines of the odd verdicts, from 0: up to 20 those that, read, choose one answer beside the other or a tie,
+then those that the file calls contradictory, less two: 232 names (a) alone, twice, and 233 (b), and is cut."""
 
 SUMMED = "In summary, {}\n\n{}"
 

@@ -12,6 +12,7 @@ from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.curate.hearing import SETTLED_S, Hearing
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.stages.train.freeze import Freezing, NoPreferencesError
 from daemon.store.store import Store
 from daemon.store.tables import CandidateRow, FeedbackRow, LabelRow, PreferenceRow
@@ -38,7 +39,7 @@ class World:
     def _stage(self, source: MemorySource) -> Ingest:
         return Ingest(
             source=source, decoders=Decoders(), store=self.store, metrics=Metrics(), clock=self.clock,
-            splits=self.splits,
+            rule=IntakeRule(self.splits),
         )  # fmt: skip
 
     def started(self, **rule: Any) -> Hearing:

@@ -22,6 +22,7 @@ from daemon.clock import SystemClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest import bad_rows
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.store import Store, StoreError
 from policies.policy import Splits
 
@@ -89,9 +90,7 @@ def main(kind: str, url: str, *where: str) -> None:
         store=Store(url),
         metrics=Metrics(),
         clock=SystemClock(),
-        splits=Splits(),
-        batch_records=40,
-        batch_s=0.02,
+        rule=IntakeRule(Splits(), batch_records=40, batch_s=0.02),
     )
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: ended.append(number))

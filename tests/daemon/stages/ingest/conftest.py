@@ -9,6 +9,7 @@ from connectors.memory import MemorySource
 from daemon.clock import FakeClock
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store.store import Store
 from policies.policy import Splits
 from tests.daemon.stages.ingest.intake import Make
@@ -29,7 +30,9 @@ def make(store: Store, clock: FakeClock, metrics: Metrics, source: MemorySource)
     """Makes a started stage over the store."""
 
     def made(**options: Any) -> Ingest:
-        given: dict[str, Any] = {"source": source, "splits": Splits(), **options}
+        others: dict[str, Any] = {name: options.pop(name) for name in ("source", "brake") if name in options}
+        rule = IntakeRule(**{"splits": Splits(), **options})
+        given: dict[str, Any] = {"source": source, "rule": rule, **others}
         stage = Ingest(decoders=Decoders(), store=store, metrics=metrics, clock=clock, **given)
         stage.start()
         return stage

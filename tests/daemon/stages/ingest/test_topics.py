@@ -17,6 +17,7 @@ from daemon.clock import SystemClock
 from daemon.errors import SourceStoppedError
 from daemon.metrics.registry import Metrics
 from daemon.stages.ingest.ingest import Ingest
+from daemon.stages.ingest.intake import IntakeRule
 from daemon.store import losses
 from daemon.store.store import Store
 from daemon.store.traces import Counts, positions
@@ -48,7 +49,7 @@ def open_stage(kafka_broker: Broker, sqlite_store: Store, metrics: Metrics) -> I
         stages.append(
             Ingest(
                 source=KafkaSource(name=name, options=options), decoders=Decoders(), store=sqlite_store,
-                metrics=metrics, clock=SystemClock(), splits=Splits(),
+                metrics=metrics, clock=SystemClock(), rule=IntakeRule(Splits()),
             )
         )  # fmt: skip
         return stages[-1]

@@ -11,7 +11,8 @@ from daemon.clock import FakeClock
 from daemon.config.settings import TrainingConfig
 from daemon.latch import Latch
 from daemon.metrics.registry import Metrics
-from daemon.stages.train.trainer import RunInputs, Trainer
+from daemon.stages.train.inputs import RunInputs
+from daemon.stages.train.trainer import Trainer
 from daemon.store import ledger, preferences
 from daemon.store.snapshots import Held
 from daemon.store.store import Store

@@ -11,8 +11,8 @@ import pytest
 
 from connectors.memory import MemoryJudge
 from daemon.clock import FakeClock
+from daemon.stages.train.inputs import RunInputs
 from daemon.stages.train.run_rows import RunOutcome
-from daemon.stages.train.trainer import RunInputs
 from daemon.store import preferences
 from daemon.store.snapshots import Held
 from daemon.store.store import Store

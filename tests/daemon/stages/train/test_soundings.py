@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from connectors.memory import MemoryJudge
-from daemon.stages.train.trainer import RunInputs
+from daemon.stages.train.inputs import RunInputs
 from daemon.store import alignment, outcomes, preferences
 from daemon.store.tables import CandidateRow
 from policies.curation import NoPreference, preference_of
