@@ -35,7 +35,7 @@ CHOICES = (
 )
 CONTRADICTIONS = {8, 11, 12, 13, 16, 17, 18, 19, 20, 143, 144, 166}
 """Lines of the odd verdicts, from 0: up to 20 those that, read, choose one answer beside the other or a tie,
-then those that the file calls contradictory, less two: 232 names (a) alone, twice, and 233 (b), and is cut."""
+then those that the file calls contradictory, less two: 232 names (a) alone, twice; 233 (b), and is cut."""
 
 SUMMED = "In summary, {}\n\n{}"
 
