@@ -73,12 +73,16 @@ def own_order(winner: Letter, order: str) -> Letter:
 
 def own_model(judge: str, models: Iterable[str]) -> str | None:
     """Returns the model that is the judge's own: of its name, spelt without punctuation, or the longest one
-    that its name goes on from ("claude-1" is of claude); None where there is none.
+    that its name goes on from after a whole word ("claude-1" is of claude, "gpt-4-x" of gpt4, "gpt-4o" of
+    neither); None where there is none.
     """
-    plain = "".join(filter(str.isalnum, judge.lower()))
-    spelt = {model: "".join(filter(str.isalnum, model.lower())) for model in models}
-    fitting = [model for model, name in spelt.items() if name and plain.startswith(name)]
-    return max(fitting, key=lambda model: (len(spelt[model]), model), default=None)
+    starts = {_plain(judge[:at]) for at in range(len(judge) + 1) if not judge[at : at + 1].isalnum()}
+    fitting = [model for model in models if _plain(model) and _plain(model) in starts]
+    return max(fitting, key=lambda model: (len(_plain(model)), model), default=None)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def figures(judge: str, pairs: Sequence[ReplayedPair]) -> dict[str, Figure]:

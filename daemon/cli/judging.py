@@ -31,6 +31,11 @@ def judge(
     """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
     if context.invoked_subcommand is None:
         work.judge(config, reopen=reopen, actor=actor, as_json=as_json)
+    elif reopen or as_json:
+        from daemon.errors import UsageError
+
+        option, part = "--reopen" if reopen else "--json", context.invoked_subcommand
+        raise UsageError(f"{option} before {part} is of judge alone: leave it out, or write it after {part}")
 
 
 @app.command()
@@ -50,11 +55,15 @@ def evaluate(
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    """Figures down, judges across."""
+    """Figures down, judges across. No figure's name is cut, however narrow the terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("figure", *(row["judge"] for row in rows))
+    table = Table()
+    table.add_column("figure", no_wrap=True, min_width=max(map(len, rows[0])) - len("_interval"))
+    for row in rows:
+        table.add_column(escape(row["judge"]), overflow="fold")
     for name in rows[0]:
         if name != "judge" and not name.endswith("_interval"):
             table.add_row(name, *(_cell(row, name) for row in rows))

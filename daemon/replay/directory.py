@@ -122,6 +122,8 @@ def _items(file: Path, answers: Mapping[tuple[str, str], int]) -> dict[str, _Due
             raise UsageError(f"{place}: a second item {pair}; keep one")
         lengths = (answers[models[0], question], answers[models[1], question])
         items[pair] = _Duel(question, models, tuple(votes), lengths)
+    if not any(item.votes for item in items.values()):
+        raise UsageError(f"{file}: nobody voted: human_votes needs A, B or tie in one item at least")
     return items
 
 

@@ -1,13 +1,15 @@
 """A strict reader of pairwise verdicts in free-form texts: judges that keep to no format, or to another one.
 
-Three kinds of statement are read: a line that is the verdict alone or two scores, a choice in words, and,
-only where there is neither, a comparison that sums up. Statements that name different winners are a
-conflict, never a matter of which comes last. Nothing is a tie that does not say so.
+Four kinds of statement are read: a line that is the verdict alone or two scores, a choice in words, a whole
+sentence that declares a winner or an equality, and, where nothing is chosen and no winner declared, a
+comparison that sums up. Statements that name different winners are a conflict, never a matter of which comes
+last. Nothing is a tie that does not say so.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from policies.judging.grammar import MAX_REPLY, Invalid, Letter
 
@@ -28,17 +30,29 @@ _CHOOSE = re.compile(
 )
 _TARGET = re.compile(rf"{_WHO}|(?<![\w/.])([123])(?![\w/]|\.\d)", re.IGNORECASE)
 _BETTER = re.compile(
-    rf"{_WHO}(?:'s)?[^.;]{{0,80}}?\b(?:better|best|superior|preferred|slight edge|higher"
-    r"|(?:is|was|as|being|a|the)(?: (?:slightly|overall|generally|also|much))* more)\b",
+    rf"{_WHO}(?:'s)?(?:(?!\band {_WHO})[^.;]){{0,80}}?"
+    r"\b(?:better|best|superior|preferred|slight edge|higher|easier"
+    r"|(?:is|was|as|being|a|the)(?: (?:slightly|overall|generally|also|much))* more"
+    r"(?! (?:superficial|limited|vague|generic|verbose|repetitive)\b))\b",
     re.IGNORECASE,
 )
+_JOINT = re.compile(rf"{_WHO}(?:'s \w+)? and {_WHO}", re.IGNORECASE)
 _EQUAL = re.compile(
     r"\b(?:both|two)\b[^.;]{0,60}\b(?:equivalent|equally|equal|tied?)\b(?! in )|\b(?:is|as) a tie\b",
     re.IGNORECASE,
 )
 _EQUIVALENT = re.compile(
-    r"\b(?:two assistants|both assistants|they) are (?:both )?equivalent\b(?! in )", re.IGNORECASE
+    r"\b(?:(?:two|both) (?:assistants|answers|responses)|they) are (?:both )?equivalent\b"
+    r"(?! in (?!terms of (?:the |their )?overall\b))",
+    re.IGNORECASE,
 )
+_EDGE = re.compile(rf"\bgive {_WHO}(?:'s)? [^.;]{{0,30}}\bedge\b", re.IGNORECASE)
+_OUTRIGHT = re.compile(
+    rf"(?:(?:therefore|overall|thus|in conclusion|in summary),? )?{_WHO} (?:is|was) "
+    r"(?:clearly |overall |slightly )*(?:the )?(?:better|best)(?: one| overall)?[.!]?",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"([123])[.)]")
 _NOT = re.compile(
     r"\b(?:not|never|neither|cannot|less|worse|if|either|between|difficult|depend\w*)\b|n't\b", re.IGNORECASE
 )
@@ -73,8 +87,9 @@ def read_pair(text: str) -> FreeVerdict | Invalid:
     if not lines:
         return Invalid("empty")
     sentences = [part.strip() for part in _BREAK.split(text) if part.strip()]
-    found = {*_stated(lines), *_marks(text), *_chosen(sentences)}
-    if not found or _SCORES.fullmatch(lines[0]):
+    chosen = {*_stated(lines), *_marks(text), *_chosen(sentences)}
+    found = chosen | {*_declared(sentences)}
+    if (not chosen and found <= {"tie"}) or _SCORES.fullmatch(lines[0]):
         found |= set(_summed(sentences))
     if len(found) == 1 and _contradicted(text, lines, found):
         return Invalid("the words contradict the verdict")
@@ -86,14 +101,23 @@ def read_pair(text: str) -> FreeVerdict | Invalid:
 
 
 def _stated(lines: list[str]) -> Iterator[Letter]:
-    """Verdicts that are the first or the last line, or a line of their own under a label."""
-    for line in {lines[0], lines[-1]}:
+    """Verdicts that are the first or the last line, or the line under a choice that ends in a colon."""
+    under = [line for above, line in pairwise(lines) if above.endswith(":") and _CHOOSE.search(above)]
+    last = [] if _is_item(lines) else lines[-1:]
+    for line in {lines[0], *last, *under}:
         if match := _LINE.fullmatch(line) or _NAMED_LINE.fullmatch(line):
             yield _LETTERS[match[1].lower()]
     if match := _SCORES.fullmatch(lines[0]):
         first, second = float(match[1]), float(match[2])
         if max(first, second) <= 10:
             yield "A" if first > second else "B" if second > first else "tie"
+
+
+def _is_item(lines: list[str]) -> bool:
+    """Whether the last line is the number of a list's item at which the text was cut off."""
+    cut = _NUMBERED.fullmatch(lines[-1])
+    before = str(int(cut[1]) - 1) if cut else ""
+    return any((match := _NUMBERED.match(line)) and match[1] == before for line in lines[:-1])
 
 
 def _marks(text: str) -> Iterator[Letter]:
@@ -104,8 +128,6 @@ def _marks(text: str) -> Iterator[Letter]:
 def _chosen(sentences: list[str]) -> Iterator[Letter]:
     """Choices in words: what a verb of choosing names first."""
     for sentence in sentences:
-        if _EQUIVALENT.search(sentence) and not _NOT.search(sentence):
-            yield "tie"
         verb = _CHOOSE.search(sentence)
         if verb is None:
             continue
@@ -114,6 +136,17 @@ def _chosen(sentences: list[str]) -> Iterator[Letter]:
         before = _CONTRAST.split(sentence[: verb.start()])[-1]
         if target and not _NOT.search(before) and not _NOT.search(clause[: target.end()]):
             yield _LETTERS[(target[1] or target[2]).lower()]
+
+
+def _declared(sentences: list[str]) -> Iterator[Letter]:
+    """Whole sentences that one answer is better, that it has the edge, or that both are equivalent."""
+    for sentence in sentences:
+        if _NOT.search(sentence):
+            continue
+        if _EQUIVALENT.search(sentence):
+            yield "tie"
+        if match := _OUTRIGHT.fullmatch(sentence) or _EDGE.search(sentence):
+            yield _LETTERS[match[1].lower()]
 
 
 def _summed(sentences: list[str]) -> Iterator[Letter]:
@@ -126,8 +159,14 @@ def _summed(sentences: list[str]) -> Iterator[Letter]:
                 continue
             if _EQUAL.search(clause):
                 yield "tie"
-            elif match := _BETTER.search(clause):
-                yield _LETTERS[match[1].lower()]
+            elif winner := _better(clause):
+                yield winner
+
+
+def _better(clause: str) -> Letter | None:
+    """Returns the first answer that a comparison names better. Two answers named as one are neither."""
+    match = _BETTER.search(_JOINT.sub("both", clause))
+    return _LETTERS[match[1].lower()] if match else None
 
 
 def _contradicted(text: str, lines: list[str], found: set[Letter]) -> bool:
@@ -141,7 +180,7 @@ def _contradicted(text: str, lines: list[str], found: set[Letter]) -> bool:
     elif len(lines) > 1 and _LINE.fullmatch(lines[-1]) and _CLOSING.match(lines[-2]):
         for sentence in _BREAK.split(lines[-2]):
             clause = _CONTRAST.split(_CONCEDED.sub("", sentence))[0]
-            match = _BETTER.search(clause)
-            if match and not _NOT.search(clause):
-                said.add(_LETTERS[match[1].lower()])
+            winner = _better(clause)
+            if winner and not _NOT.search(clause):
+                said.add(winner)
     return said in ({"A"}, {"B"}) and "tie" not in found and said != found

@@ -21,14 +21,23 @@ LEAST = {
     "bard": 0.8,
     "vicuna-13b": 0.8,
 }
-"""Claude-1 sums up for the one answer and writes the other's number in 1.4 % of its texts."""
+"""Of Claude-1's 1,200 texts, 15 are refused: each was read, and closes with words for the first answer alone,
+or calls both equivalent, and writes 2."""
 
 CHOICES = (
     "I choose Assistant {}.",
     "Therefore, my choice is {}.",
     "Output: {}",
     "I would recommend Assistant {}.",
+    "Output ({}) is better.",
+    "Therefore, Assistant {} is better.",
+    "However, I would give Assistant {} a slight edge.",
 )
+CONTRADICTIONS = {8, 11, 12, 13, 16, 17, 18, 19, 20, 143, 144, 166}
+"""Lines of the odd verdicts, from 0: up to 20 those that, read, choose one answer beside the other or a tie,
+then those that the file calls contradictory, less two: 232 names (a) alone, twice; 233 (b), and is cut."""
+
+SUMMED = "In summary, {}\n\n{}"
 
 
 def _texts(judge: str) -> dict[tuple[str, str], str]:
@@ -49,6 +58,13 @@ def _texts(judge: str) -> dict[tuple[str, str], str]:
         ("I would recommend Assistant 1 because Assistant 2 is brief.", "A"),
         ("[[B>A]]", "B"),
         ("- Helpfulness: 4/5\n\nI choose 3 as the two assistants are equivalent.", "tie"),
+        ("Both are helpful, I would choose:\n\n1\n\nThe response is tailored for a beginner.", "A"),
+        ("Therefore, Output (a) is better.\nHere are some books:\n1. Dune\n2.", "A"),
+        ("Both are good. However, I would give Assistant 1 the edge because it is brief.", "A"),
+        (SUMMED.format("Assistant 2's response is more superficial.", "1"), "A"),
+        (SUMMED.format("Assistant 1 gives examples and Assistant 2 provides a more general view.", "2"), "B"),
+        (SUMMED.format("Assistant 1 has a higher detail. However, Assistant 2 may be easier.", "2"), "B"),
+        ("Overall, I believe Assistant 1 and Assistant 2 are good and Assistant 2 is better.", "B"),
     ],
 )
 def test_one_verdict_is_read(text: str, winner: str) -> None:
@@ -66,6 +82,11 @@ def test_one_verdict_is_read(text: str, winner: str) -> None:
         ("[[A>B]] then [[B>A]]", "conflicting verdicts"),
         ("7 8\n\nOverall, Assistant 1's answer was better.", "conflicting verdicts"),
         ("1" * 70_000, "too long"),
+        ("Here are some books:\n1. Dune\n2.", "no verdict"),
+        ("Assistant 1 is better.\n\n2", "conflicting verdicts"),
+        ("Overall, the two responses are equivalent.\n\n2", "conflicting verdicts"),
+        ("The two answers are equivalent. I would give Assistant 1 a slight edge.", "conflicting verdicts"),
+        (SUMMED.format("Assistant 1 offers a superior overview.", "2"), "the words contradict the verdict"),
     ],
 )
 def test_conflict_and_absence_are_no_verdict(text: str, reason: str) -> None:
@@ -83,14 +104,16 @@ def test_no_generated_conflict_is_a_verdict(noise: str, one: str, other: str, na
     assert isinstance(read_pair(f"{one.format(names[0])}\n{noise}\n{other.format(names[1])}"), Invalid)
 
 
-def test_odd_verdicts_do_not_raise() -> None:
-    """Real odd outputs are read or are none; those with the verdict "error" or nothing are none."""
+def test_odd_verdicts_give_none_from_conflicting_text() -> None:
+    """Real odd outputs are read or are none: where two verdicts stand or none does, there is none."""
     file = DATA / "odd_verdicts.jsonl"
     if not file.exists():
         pytest.skip(f"the reference data is not there: {file}")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    found = [(row, read_pair(row["raw_text"])) for row in rows]
-    assert all(isinstance(each, Invalid) for row, each in found if row["format"] == "no_label")
+    found = [read_pair(row["raw_text"]) for row in rows]
+    none = {at for at, row in enumerate(rows) if row["format"] == "no_label"} | CONTRADICTIONS
+    assert {at for at in none if isinstance(found[at], FreeVerdict)} == set()
+    assert (found[188], found[232]) == (FreeVerdict("A"), FreeVerdict("A")), "(a) is said twice in each"
 
 
 @pytest.mark.parametrize("judge", LEAST)
