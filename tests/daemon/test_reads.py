@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 from daemon.clock import FakeClock
 from daemon.stages.train import feed
 from daemon.stages.watch.watch import Watch
-from daemon.store import agentversions, alignment, queues, readiness
+from daemon.store import agentversions, alignment, opinions, queues, readiness
 from daemon.store.store import Store
 from daemon.store.tables import JudgementRow, PreferenceRow, TraceRow
 from daemon.wiring.parts import Wiring
@@ -42,6 +42,7 @@ BOUNDS = (
     (readiness, "RULINGS", 20),
     (alignment, "READ_BACK", 2),
     (agentversions, "RECENT", 40),
+    (opinions, "LOOKED_AT", 40),
     (queues, "LOOKED_AT", 20),
     (queues, "COUNTED", 40),
 )
