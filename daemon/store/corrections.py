@@ -34,7 +34,7 @@ class _Answer:
 
 def settle(connection: Connection, trace_ids: Collection[int], rule: FeedbackRule, now: float) -> int:
     """Makes the corrections of these answers what is said of them: new ones become candidates and pairs, what
-    was changed or taken back is withdrawn. Answers how many pairs are new. Only the train split gives any.
+    was changed or taken back is withdrawn. Returns how many pairs are new. Only the train split gives any.
     """
     newest = joined.newest_revisions(connection, sorted(trace_ids))
     told = joined.said_of(connection, newest)

@@ -42,7 +42,7 @@ def meet(
 
 
 def accept(connection: Connection, source: str, *, actor: str, now: float) -> bool:
-    """Lets the source go on behind what it lost, with a ledger entry. Answers whether it lost anything."""
+    """Lets the source go on behind what it lost, with a ledger entry. Returns whether it lost anything."""
     rows = _rows(connection, LOSS.c.source == source)
     new = [row for row in rows if row.accepted_at is None]
     if new:

@@ -141,7 +141,7 @@ def certificate(directory: Path, name: str, *extensions: str) -> tuple[Path, Pat
 
 
 def openssl(*arguments: str, given: bytes = b"") -> bytes:
-    """Runs openssl and answers what it wrote."""
+    """Runs openssl and returns what it wrote."""
     return subprocess.run(["openssl", *arguments], check=True, capture_output=True, input=given).stdout
 
 

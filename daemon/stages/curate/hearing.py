@@ -42,7 +42,7 @@ class Hearing:
         self._last: OrderedDict[tuple[str, str], SessionTurn] = OrderedDict()
 
     def step(self) -> int:
-        """One batch of each; answers how much was done."""
+        """One batch of each; returns how much was done."""
         if not self._weighed:
             self._store.write(lambda c: corrections.reweigh(c, self._rule))
             self._weighed = True
@@ -69,7 +69,7 @@ class Hearing:
         return found.looked_at
 
     def _follow(self) -> int:
-        """Looks at the newest turns of sessions; answers how many there were."""
+        """Looks at the newest turns of sessions; returns how many there were."""
         if self._reached is None:
             self._reached = max(0, self._store.read(sessions.newest) - LOOKED_BACK)
         reached, before = self._reached, self._clock.now() - SETTLED_S
