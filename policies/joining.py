@@ -67,7 +67,7 @@ def _whole(parts: Sequence[Span]) -> Span:
     parts = sorted(parts, key=lambda each: (each.part != WHOLE, each.part))
     told = [each for each in parts if each.is_call] or [_pieced(parts)]
     said = next((each for each in told if not each.incomplete), told[0])
-    names = ("parent_id", "ended_at", "event_id", "model", *COMMON)
+    names = ("parent_id", "ended_at", "event_id", "model", "usage", *COMMON)
     found: dict[str, Any] = {name: _first(parts, name) for name in names}
     return said.model_copy(
         update=found
@@ -143,6 +143,7 @@ def _traces(call: Span, common: Mapping[str, Any]) -> Iterator[Trace]:
             model=call.model,
             tools=call.tools,
             tags=call.tags,
+            usage=call.usage,
             truncated=call.truncated,
             unshown=call.unshown,
             incomplete=call.incomplete,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from policies.records import Frozen, Message, digest
+from policies.records import Frozen, Message, TokenUsage, digest
 
 MAX_ID = 255
 """Characters of a trace's and of a span's id: both together are an event's id."""
@@ -62,6 +62,7 @@ class Span(Frozen):
     subject: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
+    usage: TokenUsage | None = None
     called: bool = False
     truncated: bool = False
     unshown: bool = False

@@ -109,7 +109,7 @@ def said(attributes: Mapping[str, Any], found: Content) -> dict[str, Any]:
     own = response.get("id") if isinstance(response, Mapping) else None
     parameters = openinference.parameters(attributes)
     asked = _name(attributes, ("gen_ai.request.model", "llm.request.model_name")) or parameters.get("model")
-    tags = usage_of(attributes)
+    tags: dict[str, str] = {}
     if found.finish:
         tags["finish_reason"] = found.finish
     if isinstance(asked, str) and asked:
@@ -123,6 +123,7 @@ def said(attributes: Mapping[str, Any], found: Content) -> dict[str, Any]:
         "model": model,
         "tools": definitions(genai.definitions_of(attributes) or openinference.definitions_of(attributes)),
         "tags": tags,
+        "usage": usage_of(attributes),
         "truncated": found.truncated,
         "unshown": found.unshown,
         "incomplete": found.incomplete,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from policies.records import TokenUsage
+
 _NAMES = {
     "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
     "output_tokens": (
@@ -24,8 +26,8 @@ _NAMES = {
 MOST = 1 << 40
 
 
-def usage_of(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """The counts that are there, as tags; those of caches and thoughts only where they are not 0.
+def usage_of(attributes: Mapping[str, Any]) -> TokenUsage | None:
+    """What the call used; None where the span does not say both sides.
 
     Anthropic counts its input without what caches gave, the conventions with it: where the input is less than
     that, it is without, and both are added.
@@ -33,11 +35,11 @@ def usage_of(attributes: Mapping[str, Any]) -> dict[str, str]:
     found = {name: _first(attributes, keys) for name, keys in _NAMES.items()}
     counts = {name: count for name, count in found.items() if count is not None}
     cached = counts.get("cache_read_tokens", 0) + counts.get("cache_write_tokens", 0)
-    if counts.get("input_tokens", cached) < cached:
+    if "input_tokens" not in counts or "output_tokens" not in counts:
+        return None
+    if counts["input_tokens"] < cached:
         counts["input_tokens"] += cached
-    return {
-        name: str(count) for name, count in counts.items() if count or name.startswith(("input", "output"))
-    }
+    return TokenUsage(**counts)
 
 
 def _first(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:

@@ -10,7 +10,7 @@ from connectors.decoders.detect import Decoders
 from connectors.decoders.otlp.raw import MOST_SPANS
 from connectors.errors import DecodeError, UnknownFormatError
 from connectors.events import Skipped, SkipReason
-from policies.records import Trace
+from policies.records import TokenUsage, Trace
 from policies.spans import Span
 from tests.connectors.decoders.otlp.requests import (
     CHAT,
@@ -159,6 +159,7 @@ def test_the_older_keys() -> None:
         "gen_ai.completion.0.content": "In Ulm.",
         "gen_ai.completion.0.finish_reason": "length",
         "gen_ai.usage.prompt_tokens": 12,
+        "gen_ai.usage.completion_tokens": 3,
         "llm.request.functions.0.name": "find",
         "llm.request.functions.0.parameters": '{"type": "object"}',
     }
@@ -166,7 +167,10 @@ def test_the_older_keys() -> None:
     assert [each.content for each in found.messages] == ["Be brief.", "Where is 7?", "", "Ulm", "and 8?"]
     assert found.messages[2].tool_calls[0].arguments == {"n": 7}
     assert (found.output[0].content, found.truncated) == ("In Ulm.", True)
-    assert found.tags == {"input_tokens": "12", "finish_reason": "length"}
+    assert (found.tags, found.usage) == (
+        {"finish_reason": "length"},
+        TokenUsage(input_tokens=12, output_tokens=3),
+    )
     assert found.tools[0]["function"]["name"] == "find"
     events = [
         {"name": f"gen_ai.content.{name}", "timeUnixNano": "1", "attributes": [
@@ -382,9 +386,11 @@ def test_a_call_alone() -> None:
 def test_usage_is_counted_one_way() -> None:
     """With what caches gave, whoever counts it."""
     for attributes, right in (
-        ({"input_tokens": 10, "cache_read.input_tokens": 8}, "10"),
-        ({"input_tokens": 2, "cache_read.input_tokens": 8}, "10"),
-        ({"input_tokens": 2, "cache_read.input_tokens": 3, "cache_creation.input_tokens": 5}, "10"),
+        ({"input_tokens": 10, "cache_read.input_tokens": 8}, 10),
+        ({"input_tokens": 2, "cache_read.input_tokens": 8}, 10),
+        ({"input_tokens": 2, "cache_read.input_tokens": 3, "cache_creation.input_tokens": 5}, 10),
     ):
-        more = {f"gen_ai.usage.{key}": count for key, count in attributes.items()}
-        assert only(traces(span("call", attributes=CHAT | more))).tags["input_tokens"] == right
+        more = {f"gen_ai.usage.{key}": count for key, count in (attributes | {"output_tokens": 4}).items()}
+        found = only(traces(span("call", attributes=CHAT | more))).usage
+        assert found is not None
+        assert (found.input_tokens, found.output_tokens) == (right, 4)

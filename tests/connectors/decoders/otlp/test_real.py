@@ -6,7 +6,7 @@ import pytest
 
 from connectors.events import Skipped, SkipReason
 from policies.joining import joined
-from policies.records import Message, ToolCall, Trace
+from policies.records import Message, TokenUsage, ToolCall, Trace
 from policies.spans import Span
 from tests.conftest import ROOT
 from tests.connectors.decoders.otlp.requests import decoded, read
@@ -32,8 +32,6 @@ ADD = {
     },
 }
 TAGS = {
-    "input_tokens": "189",
-    "output_tokens": "13",
     "finish_reason": "stop",
     "requested_model": "agent-live",
 }
@@ -55,6 +53,7 @@ def answer(ts: float, **more: object) -> Trace:
         "session": "sess-42",
         "tools": (ADD,),
         "tags": TAGS,
+        "usage": TokenUsage(input_tokens=189, output_tokens=13),
         **more,
     }
     return Trace.model_validate(told)
@@ -133,12 +132,10 @@ def test_an_anthropic_agent(encoding: str) -> None:
             session="sess-42",
             tools=({"type": "function", "function": {"name": "get_weather", "parameters": location}},),
             tags={
-                "input_tokens": "596",
-                "output_tokens": "99",
-                "reasoning_tokens": "28",
                 "finish_reason": "tool_use",
                 "requested_model": "claude-sonnet-4-6",
             },
+            usage=TokenUsage(input_tokens=596, output_tokens=99, reasoning_tokens=28),
         )
     ]
     parts = [each for each in decoded(record("oi_anthropic_spans", encoding)) if isinstance(each, Span)]
