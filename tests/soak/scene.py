@@ -56,7 +56,8 @@ class Scene:
         self._victims = victims
         self._random = random.Random(11)
         self._stood_still = 0
-        self._gaps: list[float] = []
+        self._gaps: dict[Fault, list[float]] = {}
+        """Seconds from when a fault was over to the first new record."""
 
     def strike(self, fault: Fault) -> None:
         victim = self._random.choice(self._victims)
@@ -82,8 +83,8 @@ class Scene:
             case Fault.JUDGE:
                 self._away(self._judge.__exit__, self._judge.__enter__)
         back = struck if fault is Fault.KILL else time.time()
-        if self.moved(back) and fault is Fault.KILL:
-            self._gaps.append(time.time() - struck)
+        if self.moved(back):
+            self._gaps.setdefault(fault, []).append(time.time() - back)
         time.sleep(self._random.uniform(0.2, 2.0))
 
     def _away(self, leave: Callable[[], object], come: Callable[[], object]) -> None:
@@ -112,9 +113,9 @@ class Scene:
     def figures(self) -> Figures:
         fell = float(sum(each.fell for each in self._victims))
         found = {"stood_still": float(self._stood_still), "fell": fell}
-        if self._gaps and len(self._victims) == 1:
-            found["kill_to_record_s"] = max(self._gaps)
-            found["kill_to_record_median_s"] = statistics.median(self._gaps)
+        for fault, gaps in self._gaps.items() if len(self._victims) == 1 else ():
+            found[f"{fault}_to_record_s"] = max(gaps)
+            found[f"{fault}_to_record_median_s"] = statistics.median(gaps)
         return found
 
 
