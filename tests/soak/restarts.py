@@ -1,7 +1,7 @@
-"""A broker that is killed twenty times, and a database that is stopped at once twenty times, under one daemon.
+"""A broker that is killed twenty times, and a database that is stopped at once as often, under one daemon.
 
-Nothing is lost or counted twice, and the daemon goes on by itself: soon after the database is back, and within
-a minute after the broker.
+Nothing is lost or counted twice, and the daemon goes on by itself: soon after the database is back, and
+within a minute after the broker.
 """
 
 from typing import Final
