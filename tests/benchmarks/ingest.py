@@ -91,7 +91,9 @@ def event(number: int) -> bytes:
 
 
 def _options(bootstrap: str, topic: str, group: str) -> KafkaOptions:
-    return KafkaOptions(bootstrap_servers=bootstrap, topics=(topic,), group_id=group)
+    return KafkaOptions(
+        bootstrap_servers=bootstrap, topics=(topic,), group_id=group, auto_offset_reset="earliest"
+    )
 
 
 def _bare(options: KafkaOptions, events: int) -> float:

@@ -106,8 +106,9 @@ def member(kafka_broker: Broker) -> Iterator[KafkaConsumer]:
     """A member of a group of its own, subscribed and not yet joined."""
     topic = kafka_broker.create_topic(partitions=2)
     options = KafkaOptions(
-        bootstrap_servers=kafka_broker.bootstrap, topics=(topic,), group_id=f"g-{uuid.uuid4().hex[:12]}"
-    )
+        bootstrap_servers=kafka_broker.bootstrap, topics=(topic,), group_id=f"g-{uuid.uuid4().hex[:12]}",
+        auto_offset_reset="earliest",
+    )  # fmt: skip
     consumer = connect(options, "rlaifd-member")
     consumer.subscribe([topic])
     yield consumer
