@@ -136,5 +136,6 @@ def check(trace: Trace) -> None:
     assert [message.content for message in trace.output] == ["It is in Ulm."]
     assert trace.tools == (otlp_agent.TOOL,)
     assert (trace.model, trace.tags["requested_model"]) == (ADAPTER, otlp_agent.MODEL)
-    assert (trace.tags["input_tokens"], trace.tags["finish_reason"]) == ("50", "stop")
+    assert trace.usage is not None
+    assert (trace.usage.input_tokens, trace.tags["finish_reason"]) == (50, "stop")
     assert (trace.truncated, trace.incomplete, trace.unshown) == (False, False, False)
