@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from connectors.decoders import anthropic_stream, exchange
-from connectors.decoders.calls import Call, call_of
+from connectors.decoders.calls import Call, answered, call_of
 from connectors.decoders.exchange import BROKE_OFF, Exchange
 from connectors.decoders.ornaments import named, recorded_at, time_of
 from connectors.decoders.usage import usage_of
 from connectors.errors import DecodeError
-from connectors.events import Found, Skipped, SkipReason
+from connectors.events import Found, Skipped
 from policies.records import digest
 
 
@@ -43,15 +43,9 @@ class Anthropic:
             raise DecodeError("an event must be an object")
         if _is_message(payload):
             raise DecodeError('a message without its request: log {"request": …, "response": …}')
-        call = call_of(payload)
-        if call is None:
-            raise DecodeError("`request` must be an object")
-        if call.failed:
-            return [Skipped(SkipReason.ERROR)]
-        if not call.answered:
-            raise DecodeError('a request without its response: log {"request": …, "response": …}')
-        if call.empty:
-            return [Skipped(SkipReason.EMPTY)]
+        call = answered(payload)
+        if isinstance(call, Skipped):
+            return [call]
         return exchange.events(_exchange(call, payload, timestamp), source=source)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from connectors.decoders import eventstream, strict
 from connectors.errors import DecodeError
+from connectors.events import Skipped, SkipReason
 
 _OF_A_CALL = frozenset({"messages", "input", "choices", "content", "output", "object", "type", "prompt"})
 """Keys by which an object is a request or a response itself, and no envelope of one."""
@@ -143,3 +144,17 @@ def _status(raw: Mapping[str, Any]) -> int | None:
         if isinstance(value, int | str) and str(value).isdecimal() and len(str(value)) == len("200"):
             return int(value)
     return None
+
+
+def answered(payload: dict[str, Any]) -> Call | Skipped:
+    """The call that a record of a pair holds, with its answer, or why nothing is to be read. Raises
+    DecodeError where one of the two is missing.
+    """
+    call = call_of(payload)
+    if call is None:
+        raise DecodeError("`request` must be an object")
+    if call.failed:
+        return Skipped(SkipReason.ERROR)
+    if not call.answered:
+        raise DecodeError('a request without its response: log {"request": …, "response": …}')
+    return Skipped(SkipReason.EMPTY) if call.empty else call

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connectors.decoders import exchange
-from connectors.decoders.calls import Call, call_of, error_alone
+from connectors.decoders.calls import Call, answered, call_of, error_alone
 from connectors.decoders.chunks import assembled
 from connectors.decoders.exchange import BROKE_OFF, Exchange
 from connectors.decoders.ornaments import named, tags_of, time_of
@@ -52,15 +52,9 @@ class OpenAIChat:
             return [Skipped(SkipReason.ERROR)]
         if _half(payload):
             raise DecodeError(_whats_half(payload))
-        call = call_of(payload)
-        if call is None:
-            raise DecodeError("`request` must be an object")
-        if call.failed:
-            return [Skipped(SkipReason.ERROR)]
-        if not call.answered:
-            raise DecodeError('a request without its response: log {"request": …, "response": …}')
-        if call.empty:
-            return [Skipped(SkipReason.EMPTY)]
+        call = answered(payload)
+        if isinstance(call, Skipped):
+            return [call]
         response = _response(call)
         return exchange.events(_exchange(call, response, payload, timestamp), source=source)
 

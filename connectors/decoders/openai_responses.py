@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.decoders import exchange, items
-from connectors.decoders.calls import Call, call_of
+from connectors.decoders.calls import Call, answered, call_of
 from connectors.decoders.exchange import BROKE_OFF, Exchange
 from connectors.decoders.ornaments import first_named, named, tags_of, time_of
 from connectors.decoders.usage import usage_of
@@ -54,15 +54,9 @@ class OpenAIResponses:
             raise DecodeError("an event must be an object")
         if _is_response(payload):
             raise DecodeError('a response without its request: log {"request": …, "response": …}')
-        call = call_of(payload)
-        if call is None:
-            raise DecodeError("`request` must be an object")
-        if call.failed:
-            return [Skipped(SkipReason.ERROR)]
-        if not call.answered:
-            raise DecodeError('a request without its response: log {"request": …, "response": …}')
-        if call.empty:
-            return [Skipped(SkipReason.EMPTY)]
+        call = answered(payload)
+        if isinstance(call, Skipped):
+            return [call]
         response = _response(call)
         status = response.get("status")
         if status in _FAILED or response.get("error"):

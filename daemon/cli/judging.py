@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli import work
-from daemon.cli.context import DEFAULT_CONFIG, ActorOption, ConfigOption
+from daemon.cli.context import DEFAULT_CONFIG, ActorOption, ConfigOption, JsonOption
 
 app = typer.Typer()
 
@@ -17,16 +17,9 @@ app = typer.Typer()
 def judge(
     context: typer.Context,
     config: ConfigOption = DEFAULT_CONFIG,
-    reopen: Annotated[
-        bool,
-        typer.Option(
-            "--reopen",
-            help="First ask again for what ended without a verdict: refused, cut off, not understood, or by "
-            "another version of the judge.",
-        ),
-    ] = False,
+    reopen: work.ReopenOption = False,
     actor: ActorOption = "operator",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Plan and make the judgements that are due, then stop. Exit 1 if some could not be made, 3 if halted."""
     if context.invoked_subcommand is None:

@@ -92,16 +92,19 @@ def decode(
         raise typer.Exit(1)
 
 
+ReopenOption = Annotated[
+    bool,
+    typer.Option(
+        "--reopen",
+        help="First ask again for what ended without a verdict: refused, cut off, not understood, or by "
+        "another version of the judge.",
+    ),
+]
+
+
 def judge(
     config: ConfigOption = DEFAULT_CONFIG,
-    reopen: Annotated[
-        bool,
-        typer.Option(
-            "--reopen",
-            help="First ask again for what ended without a verdict: refused, cut off, not understood, or by "
-            "another version of the judge.",
-        ),
-    ] = False,
+    reopen: ReopenOption = False,
     actor: ActorOption = "operator",
     as_json: JsonOption = False,
 ) -> None:

@@ -50,6 +50,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._ingest()
+        self._sources()
+        self._traffic()
         self._answers()
         self._judging()
         self._alignment()
@@ -91,6 +93,8 @@ class Metrics:
             "source",
             "reason",
         )
+
+    def _sources(self) -> None:
         self.lag = self._gauge(
             "consumer_lag_records",
             "End of the partition minus what is stored.",
@@ -112,6 +116,8 @@ class Metrics:
         self.newest_event = self._gauge(
             "data_newest_event_timestamp_seconds", "Time of the newest event stored.", "source"
         )
+
+    def _traffic(self) -> None:
         self.agent_versions = self._gauge(
             "agent_version_traces",
             "The newest traces, by version of the agent: newest five, other.",

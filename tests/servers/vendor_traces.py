@@ -139,24 +139,29 @@ def phoenix() -> Any:
         SpanAttributes.OUTPUT_VALUE: json.dumps({"choices": [{"finish_reason": "stop"}]}),
     }  # fmt: skip
 
-    def one(number: int, kind: str, attributes: dict[str, Any], status: str = "OK") -> dict[str, Any]:
-        parent = {} if number == 1 else {"parent_id": "1"}
-        span = {
-            "id": f"U3Bhbjo{number}", "name": f"span {number}", "span_kind": kind, **parent,
-            "context": of(v1.SpanContext, {"trace_id": "t-1", "span_id": str(number)}), "status_code": status,
-            "start_time": at(number).isoformat(), "end_time": at(number + 1).isoformat(),
-            "attributes": {SpanAttributes.OPENINFERENCE_SPAN_KIND: kind, **attributes}, "events": [],
-        }  # fmt: skip
-        return of(v1.Span, span)
-
     data = [
-        one(1, "AGENT", {SpanAttributes.INPUT_VALUE: QUESTION, SpanAttributes.OUTPUT_VALUE: ANSWER}),
-        one(2, "LLM", first),
-        one(3, "TOOL", {SpanAttributes.INPUT_VALUE: '{"n": 7}', SpanAttributes.OUTPUT_VALUE: RESULT}),
-        one(4, "LLM", second),
-        one(5, "LLM", common, "ERROR"),
+        _spanned(1, "AGENT", {SpanAttributes.INPUT_VALUE: QUESTION, SpanAttributes.OUTPUT_VALUE: ANSWER}),
+        _spanned(2, "LLM", first),
+        _spanned(3, "TOOL", {SpanAttributes.INPUT_VALUE: '{"n": 7}', SpanAttributes.OUTPUT_VALUE: RESULT}),
+        _spanned(4, "LLM", second),
+        _spanned(5, "LLM", common, "ERROR"),
     ]
     return of(v1.SpansResponseBody, {"data": data, "next_cursor": None})
+
+
+def _spanned(number: int, kind: str, attributes: dict[str, Any], status: str = "OK") -> dict[str, Any]:
+    """The first span is the parent of the others."""
+    from openinference.semconv.trace import SpanAttributes
+    from phoenix.client.__generated__ import v1
+
+    parent = {} if number == 1 else {"parent_id": "1"}
+    span = {
+        "id": f"U3Bhbjo{number}", "name": f"span {number}", "span_kind": kind, **parent,
+        "context": of(v1.SpanContext, {"trace_id": "t-1", "span_id": str(number)}), "status_code": status,
+        "start_time": at(number).isoformat(), "end_time": at(number + 1).isoformat(),
+        "attributes": {SpanAttributes.OPENINFERENCE_SPAN_KIND: kind, **attributes}, "events": [],
+    }  # fmt: skip
+    return of(v1.Span, span)
 
 
 def of(shape: Any, value: dict[str, Any]) -> dict[str, Any]:
