@@ -201,7 +201,7 @@ class Ingest:
     def _look_ahead(self) -> None:
         """Decodes the next batch, of what is here already. What goes wrong with the source is said again."""
         if self._ahead is None and self._stop is None:
-            with suppress(ConnectorError):
+            with suppress(ConnectorError, SourceStoppedError):
                 self._receive(0.0)
             batch = self._decoded()
             if batch.arrivals or batch.unknown is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.base import Partition
+from connectors.base import Partition, Record
 from connectors.losses import Loss, OffsetsLostError
 from connectors.memory import MemorySource
 from daemon.errors import SourceStoppedError
@@ -120,3 +120,25 @@ def test_what_is_read(stage: Ingest, metrics: Metrics) -> None:
     at = gauge(metrics, "source_read_timestamp_seconds")
     assert at is not None
     assert at > 1_700_000_000
+
+
+def test_a_loss_beyond_a_full_batch_waits_until_that_is_counted(
+    source: MemorySource, make: Make, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
+) -> None:
+    """The next batch is looked for while the one before is written; what is lost there is said a step later."""
+    for number in range(2):
+        source.append(raw(native(number)))
+    given = source.receive
+
+    def receive(timeout_s: float, limit: int = 500) -> list[Record]:
+        found = list(given(timeout_s, limit))
+        if not found:
+            raise OffsetsLostError("kafka b:1", (Loss(T, 2, 7),))
+        return found
+
+    monkeypatch.setattr(source, "receive", receive)
+    stage = make(batch_records=2)
+    assert stage.step(0.0) == 2
+    assert stage.totals.stored == gauge(metrics, "records_total", outcome="stored") == 2
+    assert "5 of t-0 (2 to 6)" in stopped(stage)
+    assert stage.totals.records == 2
