@@ -125,7 +125,7 @@ def test_what_is_read(stage: Ingest, metrics: Metrics) -> None:
 def test_a_loss_beyond_a_full_batch_waits_until_that_is_counted(
     source: MemorySource, make: Make, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
 ) -> None:
-    """The next batch is looked for while the one before is written; what is lost there is said a step later."""
+    """The next batch is looked for while one is written; what is lost there is said a step later."""
     for number in range(2):
         source.append(raw(native(number)))
     given = source.receive
